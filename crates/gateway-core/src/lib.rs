@@ -1,0 +1,52 @@
+//! The vocabulary of Gateway: what crosses the borders between its crates, and nothing with behaviour of
+//! its own.
+//!
+//! | name | what it is |
+//! |---|---|
+//! | [`Problem`], [`Code`] | what a layer answers when it refuses: RFC 9457, with a stable code |
+//! | [`ProblemLayer`] | shows every problem of the service below in one format |
+//! | [`ClientAddr`], [`RequestId`], [`Principal`] | request extensions: the only channel between layers |
+//! | [`Endpoint`], [`Upstream`] | one instance of a service, and something that can send it a request |
+//! | [`Body`] | a response body: nothing, bytes, or a stream, without a box |
+//! | [`units`] | settings with units in their values: `"5s"`, `"64KiB"`, and short forms of tables |
+//!
+//! ```
+//! use axum::{body::Body, extract::Request, response::Response, routing::get, Router};
+//! use gateway_core::{Code, Problem, ProblemFormat, ProblemLayer};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! let app: Router = Router::new()
+//!     .route("/", get(|| async { Problem::new(Code::Forbidden).into_response::<Body>() }))
+//!     .layer(ProblemLayer::new(ProblemFormat::Message));
+//!
+//! let request = Request::get("/").body(Body::empty()).unwrap();
+//! let response: Response = tower::ServiceExt::oneshot(app, request).await.unwrap();
+//! assert_eq!(response.status(), 403);
+//! let body = axum::body::to_bytes(response.into_body(), 1024).await.unwrap();
+//! assert_eq!(body, "{\"message\":\"Forbidden\"}\n");
+//! # }
+//! ```
+
+mod body;
+mod client;
+mod code;
+mod endpoint;
+mod principal;
+mod problem;
+mod problem_layer;
+mod request_id;
+pub mod units;
+mod upstream;
+
+pub use body::Body;
+pub use client::ClientAddr;
+pub use code::Code;
+pub use endpoint::{Endpoint, EndpointError};
+pub use principal::{AuthMethod, Principal};
+pub use problem::{Problem, ProblemFormat};
+pub use problem_layer::{Override, Overrides, ProblemLayer, ProblemService};
+pub use request_id::RequestId;
+pub use upstream::{FailureKind, Upstream, UpstreamError};
+
+/// Any error, for places where the cause is only shown.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

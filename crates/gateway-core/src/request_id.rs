@@ -1,0 +1,79 @@
+use http::HeaderValue;
+
+/// Request extension: the identifier of one request, in the log, in the problem body and on the way upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// A new random UUID (version 4, RFC 9562 §5.4) in its usual text form.
+    ///
+    /// From the thread's own fast generator: unique, but not a secret.
+    #[must_use]
+    pub fn generate() -> Self {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut bytes = fastrand::u128(..).to_be_bytes();
+        bytes[6] = (bytes[6] & 0x0f) | 0x40;
+        bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        let mut text = [b'-'; 36];
+        let mut at = 0;
+        for (i, byte) in bytes.into_iter().enumerate() {
+            if matches!(i, 4 | 6 | 8 | 10) {
+                at += 1;
+            }
+            text[at] = HEX[usize::from(byte >> 4)];
+            text[at + 1] = HEX[usize::from(byte & 15)];
+            at += 2;
+        }
+        // Hex digits and dashes are always valid in a header value; the empty value is never reached.
+        Self(HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("")))
+    }
+
+    /// Takes over an identifier that came with the request, if it is safe to log and to pass on: 1 to 128
+    /// letters, digits and `-_.:/+=@`.
+    #[must_use]
+    pub fn from_inbound(value: &HeaderValue) -> Option<Self> {
+        let bytes = value.as_bytes();
+        let safe = |b: &u8| b.is_ascii_alphanumeric() || b"-_.:/+=@".contains(b);
+        ((1..=128).contains(&bytes.len()) && bytes.iter().all(safe)).then(|| Self(value.clone()))
+    }
+
+    /// As a header value.
+    #[must_use]
+    pub fn as_header(&self) -> &HeaderValue {
+        &self.0
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_ids_are_version_4_uuids_and_differ() {
+        let (a, b) = (RequestId::generate(), RequestId::generate());
+        assert_ne!(a, b);
+        let text = a.as_str();
+        assert_eq!(text.len(), 36, "{text}");
+        let dashes: Vec<_> = text.char_indices().filter(|(_, c)| *c == '-').map(|(i, _)| i).collect();
+        assert_eq!(dashes, [8, 13, 18, 23], "{text}");
+        assert_eq!(&text[14..15], "4", "{text}");
+        assert!("89ab".contains(&text[19..20]), "{text}");
+    }
+
+    #[test]
+    fn inbound_ids_are_kept_only_when_harmless() {
+        let long = "x".repeat(129);
+        for (text, kept) in
+            [("abc-1", true), ("", false), ("a b", false), ("a\"b", false), ("a,b", false), (&*long, false)]
+        {
+            let value = HeaderValue::from_str(text).unwrap();
+            assert_eq!(RequestId::from_inbound(&value).is_some(), kept, "{text:?}");
+        }
+    }
+}

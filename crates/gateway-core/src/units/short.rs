@@ -1,0 +1,137 @@
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+/// A plain value where a table may also stand.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scalar<'a> {
+    /// `"100/min"`
+    Text(&'a str),
+    /// `3`
+    Number(i64),
+    /// `true`
+    Switch(bool),
+}
+
+/// Settings whose table has a short form: `timeout = "5s"` for `timeout = { total = "5s" }`.
+pub trait ShortForm: Sized {
+    /// What may stand there, for messages: `a length of time such as "5s", or a table`.
+    const EXPECTED: &'static str;
+    /// The JSON type of the short form, for the schema: `string`, `boolean` or `integer`.
+    const TYPE: &'static str;
+
+    /// Reads the short form; `None` where a scalar of this kind means nothing here.
+    ///
+    /// # Errors
+    /// Says what is wrong with the value.
+    fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>>;
+}
+
+/// A setting of type `T`, read from its table or from its short form.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Short<T>(pub T);
+
+impl<T> std::ops::Deref for Short<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+struct ShortVisitor<T>(PhantomData<T>);
+
+impl<T: ShortForm> ShortVisitor<T> {
+    fn short<E: Error>(self, value: Scalar<'_>, found: serde::de::Unexpected<'_>) -> Result<Short<T>, E> {
+        match T::from_short(value) {
+            Some(Ok(value)) => Ok(Short(value)),
+            Some(Err(message)) => Err(E::custom(message)),
+            None => Err(E::invalid_type(found, &T::EXPECTED)),
+        }
+    }
+}
+
+impl<'de, T: ShortForm + Deserialize<'de>> Visitor<'de> for ShortVisitor<T> {
+    type Value = Short<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::EXPECTED)
+    }
+    fn visit_str<E: Error>(self, text: &str) -> Result<Short<T>, E> {
+        self.short(Scalar::Text(text), serde::de::Unexpected::Str(text))
+    }
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Short<T>, E> {
+        self.short(Scalar::Number(number), serde::de::Unexpected::Signed(number))
+    }
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Short<T>, E> {
+        let signed = i64::try_from(number).unwrap_or(i64::MAX);
+        self.short(Scalar::Number(signed), serde::de::Unexpected::Unsigned(number))
+    }
+    fn visit_bool<E: Error>(self, on: bool) -> Result<Short<T>, E> {
+        self.short(Scalar::Switch(on), serde::de::Unexpected::Bool(on))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Short<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Short)
+    }
+}
+
+impl<'de, T: ShortForm + Deserialize<'de>> Deserialize<'de> for Short<T> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_any(ShortVisitor(PhantomData))
+    }
+}
+
+impl<T: ShortForm + JsonSchema> JsonSchema for Short<T> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("ShortOr{}", T::schema_name()).into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = generator.subschema_for::<T>();
+        json_schema!({ "anyOf": [{ "type": T::TYPE, "description": T::EXPECTED }, table] })
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Retry {
+        attempts: i64,
+    }
+
+    impl ShortForm for Retry {
+        const EXPECTED: &'static str = "a number of attempts, or a table";
+        const TYPE: &'static str = "integer";
+        fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
+            match value {
+                Scalar::Number(attempts @ 1..) => Some(Ok(Self { attempts })),
+                Scalar::Number(n) => Some(Err(format!("{n} attempts make no sense"))),
+                _ => None,
+            }
+        }
+    }
+
+    #[test]
+    fn short_and_long_forms_are_read_and_mistakes_keep_their_words() {
+        let read =
+            |text: &str| serde_json::from_str::<Short<Retry>>(text).map(|s| s.0).map_err(|e| e.to_string());
+        assert_eq!(read("3"), Ok(Retry { attempts: 3 }));
+        assert_eq!(read(r#"{"attempts": 4}"#), Ok(Retry { attempts: 4 }));
+        for (text, part) in [
+            ("0", "0 attempts make no sense"),
+            ("true", "expected a number of attempts, or a table"),
+            (r#"{"atempts": 4}"#, "unknown field `atempts`, expected `attempts`"),
+            (r#"{"attempts": "x"}"#, "invalid type: string \"x\""),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+use crate::Endpoint;
+use http::Response;
+use http::request::Parts;
+use std::future::Future;
+
+/// Something that can send requests to one [`Endpoint`](crate::Endpoint).
+///
+/// The head is only borrowed, so that a retry can use it again without a copy per request. An upstream is
+/// shared by many requests at once.
+pub trait Upstream<B> {
+    /// The body of its answers.
+    type Body;
+
+    /// Sends the request and waits for the head of the answer.
+    ///
+    /// Dropping the future cancels the request and closes the connection it was using.
+    fn send(
+        &self,
+        head: &Parts,
+        body: B,
+    ) -> impl Future<Output = Result<Response<Self::Body>, UpstreamError>> + Send;
+}
+
+/// What kind of failure it was, and so whether another attempt is safe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FailureKind {
+    /// No connection: the request was never sent.
+    Connect,
+    /// A kept-alive connection turned out closed before anything of an answer arrived.
+    Stale,
+    /// The connection broke before the answer's head was complete.
+    Reset,
+    /// The answer is not valid HTTP, or over a limit.
+    Protocol,
+    /// No answer in time.
+    Timeout,
+    /// The client's own request body broke off: nobody is left to answer.
+    RequestBody,
+}
+
+/// Why an upstream gave no answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{endpoint}: {message}")]
+pub struct UpstreamError {
+    kind: FailureKind,
+    message: String,
+    endpoint: Endpoint,
+}
+
+impl UpstreamError {
+    /// A failure of this endpoint. The message names no host: it may be shown to clients.
+    #[must_use]
+    pub fn new(kind: FailureKind, endpoint: &Endpoint, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), endpoint: endpoint.clone() }
+    }
+
+    /// What kind of failure it was.
+    #[must_use]
+    pub fn kind(&self) -> FailureKind {
+        self.kind
+    }
+
+    /// What happened, without the endpoint's name, for clients. `Display` names the endpoint, for operators.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
