@@ -1,0 +1,58 @@
+//! Load balancing over the endpoints of a service: picking, active health checks, retries within a budget, and
+//! timeouts, as one tower service.
+//!
+//! [`Balance`] takes a request and answers with the response of one of its endpoints, or with a problem:
+//!
+//! | situation | answer |
+//! |---|---|
+//! | no endpoint is healthy | 503 `no-endpoint` and `Retry-After: 1` |
+//! | no connection to any endpoint tried | 502 `upstream-connect-failed` |
+//! | the connection broke before an answer | 502 `upstream-reset` |
+//! | the answer was not valid HTTP | 502 `upstream-protocol-error` |
+//! | no answer in time, retries included | 504 `upstream-timeout` |
+//!
+//! Retrying and picking are one service because a retry must go to another endpoint, and because the request's
+//! head need not be copied for it. What sends the requests is any [`Upstream`](gateway_core::Upstream), for
+//! instance that of `gateway-upstream`.
+//!
+//! ```
+//! use axum::{routing::get, Router};
+//! use gateway_balance::{Balance, BalanceSettings, EndpointSet, Strategy};
+//! use gateway_core::Endpoint;
+//! use gateway_upstream::{HttpUpstream, UpstreamSettings};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! let endpoints = vec![Endpoint::parse(&format!("http://{}", listener.local_addr()?))?];
+//! tokio::spawn(async { axum::serve(listener, Router::new().route("/", get(|| async { "hello" }))).await });
+//!
+//! // A reverse proxy in an axum app.
+//! let set = EndpointSet::new("hello", endpoints, Strategy::RoundRobin);
+//! let proxy = Balance::new(set, &BalanceSettings::default(), |endpoint| {
+//!     HttpUpstream::new(endpoint.clone(), UpstreamSettings::default())
+//! });
+//! let app: Router = Router::new().fallback_service(proxy);
+//!
+//! let request = axum::extract::Request::get("/").body(axum::body::Body::empty())?;
+//! let response = tower::ServiceExt::oneshot(app, request).await?;
+//! assert_eq!(axum::body::to_bytes(response.into_body(), 1024).await?, "hello");
+//! # Ok(()) }
+//! ```
+
+mod backoff;
+mod budget;
+mod health;
+mod replay;
+mod retry;
+mod service;
+mod set;
+mod settings;
+mod strategy;
+
+pub use backoff::Backoff;
+pub use health::{HealthSettings, health_checks};
+pub use replay::Replay;
+pub use service::{Balance, BalancedBody};
+pub use set::{EndpointSet, EndpointState};
+pub use settings::{BalanceSettings, RetrySettings, TimeoutSettings};
+pub use strategy::Strategy;

@@ -1,0 +1,231 @@
+use crate::RetrySettings;
+use bytes::Bytes;
+use gateway_core::BoxError;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+/// A request body that can be sent again, as long as it is not larger than a limit.
+///
+/// It streams: what has passed is kept beside, so that the next attempt starts with that and goes on with the
+/// rest. Beyond the limit nothing is kept and the body can be sent once only.
+#[derive(Debug)]
+pub struct Replay<B>(Kind<B>);
+
+#[derive(Debug)]
+enum Kind<B> {
+    Empty,
+    /// A body that is never repeated.
+    Once(B),
+    Taped {
+        tape: Arc<Mutex<Tape<B>>>,
+        at: usize,
+        left: Option<u64>,
+        ended: bool,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct Tape<B> {
+    source: B,
+    pieces: Vec<Piece>,
+    limit: u64,
+    kept: u64,
+    over: bool,
+    ended: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Piece {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+/// What makes the body for the next attempt.
+#[derive(Debug)]
+pub(crate) enum Repeat<B> {
+    Never,
+    Empty,
+    Tape { tape: Arc<Mutex<Tape<B>>>, length: Option<u64> },
+}
+
+impl<B: Body<Data = Bytes>> Replay<B> {
+    /// The body for the first attempt, and what makes it again if the settings ask for more attempts.
+    pub(crate) fn prepare(body: B, settings: &RetrySettings) -> (Self, Repeat<B>) {
+        if body.is_end_stream() {
+            return (Self(Kind::Empty), Repeat::Empty);
+        }
+        if settings.attempts <= 1 {
+            return (Self(Kind::Once(body)), Repeat::Never);
+        }
+        let limit = settings.body_limit.bytes();
+        let (length, over) = (body.size_hint().exact(), body.size_hint().lower() > limit);
+        let tape = Tape { source: body, pieces: Vec::new(), limit, kept: 0, over, ended: false };
+        let tape = Arc::new(Mutex::new(tape));
+        (Self::at_start(&tape, length), Repeat::Tape { tape, length })
+    }
+
+    fn at_start(tape: &Arc<Mutex<Tape<B>>>, length: Option<u64>) -> Self {
+        Self(Kind::Taped { tape: tape.clone(), at: 0, left: length, ended: false })
+    }
+}
+
+impl<B: Body<Data = Bytes>> Repeat<B> {
+    /// The body from its beginning, unless it has become too large to be kept.
+    pub(crate) fn again(&self) -> Option<Replay<B>> {
+        match self {
+            Self::Never => None,
+            Self::Empty => Some(Replay(Kind::Empty)),
+            Self::Tape { tape, length } => {
+                let over = tape.lock().unwrap_or_else(PoisonError::into_inner).over;
+                (!over).then(|| Replay::at_start(tape, *length))
+            }
+        }
+    }
+}
+
+impl<B> Body for Replay<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut self.get_mut().0 {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Once(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Kind::Taped { tape, at, left, ended } => {
+                let mut tape = tape.lock().unwrap_or_else(PoisonError::into_inner);
+                let piece = if let Some(piece) = tape.pieces.get(*at) {
+                    *at += 1;
+                    Some(piece.clone())
+                } else if tape.ended {
+                    None
+                } else {
+                    let piece = ready!(tape.poll_source(cx))?;
+                    *at = tape.pieces.len();
+                    piece
+                };
+                let Some(piece) = piece else {
+                    *ended = true;
+                    return Poll::Ready(None);
+                };
+                *ended = tape.ended && *at >= tape.pieces.len();
+                Poll::Ready(Some(Ok(match piece {
+                    Piece::Data(data) => {
+                        *left = left.map(|left| left.saturating_sub(data.len() as u64));
+                        Frame::data(data)
+                    }
+                    Piece::Trailers(trailers) => Frame::trailers(trailers),
+                })))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Empty => true,
+            Kind::Once(body) => body.is_end_stream(),
+            Kind::Taped { ended, .. } => *ended,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Once(body) => body.size_hint(),
+            Kind::Taped { left, .. } => left.map_or_else(SizeHint::default, SizeHint::with_exact),
+        }
+    }
+}
+
+impl<B> Tape<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Piece>, BoxError>> {
+        let piece = match ready!(Pin::new(&mut self.source).poll_frame(cx)) {
+            None => None,
+            Some(Err(e)) => {
+                // Whoever sends it again would fail in the same place.
+                self.over = true;
+                return Poll::Ready(Err(e.into()));
+            }
+            Some(Ok(frame)) => Some(match frame.into_data() {
+                Ok(data) => Piece::Data(data),
+                Err(frame) => Piece::Trailers(frame.into_trailers().unwrap_or_default()),
+            }),
+        };
+        self.ended = piece.is_none() || self.source.is_end_stream();
+        if let Some(piece) = &piece {
+            self.kept += if let Piece::Data(data) = piece { data.len() as u64 } else { 0 };
+            self.over |= self.kept > self.limit;
+            if self.over {
+                self.pieces = Vec::new();
+            } else {
+                self.pieces.push(piece.clone());
+            }
+        }
+        Poll::Ready(Ok(piece))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::{BodyExt, Full, StreamBody};
+
+    fn pieces(texts: &'static [&'static str]) -> impl Body<Data = Bytes, Error = std::io::Error> + Unpin {
+        let frames = texts.iter().map(|t| Ok(Frame::data(Bytes::from_static(t.as_bytes()))));
+        StreamBody::new(futures_util::stream::iter(frames))
+    }
+
+    fn keeping(limit: u64) -> RetrySettings {
+        RetrySettings { body_limit: gateway_core::units::ByteSize(limit), ..RetrySettings::default() }
+    }
+
+    async fn text<B: Body<Data = Bytes> + Unpin>(body: Replay<B>) -> String
+    where
+        B::Error: Into<BoxError>,
+    {
+        String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_small_body_is_sent_again_from_the_start() {
+        let (mut first, rewind) = Replay::prepare(pieces(&["ab", "cd", "ef"]), &keeping(100));
+        // The first attempt breaks off in the middle.
+        first.frame().await.unwrap().unwrap();
+        drop(first);
+        assert_eq!(text(rewind.again().unwrap()).await, "abcdef");
+        assert_eq!(text(rewind.again().unwrap()).await, "abcdef");
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_passes_once_and_is_not_kept() {
+        let (first, rewind) = Replay::prepare(pieces(&["ab", "cd", "ef"]), &keeping(3));
+        assert_eq!(text(first).await, "abcdef");
+        assert!(rewind.again().is_none());
+    }
+
+    #[tokio::test]
+    async fn the_length_is_known_again_for_each_attempt() {
+        let (mut first, rewind) = Replay::prepare(Full::new(Bytes::from_static(b"abc")), &keeping(100));
+        assert_eq!(first.size_hint().exact(), Some(3));
+        first.frame().await.unwrap().unwrap();
+        assert!(first.is_end_stream());
+        assert_eq!(first.size_hint().exact(), Some(0));
+        let again = rewind.again().unwrap();
+        assert!(!again.is_end_stream());
+        assert_eq!(again.size_hint().exact(), Some(3));
+        assert_eq!(text(again).await, "abc");
+    }
+}

@@ -1,0 +1,78 @@
+//! Whether a failed attempt may be repeated: pure decisions.
+
+use crate::RetrySettings;
+use gateway_core::FailureKind;
+use http::request::Parts;
+use http::{Method, StatusCode};
+
+/// How one attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Failed(FailureKind),
+    Answered(StatusCode),
+}
+
+/// What about the request decides whether it may be repeated at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeatable {
+    /// It does no more when processed twice.
+    Always,
+    /// Only if it surely was not processed.
+    IfUnsent,
+}
+
+impl Repeatable {
+    pub(crate) fn of(head: &Parts) -> Self {
+        let idempotent = matches!(
+            head.method,
+            Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+        ) || head.method.as_str() == "QUERY"
+            || head.headers.contains_key("idempotency-key");
+        if idempotent { Self::Always } else { Self::IfUnsent }
+    }
+}
+
+/// Whether this outcome calls for another attempt and allows it.
+pub(crate) fn wanted(outcome: Outcome, request: Repeatable, settings: &RetrySettings) -> bool {
+    match (outcome, request) {
+        (Outcome::Failed(FailureKind::Connect), _) => true,
+        (Outcome::Failed(FailureKind::RequestBody), _) | (_, Repeatable::IfUnsent) => false,
+        (Outcome::Failed(_), Repeatable::Always) => true,
+        (Outcome::Answered(status), Repeatable::Always) => settings.statuses.contains(&status.as_u16()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retries_happen_only_where_they_are_safe() {
+        let get = http::Request::get("/").body(()).unwrap().into_parts().0;
+        let post = http::Request::post("/").body(()).unwrap().into_parts().0;
+        let keyed = http::Request::post("/").header("Idempotency-Key", "1").body(()).unwrap().into_parts().0;
+        let answered = |code| Outcome::Answered(StatusCode::from_u16(code).unwrap());
+        use FailureKind::{Connect, Protocol, RequestBody, Reset, Stale, Timeout};
+        for (head, outcome, expected) in [
+            (&get, Outcome::Failed(Connect), true),
+            (&get, Outcome::Failed(Stale), true),
+            (&get, Outcome::Failed(Reset), true),
+            (&get, Outcome::Failed(Timeout), true),
+            (&get, Outcome::Failed(Protocol), true),
+            (&get, Outcome::Failed(RequestBody), false),
+            (&get, answered(503), true),
+            (&get, answered(500), false),
+            (&get, answered(200), false),
+            (&post, Outcome::Failed(Connect), true),
+            (&post, Outcome::Failed(Stale), false),
+            (&post, Outcome::Failed(Reset), false),
+            (&post, Outcome::Failed(Timeout), false),
+            (&post, answered(503), false),
+            (&keyed, Outcome::Failed(Reset), true),
+            (&keyed, answered(503), true),
+        ] {
+            let seen = wanted(outcome, Repeatable::of(head), &RetrySettings::default());
+            assert_eq!(seen, expected, "{} {outcome:?}", head.method);
+        }
+    }
+}

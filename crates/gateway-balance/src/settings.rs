@@ -1,0 +1,91 @@
+use crate::Backoff;
+use gateway_core::units::{ByteSize, Scalar, Short, ShortForm, Timespan};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// How requests are sent to a set of endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BalanceSettings {
+    /// How long an answer may take.
+    pub timeout: Short<TimeoutSettings>,
+    /// What is tried again.
+    pub retry: Short<RetrySettings>,
+    /// Whether clients see which endpoint failed and how. Default false: they see only how.
+    pub reveal_endpoints: bool,
+}
+
+/// How long an answer may take, until its head. Short form: `"5s"`, the total.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TimeoutSettings {
+    /// All attempts and the waits between them. Default `15s` (Envoy's).
+    pub total: Timespan,
+    /// One attempt; an endpoint too slow for it is left for another. Default: none but the total.
+    pub per_try: Option<Timespan>,
+}
+
+impl Default for TimeoutSettings {
+    fn default() -> Self {
+        Self { total: Timespan::secs(15), per_try: None }
+    }
+}
+
+impl ShortForm for TimeoutSettings {
+    const EXPECTED: &'static str = "a length of time such as \"5s\", or a table";
+    const TYPE: &'static str = "string";
+    fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
+        match value {
+            Scalar::Text(text) => Some(text.parse().map(|total| Self { total, per_try: None })),
+            Scalar::Number(_) | Scalar::Switch(_) => None,
+        }
+    }
+}
+
+/// What is tried again, and how often. Short form: `3`, the number of attempts.
+///
+/// A request that never reached an endpoint is always safe to repeat. Any other failure, and the statuses
+/// below, are retried only for idempotent methods (RFC 9110 §9.2.2) or with an `Idempotency-Key`, and only while
+/// the body can be replayed. Retries go to another endpoint if there is one, and stop when they exceed a fifth
+/// of the service's requests.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetrySettings {
+    /// Attempts in all; 1 means no retry. Default 2.
+    pub attempts: u32,
+    /// The wait between them: `"100ms"` (exponential with jitter), `"linear 100ms"` or `"none"`.
+    /// Default `25ms`.
+    pub backoff: Backoff,
+    /// Answers that are retried. Default 502, 503 and 504.
+    pub statuses: Vec<u16>,
+    /// The largest request body kept for replay. Default `64KiB`.
+    pub body_limit: ByteSize,
+}
+
+impl Default for RetrySettings {
+    fn default() -> Self {
+        Self {
+            attempts: 2,
+            backoff: Backoff::Exponential(std::time::Duration::from_millis(25)),
+            statuses: vec![502, 503, 504],
+            body_limit: ByteSize::kib(64),
+        }
+    }
+}
+
+impl ShortForm for RetrySettings {
+    const EXPECTED: &'static str = "a number of attempts, or a table";
+    const TYPE: &'static str = "integer";
+    fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
+        match value {
+            Scalar::Number(attempts) => Some(
+                u32::try_from(attempts)
+                    .ok()
+                    .filter(|attempts| (1..=100).contains(attempts))
+                    .map(|attempts| Self { attempts, ..Self::default() })
+                    .ok_or_else(|| format!("{attempts} attempts make no sense; expected 1 to 100")),
+            ),
+            Scalar::Text(_) | Scalar::Switch(_) => None,
+        }
+    }
+}
