@@ -10,7 +10,7 @@
 //! ```
 
 mod short;
-pub use short::{Scalar, Short, ShortForm};
+pub use short::{Scalar, Short, ShortForm, Switch};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};

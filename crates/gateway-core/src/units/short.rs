@@ -41,6 +41,66 @@ impl<T> std::ops::Deref for Short<T> {
     }
 }
 
+/// A setting that can be turned off: `false`, or whatever [`Short`] reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Switch<T> {
+    /// `false`
+    #[default]
+    Off,
+    /// `true` where the short form says so, another short form, or a table.
+    On(T),
+}
+
+impl<T> Switch<T> {
+    /// The settings, if it is on.
+    #[must_use]
+    pub fn on(&self) -> Option<&T> {
+        match self {
+            Self::Off => None,
+            Self::On(settings) => Some(settings),
+        }
+    }
+}
+
+/// `false` in front of the short forms of `T`.
+struct OrOff<T>(Switch<T>);
+
+impl<T: ShortForm> ShortForm for OrOff<T> {
+    const EXPECTED: &'static str = T::EXPECTED;
+    const TYPE: &'static str = T::TYPE;
+    fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
+        match value {
+            Scalar::Switch(false) => Some(Ok(Self(Switch::Off))),
+            value => T::from_short(value).map(|on| on.map(|on| Self(Switch::On(on)))),
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OrOff<T> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        T::deserialize(d).map(|on| Self(Switch::On(on)))
+    }
+}
+
+impl<'de, T: ShortForm + Deserialize<'de>> Deserialize<'de> for Switch<T> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Short::<OrOff<T>>::deserialize(d).map(|short| short.0.0)
+    }
+}
+
+impl<T: ShortForm + JsonSchema> JsonSchema for Switch<T> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("SwitchOr{}", T::schema_name()).into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = generator.subschema_for::<T>();
+        json_schema!({ "anyOf": [{ "const": false }, { "type": T::TYPE, "description": T::EXPECTED }, table] })
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
 struct ShortVisitor<T>(PhantomData<T>);
 
 impl<T: ShortForm> ShortVisitor<T> {
@@ -124,6 +184,11 @@ mod tests {
             |text: &str| serde_json::from_str::<Short<Retry>>(text).map(|s| s.0).map_err(|e| e.to_string());
         assert_eq!(read("3"), Ok(Retry { attempts: 3 }));
         assert_eq!(read(r#"{"attempts": 4}"#), Ok(Retry { attempts: 4 }));
+        let switch = |text: &str| serde_json::from_str::<Switch<Retry>>(text).map_err(|e| e.to_string());
+        assert_eq!(switch("false"), Ok(Switch::Off));
+        assert_eq!(switch("3"), Ok(Switch::On(Retry { attempts: 3 })));
+        assert_eq!(switch(r#"{"attempts": 4}"#), Ok(Switch::On(Retry { attempts: 4 })));
+        assert!(switch("true").unwrap_err().contains("expected a number of attempts, or a table"));
         for (text, part) in [
             ("0", "0 attempts make no sense"),
             ("true", "expected a number of attempts, or a table"),

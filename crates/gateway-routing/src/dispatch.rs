@@ -1,0 +1,100 @@
+use crate::table::{Match, RouteTable};
+use bytes::Bytes;
+use gateway_core::{Code, Problem};
+use http::header::ALLOW;
+use http::{Request, Response};
+use pin_project_lite::pin_project;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tower::Service;
+use tower::util::Oneshot;
+
+/// Sends each request to the service of its route.
+///
+/// Answers 404 `no-route`, or 405 `method-not-allowed` with `Allow`. Puts
+/// [`PathParams`](crate::PathParams) into the request's extensions when the pattern has parameters. Differs from
+/// axum's router in that routes match by host and headers too, and fall back to the next best.
+#[derive(Debug)]
+pub struct Dispatch<S>(Arc<RouteTable<S>>);
+
+impl<S> Dispatch<S> {
+    /// Dispatches over this table.
+    #[must_use]
+    pub fn new(table: RouteTable<S>) -> Self {
+        Self(Arc::new(table))
+    }
+}
+
+impl<S> Clone for Dispatch<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Dispatch<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    R: From<Bytes>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = DispatchFuture<S, B>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        // Which route has to be ready is known only with the request; its clone is made ready in the future.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let problem = match self.0.find(&request) {
+            Match::Found(found) => {
+                let route = found.route.clone();
+                if let Some(params) = found.params(request.uri().path()) {
+                    request.extensions_mut().insert(params);
+                }
+                return DispatchFuture { kind: Kind::Route { future: Oneshot::new(route, request) } };
+            }
+            Match::MethodNotAllowed { allow } => {
+                Problem::new(Code::MethodNotAllowed).with_header(ALLOW, allow)
+            }
+            Match::NotFound => Problem::new(Code::NoRoute),
+        };
+        DispatchFuture { kind: Kind::Refused { problem: Some(problem) } }
+    }
+}
+
+pin_project! {
+    /// The future of [`Dispatch`].
+    pub struct DispatchFuture<S: Service<Request<B>>, B> {
+        #[pin]
+        kind: Kind<S, B>,
+    }
+}
+
+pin_project! {
+    #[project = KindProj]
+    enum Kind<S: Service<Request<B>>, B> {
+        Route { #[pin] future: Oneshot<S, Request<B>> },
+        Refused { problem: Option<Problem> },
+    }
+}
+
+impl<S, B, R> Future for DispatchFuture<S, B>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: From<Bytes>,
+{
+    type Output = Result<Response<R>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().kind.project() {
+            KindProj::Route { future } => future.poll(cx),
+            KindProj::Refused { problem } => {
+                let problem = problem.take().unwrap_or_else(|| Problem::new(Code::NoRoute));
+                Poll::Ready(Ok(problem.into_response()))
+            }
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! A compiled route table: host, path, method and header matching, as values and as a tower service.
+//!
+//! The most specific route wins, whatever the order they were written in (the order of the Kubernetes Gateway
+//! API):
+//!
+//! | first | then |
+//! |---|---|
+//! | 1. `priority` | the higher |
+//! | 2. host | exact, then the longest wildcard, then none |
+//! | 3. path | exact, then parameters, then the longest prefix; a literal segment before a parameter |
+//! | 4. method | routes that name methods |
+//! | 5. headers | routes that ask for more of them |
+//! | 6. order | as written |
+//!
+//! When a route's method or headers do not fit, the next best is tried, down to the shortest prefix. Only if
+//! nothing but the method was wrong is the answer 405 with `Allow`. The cost of a look-up does not depend on the
+//! number of routes.
+//!
+//! ```
+//! use axum::{body::Body, extract::Request, response::IntoResponse};
+//! use gateway_routing::{Dispatch, RouteMatch, RouteTable};
+//! use tower::{service_fn, util::BoxCloneSyncService, ServiceExt};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! type Route = BoxCloneSyncService<Request, axum::response::Response, std::convert::Infallible>;
+//! let says = |text: &'static str| Route::new(service_fn(move |_: Request| async move { Ok(text.into_response()) }));
+//! let table = RouteTable::build(vec![
+//!     (RouteMatch::path("/api/users/*")?, says("users")),
+//!     (RouteMatch::path("/api/users/{id}")?, says("one user")),
+//! ]).map_err(|conflicts| format!("{conflicts:?}"))?;
+//! let app = axum::Router::new().fallback_service(Dispatch::new(table));
+//!
+//! for (path, answer) in [("/api/users", "users"), ("/api/users/7", "one user"), ("/api/users/7/x", "users")] {
+//!     let response = app.clone().oneshot(Request::get(path).body(Body::empty())?).await?;
+//!     assert_eq!(axum::body::to_bytes(response.into_body(), 1024).await?, answer);
+//! }
+//! let response = app.oneshot(Request::get("/api/usersX").body(Body::empty())?).await?;
+//! assert_eq!(response.status(), 404);
+//! # Ok(()) }
+//! ```
+
+mod dispatch;
+mod host;
+mod path;
+mod route;
+mod table;
+
+pub use dispatch::{Dispatch, DispatchFuture};
+pub use host::HostPattern;
+pub use path::{PathParams, PathPattern, PatternError};
+pub use route::{HeaderMatch, RouteMatch};
+pub use table::{Conflict, Found, Match, RouteTable};

@@ -1,0 +1,154 @@
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer};
+use std::borrow::Cow;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// Which paths a route takes: `/exact`, `/prefix/*` (the prefix itself and all below, ending at a segment),
+/// `/users/{id}`, `/users/{id}/*`, or `/*` for all.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PathPattern {
+    pub(crate) segments: Vec<Segment>,
+    /// Whether everything below matches too.
+    pub(crate) prefix: bool,
+    text: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Segment {
+    Literal(String),
+    Param(Arc<str>),
+}
+
+/// Why a text is no path pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a path pattern: {why}; expected \"/exact\", \"/prefix/*\" or \"/users/{{id}}\"")]
+pub struct PatternError {
+    text: String,
+    why: &'static str,
+}
+
+impl PathPattern {
+    /// The pattern as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl FromStr for PathPattern {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        let wrong = |why| PatternError { text: text.to_owned(), why };
+        let rest = text.strip_prefix('/').ok_or_else(|| wrong("it does not begin with a slash"))?;
+        if text.contains(['?', '#']) {
+            return Err(wrong("it holds a query or a fragment"));
+        }
+        if !text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(wrong("it holds white space or characters that need percent-encoding"));
+        }
+        let (rest, prefix) = match rest.strip_suffix('*') {
+            Some("") => ("", true),
+            Some(rest) => {
+                (rest.strip_suffix('/').ok_or_else(|| wrong("`*` must be a segment of its own"))?, true)
+            }
+            None => (rest, false),
+        };
+        let mut segments = Vec::new();
+        // The root has no segments, and neither does the prefix of everything.
+        for part in rest.split('/').filter(|_| !(rest.is_empty())) {
+            let segment = if let Some(name) = part.strip_prefix('{') {
+                let name =
+                    name.strip_suffix('}').ok_or_else(|| wrong("a `{` is not closed within its segment"))?;
+                if name.is_empty() || name.contains(['{', '}', '*']) {
+                    return Err(wrong("a parameter needs a plain name"));
+                }
+                if segments.iter().any(|s| matches!(s, Segment::Param(other) if **other == *name)) {
+                    return Err(wrong("two parameters have the same name"));
+                }
+                Segment::Param(name.into())
+            } else if part.contains(['{', '}']) {
+                return Err(wrong("a parameter must be a whole segment"));
+            } else if part.contains('*') {
+                return Err(wrong("`*` may only stand at the end"));
+            } else if part == "." || part == ".." {
+                return Err(wrong("dot segments never reach the routes"));
+            } else {
+                Segment::Literal(part.to_owned())
+            };
+            segments.push(segment);
+        }
+        Ok(Self { segments, prefix, text: text.into() })
+    }
+}
+
+impl<'de> Deserialize<'de> for PathPattern {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Cow::<'_, str>::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for PathPattern {
+    fn schema_name() -> Cow<'static, str> {
+        "PathPattern".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^/", "examples": ["/api/users/*", "/users/{id}"] })
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
+/// Request extension: what stood in the place of a pattern's parameters. Only there if the pattern has any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PathParams(pub(crate) Vec<(Arc<str>, String)>);
+
+impl PathParams {
+    /// What stood in the place of this parameter, still percent-encoded.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| **known == *name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// The segments of a request's path: none for `/`, a last empty one for a trailing slash.
+pub(crate) fn segments(path: &str) -> impl Iterator<Item = &str> {
+    let rest = path.strip_prefix('/').unwrap_or(path);
+    rest.split('/').take(if rest.is_empty() { 0 } else { usize::MAX })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_read_or_refused_with_a_reason() {
+        for (text, expected) in [
+            ("/", Ok((0, false))),
+            ("/*", Ok((0, true))),
+            ("/a/b", Ok((2, false))),
+            ("/a/", Ok((2, false))),
+            ("/a/*", Ok((1, true))),
+            ("/users/{id}/*", Ok((2, true))),
+            ("a", Err("begin with a slash")),
+            ("", Err("begin with a slash")),
+            ("/a*", Err("segment of its own")),
+            ("/*/a", Err("at the end")),
+            ("/a/{", Err("not closed")),
+            ("/a/{}", Err("plain name")),
+            ("/a/x{id}", Err("whole segment")),
+            ("/{a}/{a}", Err("same name")),
+            ("/a?b", Err("query")),
+            ("/a b", Err("white space")),
+            ("/a/../b", Err("dot segments")),
+        ] {
+            match (text.parse::<PathPattern>(), expected) {
+                (Ok(p), Ok(shape)) => assert_eq!((p.segments.len(), p.prefix), shape, "{text}"),
+                (Err(e), Err(part)) => assert!(e.to_string().contains(part), "{text}: {e}"),
+                (seen, _) => panic!("{text}: {seen:?}"),
+            }
+        }
+    }
+}
