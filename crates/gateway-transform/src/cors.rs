@@ -1,0 +1,271 @@
+use crate::error::{self, TransformError};
+use bytes::Bytes;
+use gateway_core::units::{Scalar, ShortForm, Timespan};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
+    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderValue, ORIGIN, VARY,
+};
+use http::{Method, Request, Response, StatusCode};
+use pin_project_lite::pin_project;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tower::{Layer, Service};
+
+/// Cross-origin requests. Short form: `true`, the defaults, which are those of Echo (S3-24).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CorsSettings {
+    /// `"*"`, `"https://shop.example"`, `"https://*.shop.example"`. Default: any.
+    pub origins: Vec<String>,
+    /// Methods allowed to other origins. Default GET, HEAD, PUT, PATCH, POST, DELETE.
+    pub methods: Vec<String>,
+    /// Headers they may send. Default: whatever the browser asks for.
+    pub headers: Option<Vec<String>>,
+    /// Headers of answers they may read beyond the simple ones. Default: none.
+    pub expose_headers: Vec<String>,
+    /// Whether cookies and credentials may be sent. The origin is then named, never `*`. Default false.
+    pub credentials: bool,
+    /// How long a preflight may be remembered. Default: the browser's choice.
+    pub max_age: Option<Timespan>,
+}
+
+impl Default for CorsSettings {
+    fn default() -> Self {
+        Self {
+            origins: vec!["*".to_owned()],
+            methods: ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"].map(str::to_owned).to_vec(),
+            headers: None,
+            expose_headers: Vec::new(),
+            credentials: false,
+            max_age: None,
+        }
+    }
+}
+
+impl ShortForm for CorsSettings {
+    const EXPECTED: &'static str = "`true`, or a table";
+    const TYPE: &'static str = "boolean";
+    fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
+        (value == Scalar::Switch(true)).then(|| Ok(Self::default()))
+    }
+}
+
+/// Answers preflights with 204 and marks the answers to other origins (Fetch Standard §3.2).
+///
+/// A preflight is `OPTIONS` with `Origin` and `Access-Control-Request-Method`; every other `OPTIONS` goes to the
+/// service. (tower-http's layer answers all of them, with 200.)
+#[derive(Clone, Debug)]
+pub struct CorsLayer(Arc<Rules>);
+
+#[derive(Debug)]
+struct Rules {
+    any: bool,
+    origins: Vec<Origin>,
+    methods: HeaderValue,
+    headers: Option<HeaderValue>,
+    expose: Option<HeaderValue>,
+    credentials: bool,
+    max_age: Option<HeaderValue>,
+}
+
+/// What stands before and after the `*`, if there is one.
+#[derive(Debug)]
+enum Origin {
+    Exact(String),
+    Below { scheme: String, domain: String },
+}
+
+impl CorsLayer {
+    /// A layer with these settings.
+    ///
+    /// # Errors
+    /// Names the origin, method or header that is none.
+    pub fn new(settings: &CorsSettings) -> Result<Self, TransformError> {
+        for method in &settings.methods {
+            Method::from_bytes(method.as_bytes()).map_err(|_| TransformError::Method(method.clone()))?;
+        }
+        for header in settings.headers.iter().flatten().chain(&settings.expose_headers) {
+            error::name(header)?;
+        }
+        let list = |name: &str, list: &[String]| error::value(name, &list.join(", "));
+        Ok(Self(Arc::new(Rules {
+            any: settings.origins.iter().any(|origin| origin == "*"),
+            origins: settings
+                .origins
+                .iter()
+                .filter(|origin| *origin != "*")
+                .map(|origin| Origin::parse(origin))
+                .collect::<Result<_, _>>()?,
+            // Echo writes its methods without spaces.
+            methods: error::value("methods", &settings.methods.join(","))?,
+            headers: settings.headers.as_ref().map(|headers| list("headers", headers)).transpose()?,
+            expose: (!settings.expose_headers.is_empty())
+                .then(|| list("expose_headers", &settings.expose_headers))
+                .transpose()?,
+            credentials: settings.credentials,
+            max_age: settings.max_age.map(|age| age.as_secs().into()),
+        })))
+    }
+}
+
+impl Origin {
+    fn parse(text: &str) -> Result<Self, TransformError> {
+        let wrong = || TransformError::Origin(text.to_owned());
+        if text == "null" {
+            return Ok(Self::Exact(text.to_owned()));
+        }
+        let (scheme, host) = text.split_once("://").ok_or_else(wrong)?;
+        if scheme.is_empty() || host.is_empty() || host.contains(['/', '?', '#', ' ']) {
+            return Err(wrong());
+        }
+        match host.strip_prefix("*.") {
+            Some(domain) if !domain.is_empty() && !domain.contains('*') => {
+                Ok(Self::Below { scheme: format!("{scheme}://"), domain: format!(".{domain}") })
+            }
+            None if !host.contains('*') => Ok(Self::Exact(text.to_owned())),
+            _ => Err(wrong()),
+        }
+    }
+
+    fn matches(&self, origin: &str) -> bool {
+        match self {
+            Self::Exact(exact) => exact == origin,
+            Self::Below { scheme, domain } => origin
+                .strip_prefix(scheme.as_str())
+                .and_then(|host| host.strip_suffix(domain.as_str()))
+                .is_some_and(|sub| !sub.is_empty() && !sub.contains(['/', ':'])),
+        }
+    }
+}
+
+impl Rules {
+    /// The value of `Access-Control-Allow-Origin` for this origin, if it is allowed.
+    fn allow(&self, origin: Option<&HeaderValue>) -> Option<HeaderValue> {
+        if self.any && !self.credentials {
+            return Some(HeaderValue::from_static("*"));
+        }
+        let origin = origin?;
+        let allowed =
+            self.any || origin.to_str().is_ok_and(|text| self.origins.iter().any(|o| o.matches(text)));
+        allowed.then(|| origin.clone())
+    }
+
+    fn mark(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+        headers.remove(ACCESS_CONTROL_ALLOW_ORIGIN);
+        headers.remove(ACCESS_CONTROL_ALLOW_CREDENTIALS);
+        if !self.any || self.credentials {
+            headers.append(VARY, HeaderValue::from_static("Origin"));
+        }
+        let Some(allowed) = self.allow(origin) else { return };
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
+        if self.credentials {
+            headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        }
+    }
+
+    fn preflight<R: From<Bytes>>(&self, origin: &HeaderValue, asked: Option<&HeaderValue>) -> Response<R> {
+        let mut response = Response::new(R::from(Bytes::new()));
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let headers = response.headers_mut();
+        headers.append(VARY, HeaderValue::from_static("Access-Control-Request-Method"));
+        headers.append(VARY, HeaderValue::from_static("Access-Control-Request-Headers"));
+        self.mark(Some(origin), headers);
+        if headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, self.methods.clone());
+            if let Some(allowed) = self.headers.as_ref().or(asked) {
+                headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed.clone());
+            }
+            if let Some(age) = &self.max_age {
+                headers.insert(ACCESS_CONTROL_MAX_AGE, age.clone());
+            }
+        }
+        response
+    }
+}
+
+impl<S> Layer<S> for CorsLayer {
+    type Service = Cors<S>;
+    fn layer(&self, inner: S) -> Cors<S> {
+        Cors { inner, rules: self.0.clone() }
+    }
+}
+
+/// The service of [`CorsLayer`].
+#[derive(Clone, Debug)]
+pub struct Cors<S> {
+    inner: S,
+    rules: Arc<Rules>,
+}
+
+impl<S, B, R> Service<Request<B>> for Cors<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: From<Bytes>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = CorsFuture<S::Future, R>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let headers = request.headers();
+        let origin = headers.get(ORIGIN).cloned();
+        if request.method() == Method::OPTIONS
+            && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+            && let Some(origin) = &origin
+        {
+            let response = self.rules.preflight(origin, headers.get(ACCESS_CONTROL_REQUEST_HEADERS));
+            return CorsFuture { kind: Kind::Preflight { response: Some(response) } };
+        }
+        let (rules, future) = (self.rules.clone(), self.inner.call(request));
+        CorsFuture { kind: Kind::Inner { future, rules, origin } }
+    }
+}
+
+pin_project! {
+    /// The future of [`Cors`].
+    pub struct CorsFuture<F, R> {
+        #[pin]
+        kind: Kind<F, R>,
+    }
+}
+
+pin_project! {
+    #[project = KindProj]
+    enum Kind<F, R> {
+        Inner { #[pin] future: F, rules: Arc<Rules>, origin: Option<HeaderValue> },
+        Preflight { response: Option<Response<R>> },
+    }
+}
+
+impl<F, R, E> Future for CorsFuture<F, R>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    R: From<Bytes>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        match self.project().kind.project() {
+            KindProj::Inner { future, rules, origin } => {
+                let mut response = ready!(future.poll(cx))?;
+                rules.mark(origin.as_ref(), response.headers_mut());
+                if let Some(expose) = &rules.expose {
+                    response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, expose.clone());
+                }
+                Poll::Ready(Ok(response))
+            }
+            KindProj::Preflight { response } => {
+                Poll::Ready(Ok(response.take().unwrap_or_else(|| Response::new(R::from(Bytes::new())))))
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+use http::header::{HeaderName, HeaderValue};
+
+/// Why settings make no layer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransformError {
+    /// Not the name of a header.
+    #[error("`{0}` is not a header name; expected letters, digits and dashes")]
+    Name(String),
+    /// Not the value of a header.
+    #[error("the value of `{name}` holds characters that no header may: {value:?}")]
+    Value {
+        /// The header.
+        name: String,
+        /// The value.
+        value: String,
+    },
+    /// A header that frames messages or belongs to one connection.
+    #[error("`{0}` is set by the gateway itself, message by message; rules cannot change it")]
+    Framing(String),
+    /// A method that is none.
+    #[error("`{0}` is not an HTTP method")]
+    Method(String),
+    /// An origin that is none.
+    #[error("`{0}` is not an origin; expected \"*\", \"https://shop.example\" or \"https://*.shop.example\"")]
+    Origin(String),
+    /// A prefix that is none.
+    #[error("`{0}` is not a path prefix; expected something like \"/api/users\", without a slash at the end")]
+    Prefix(String),
+}
+
+pub(crate) fn name(text: &str) -> Result<HeaderName, TransformError> {
+    HeaderName::from_bytes(text.as_bytes()).map_err(|_| TransformError::Name(text.to_owned()))
+}
+
+pub(crate) fn value(name: &str, text: &str) -> Result<HeaderValue, TransformError> {
+    HeaderValue::from_str(text)
+        .map_err(|_| TransformError::Value { name: name.to_owned(), value: text.to_owned() })
+}

@@ -1,0 +1,50 @@
+//! What an API edge does to requests and answers without looking at their bodies, each as a tower layer.
+//!
+//! | layer | what it does |
+//! |---|---|
+//! | [`CorrelationIdLayer`] | an id for each request: in its extensions, on the way upstream, and in the answer |
+//! | [`CorsLayer`] | cross-origin requests: preflights answered, answers marked |
+//! | [`SecurityHeadersLayer`] | `X-Content-Type-Options`, `X-Frame-Options` and the like in answers |
+//! | [`HeadersLayer`] | headers set, added and removed |
+//! | [`ForwardedLayer`] | `X-Forwarded-For`, `-Proto` and `-Host`, believed only from trusted proxies |
+//! | [`StripPrefixLayer`] | `/api/users/7` becomes `/7` |
+//!
+//! [`normalize_path`] is no layer: a path must be one and the same before anything is decided by it.
+//!
+//! ```
+//! use axum::{body::Body, extract::Request, routing::get, Router};
+//! use gateway_core::units::ShortForm;
+//! use gateway_transform::{CorrelationIdLayer, CorrelationIdSettings, SecurityHeadersLayer, SecurityHeadersSettings};
+//! use tower::ServiceExt;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let app: Router = Router::new()
+//!     .route("/", get(|| async { "hello" }))
+//!     .layer(SecurityHeadersLayer::new(&SecurityHeadersSettings::default())?)
+//!     .layer(CorrelationIdLayer::new(&CorrelationIdSettings::default())?);
+//!
+//! let response = app.oneshot(Request::get("/").body(Body::empty())?).await?;
+//! assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+//! assert_eq!(response.headers()["x-correlation-id"].len(), 36);
+//! # Ok(()) }
+//! ```
+
+mod answer;
+mod correlation_id;
+mod cors;
+mod error;
+mod forwarded;
+mod headers;
+mod normalize;
+mod security_headers;
+mod strip_prefix;
+
+pub use answer::AnswerFuture;
+pub use correlation_id::{CorrelationId, CorrelationIdLayer, CorrelationIdSettings};
+pub use cors::{Cors, CorsFuture, CorsLayer, CorsSettings};
+pub use error::TransformError;
+pub use forwarded::{Forwarded, ForwardedLayer, ForwardedSettings};
+pub use headers::{HeaderEdits, HeaderRules, Headers, HeadersLayer};
+pub use normalize::{NormalizeSettings, PathError, normalize_path};
+pub use security_headers::{SecurityHeaders, SecurityHeadersLayer, SecurityHeadersSettings};
+pub use strip_prefix::{StripPrefix, StripPrefixLayer};

@@ -1,0 +1,131 @@
+use crate::error::TransformError;
+use http::header::{HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Request, Uri};
+use std::task::{Context, Poll};
+use tower::{Layer, Service};
+
+static FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+
+/// Takes a prefix off the path: `/api/users/7?a=1` becomes `/7?a=1`, and `/api/users` becomes `/` (S3-05, S3-06).
+///
+/// The prefix ends at a segment: `/api/usersX` stays as it is. The query is kept byte for byte. What was taken
+/// off is told in `X-Forwarded-Prefix`, as Traefik does.
+#[derive(Clone, Debug)]
+pub struct StripPrefixLayer {
+    prefix: String,
+    told: HeaderValue,
+    ignore_case: bool,
+}
+
+impl StripPrefixLayer {
+    /// Strips this prefix.
+    ///
+    /// # Errors
+    /// The prefix does not begin with a slash, or ends with one.
+    pub fn new(prefix: &str) -> Result<Self, TransformError> {
+        let wrong = || TransformError::Prefix(prefix.to_owned());
+        if !prefix.starts_with('/') || prefix.ends_with('/') || prefix.contains(['?', '#', '*', '{']) {
+            return Err(wrong());
+        }
+        let told = HeaderValue::from_str(prefix).map_err(|_| wrong())?;
+        Ok(Self { prefix: prefix.to_owned(), told, ignore_case: false })
+    }
+
+    /// Takes upper and lower case in the prefix for the same (S3-04).
+    #[must_use]
+    pub fn ignore_case(mut self, ignore: bool) -> Self {
+        self.ignore_case = ignore;
+        self
+    }
+
+    /// The target without the prefix; `None` if it does not begin with it.
+    fn strip(&self, target: &str) -> Option<PathAndQuery> {
+        let (head, rest) = target.split_at_checked(self.prefix.len())?;
+        let fits =
+            if self.ignore_case { head.eq_ignore_ascii_case(&self.prefix) } else { head == self.prefix };
+        if !fits {
+            return None;
+        }
+        match rest.as_bytes().first() {
+            None => Some(PathAndQuery::from_static("/")),
+            Some(b'/') => PathAndQuery::try_from(rest).ok(),
+            Some(b'?') => PathAndQuery::try_from(format!("/{rest}")).ok(),
+            Some(_) => None,
+        }
+    }
+}
+
+impl<S> Layer<S> for StripPrefixLayer {
+    type Service = StripPrefix<S>;
+    fn layer(&self, inner: S) -> StripPrefix<S> {
+        StripPrefix { inner, layer: self.clone() }
+    }
+}
+
+/// The service of [`StripPrefixLayer`].
+#[derive(Clone, Debug)]
+pub struct StripPrefix<S> {
+    inner: S,
+    layer: StripPrefixLayer,
+}
+
+impl<S: Service<Request<B>>, B> Service<Request<B>> for StripPrefix<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> S::Future {
+        let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+        if let Some(stripped) = self.layer.strip(target) {
+            let uri = std::mem::take(request.uri_mut());
+            *request.uri_mut() = if uri.authority().is_none() {
+                Uri::from(stripped)
+            } else {
+                let mut parts = uri.clone().into_parts();
+                parts.path_and_query = Some(stripped);
+                Uri::from_parts(parts).unwrap_or(uri)
+            };
+            request.headers_mut().insert(FORWARDED_PREFIX.clone(), self.layer.told.clone());
+        }
+        self.inner.call(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s3_05_s3_06_the_prefix_goes_at_a_segment_and_the_query_stays() {
+        let (exact, any_case) = (
+            StripPrefixLayer::new("/api/users").unwrap(),
+            StripPrefixLayer::new("/api/users").unwrap().ignore_case(true),
+        );
+        for (target, expected, expected_any_case) in [
+            ("/api/users/123", Some("/123"), Some("/123")),
+            ("/api/users", Some("/"), Some("/")),
+            ("/api/users/", Some("/"), Some("/")),
+            ("/api/users?a=1&a=2", Some("/?a=1&a=2"), Some("/?a=1&a=2")),
+            ("/api/users/a%20b?c=%2F", Some("/a%20b?c=%2F"), Some("/a%20b?c=%2F")),
+            ("/api/usersX", None, None),
+            ("/API/Users/1", None, Some("/1")),
+            ("/api", None, None),
+            ("/", None, None),
+        ] {
+            assert_eq!(exact.strip(target).as_ref().map(PathAndQuery::as_str), expected, "{target}");
+            assert_eq!(
+                any_case.strip(target).as_ref().map(PathAndQuery::as_str),
+                expected_any_case,
+                "{target}"
+            );
+        }
+        for prefix in ["", "/", "api", "/api/", "/api/*"] {
+            assert!(StripPrefixLayer::new(prefix).is_err(), "{prefix}");
+        }
+    }
+}

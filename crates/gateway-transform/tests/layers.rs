@@ -1,0 +1,173 @@
+//! The layers in a plain service.
+#![allow(clippy::unwrap_used)]
+
+use bytes::Bytes;
+use gateway_core::RequestId;
+use gateway_transform::{
+    CorrelationIdLayer, CorrelationIdSettings, CorsLayer, CorsSettings, HeaderRules, HeadersLayer,
+    SecurityHeadersLayer, SecurityHeadersSettings, StripPrefixLayer,
+};
+use http::{HeaderMap, Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use serde_json::json;
+use std::convert::Infallible;
+use tower::{Layer, Service, ServiceExt, service_fn};
+
+/// Sends a request through a layer to a service that answers with what it saw: `METHOD target` as its body, the
+/// request's headers with `saw-` before their names, and `x-frame-options: SAMEORIGIN`.
+async fn through<L>(layer: L, request: Request<()>) -> (Response<()>, String)
+where
+    L: Layer<tower::util::BoxCloneService<Request<()>, Response<Full<Bytes>>, Infallible>>,
+    L::Service: Service<Request<()>, Response = Response<Full<Bytes>>, Error = Infallible>,
+{
+    let echo = service_fn(|request: Request<()>| async move {
+        let mut response = Response::new(Full::from(format!("{} {}", request.method(), request.uri())));
+        for (name, value) in request.headers() {
+            let name = http::HeaderName::try_from(format!("saw-{name}")).unwrap();
+            response.headers_mut().append(name, value.clone());
+        }
+        if let Some(id) = request.extensions().get::<RequestId>() {
+            response.headers_mut().insert("saw-extension", id.as_header().clone());
+        }
+        response.headers_mut().insert("x-frame-options", "SAMEORIGIN".parse().unwrap());
+        response
+            .headers_mut()
+            .insert("access-control-allow-origin", "https://upstream.example".parse().unwrap());
+        Ok(response)
+    });
+    let response = layer.layer(tower::util::BoxCloneService::new(echo)).oneshot(request).await.unwrap();
+    let (head, body) = response.into_parts();
+    let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    (Response::from_parts(head, ()), body)
+}
+
+fn all(headers: &HeaderMap, name: &str) -> String {
+    headers.get_all(name).iter().map(|v| v.to_str().unwrap()).collect::<Vec<_>>().join("|")
+}
+
+#[tokio::test]
+async fn s4_24_each_request_gets_an_id_upstream_in_the_extensions_and_in_the_answer() {
+    let layer = CorrelationIdLayer::new(&CorrelationIdSettings::default()).unwrap();
+    let request = Request::get("/").header("X-Correlation-ID", "chosen-by-the-client").body(()).unwrap();
+    let (response, _) = through(layer, request).await;
+    let id = all(response.headers(), "x-correlation-id");
+    assert_eq!(id.len(), 36, "{id}");
+    assert_eq!(all(response.headers(), "saw-x-correlation-id"), id);
+    assert_eq!(all(response.headers(), "saw-extension"), id);
+
+    let trusting = CorrelationIdSettings { trust_inbound: true, ..CorrelationIdSettings::default() };
+    for (sent, kept) in [("abc-1", true), ("a b", false), ("", false)] {
+        let layer = CorrelationIdLayer::new(&trusting).unwrap();
+        let request = Request::get("/").header("X-Correlation-ID", sent).body(()).unwrap();
+        let (response, _) = through(layer, request).await;
+        assert_eq!(all(response.headers(), "x-correlation-id") == sent, kept, "{sent:?}");
+    }
+}
+
+#[tokio::test]
+async fn s3_24_cors_with_the_defaults_of_echo() {
+    let layer = || CorsLayer::new(&CorsSettings::default()).unwrap();
+    let preflight = Request::options("/")
+        .header("Origin", "https://shop.example")
+        .header("Access-Control-Request-Method", "PUT")
+        .header("Access-Control-Request-Headers", "x-a, x-b")
+        .body(())
+        .unwrap();
+    let (response, body) = through(layer(), preflight).await;
+    assert_eq!((response.status().as_u16(), body.as_str()), (204, ""));
+    assert_eq!(all(response.headers(), "access-control-allow-origin"), "*");
+    assert_eq!(all(response.headers(), "access-control-allow-methods"), "GET,HEAD,PUT,PATCH,POST,DELETE");
+    assert_eq!(all(response.headers(), "access-control-allow-headers"), "x-a, x-b");
+
+    let (response, body) =
+        through(layer(), Request::get("/x").header("Origin", "https://a").body(()).unwrap()).await;
+    assert_eq!(body, "GET /x");
+    assert_eq!(all(response.headers(), "access-control-allow-origin"), "*", "the upstream's own is replaced");
+
+    let options = Request::builder().method(Method::OPTIONS).uri("/x").body(()).unwrap();
+    assert_eq!(through(layer(), options).await.1, "OPTIONS /x", "an OPTIONS that is no preflight passes");
+}
+
+#[tokio::test]
+async fn with_credentials_or_a_list_the_origin_is_named_and_strangers_get_nothing() {
+    let settings: CorsSettings = serde_json::from_value(json!({
+        "origins": ["https://shop.example", "https://*.partner.example"], "credentials": true, "max_age": "10m",
+    }))
+    .unwrap();
+    for (origin, allowed) in [
+        ("https://shop.example", true),
+        ("https://a.partner.example", true),
+        ("https://partner.example", false),
+        ("http://shop.example", false),
+        ("https://shop.example.evil", false),
+        ("https://evil/.partner.example", false),
+        ("null", false),
+    ] {
+        let request = Request::get("/").header("Origin", origin).body(()).unwrap();
+        let (response, _) = through(CorsLayer::new(&settings).unwrap(), request).await;
+        let seen = all(response.headers(), "access-control-allow-origin");
+        assert_eq!(seen, if allowed { origin } else { "" }, "{origin}");
+        assert_eq!(all(response.headers(), "vary"), "Origin");
+        assert_eq!(
+            all(response.headers(), "access-control-allow-credentials"),
+            if allowed { "true" } else { "" }
+        );
+    }
+    let any = CorsSettings { credentials: true, ..CorsSettings::default() };
+    let request = Request::get("/").header("Origin", "https://x").body(()).unwrap();
+    let (response, _) = through(CorsLayer::new(&any).unwrap(), request).await;
+    assert_eq!(all(response.headers(), "access-control-allow-origin"), "https://x", "S0-28: never `*`");
+}
+
+#[tokio::test]
+async fn s4_26_security_headers_are_there_and_the_upstreams_own_stay() {
+    let (response, _) =
+        through(SecurityHeadersLayer::new(&SecurityHeadersSettings::default()).unwrap(), Request::new(()))
+            .await;
+    assert_eq!(all(response.headers(), "x-content-type-options"), "nosniff");
+    assert_eq!(all(response.headers(), "x-xss-protection"), "1; mode=block");
+    assert_eq!(all(response.headers(), "x-frame-options"), "SAMEORIGIN");
+    let firm = SecurityHeadersSettings { overrides: true, ..SecurityHeadersSettings::default() };
+    let (response, _) = through(SecurityHeadersLayer::new(&firm).unwrap(), Request::new(())).await;
+    assert_eq!(all(response.headers(), "x-frame-options"), "DENY");
+}
+
+#[tokio::test]
+async fn header_rules_remove_then_set_then_append_in_both_directions() {
+    let rules: HeaderRules = serde_json::from_value(json!({
+        "request": { "remove": ["x-a"], "set": { "X-B": "new" }, "append": { "X-C": "2" } },
+        "response": { "remove": ["x-frame-options"], "set": { "X-D": "4" } },
+    }))
+    .unwrap();
+    let request =
+        Request::get("/").header("x-a", "1").header("x-b", "old").header("x-c", "1").body(()).unwrap();
+    let (response, _) = through(HeadersLayer::new(&rules).unwrap(), request).await;
+    let headers = response.headers();
+    let seen = ["saw-x-a", "saw-x-b", "saw-x-c", "x-frame-options", "x-d"].map(|name| all(headers, name));
+    assert_eq!(seen, ["", "new", "1|2", "", "4"]);
+}
+
+#[tokio::test]
+async fn s3_05_the_service_does_not_see_the_prefix_but_is_told_of_it() {
+    let layer = StripPrefixLayer::new("/api/users").unwrap();
+    let (response, body) = through(layer, Request::get("/api/users/123?a=1&a=2").body(()).unwrap()).await;
+    assert_eq!(body, "GET /123?a=1&a=2");
+    assert_eq!(all(response.headers(), "saw-x-forwarded-prefix"), "/api/users");
+}
+
+#[test]
+fn settings_that_make_no_layer_name_what_is_wrong() {
+    let rules = |json| HeadersLayer::new(&serde_json::from_value(json).unwrap()).unwrap_err().to_string();
+    let cors = |json| CorsLayer::new(&serde_json::from_value(json).unwrap()).unwrap_err().to_string();
+    for (error, part) in [
+        (rules(json!({ "request": { "set": { "a b": "x" } } })), "`a b` is not a header name"),
+        (rules(json!({ "request": { "set": { "a": "x\ny" } } })), "the value of `a` holds characters"),
+        (rules(json!({ "response": { "remove": ["Content-Length"] } })), "rules cannot change it"),
+        (cors(json!({ "methods": ["G T"] })), "`G T` is not an HTTP method"),
+        (cors(json!({ "origins": ["shop.example"] })), "`shop.example` is not an origin"),
+        (cors(json!({ "origins": ["https://a.*.b"] })), "is not an origin"),
+        (cors(json!({ "expose_headers": ["a b"] })), "`a b` is not a header name"),
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+}
