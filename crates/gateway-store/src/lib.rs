@@ -1,0 +1,101 @@
+//! State shared between instances of a gateway: values by key with an expiry, in memory or on Redis.
+//!
+//! One process needs no server: [`Store::memory`]. Several share a Redis: [`Store::open`] with its URL. Every value
+//! has a time to live, every operation a deadline; when Redis is away, operations fail at once instead of each
+//! waiting for it, and it is tried again every second.
+//!
+//! ```
+//! use gateway_store::Store;
+//! use std::time::Duration;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), gateway_store::StoreError> {
+//! let store = Store::memory();
+//! store.set("token:1", b"valid", Duration::from_secs(60)).await?;
+//! assert_eq!(store.get(&["token:1", "token:2"]).await?, [Some(b"valid".to_vec()), None]);
+//! # Ok(()) }
+//! ```
+//!
+//! In an axum handler, keep a [`Store`] in the state: it is cheap to clone.
+
+mod error;
+mod memory;
+mod redis;
+mod settings;
+
+pub use error::StoreError;
+pub use memory::MemoryStore;
+pub use redis::RedisStore;
+pub use settings::{RedisSettings, StoreSettings};
+
+use std::time::Duration;
+
+/// Values by key with an expiry. Cheap to clone; clones share their state.
+#[derive(Clone, Debug)]
+pub enum Store {
+    /// In this process.
+    Memory(MemoryStore),
+    /// On a Redis server.
+    Redis(RedisStore),
+}
+
+impl Store {
+    /// A store in this process.
+    #[must_use]
+    pub fn memory() -> Self {
+        Self::Memory(MemoryStore::default())
+    }
+
+    /// The store that the settings ask for. Connects when it is first used; [`Store::ping`] tells whether it can.
+    ///
+    /// # Errors
+    /// The URL is not that of a Redis.
+    pub fn open(settings: &StoreSettings) -> Result<Self, StoreError> {
+        match &settings.redis {
+            None => Ok(Self::memory()),
+            Some(redis) => Ok(Self::Redis(RedisStore::new(redis)?)),
+        }
+    }
+
+    /// The same store with a connection of its own, for a thread with its own runtime.
+    #[must_use]
+    pub fn per_worker(&self) -> Self {
+        match self {
+            Self::Memory(memory) => Self::Memory(memory.clone()),
+            Self::Redis(redis) => Self::Redis(redis.per_worker()),
+        }
+    }
+
+    /// The values of these keys, in one round trip.
+    ///
+    /// # Errors
+    /// The server is away or too slow.
+    pub async fn get(&self, keys: &[&str]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(keys.iter().map(|key| memory.get(key)).collect()),
+            Self::Redis(redis) => redis.get(keys).await,
+        }
+    }
+
+    /// Sets a value for a time; of less than a millisecond, it is not set at all.
+    ///
+    /// # Errors
+    /// The server is away or too slow.
+    pub async fn set(&self, key: &str, value: &[u8], ttl: Duration) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(memory) => memory.set(key, value, ttl),
+            Self::Redis(redis) => redis.set(key, value, ttl).await?,
+        }
+        Ok(())
+    }
+
+    /// Whether the store answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Redis(redis) => redis.ping().await,
+        }
+    }
+}

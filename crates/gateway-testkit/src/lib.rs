@@ -1,0 +1,29 @@
+//! Real parts for tests: the gateway as a process, recording and failing upstreams, Redis, an HTTP client that
+//! hides nothing. Each starts on a free port and is gone when it is dropped.
+//!
+//! Everything is synchronous: a test reads from top to bottom. What cannot be started fails the test with a
+//! message that says what to install.
+//!
+//! ```
+//! use gateway_testkit::{Client, Request, Upstream};
+//!
+//! let upstream = Upstream::named("a");
+//! let response = Client::new(upstream.addr()).send(&Request::get("/x?y=1"));
+//! assert_eq!((response.status, response.text().as_str()), (200, "a"));
+//! assert_eq!(upstream.requests()[0].target, "/x?y=1");
+//! ```
+
+mod gateway;
+mod http;
+mod process;
+mod redis;
+mod upstream;
+mod wait;
+
+pub use gateway::{Finished, Gateway, GatewayBuilder};
+pub use http::{Client, Request, Response, get, raw};
+pub use nix::sys::signal::Signal;
+pub use process::Process;
+pub use redis::{Redis, RedisValue};
+pub use upstream::{Fault, Recorded, Reply, Upstream, failing};
+pub use wait::{free_port, wait_until};
