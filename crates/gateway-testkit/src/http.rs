@@ -174,9 +174,10 @@ fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }
 
-pub(crate) fn read_head(
-    from: &mut impl BufRead,
-) -> io::Result<Option<(String, Vec<(String, String)>, Vec<u8>)>> {
+/// The first line, the fields, and the bytes of both.
+type Head = (String, Vec<(String, String)>, Vec<u8>);
+
+pub(crate) fn read_head(from: &mut impl BufRead) -> io::Result<Option<Head>> {
     let (mut raw, mut lines) = (Vec::new(), Vec::new());
     loop {
         let start = raw.len();

@@ -1,0 +1,43 @@
+use std::path::PathBuf;
+
+/// Why settings make no way to authenticate.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// None or several of the key settings.
+    #[error(
+        "{0} of `secret`, `secret_file`, `public_key` and `public_key_file` are given; expected exactly one"
+    )]
+    Keys(usize),
+    /// A key file that cannot be read.
+    #[error("cannot read {path}: {source}")]
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A secret that anybody could guess.
+    #[error(
+        "the secret is {0} bytes long; expected at least 16, and 32 or more are recommended (RFC 7518 §3.2)"
+    )]
+    ShortSecret(usize),
+    /// Not a public key.
+    #[error("the key is not the PEM of an RSA, EC (P-256, P-384) or Ed25519 public key")]
+    NotAKey,
+    /// An algorithm that the key is not for.
+    #[error("`{algorithm}` does not go with {key}; expected {expected}")]
+    Algorithm {
+        /// The algorithm.
+        algorithm: String,
+        /// The key.
+        key: &'static str,
+        /// Algorithms that do.
+        expected: &'static str,
+    },
+    /// Only a secret can sign.
+    #[error("tokens can only be signed with a `secret`; this one has a public key, which can only verify")]
+    CannotSign,
+    /// Claims that make no token.
+    #[error("the token cannot be made: {0}")]
+    Mint(String),
+}
