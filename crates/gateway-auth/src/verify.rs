@@ -41,8 +41,7 @@ pub(crate) struct Verified {
 impl Verifier {
     pub(crate) fn new(settings: &JwtSettings) -> Result<Self, AuthError> {
         let Key { key, algorithms } = Key::new(settings)?;
-        let mut validation = Validation::default();
-        validation.algorithms = algorithms;
+        let mut validation = Validation { algorithms, ..Validation::default() };
         // Times, issuer and audience are checked below, against a time that is given.
         validation.required_spec_claims.clear();
         validation.validate_exp = false;

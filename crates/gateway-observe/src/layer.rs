@@ -1,0 +1,201 @@
+use crate::body::ObservedBody;
+use crate::line::Record;
+use crate::log::Lines;
+use crate::metrics::{Metrics, RouteLabels, RouteMetrics};
+use crate::time::Utc;
+use gateway_core::{ClientAddr, Endpoint, Principal, Problem, RequestId};
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue, USER_AGENT};
+use http::{Method, Request, Response, StatusCode, Uri};
+use pin_project_lite::pin_project;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+use tower::{Layer, Service};
+
+/// What a request that was given up before its answer is counted as (nginx's 499).
+const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
+    Ok(status) => status,
+    Err(_) => StatusCode::BAD_REQUEST,
+};
+
+/// Counts and logs the requests of one route; see the [crate's page](crate).
+#[derive(Clone)]
+pub struct ObserveLayer(Arc<Route>);
+
+struct Route {
+    labels: RouteLabels,
+    metrics: Option<RouteMetrics>,
+    lines: Option<Lines>,
+}
+
+impl std::fmt::Debug for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Route").field("labels", &self.labels).finish_non_exhaustive()
+    }
+}
+
+impl ObserveLayer {
+    /// Observes a route; what is `None` is left out.
+    #[must_use]
+    pub fn new(labels: RouteLabels, metrics: Option<Metrics>, lines: Option<Lines>) -> Self {
+        let metrics = metrics.map(|metrics| RouteMetrics::new(metrics, labels.clone()));
+        Self(Arc::new(Route { labels, metrics, lines }))
+    }
+}
+
+impl<S> Layer<S> for ObserveLayer {
+    type Service = Observe<S>;
+    fn layer(&self, inner: S) -> Observe<S> {
+        Observe { inner, route: self.0.clone() }
+    }
+}
+
+/// The service of [`ObserveLayer`].
+#[derive(Clone)]
+pub struct Observe<S> {
+    inner: S,
+    route: Arc<Route>,
+}
+
+/// A request under way. Dropping it means that it is over, and writes it down.
+#[derive(Debug)]
+pub(crate) struct Observation {
+    route: Arc<Route>,
+    start: Instant,
+    method: Method,
+    /// Only what a line needs.
+    request: Option<Asked>,
+    status: Option<StatusCode>,
+    problem: Option<Problem>,
+    principal: Option<Principal>,
+    endpoint: Option<Endpoint>,
+    pub(crate) bytes_out: u64,
+}
+
+#[derive(Debug)]
+struct Asked {
+    id: Option<RequestId>,
+    client: Option<ClientAddr>,
+    host: Option<HeaderValue>,
+    uri: Uri,
+    user_agent: Option<HeaderValue>,
+    bytes_in: u64,
+}
+
+impl Observation {
+    fn begin<B>(route: &Arc<Route>, request: &Request<B>) -> Self {
+        let headers = request.headers();
+        let length = || headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
+        let asked = || Asked {
+            id: request.extensions().get().cloned(),
+            client: request.extensions().get().copied(),
+            host: headers.get(HOST).cloned(),
+            uri: request.uri().clone(),
+            user_agent: headers.get(USER_AGENT).cloned(),
+            bytes_in: length().unwrap_or(0),
+        };
+        Self {
+            route: route.clone(),
+            start: Instant::now(),
+            method: request.method().clone(),
+            request: route.lines.is_some().then(asked),
+            status: None,
+            problem: None,
+            principal: None,
+            endpoint: None,
+            bytes_out: 0,
+        }
+    }
+
+    fn answered<B>(&mut self, response: &Response<B>) {
+        self.status = Some(response.status());
+        if self.request.is_some() {
+            let facts = response.extensions();
+            self.problem = facts.get().cloned();
+            self.principal = facts.get().cloned();
+            self.endpoint = facts.get().cloned();
+        }
+    }
+}
+
+impl Drop for Observation {
+    fn drop(&mut self) {
+        let took = self.start.elapsed();
+        let status = self.status.unwrap_or(CLIENT_GONE);
+        if let Some(metrics) = &self.route.metrics {
+            metrics.count(&self.method, status, took);
+        }
+        if let (Some(lines), Some(asked)) = (&self.route.lines, &self.request)
+            && lines.wants(status.as_u16())
+        {
+            lines.write(&Record {
+                time: Utc::now(),
+                id: asked.id.as_ref(),
+                client: asked.client.map(|client| client.ip()),
+                host: asked.host.as_ref(),
+                method: &self.method,
+                uri: &asked.uri,
+                user_agent: asked.user_agent.as_ref(),
+                route: &self.route.labels,
+                status: status.as_u16(),
+                problem: self.problem.as_ref(),
+                principal: self.principal.as_ref(),
+                endpoint: self.endpoint.as_ref(),
+                took,
+                bytes_in: asked.bytes_in,
+                bytes_out: self.bytes_out,
+            });
+        }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Observe<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Response = Response<ObservedBody<R>>;
+    type Error = S::Error;
+    type Future = ObserveFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let observed = self.route.metrics.is_some() || self.route.lines.is_some();
+        let observation = observed.then(|| Box::new(Observation::begin(&self.route, &request)));
+        ObserveFuture { inner: self.inner.call(request), observation }
+    }
+}
+
+pin_project! {
+    /// The future of [`Observe`].
+    pub struct ObserveFuture<F> {
+        #[pin]
+        inner: F,
+        observation: Option<Box<Observation>>,
+    }
+}
+
+impl<F, R, E> Future for ObserveFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = Result<Response<ObservedBody<R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.inner.poll(cx));
+        let mut observation = this.observation.take();
+        if let Some(observation) = &mut observation {
+            match &result {
+                Ok(response) => observation.answered(response),
+                // Whoever gets the error makes some answer of it.
+                Err(_) => observation.status = Some(StatusCode::INTERNAL_SERVER_ERROR),
+            }
+        }
+        Poll::Ready(result.map(|response| response.map(|body| ObservedBody::new(body, observation))))
+    }
+}

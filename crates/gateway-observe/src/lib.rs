@@ -1,0 +1,53 @@
+//! What happened: request metrics, an access log, and health reports.
+//!
+//! [`ObserveLayer`] counts and logs each request when its answer's body has ended, or was given up. It reads what
+//! other layers left in the extensions of requests and answers: who asked, under which id, which endpoint
+//! answered, and why the gateway refused. It differs from tower-http's `TraceLayer` in that the log is no tracing
+//! event: a line costs a fraction of one, and is written by a thread of its own.
+//!
+//! | metric | labels |
+//! |---|---|
+//! | `http_requests_total` | `method`, `endpoint`, `status`, `service` |
+//! | `http_request_duration_seconds` | `method`, `endpoint`, `service` |
+//! | `http_active_connections` | |
+//!
+//! `endpoint` is the route's pattern, never the path that was asked for.
+//!
+//! ```
+//! use axum::{body::Body, extract::Request, routing::get, Router};
+//! use gateway_observe::{prometheus, AccessLog, AccessLogSettings, Metrics, ObserveLayer, RouteLabels};
+//! use tower::ServiceExt;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let file = tempfile::NamedTempFile::new()?;
+//! let (recorder, handle) = prometheus()?;
+//! let log = AccessLog::open(&AccessLogSettings { path: Some(file.path().into()), ..Default::default() })?;
+//! let labels = RouteLabels { endpoint: "/users/{id}".into(), service: "users".into() };
+//! let observe = ObserveLayer::new(labels, Some(Metrics::new(recorder)), Some(log.lines()));
+//! let app: Router = Router::new().route("/users/{id}", get(|| async { "ada" })).layer(observe);
+//!
+//! let response = app.oneshot(Request::get("/users/7").body(Body::empty())?).await?;
+//! axum::body::to_bytes(response.into_body(), 1024).await?;
+//! log.close();
+//! assert!(std::fs::read_to_string(file.path())?.contains("\"uri\":\"/users/7\""));
+//! let series = r#"http_requests_total{method="GET",endpoint="/users/{id}",status="200",service="users"} 1"#;
+//! assert!(handle.render().contains(series));
+//! # Ok(()) }
+//! ```
+
+mod body;
+mod health;
+mod layer;
+mod line;
+mod log;
+mod metrics;
+mod settings;
+mod time;
+
+pub use self::log::{AccessLog, AccessLogError, Lines};
+pub use self::metrics::{ConnectionGauge, ConnectionGuard, Metrics, RouteLabels, prometheus};
+pub use body::ObservedBody;
+pub use health::HealthReport;
+pub use layer::{Observe, ObserveFuture, ObserveLayer};
+pub use settings::{AccessLogSettings, LogFormat};
+pub use time::format_go_duration;

@@ -1,0 +1,252 @@
+//! One request as a line of JSON.
+
+use crate::metrics::RouteLabels;
+use crate::settings::LogFormat;
+use crate::time::{Utc, write_go_duration};
+use gateway_core::{Endpoint, Principal, Problem, RequestId};
+use http::{HeaderValue, Method, Uri};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// What is known of a request when it is over.
+#[derive(Debug)]
+pub(crate) struct Record<'a> {
+    pub(crate) time: Utc,
+    pub(crate) id: Option<&'a RequestId>,
+    pub(crate) client: Option<IpAddr>,
+    pub(crate) host: Option<&'a HeaderValue>,
+    pub(crate) method: &'a Method,
+    pub(crate) uri: &'a Uri,
+    pub(crate) user_agent: Option<&'a HeaderValue>,
+    pub(crate) route: &'a RouteLabels,
+    /// 0 when there was no answer.
+    pub(crate) status: u16,
+    pub(crate) problem: Option<&'a Problem>,
+    pub(crate) principal: Option<&'a Principal>,
+    pub(crate) endpoint: Option<&'a Endpoint>,
+    pub(crate) took: Duration,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+}
+
+pub(crate) fn write(line: &mut Vec<u8>, record: &Record<'_>, format: LogFormat, redact: &[String]) {
+    match format {
+        LogFormat::Json => write_json(line, record, redact),
+        LogFormat::Echo => write_echo(line, record, redact),
+    }
+    line.extend_from_slice(b"}\n");
+}
+
+fn write_json(line: &mut Vec<u8>, r: &Record<'_>, redact: &[String]) {
+    line.extend_from_slice(b"{\"time\":");
+    time(line, r.time);
+    optional(line, "id", r.id.map(RequestId::as_str));
+    field(line, "client");
+    address(line, r.client);
+    text(line, "method", r.method.as_str().as_bytes());
+    text(line, "host", r.host.map_or(b"", HeaderValue::as_bytes));
+    field(line, "uri");
+    uri(line, r.uri, redact);
+    text(line, "route", r.route.endpoint.as_bytes());
+    text(line, "service", r.route.service.as_bytes());
+    optional(line, "upstream", r.endpoint.map(|endpoint| endpoint.authority().as_str()));
+    number(line, "status", u64::from(r.status));
+    optional(line, "reason", r.problem.map(|problem| problem.code().name()));
+    optional(line, "user", r.principal.map(Principal::id));
+    field(line, "duration_ms");
+    let micros = u64::try_from(r.took.as_micros()).unwrap_or(u64::MAX);
+    digits(line, micros / 1000);
+    line.push(b'.');
+    line.extend_from_slice(&[
+        b'0' + (micros / 100 % 10) as u8,
+        b'0' + (micros / 10 % 10) as u8,
+        b'0' + (micros % 10) as u8,
+    ]);
+    number(line, "bytes_in", r.bytes_in);
+    number(line, "bytes_out", r.bytes_out);
+    text(line, "user_agent", r.user_agent.map_or(b"", HeaderValue::as_bytes));
+}
+
+/// The fields of Echo's logger in its order (S3-22).
+fn write_echo(line: &mut Vec<u8>, r: &Record<'_>, redact: &[String]) {
+    line.extend_from_slice(b"{\"time\":");
+    time(line, r.time);
+    text(line, "id", r.id.map_or(b"", |id| id.as_str().as_bytes()));
+    field(line, "remote_ip");
+    address(line, r.client);
+    text(line, "host", r.host.map_or(b"", HeaderValue::as_bytes));
+    text(line, "method", r.method.as_str().as_bytes());
+    field(line, "uri");
+    uri(line, r.uri, redact);
+    text(line, "user_agent", r.user_agent.map_or(b"", HeaderValue::as_bytes));
+    number(line, "status", u64::from(r.status));
+    field(line, "error");
+    match r.problem {
+        None => line.extend_from_slice(b"\"\""),
+        Some(problem) => {
+            line.extend_from_slice(b"{\"code\":");
+            digits(line, u64::from(r.status));
+            text(line, "message", problem.detail().unwrap_or(problem.code().message()).as_bytes());
+            line.push(b'}');
+        }
+    }
+    let nanos = u64::try_from(r.took.as_nanos()).unwrap_or(u64::MAX);
+    number(line, "latency", nanos);
+    line.extend_from_slice(b",\"latency_human\":\"");
+    write_go_duration(line, nanos);
+    line.push(b'"');
+    number(line, "bytes_in", r.bytes_in);
+    number(line, "bytes_out", r.bytes_out);
+}
+
+fn field(line: &mut Vec<u8>, name: &str) {
+    line.extend_from_slice(b",\"");
+    line.extend_from_slice(name.as_bytes());
+    line.extend_from_slice(b"\":");
+}
+
+fn text(line: &mut Vec<u8>, name: &str, value: &[u8]) {
+    field(line, name);
+    string(line, value);
+}
+
+fn optional(line: &mut Vec<u8>, name: &str, value: Option<&str>) {
+    field(line, name);
+    match value {
+        Some(value) => string(line, value.as_bytes()),
+        None => line.extend_from_slice(b"null"),
+    }
+}
+
+fn number(line: &mut Vec<u8>, name: &str, value: u64) {
+    field(line, name);
+    digits(line, value);
+}
+
+fn digits(line: &mut Vec<u8>, value: u64) {
+    line.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+fn address(line: &mut Vec<u8>, ip: Option<IpAddr>) {
+    use std::io::Write;
+    line.push(b'"');
+    if let Some(ip) = ip {
+        // Writing to a vector does not fail.
+        let _ = write!(line, "{ip}");
+    }
+    line.push(b'"');
+}
+
+/// RFC 3339 with nine digits of fraction.
+fn time(line: &mut Vec<u8>, utc: Utc) {
+    line.push(b'"');
+    line.extend_from_slice(&utc.second);
+    let mut fraction = *b".000000000Z\"";
+    let mut nanos = utc.nanos;
+    for digit in fraction[1..10].iter_mut().rev() {
+        *digit = b'0' + (nanos % 10) as u8;
+        nanos /= 10;
+    }
+    line.extend_from_slice(&fraction);
+}
+
+/// The target with the values of some query parameters left out.
+fn uri(line: &mut Vec<u8>, uri: &Uri, redact: &[String]) {
+    let Some(query) = uri.query() else { return string(line, uri.path().as_bytes()) };
+    line.push(b'"');
+    escape(line, uri.path().as_bytes());
+    let mut between = b'?';
+    for pair in query.split('&') {
+        line.push(between);
+        between = b'&';
+        match pair.split_once('=') {
+            Some((name, _)) if redact.iter().any(|secret| secret.eq_ignore_ascii_case(name)) => {
+                escape(line, name.as_bytes());
+                line.extend_from_slice(b"=redacted");
+            }
+            _ => escape(line, pair.as_bytes()),
+        }
+    }
+    line.push(b'"');
+}
+
+fn string(line: &mut Vec<u8>, bytes: &[u8]) {
+    line.push(b'"');
+    escape(line, bytes);
+    line.push(b'"');
+}
+
+/// RFC 8259 §7. Bytes that are no UTF-8, as old user agents send, become U+FFFD.
+fn escape(line: &mut Vec<u8>, bytes: &[u8]) {
+    if bytes.iter().all(|b| matches!(b, 0x20..=0x7e) && !matches!(b, b'"' | b'\\')) {
+        return line.extend_from_slice(bytes);
+    }
+    for c in String::from_utf8_lossy(bytes).chars() {
+        match c {
+            '"' => line.extend_from_slice(b"\\\""),
+            '\\' => line.extend_from_slice(b"\\\\"),
+            '\u{0}'..='\u{1f}' | '\u{7f}' => {
+                line.extend_from_slice(format!("\\u{:04x}", u32::from(c)).as_bytes());
+            }
+            c => line.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn line(format: LogFormat, agent: &[u8], uri: &str) -> Vec<u8> {
+        let agent = HeaderValue::from_bytes(agent).ok();
+        let record = Record {
+            time: Utc { second: *b"2024-01-15T10:30:00", nanos: 1_000_020 },
+            id: None,
+            client: Some("192.0.2.7".parse().unwrap()),
+            host: None,
+            method: &Method::GET,
+            uri: &uri.parse().unwrap(),
+            user_agent: agent.as_ref(),
+            route: &RouteLabels { endpoint: "/a/*".to_owned(), service: "a".to_owned() },
+            status: 200,
+            problem: None,
+            principal: None,
+            endpoint: None,
+            took: Duration::from_nanos(45_167),
+            bytes_in: 0,
+            bytes_out: 5,
+        };
+        let mut line = Vec::new();
+        write(&mut line, &record, format, &["token".to_owned()]);
+        line
+    }
+
+    #[test]
+    fn a_line_says_what_is_known_and_hides_what_is_secret() {
+        let text = String::from_utf8(line(LogFormat::Json, b"curl", "/a?x=1&token=abc&Token=d&y")).unwrap();
+        assert_eq!(
+            text,
+            "{\"time\":\"2024-01-15T10:30:00.001000020Z\",\"id\":null,\"client\":\"192.0.2.7\",\"method\":\"GET\",\
+             \"host\":\"\",\"uri\":\"/a?x=1&token=redacted&Token=redacted&y\",\"route\":\"/a/*\",\"service\":\"a\",\
+             \"upstream\":null,\"status\":200,\"reason\":null,\"user\":null,\"duration_ms\":0.045,\"bytes_in\":0,\
+             \"bytes_out\":5,\"user_agent\":\"curl\"}\n"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn every_line_is_one_json_object_that_says_the_same(agent in prop::collection::vec(any::<u8>(), 0..60)) {
+            for format in [LogFormat::Json, LogFormat::Echo] {
+                let line = line(format, &agent, "/");
+                let (last, rest) = line.split_last().unwrap();
+                prop_assert_eq!(*last, b'\n');
+                prop_assert!(!rest.contains(&b'\n'));
+                let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
+                if HeaderValue::from_bytes(&agent).is_ok() {
+                    prop_assert_eq!(value["user_agent"].as_str().unwrap(), String::from_utf8_lossy(&agent));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+use gateway_core::units::{ByteSize, Scalar, ShortForm, Timespan};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// The access log. Short forms: `true` (standard output), or a file's path.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccessLogSettings {
+    /// The fields of a line. Default `json`.
+    pub format: LogFormat,
+    /// The file, appended to. Default: standard output.
+    pub path: Option<PathBuf>,
+    /// Only answers with this status or a higher one are logged. Default: all.
+    pub min_status: u16,
+    /// Query parameters whose values are not logged. Default `access_token`, `api_key`, `password`, `secret`,
+    /// `token`.
+    pub redact_query: Vec<String>,
+    /// How long lines may wait to be written together. Default `100ms`.
+    pub flush: Timespan,
+    /// How much each worker may have waiting; what comes on top is dropped and counted. Default `4MiB`.
+    pub buffer: ByteSize,
+}
+
+impl Default for AccessLogSettings {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Json,
+            path: None,
+            min_status: 0,
+            redact_query: ["access_token", "api_key", "password", "secret", "token"]
+                .map(str::to_owned)
+                .to_vec(),
+            flush: Timespan::millis(100),
+            buffer: ByteSize::kib(4096),
+        }
+    }
+}
+
+impl ShortForm for AccessLogSettings {
+    const EXPECTED: &'static str = "`true`, `false`, a file's path, or a table";
+    const TYPE: &'static str = "string";
+    fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
+        match value {
+            Scalar::Switch(true) => Some(Ok(Self::default())),
+            Scalar::Text(path) => Some(Ok(Self { path: Some(path.into()), ..Self::default() })),
+            Scalar::Number(_) | Scalar::Switch(false) => None,
+        }
+    }
+}
+
+/// The fields of a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// `time`, `id`, `client`, `method`, `host`, `uri`, `route`, `service`, `upstream`, `status`, `reason`, `user`,
+    /// `duration_ms`, `bytes_in`, `bytes_out`, `user_agent`.
+    #[default]
+    Json,
+    /// The fields of Echo's logger (S3-22).
+    Echo,
+}

@@ -1,0 +1,202 @@
+//! What is counted and logged, in a plain service.
+#![allow(clippy::unwrap_used)]
+
+use bytes::Bytes;
+use gateway_core::{AuthMethod, ClientAddr, Code, Endpoint, Principal, Problem, RequestId};
+use gateway_observe::{
+    AccessLog, AccessLogSettings, LogFormat, Metrics, ObserveLayer, ObservedBody, RouteLabels, prometheus,
+};
+use http::{HeaderValue, Request, Response};
+use http_body_util::{BodyExt, Full};
+use serde_json::Value;
+use std::convert::Infallible;
+use tower::{Layer, ServiceExt, service_fn};
+
+fn labels() -> RouteLabels {
+    RouteLabels { endpoint: "/api/users/*".to_owned(), service: "users".to_owned() }
+}
+
+/// Sends requests through an observed service that answers by path, reads the answers, and returns the log.
+async fn logged(format: LogFormat, requests: Vec<Request<()>>) -> Vec<Value> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let settings =
+        AccessLogSettings { format, path: Some(file.path().into()), ..AccessLogSettings::default() };
+    let log = AccessLog::open(&settings).unwrap();
+    let layer = ObserveLayer::new(labels(), None, Some(log.lines()));
+    for request in requests {
+        let response = layer.layer(service_fn(answer)).oneshot(request).await.unwrap();
+        response.into_body().collect().await.unwrap();
+    }
+    log.close();
+    let text = std::fs::read_to_string(file.path()).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+async fn answer(request: Request<()>) -> Result<Response<Full<Bytes>>, Infallible> {
+    if request.uri().path() == "/down" {
+        return Ok(Problem::new(Code::UpstreamConnectFailed)
+            .with_detail("connection refused")
+            .into_response());
+    }
+    let mut response = Response::new(Full::from("hello"));
+    response.extensions_mut().insert(Principal::new("ada", AuthMethod::Jwt, serde_json::Map::new()));
+    response.extensions_mut().insert(Endpoint::parse("http://127.0.0.1:3001").unwrap());
+    Ok(response)
+}
+
+fn request(path: &str) -> Request<()> {
+    let mut request = Request::get(path)
+        .header("host", "shop.example")
+        .header("user-agent", "curl/8")
+        .header("content-length", "12")
+        .body(())
+        .unwrap();
+    request.extensions_mut().insert(ClientAddr("192.0.2.7:5".parse().unwrap()));
+    request.extensions_mut().insert(RequestId::from_inbound(&HeaderValue::from_static("abc")).unwrap());
+    request
+}
+
+#[tokio::test]
+async fn s3_22_the_echo_format_has_its_fields_in_its_order() {
+    let log = logged(LogFormat::Echo, vec![request("/users/7?a=1"), request("/down")]).await;
+    let Value::Object(fields) = &log[0] else { panic!("{log:?}") };
+    let mut names: Vec<_> = fields.keys().map(String::as_str).collect();
+    let mut expected = vec![
+        "time",
+        "id",
+        "remote_ip",
+        "host",
+        "method",
+        "uri",
+        "user_agent",
+        "status",
+        "error",
+        "latency",
+        "latency_human",
+        "bytes_in",
+        "bytes_out",
+    ];
+    names.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+    let said = |name: &str| log[0][name].clone();
+    assert_eq!(said("id"), "abc");
+    assert_eq!(said("remote_ip"), "192.0.2.7");
+    assert_eq!(
+        (said("host"), said("method"), said("uri")),
+        ("shop.example".into(), "GET".into(), "/users/7?a=1".into())
+    );
+    assert_eq!(
+        (said("status"), said("error"), said("bytes_in"), said("bytes_out")),
+        (200.into(), "".into(), 12.into(), 5.into())
+    );
+    let latency = log[0]["latency"].as_u64().unwrap();
+    assert_eq!(log[0]["latency_human"], gateway_observe::format_go_duration(latency));
+    assert_eq!(log[1]["status"], 502);
+    assert_eq!(log[1]["error"], serde_json::json!({ "code": 502, "message": "connection refused" }));
+}
+
+#[tokio::test]
+async fn the_own_format_names_who_asked_what_answered_and_why_not() {
+    let log = logged(LogFormat::Json, vec![request("/users/7"), request("/down")]).await;
+    let said = |line: usize, names: [&str; 6]| names.map(|name| log[line][name].clone());
+    let names = ["route", "service", "upstream", "status", "reason", "user"];
+    assert_eq!(
+        Value::from(said(0, names).to_vec()),
+        serde_json::json!(["/api/users/*", "users", "127.0.0.1:3001", 200, null, "ada"])
+    );
+    assert_eq!(
+        Value::from(said(1, names).to_vec()),
+        serde_json::json!(["/api/users/*", "users", null, 502, "upstream-connect-failed", null])
+    );
+}
+
+#[tokio::test]
+async fn s4_03_to_s4_07_metrics_have_their_names_help_and_few_labels() {
+    let (recorder, handle) = prometheus().unwrap();
+    let metrics = Metrics::new(recorder);
+    let layer = ObserveLayer::new(labels(), Some(metrics.clone()), None);
+    let open = metrics.connections();
+    let guards = (open.enter(), open.enter());
+    for i in 0..50 {
+        let method = http::Method::from_bytes(format!("M{i}").as_bytes()).unwrap();
+        let request = Request::builder().method(method).uri(format!("/users/{i}")).body(()).unwrap();
+        let response = layer.layer(service_fn(answer)).oneshot(request).await.unwrap();
+        response.into_body().collect().await.unwrap();
+    }
+    let response = layer.layer(service_fn(answer)).oneshot(request("/down")).await.unwrap();
+    response.into_body().collect().await.unwrap();
+    let text = handle.render();
+    for line in [
+        "# HELP http_requests_total Total number of HTTP requests",
+        "# TYPE http_requests_total counter",
+        r#"http_requests_total{method="OTHER",endpoint="/api/users/*",status="200",service="users"} 50"#,
+        r#"http_requests_total{method="GET",endpoint="/api/users/*",status="502",service="users"} 1"#,
+        "# HELP http_request_duration_seconds HTTP request duration in seconds",
+        "# TYPE http_request_duration_seconds histogram",
+        r#"http_request_duration_seconds_count{method="GET",endpoint="/api/users/*",service="users"} 1"#,
+        "# HELP http_active_connections Number of active HTTP connections",
+        "# TYPE http_active_connections gauge",
+        "http_active_connections 2",
+    ] {
+        assert!(text.lines().any(|seen| seen == line), "no `{line}` in\n{text}");
+    }
+    let series = text.lines().filter(|line| line.starts_with("http_requests_total{")).count();
+    assert_eq!(series, 2, "51 paths and methods made {series} series");
+    drop(guards);
+    assert!(handle.render().contains("http_active_connections 0"));
+}
+
+#[tokio::test]
+async fn a_request_given_up_before_or_within_its_answer_is_counted_all_the_same() {
+    let (recorder, handle) = prometheus().unwrap();
+    let layer = ObserveLayer::new(labels(), Some(Metrics::new(recorder)), None);
+    let never =
+        service_fn(|_: Request<()>| std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>());
+    drop(layer.layer(never).oneshot(request("/")));
+    let mut asking = Box::pin(layer.layer(never).oneshot(request("/")));
+    assert!(futures_poll_once(asking.as_mut()).await.is_none());
+    drop(asking);
+    let answered: Response<ObservedBody<_>> =
+        layer.layer(service_fn(answer)).oneshot(request("/")).await.unwrap();
+    drop(answered);
+    let text = handle.render();
+    assert!(text.contains(r#"status="499",service="users"} 1"#), "{text}");
+    assert!(text.contains(r#"status="200",service="users"} 1"#), "{text}");
+}
+
+async fn futures_poll_once<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
+    std::future::poll_fn(|cx| match std::pin::Pin::new(&mut future).poll(cx) {
+        std::task::Poll::Ready(output) => std::task::Poll::Ready(Some(output)),
+        std::task::Poll::Pending => std::task::Poll::Ready(None),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_keep_up_drops_lines_and_says_how_many() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let settings: AccessLogSettings = serde_json::from_value(serde_json::json!({
+        "path": file.path(), "buffer": "1KiB", "flush": "1h",
+    }))
+    .unwrap();
+    let log = AccessLog::open(&settings).unwrap();
+    let layer = ObserveLayer::new(labels(), None, Some(log.lines()));
+    for _ in 0..100 {
+        let response = layer.layer(service_fn(answer)).oneshot(request("/")).await.unwrap();
+        response.into_body().collect().await.unwrap();
+    }
+    let dropped = log.dropped();
+    log.close();
+    let written = std::fs::read_to_string(file.path()).unwrap().lines().count() as u64;
+    assert!(dropped > 0 && written > 0);
+    assert_eq!(dropped + written, 100);
+}
+
+#[test]
+fn a_log_that_cannot_be_opened_says_which_and_why() {
+    let settings =
+        AccessLogSettings { path: Some("/nowhere/access.log".into()), ..AccessLogSettings::default() };
+    let error = AccessLog::open(&settings).unwrap_err().to_string();
+    assert!(error.starts_with("cannot open the access log /nowhere/access.log: No such file"), "{error}");
+}
