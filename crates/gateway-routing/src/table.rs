@@ -123,6 +123,12 @@ impl<T> RouteTable<T> {
         Ok(Self { routes, groups })
     }
 
+    /// A table without routes.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { routes: Vec::new(), groups: Vec::new() }
+    }
+
     /// The route for a request.
     #[must_use]
     pub fn find<B>(&self, request: &Request<B>) -> Match<'_, T> {

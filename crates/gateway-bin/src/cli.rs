@@ -1,0 +1,136 @@
+//! The commands.
+
+use crate::config::{self, Config, Settings};
+use crate::{routes, run, token};
+use clap::{Parser, Subcommand, ValueEnum};
+use gateway_core::Code;
+use gateway_core::units::Timespan;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// An API gateway: one config file, one binary.
+#[derive(Debug, Parser)]
+#[command(name = "gateway", version, about, max_term_width = 100, arg_required_else_help = false)]
+#[command(
+    after_help = "Exit codes: 0 all is well; 1 it cannot run (a port in use, Redis away); 2 the configuration \
+                        or the command line is wrong.\n\nAny key can be set by an environment variable: \
+                        GATEWAY_SERVER__LISTEN=0.0.0.0:80 stands for `listen` in [server]."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// The configuration file: TOML, YAML or JSON, by its ending.
+    #[arg(short, long, global = true, value_name = "FILE", default_value = "gateway.toml")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway; what happens without a command too.
+    Run,
+    /// Say everything that is wrong with the configuration, or nothing.
+    Check,
+    /// Show the route table.
+    Routes {
+        /// How.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Print a token for trying things out, signed with a configured secret.
+    Token {
+        /// The name of an [auth.jwt] with a secret.
+        #[arg(long)]
+        auth: String,
+        /// A claim; may be given several times.
+        #[arg(long = "claim", value_name = "NAME=VALUE")]
+        claims: Vec<String>,
+        /// How long it is good for.
+        #[arg(long, default_value = "1h")]
+        expires: Timespan,
+    },
+    /// Print the JSON Schema of the configuration, for editors.
+    Schema,
+    /// List the codes of the gateway's own answers.
+    Codes,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// Aligned columns.
+    Text,
+    /// JSON.
+    Json,
+    /// A table in Markdown.
+    Md,
+}
+
+/// Something is wrong with the world.
+const FAILED: u8 = 1;
+/// Something is wrong with what was asked for.
+const MISTAKEN: u8 = 2;
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Cli { command, config: path } = Cli::parse();
+    let text = match command.unwrap_or(Command::Run) {
+        Command::Run => {
+            return match load(&path) {
+                Ok(config) => match run::run(&config, &path) {
+                    Ok(()) => ExitCode::SUCCESS,
+                    Err(error) => fail(&error.to_string(), FAILED),
+                },
+                Err(code) => code,
+            };
+        }
+        Command::Schema => schema(),
+        Command::Codes => codes(),
+        Command::Check => {
+            let summary = |config: &Config| {
+                let (routes, services) = (config.plan.routes.len(), config.plan.services.len());
+                Ok(format!("{}: no mistakes; {routes} routes to {services} services\n", path.display()))
+            };
+            load(&path).and_then(|config| summary(&config))
+        }
+        Command::Routes { format } => load(&path).map(|config| match format {
+            Format::Json => routes::json(&config),
+            Format::Text => routes::table(&config, false),
+            Format::Md => routes::table(&config, true),
+        }),
+        Command::Token { auth, claims, expires } => load(&path).and_then(|config| {
+            let token =
+                token::mint(&config, &auth, &claims, expires).map_err(|error| fail(&error, MISTAKEN))?;
+            Ok(token + "\n")
+        }),
+    };
+    match text {
+        // Whoever reads may have seen enough, as `head` does.
+        Ok(text) => {
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(code) => code,
+    }
+}
+
+fn load(path: &Path) -> Result<Config, ExitCode> {
+    config::load(Some(path)).map_err(|mistakes| fail(&mistakes.to_string(), MISTAKEN))
+}
+
+fn fail(message: &str, code: u8) -> ExitCode {
+    eprintln!("gateway: {message}");
+    ExitCode::from(code)
+}
+
+fn schema() -> Result<String, ExitCode> {
+    let schema = schemars::schema_for!(Settings);
+    serde_json::to_string_pretty(&schema)
+        .map(|text| text + "\n")
+        .map_err(|error| fail(&error.to_string(), FAILED))
+}
+
+fn codes() -> Result<String, ExitCode> {
+    let line = |code: Code| format!("{:26} {}  {}\n", code.name(), code.status().as_u16(), code.title());
+    Ok(Code::all().map(line).collect())
+}

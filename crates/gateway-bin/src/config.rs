@@ -1,0 +1,36 @@
+//! The configuration: from text to settings, and from settings to a plan that can run.
+
+pub(crate) mod load;
+mod plan;
+mod settings;
+
+pub(crate) use load::{Mistakes, nearest};
+pub(crate) use plan::{Plan, RoutePlan};
+pub(crate) use settings::{LogLevel, Settings};
+
+use load::Loaded;
+use std::path::Path;
+
+/// A configuration without mistakes.
+pub(crate) struct Config {
+    pub(crate) settings: Settings,
+    pub(crate) plan: Plan,
+}
+
+/// Reads and checks a configuration.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub(crate) fn load(path: Option<&Path>) -> Result<Config, Mistakes> {
+    let Loaded { settings, mut mistakes, origin } = load::load::<Settings>(path)?;
+    let planned = settings.map(|settings| {
+        let plan = Plan::new(&settings, &origin, &mut mistakes);
+        (settings, plan)
+    });
+    Mistakes::some(mistakes)?;
+    match planned {
+        Some((settings, Some(plan))) => Ok(Config { settings, plan }),
+        // Not reached: without a plan there are mistakes.
+        _ => Err(load::Mistake::new("the configuration cannot be used".to_owned()).into()),
+    }
+}

@@ -1,0 +1,115 @@
+//! From files, the environment and flags to settings, or to every mistake at once with its place.
+
+mod diagnose;
+mod file;
+mod mistake;
+mod substitute;
+
+pub(crate) use mistake::{Mistake, Mistakes, nearest};
+
+use diagnose::Taken;
+use figment::Figment;
+use figment::providers::Env;
+use file::{FileText, Place};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::path::Path;
+
+/// What environment variables begin with; `__` stands between the levels of a key.
+const ENV_PREFIX: &str = "GATEWAY_";
+
+/// Settings and where they came from.
+pub(crate) struct Loaded<T> {
+    /// `None` when too much is wrong to make any of them.
+    pub(crate) settings: Option<T>,
+    /// What is wrong with their shape. The settings then lack what was wrong.
+    pub(crate) mistakes: Vec<Mistake>,
+    pub(crate) origin: Origin,
+}
+
+/// Where each key stands.
+pub(crate) struct Origin {
+    file: Option<FileText>,
+    figment: Figment,
+    tree: Value,
+    /// What the settings lack because it was wrong: places in the settings are not those in the file.
+    taken: Taken,
+    /// Keys whose variables could not be put in: what else is wrong with them follows from that.
+    unresolved: Vec<String>,
+}
+
+impl Origin {
+    /// A mistake in the value of a key of the settings.
+    pub(crate) fn mistake(&self, key: &str, message: impl Into<String>) -> Mistake {
+        self.at(&self.original(key), message.into(), false)
+    }
+
+    /// What the file calls a key of the settings.
+    pub(crate) fn original(&self, key: &str) -> String {
+        self.taken.original_key(key)
+    }
+
+    /// Whether a key, or one below it, has a variable that could not be put in.
+    pub(crate) fn is_unresolved(&self, key: &str) -> bool {
+        let key = self.original(key);
+        self.unresolved.iter().any(|unresolved| unresolved.starts_with(&key))
+    }
+
+    /// The names of the tables in a table, also of those that have mistakes.
+    pub(crate) fn names(&self, pointer: &str) -> Vec<&str> {
+        let table = self.tree.pointer(pointer).and_then(Value::as_object);
+        table.map(|table| table.keys().map(String::as_str).collect()).unwrap_or_default()
+    }
+
+    fn at(&self, key: &str, message: String, at_key: bool) -> Mistake {
+        let mut mistake = Mistake::new(message);
+        // The environment says only what it is called.
+        if let Some(metadata) = self.figment.find_metadata(&key.replace('[', ".").replace(']', ""))
+            && metadata.name.contains("environment")
+        {
+            let variable = format!("{ENV_PREFIX}{}", key.replace('.', "__").to_uppercase());
+            return mistake.with_source(format!("environment variable {variable}"));
+        }
+        let Some(file) = &self.file else { return mistake };
+        let mut path = key;
+        loop {
+            if let Some(Place { key, value }) = file.places.get(path) {
+                mistake = mistake.with_place(file, if at_key { key.clone() } else { value.clone() });
+                return mistake;
+            }
+            // Not written down: the nearest table that is.
+            match path.rfind(['.', '[']) {
+                Some(end) => path = &path[..end],
+                None => return mistake.with_source(file.name.clone()),
+            }
+        }
+    }
+}
+
+/// Reads a file, and the environment over it.
+///
+/// # Errors
+/// The file cannot be read, or is not written in its language.
+pub(crate) fn load<T: DeserializeOwned>(path: Option<&Path>) -> Result<Loaded<T>, Mistakes> {
+    let file = path.map(FileText::read).transpose()?;
+    let mut figment = Figment::new();
+    if let Some(file) = &file {
+        figment = figment.merge(file);
+    }
+    let figment = figment.merge(Env::prefixed(ENV_PREFIX).split("__"));
+    let tree: Value = figment.extract().map_err(|error| Mistakes::from(Mistake::new(error.to_string())))?;
+    let mut origin = Origin { file, figment, tree, taken: Taken::default(), unresolved: Vec::new() };
+    let mut tree = origin.tree.clone();
+    let substituted = substitute::all(&mut tree, &origin);
+    let extracted = diagnose::extract(tree, &substituted.secrets, &origin);
+    let mut mistakes = extracted.mistakes;
+    for (key, mistake) in substituted.mistakes {
+        mistakes.push(mistake);
+        origin.unresolved.push(key);
+    }
+    origin.taken = extracted.taken;
+    Ok(Loaded { settings: extracted.settings, mistakes, origin })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,268 @@
+//! Every mistake in the shape of settings: serde stops at the first, so what is wrong is noted, taken out, and the
+//! rest is tried again.
+
+use super::Origin;
+use super::file::join;
+use super::mistake::{Mistake, nearest};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_path_to_error::Segment;
+use std::collections::{HashMap, HashSet};
+
+/// More mistakes than anybody reads at once.
+const MOST: usize = 200;
+
+/// By key: what was put in for a variable, and the text that stood there.
+type Secrets = HashMap<String, (String, String)>;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// What could be made of a tree.
+pub(super) struct Extracted<T> {
+    /// `None` when too much is wrong.
+    pub(super) settings: Option<T>,
+    pub(super) mistakes: Vec<Mistake>,
+    pub(super) taken: Taken,
+}
+
+pub(super) fn extract<T: DeserializeOwned>(
+    mut tree: Value,
+    secrets: &Secrets,
+    origin: &Origin,
+) -> Extracted<T> {
+    let mut mistakes = Vec::new();
+    let mut taken = Taken::default();
+    for _ in 0..MOST {
+        let error = match serde_path_to_error::deserialize(&tree) {
+            Ok(settings) => return Extracted { settings: Some(settings), mistakes, taken },
+            Err(error) => error,
+        };
+        let mut steps: Vec<Step> = error.path().iter().filter_map(step).collect();
+        let message = error.inner().to_string();
+        let wrong = Wrong::read(&message);
+        if let Wrong::UnknownKey { name, .. } = &wrong {
+            // The path ends at the key or at its table.
+            if !matches!(steps.last(), Some(Step::Key(last)) if last == name) {
+                steps.push(Step::Key((*name).to_owned()));
+            }
+        }
+        let key = taken.original(&steps);
+        if let Wrong::UnknownKey { name, known } = &wrong
+            && let Some(meant) = nearest(name, known.iter().copied())
+        {
+            // That it is missing as well is the same mistake.
+            let table = &steps[..steps.len() - 1];
+            taken.keys.insert(join(&taken.original(table), meant));
+        }
+        match &wrong {
+            Wrong::MissingKey(name) if taken.keys.contains(&join(&key, name)) => {}
+            Wrong::MissingKey(name) => {
+                let place = if key.is_empty() { String::new() } else { format!(" in {key}") };
+                mistakes.push(origin.at(&key, format!("`{name}` is missing{place}"), true));
+            }
+            _ => mistakes.push(describe(&wrong, &key, find(&tree, &steps), secrets.get(&key), origin)),
+        }
+        if steps.is_empty() {
+            break;
+        }
+        taken.take(&mut tree, &steps);
+    }
+    Extracted { settings: None, mistakes, taken }
+}
+
+fn step(segment: &Segment) -> Option<Step> {
+    match segment {
+        Segment::Map { key } => Some(Step::Key(key.clone())),
+        Segment::Seq { index } => Some(Step::Index(*index)),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    }
+}
+
+/// What was taken out, so that places are still called by the names they have in the file.
+#[derive(Default)]
+pub(super) struct Taken {
+    keys: HashSet<String>,
+    /// By list, in its original name: the original indexes taken out of it, sorted.
+    elements: HashMap<String, Vec<usize>>,
+}
+
+impl Taken {
+    /// A key of what is left, as it is called in the file.
+    pub(super) fn original_key(&self, key: &str) -> String {
+        let mut path = String::new();
+        for part in key.split_inclusive(']') {
+            let (before, index) = match part.strip_suffix(']').and_then(|part| part.rsplit_once('[')) {
+                Some((before, index)) => (before, index.parse().ok()),
+                None => (part, None),
+            };
+            path.push_str(before);
+            if let Some(index) = index {
+                path = self.original_element(&path, index);
+            }
+        }
+        path
+    }
+
+    fn original_element(&self, list: &str, index: usize) -> String {
+        let gone = self.elements.get(list).map(Vec::as_slice).unwrap_or_default();
+        let index = gone.iter().fold(index, |index, gone| index + usize::from(*gone <= index));
+        format!("{list}[{index}]")
+    }
+
+    /// The key of a place in what is left, as it is called in the file.
+    fn original(&self, steps: &[Step]) -> String {
+        let mut path = String::new();
+        for step in steps {
+            path = match step {
+                Step::Key(key) => join(&path, key),
+                Step::Index(index) => self.original_element(&path, *index),
+            };
+        }
+        path
+    }
+
+    fn take(&mut self, tree: &mut Value, steps: &[Step]) {
+        self.keys.insert(self.original(steps));
+        let Some((last, before)) = steps.split_last() else { return };
+        let list = self.original(before);
+        let key = self.original(steps);
+        match (find_mut(tree, before), last) {
+            (Some(Value::Object(table)), Step::Key(key)) => drop(table.remove(key)),
+            (Some(Value::Array(elements)), Step::Index(index)) if *index < elements.len() => {
+                elements.remove(*index);
+                let original = key[list.len() + 1..key.len() - 1].parse().unwrap_or(*index);
+                let gone = self.elements.entry(list).or_default();
+                gone.push(original);
+                gone.sort_unstable();
+            }
+            // A place that is not in the tree: the table around it is what cannot be used.
+            _ => self.take(tree, before),
+        }
+    }
+}
+
+fn find<'t>(tree: &'t Value, steps: &[Step]) -> Option<&'t Value> {
+    steps.iter().try_fold(tree, |value, step| match step {
+        Step::Key(key) => value.get(key),
+        Step::Index(index) => value.get(index),
+    })
+}
+
+fn find_mut<'t>(tree: &'t mut Value, steps: &[Step]) -> Option<&'t mut Value> {
+    steps.iter().try_fold(tree, |value, step| match step {
+        Step::Key(key) => value.get_mut(key),
+        Step::Index(index) => value.get_mut(index),
+    })
+}
+
+/// What serde's message says.
+enum Wrong<'m> {
+    UnknownKey {
+        name: &'m str,
+        known: Vec<&'m str>,
+    },
+    MissingKey(&'m str),
+    UnknownValue {
+        name: &'m str,
+        known: Vec<&'m str>,
+    },
+    /// Another type or value than expected.
+    Unfit {
+        expected: &'m str,
+    },
+    Other(&'m str),
+}
+
+impl<'m> Wrong<'m> {
+    fn read(message: &'m str) -> Self {
+        let mut quoted = message.split('`').skip(1).step_by(2);
+        if message.starts_with("unknown field") {
+            return Self::UnknownKey { name: quoted.next().unwrap_or_default(), known: quoted.collect() };
+        }
+        if message.starts_with("unknown variant") {
+            return Self::UnknownValue { name: quoted.next().unwrap_or_default(), known: quoted.collect() };
+        }
+        if message.starts_with("missing field") {
+            return Self::MissingKey(quoted.next().unwrap_or_default());
+        }
+        match message.split_once(", expected ") {
+            Some((_, expected)) if message.starts_with("invalid ") => Self::Unfit { expected },
+            _ => Self::Other(message),
+        }
+    }
+}
+
+fn describe(
+    wrong: &Wrong<'_>,
+    key: &str,
+    value: Option<&Value>,
+    secret: Option<&(String, String)>,
+    origin: &Origin,
+) -> Mistake {
+    match wrong {
+        Wrong::UnknownKey { name, known } => {
+            let table = key.strip_suffix(name).unwrap_or(key).trim_end_matches('.');
+            let place = if table.is_empty() { String::new() } else { format!(" in {table}") };
+            let mistake = origin.at(key, format!("unknown key `{name}`{place}"), true);
+            mistake.with_help(suggestion(name, known, "keys"))
+        }
+        Wrong::UnknownValue { name, known } => origin
+            .mistake(key, format!("`{name}` is not a value of `{key}`"))
+            .with_help(suggestion(name, known, "values")),
+        Wrong::MissingKey(name) => origin.mistake(key, format!("`{name}` is missing")),
+        Wrong::Unfit { expected } => {
+            let found = match secret {
+                Some((_, written)) => format!("the text \"{written}\""),
+                None => found(value),
+            };
+            origin.mistake(key, format!("`{key}` is {found}; expected {}", plain(expected)))
+        }
+        Wrong::Other(message) => {
+            let message = match secret {
+                Some((put_in, written)) if !put_in.is_empty() => message.replace(put_in.as_str(), written),
+                _ => (*message).to_owned(),
+            };
+            origin.mistake(key, format!("`{key}`: {message}"))
+        }
+    }
+}
+
+fn suggestion(name: &str, known: &[&str], what: &str) -> String {
+    match nearest(name, known.iter().copied()) {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None if known.is_empty() => format!("there are no {what} here"),
+        None => format!("the {what} are {}", known.join(", ")),
+    }
+}
+
+fn found(value: Option<&Value>) -> String {
+    match value {
+        None => "of another kind".to_owned(),
+        Some(Value::Null) => "empty".to_owned(),
+        Some(Value::Bool(on)) => format!("`{on}`"),
+        Some(Value::Number(number)) => format!("the number {number}"),
+        Some(Value::String(text)) => format!("the text \"{text}\""),
+        Some(Value::Array(_)) => "a list".to_owned(),
+        Some(Value::Object(_)) => "a table".to_owned(),
+    }
+}
+
+/// serde's words for types in an operator's.
+fn plain(expected: &str) -> &str {
+    match expected {
+        "a boolean" => "`true` or `false`",
+        "a string" | "a borrowed string" | "path string" => "a text",
+        "a sequence" => "a list",
+        "a map" => "a table",
+        "a nonzero usize" => "a whole number of at least 1",
+        "u16" | "u32" | "u64" | "usize" => "a whole number that is not negative",
+        "i32" | "i64" => "a whole number",
+        "socket address" => "an address and port such as \"127.0.0.1:8080\"",
+        text if text.starts_with("struct ") => "a table",
+        text => text,
+    }
+}

@@ -1,0 +1,303 @@
+//! The configuration file as it is written: tables of the crates' own settings, put together.
+
+use gateway_auth::JwtSettings;
+use gateway_balance::{BalanceSettings, HealthSettings, RetrySettings, Strategy, TimeoutSettings};
+use gateway_core::ProblemFormat;
+use gateway_core::units::{ByteSize, Scalar, Short, ShortForm, Switch, Timespan};
+use gateway_observe::AccessLogSettings;
+use gateway_ratelimit::RateLimitSettings;
+use gateway_routing::{HostPattern, PathPattern};
+use gateway_store::StoreSettings;
+use gateway_transform::{
+    CorrelationIdSettings, CorsSettings, ForwardedSettings, HeaderRules, NormalizeSettings,
+    SecurityHeadersSettings,
+};
+use gateway_upstream::UpstreamSettings;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Settings {
+    /// Where clients connect, and what they may cost.
+    pub(crate) server: ServerSettings,
+    /// Where operators look. Off unless given.
+    pub(crate) admin: Option<AdminSettings>,
+    /// What the gateway says of itself, on standard error.
+    pub(crate) log: LogSettings,
+    /// One line per request: `false`, `true` (standard output), a file's path, or a table. Default: standard output.
+    pub(crate) access_log: AccessLogSwitch,
+    /// Request metrics at the admin listener's `/metrics`. Default true.
+    pub(crate) metrics: Metrics,
+    /// How the gateway's own answers look.
+    pub(crate) errors: ErrorSettings,
+    /// State shared between instances. Default: in memory.
+    pub(crate) store: StoreSettings,
+    /// One path for matching, policies and upstreams.
+    pub(crate) normalize: NormalizeSettings,
+    /// Which proxies in front of the gateway are believed.
+    pub(crate) forwarded: ForwardedSettings,
+    /// What all routes get unless they say otherwise.
+    pub(crate) defaults: RouteDefaults,
+    /// Upstream services by name.
+    pub(crate) services: BTreeMap<String, ServiceSettings>,
+    /// Ways to authenticate, by name.
+    pub(crate) auth: AuthSettings,
+    /// Rate limits by name: `"100/min"` or a table.
+    pub(crate) rate_limits: BTreeMap<String, Short<RateLimitSettings>>,
+    /// The routes. The most specific one that matches wins, whatever their order.
+    pub(crate) routes: Vec<RouteSettings>,
+}
+
+/// The access log, on by default.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct AccessLogSwitch(pub(crate) Switch<AccessLogSettings>);
+
+impl Default for AccessLogSwitch {
+    fn default() -> Self {
+        Self(Switch::On(AccessLogSettings::default()))
+    }
+}
+
+/// A switch that is on by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct Metrics(pub(crate) bool);
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self(true)
+    }
+}
+
+/// Where clients connect, and what they may cost.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ServerSettings {
+    /// Address and port. Default `127.0.0.1:8080`.
+    #[schemars(with = "String")]
+    pub(crate) listen: SocketAddr,
+    /// Threads that serve requests, each with its own connections. Default: one per core.
+    pub(crate) workers: Option<NonZeroUsize>,
+    /// How long a client may take to send a request's head, and a kept-alive connection may idle. Default `30s`.
+    pub(crate) header_timeout: Timespan,
+    /// The largest request head; over it the answer is 431. Default `64KiB`.
+    pub(crate) max_head: ByteSize,
+    /// The most header fields in a request; over it the answer is 431. Default 100.
+    pub(crate) max_headers: usize,
+    /// How long requests may take to finish at shutdown. Default `10s`.
+    pub(crate) drain_timeout: Timespan,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            workers: None,
+            header_timeout: Timespan::secs(30),
+            max_head: ByteSize::kib(64),
+            max_headers: 100,
+            drain_timeout: Timespan::secs(10),
+        }
+    }
+}
+
+/// Where operators look: `/livez` `/readyz` `/health` `/metrics` `/routes` `/revoke`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AdminSettings {
+    /// Address and port; keep it away from clients. No default.
+    #[schemars(with = "String")]
+    pub(crate) listen: SocketAddr,
+}
+
+/// What the gateway says of itself.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LogSettings {
+    /// The least level that is shown. Default `info`.
+    pub(crate) level: LogLevel,
+}
+
+/// A log level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogLevel {
+    /// Failures of the gateway itself.
+    Error,
+    /// What an operator should look at.
+    Warn,
+    /// Changes of state.
+    #[default]
+    Info,
+    /// Much.
+    Debug,
+}
+
+/// How the gateway's own answers look.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ErrorSettings {
+    /// `problem` (RFC 9457, the default), `message` or `detail`.
+    pub(crate) format: ProblemFormat,
+    /// Another status or text for some codes, such as `no-route` (`gateway codes` lists them).
+    pub(crate) overrides: BTreeMap<String, OverrideSettings>,
+}
+
+/// Another status or text for one code.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct OverrideSettings {
+    /// The status, 400 to 599.
+    pub(crate) status: Option<u16>,
+    /// The text.
+    pub(crate) text: Option<String>,
+}
+
+/// Ways to authenticate, by kind and name.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AuthSettings {
+    /// JSON Web Tokens, by the name that routes use.
+    pub(crate) jwt: BTreeMap<String, JwtSettings>,
+}
+
+/// One upstream service.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ServiceSettings {
+    /// Its instances: `"http://127.0.0.1:3001"`, or `{ url = "…", weight = 5 }`.
+    pub(crate) endpoints: Vec<Short<EndpointSettings>>,
+    /// How the next one is picked. Default `round_robin`.
+    #[serde(default)]
+    pub(crate) balance: Strategy,
+    /// How long an answer may take: `"5s"` in all, or a table. Default `15s`.
+    #[serde(default)]
+    pub(crate) timeout: Short<TimeoutSettings>,
+    /// What is tried again: a number of attempts, or a table. Default 2 attempts.
+    #[serde(default)]
+    pub(crate) retry: Short<RetrySettings>,
+    /// Active health checks: the path to ask for, or a table. Default: none.
+    pub(crate) health: Option<Short<HealthSettings>>,
+    /// How connections are made and kept.
+    #[serde(default)]
+    pub(crate) connection: UpstreamSettings,
+    /// Whether clients are told which endpoint failed. Default false: only how.
+    #[serde(default)]
+    pub(crate) reveal_endpoints: bool,
+}
+
+impl ServiceSettings {
+    pub(crate) fn balancing(&self) -> BalanceSettings {
+        BalanceSettings {
+            timeout: self.timeout.clone(),
+            retry: self.retry.clone(),
+            reveal_endpoints: self.reveal_endpoints,
+        }
+    }
+}
+
+/// One instance of a service. Short form: its URL.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EndpointSettings {
+    /// `http://HOST[:PORT]`.
+    pub(crate) url: String,
+    /// Its share of the requests; 0 takes none. Default 1.
+    #[serde(default = "one")]
+    pub(crate) weight: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl ShortForm for EndpointSettings {
+    const EXPECTED: &'static str = "a URL such as \"http://127.0.0.1:3001\", or a table";
+    const TYPE: &'static str = "string";
+    fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
+        match value {
+            Scalar::Text(url) => Some(Ok(Self { url: url.to_owned(), weight: one() })),
+            Scalar::Number(_) | Scalar::Switch(_) => None,
+        }
+    }
+}
+
+/// One route: what it matches, where it goes, and what happens on the way.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RouteSettings {
+    /// What it is called in logs and metrics. Default: its path.
+    pub(crate) name: Option<String>,
+    /// `/exact`, `/prefix/*` (ends at a segment), `/users/{id}`.
+    pub(crate) path: PathPattern,
+    /// Whether upper and lower case in the path differ. Default true.
+    #[serde(default = "yes")]
+    pub(crate) case_sensitive: bool,
+    /// `shop.example` or `*.shop.example`. Default: any.
+    #[serde(default)]
+    pub(crate) hosts: Vec<HostPattern>,
+    /// Such as `["GET", "POST"]`; GET takes HEAD too. Default: any.
+    #[serde(default)]
+    pub(crate) methods: Vec<String>,
+    /// Before all other rules of precedence. Default 0.
+    #[serde(default)]
+    pub(crate) priority: i32,
+    /// The service that answers.
+    pub(crate) service: String,
+    /// The prefix that the service does not see.
+    pub(crate) strip: Option<String>,
+    /// The name of an [auth.jwt] that callers must pass, or `"none"`. Default: as in [defaults].
+    pub(crate) auth: Option<String>,
+    /// The name of a rate limit, or `"none"`. Default: as in [defaults].
+    pub(crate) rate_limit: Option<String>,
+    /// The request's id, in a header: `true`, `false` or a table. Default: as in [defaults].
+    pub(crate) correlation_id: Option<Switch<CorrelationIdSettings>>,
+    /// Cross-origin requests: `true`, `false` or a table. Default: as in [defaults].
+    pub(crate) cors: Option<Switch<CorsSettings>>,
+    /// Security headers in answers: `true`, `false` or a table. Default: as in [defaults].
+    pub(crate) security_headers: Option<Switch<SecurityHeadersSettings>>,
+    /// Headers set, added and removed, after those of [defaults].
+    #[serde(default)]
+    pub(crate) headers: HeaderRules,
+}
+
+/// What all routes get unless they say otherwise.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RouteDefaults {
+    /// The name of an [auth.jwt] that callers must pass. Default: none.
+    pub(crate) auth: Option<String>,
+    /// The name of a rate limit. Default: none.
+    pub(crate) rate_limit: Option<String>,
+    /// The request's id, in a header. Default `true`: `X-Correlation-ID`.
+    pub(crate) correlation_id: Switch<CorrelationIdSettings>,
+    /// Cross-origin requests. Default `false`.
+    pub(crate) cors: Switch<CorsSettings>,
+    /// Security headers in answers. Default `false`.
+    pub(crate) security_headers: Switch<SecurityHeadersSettings>,
+    /// Headers set, added and removed.
+    pub(crate) headers: HeaderRules,
+}
+
+impl Default for RouteDefaults {
+    fn default() -> Self {
+        Self {
+            auth: None,
+            rate_limit: None,
+            correlation_id: Switch::On(CorrelationIdSettings::default()),
+            cors: Switch::Off,
+            security_headers: Switch::Off,
+            headers: HeaderRules::default(),
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
+}

@@ -1,0 +1,30 @@
+//! The `gateway` binary as a library: configuration, assembly and the data plane's threads.
+//!
+//! Nothing here decides anything about requests: what routes, limits, authenticates, balances or logs is in the
+//! crates that this one puts together. It is a library so that its parts can be measured; what it offers is the
+//! binary.
+//!
+//! Where things are:
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `cli` | the commands |
+//! | `config` | text to settings, settings to a plan, and what is wrong with either |
+//! | `assemble` | the plan to one worker's stacks, in the order in which layers see a request |
+//! | `stack` | the edge: what happens to each request before its route is known |
+//! | `server` | listeners, workers, connections, draining |
+//! | `admin` | health, metrics and the like |
+//! | `run` | the life of the process |
+
+mod admin;
+mod assemble;
+pub mod bench;
+pub mod cli;
+mod config;
+mod fallback;
+mod panic;
+mod routes;
+mod run;
+mod server;
+mod stack;
+mod token;

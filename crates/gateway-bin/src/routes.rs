@@ -1,0 +1,92 @@
+//! The route table for people and programs.
+
+use crate::config::{Config, RoutePlan};
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    hosts: Vec<String>,
+    path: String,
+    methods: Vec<String>,
+    service: String,
+    endpoints: Vec<String>,
+    strip: Option<String>,
+    auth: Option<String>,
+    rate_limit: Option<String>,
+    cors: bool,
+    security_headers: bool,
+    correlation_id: bool,
+}
+
+fn rows(config: &Config) -> Vec<Row> {
+    let endpoints = |route: &RoutePlan| match config.plan.services.get(&route.service) {
+        Some(service) => service.set.states().map(|state| state.endpoint.to_string()).collect(),
+        None => Vec::new(),
+    };
+    let row = |route: &RoutePlan| Row {
+        name: route.name.clone(),
+        hosts: route.matches.hosts.iter().map(ToString::to_string).collect(),
+        path: route.matches.path.as_str().to_owned(),
+        methods: route.matches.methods.iter().map(ToString::to_string).collect(),
+        service: route.service.clone(),
+        endpoints: endpoints(route),
+        strip: route.strip.as_ref().map(|(prefix, _)| prefix.clone()),
+        auth: route.auth.clone(),
+        rate_limit: route.rate_limit.as_ref().map(|(name, _)| name.clone()),
+        cors: route.cors.is_some(),
+        security_headers: route.security_headers.is_some(),
+        correlation_id: route.correlation_id.is_some(),
+    };
+    config.plan.routes.iter().map(row).collect()
+}
+
+/// As JSON.
+pub(crate) fn json(config: &Config) -> String {
+    // Texts and lists always serialise.
+    serde_json::to_string_pretty(&rows(config)).unwrap_or_default() + "\n"
+}
+
+/// As aligned columns, or as a table in Markdown.
+pub(crate) fn table(config: &Config, markdown: bool) -> String {
+    let header = ["HOST", "PATH", "METHODS", "SERVICE", "ENDPOINTS", "POLICIES"].map(str::to_owned);
+    let any = |list: &[String], separator: &str| {
+        if list.is_empty() { "*".to_owned() } else { list.join(separator) }
+    };
+    let mut lines = vec![header];
+    for row in rows(config) {
+        let mut policies: Vec<String> = Vec::new();
+        policies.extend(row.cors.then(|| "cors".to_owned()));
+        policies.extend(row.security_headers.then(|| "security-headers".to_owned()));
+        policies.extend(row.auth.map(|name| format!("auth={name}")));
+        policies.extend(row.rate_limit.map(|name| format!("rate-limit={name}")));
+        policies.extend(row.strip.map(|prefix| format!("strip={prefix}")));
+        policies.extend(row.correlation_id.then(|| "correlation-id".to_owned()));
+        let endpoints: Vec<String> = row.endpoints.iter().map(|url| url.replacen("http://", "", 1)).collect();
+        lines.push([
+            any(&row.hosts, " "),
+            row.path,
+            any(&row.methods, ","),
+            row.service,
+            endpoints.join(" "),
+            policies.join(" "),
+        ]);
+    }
+    if markdown {
+        let line = |cells: &[String; 6]| format!("| {} |\n", cells.join(" | "));
+        let rule = "|---|---|---|---|---|---|\n".to_owned();
+        return lines
+            .iter()
+            .enumerate()
+            .map(|(i, cells)| if i == 0 { line(cells) + &rule } else { line(cells) })
+            .collect();
+    }
+    let width = |column: usize| lines.iter().map(|cells| cells[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..6).map(width).collect();
+    let line = |cells: &[String; 6]| {
+        let padded: Vec<String> =
+            cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        padded.join("  ").trim_end().to_owned() + "\n"
+    };
+    lines.iter().map(line).collect()
+}

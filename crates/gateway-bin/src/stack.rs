@@ -1,0 +1,125 @@
+//! A route's stack of layers behind one box, and the edge that every request passes on its way to one.
+
+use crate::fallback::Refusal;
+use gateway_balance::{BalancedBody, Replay};
+use gateway_core::{ClientAddr, Code, Problem};
+use gateway_observe::ObservedBody;
+use gateway_routing::{Match, RouteTable};
+use gateway_transform::{NormalizeSettings, normalize_path};
+use gateway_upstream::UpstreamBody;
+use http::header::{ALLOW, HOST};
+use http::uri::PathAndQuery;
+use http::{HeaderName, Request, Response, Uri, Version};
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use tower::{Service, ServiceExt};
+
+/// The body of every answer: of the gateway itself, or of an upstream, without a box.
+pub(crate) type AnswerBody<B> = ObservedBody<gateway_core::Body<BalancedBody<UpstreamBody<Replay<B>>>>>;
+
+/// The one box of a request: the future of its route's stack.
+pub(crate) type Answering<B> = Pin<Box<dyn Future<Output = Result<Response<AnswerBody<B>>, Infallible>>>>;
+
+/// A stack of layers whose type is hidden: where the static types of the routes meet.
+pub(crate) trait RouteService<B> {
+    fn call(&self, request: Request<B>) -> Answering<B>;
+}
+
+/// One worker's copy of a route's stack. A worker is one thread, so that the stack is called in place, without
+/// a clone per request.
+pub(crate) struct Stack<S>(RefCell<S>);
+
+impl<S> Stack<S> {
+    pub(crate) fn new(service: S) -> Self {
+        Self(RefCell::new(service))
+    }
+}
+
+impl<S, B> RouteService<B> for Stack<S>
+where
+    S: Service<Request<B>, Response = Response<AnswerBody<B>>, Error = Infallible> + Clone + 'static,
+    S::Future: 'static,
+    B: 'static,
+{
+    fn call(&self, request: Request<B>) -> Answering<B> {
+        let mut service = self.0.borrow_mut();
+        match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => Box::pin(service.call(request)),
+            // No layer of ours waits here, but one may some day.
+            Poll::Pending => Box::pin(service.clone().oneshot(request)),
+        }
+    }
+}
+
+/// What one worker does with every request: make it unambiguous, find its route, hand it over.
+pub(crate) struct Edge<B> {
+    pub(crate) routes: RouteTable<Rc<dyn RouteService<B>>>,
+    /// Answers what no route takes.
+    pub(crate) fallback: Rc<dyn RouteService<B>>,
+    pub(crate) normalize: NormalizeSettings,
+    /// Headers that only the gateway may set: whoever is outside does not say who they are.
+    pub(crate) identity_headers: Vec<HeaderName>,
+}
+
+impl<B> Edge<B> {
+    /// Answers one request of this client.
+    pub(crate) fn call(&self, mut request: Request<B>, client: ClientAddr) -> Answering<B> {
+        request.extensions_mut().insert(client);
+        for name in &self.identity_headers {
+            request.headers_mut().remove(name);
+        }
+        if let Err(problem) = self.clean(&mut request) {
+            return self.refuse(request, problem);
+        }
+        match self.routes.find(&request) {
+            Match::Found(found) => found.route.call(request),
+            Match::MethodNotAllowed { allow } => {
+                let problem = Problem::new(Code::MethodNotAllowed).with_header(ALLOW, allow.clone());
+                self.refuse(request, problem)
+            }
+            Match::NotFound => self.refuse(request, Problem::new(Code::NoRoute)),
+        }
+    }
+
+    fn refuse(&self, mut request: Request<B>, problem: Problem) -> Answering<B> {
+        request.extensions_mut().insert(Refusal(problem));
+        self.fallback.call(request)
+    }
+
+    /// One host and one normalised path, the same for matching, policies and the upstream.
+    fn clean(&self, request: &mut Request<B>) -> Result<(), Problem> {
+        let bad = |detail: Cow<'static, str>| Problem::new(Code::BadRequest).with_detail(detail);
+        let mut hosts = request.headers().get_all(HOST).iter();
+        match (hosts.next(), hosts.next()) {
+            // RFC 9112 §3.2: exactly one, and the target's own authority comes before it.
+            (_, Some(_)) => return Err(bad("the request has several Host headers".into())),
+            (None, _) if request.version() == Version::HTTP_11 => {
+                return Err(bad("the request has no Host header".into()));
+            }
+            _ => {}
+        }
+        let path = request.uri().path();
+        match normalize_path(path, &self.normalize) {
+            Ok(Cow::Borrowed(_)) => {}
+            Ok(Cow::Owned(path)) => {
+                let target = match request.uri().query() {
+                    Some(query) => format!("{path}?{query}"),
+                    None => path,
+                };
+                let target = PathAndQuery::try_from(target)
+                    .map_err(|_| bad("the path is not valid once normalised".into()))?;
+                let mut parts = request.uri().clone().into_parts();
+                parts.path_and_query = Some(target);
+                *request.uri_mut() =
+                    Uri::from_parts(parts).map_err(|_| bad("the target is not valid".into()))?;
+            }
+            Err(error) => return Err(bad(error.to_string().into())),
+        }
+        Ok(())
+    }
+}
