@@ -57,6 +57,7 @@ where
         routes: RouteTable::build(routes.collect()).unwrap_or_else(|_| RouteTable::empty()),
         fallback: worker.fallback(),
         normalize: plan.normalize,
+        max_head: plan.max_head,
         identity_headers: Plan::identity_headers(),
     }
 }

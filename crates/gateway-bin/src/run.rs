@@ -104,7 +104,7 @@ async fn serve(config: &Config, path: &Path) -> Result<(), RunError> {
 
     let limits = ConnectionLimits {
         header_timeout: *settings.server.header_timeout,
-        max_head: usize::try_from(settings.server.max_head.bytes()).unwrap_or(usize::MAX),
+        max_head: plan.max_head,
         max_headers: settings.server.max_headers,
     };
     let (drain, draining) = watch::channel(false);

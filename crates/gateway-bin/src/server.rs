@@ -85,8 +85,7 @@ fn connection_builder(limits: ConnectionLimits) -> http1::Builder {
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(limits.max_head.max(8192))
-        .max_headers(limits.max_headers)
-        .pipeline_flush(true);
+        .max_headers(limits.max_headers);
     http
 }
 

@@ -62,6 +62,8 @@ pub(crate) struct Edge<B> {
     /// Answers what no route takes.
     pub(crate) fallback: Rc<dyn RouteService<B>>,
     pub(crate) normalize: NormalizeSettings,
+    /// The largest head, in bytes. The server's own limit is that of its buffer, which is less exact.
+    pub(crate) max_head: usize,
     /// Headers that only the gateway may set: whoever is outside does not say who they are.
     pub(crate) identity_headers: Vec<HeaderName>,
 }
@@ -102,6 +104,10 @@ impl<B> Edge<B> {
                 return Err(bad("the request has no Host header".into()));
             }
             _ => {}
+        }
+        let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+        if fields.sum::<usize>() > self.max_head {
+            return Err(Problem::new(Code::HeadersTooLarge));
         }
         let path = request.uri().path();
         match normalize_path(path, &self.normalize) {

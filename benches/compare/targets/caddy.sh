@@ -1,0 +1,3 @@
+render Caddyfile.in > "$WORK/Caddyfile-$PORT"
+export XDG_DATA_HOME="$WORK/caddy" XDG_CONFIG_HOME="$WORK/caddy"
+GOMAXPROCS=1 exec "$CADDY_BIN" run --adapter caddyfile --config "$WORK/Caddyfile-$PORT"

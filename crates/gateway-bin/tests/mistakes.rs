@@ -1,0 +1,371 @@
+//! Every mistake an operator can make gets a message that says what to do, and an exit code.
+#![allow(clippy::unwrap_used)]
+
+use gateway_testkit::{Finished, Gateway, Upstream, get, raw};
+use std::net::TcpListener;
+
+const EXE: &str = env!("CARGO_BIN_EXE_gateway");
+
+fn check(config: &str) -> Finished {
+    Gateway::builder(EXE).config(config).args(&["check"]).run()
+}
+
+/// The message, which is all there is: no backtrace, no output.
+fn refused(finished: &Finished, code: i32) -> &str {
+    assert_eq!(finished.code, Some(code), "{}", finished.stderr);
+    for sign in ["panicked", "backtrace", "RUST_BACKTRACE", "src/", "Error {"] {
+        assert!(!finished.stderr.contains(sign), "{}", finished.stderr);
+    }
+    &finished.stderr
+}
+
+const GOOD: &str =
+    "[services.a]\nendpoints = [\"http://127.0.0.1:1\"]\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n";
+
+#[test]
+fn every_kind_of_mistake_names_its_place_and_what_to_do() {
+    let route = |lines: &str| format!("{GOOD}[[routes]]\n{lines}\n");
+    for (config, parts) in [
+        (
+            format!("{GOOD}[server]\nlisen = \"x\"\n"),
+            vec!["gateway.toml:7:1: unknown key `lisen` in server", "^^^^^ did you mean `listen`?"],
+        ),
+        (format!("{GOOD}[sever]\n"), vec!["gateway.toml:6:2: unknown key `sever`", "did you mean `server`?"]),
+        (
+            format!("{GOOD}[server]\nworkers = \"two\"\n"),
+            vec![
+                "gateway.toml:7:11: `server.workers` is the text \"two\"; expected a whole number of at least 1",
+            ],
+        ),
+        (
+            format!("{GOOD}[server]\nworkers = 0\n"),
+            vec!["gateway.toml:7:11", "expected a whole number of at least 1"],
+        ),
+        (
+            format!("{GOOD}[server]\nlisten = \"8080\"\n"),
+            vec!["gateway.toml:7:10: `server.listen`", "invalid socket address"],
+        ),
+        (
+            format!("{GOOD}[server]\nmax_head = 65536\n"),
+            vec!["`server.max_head` is the number 65536; expected a size with its unit, such as \"64KiB\""],
+        ),
+        (
+            format!("{GOOD}[server]\ndrain_timeout = 5\n"),
+            vec!["`server.drain_timeout` is the number 5; expected a length of time with its unit"],
+        ),
+        (
+            format!("metrics = \"yes\"\n{GOOD}"),
+            vec!["gateway.toml:1:11: `metrics` is the text \"yes\"; expected `true` or `false`"],
+        ),
+        (
+            format!("access_log = 5\n{GOOD}"),
+            vec!["`access_log` is the number 5; expected `true`, `false`, a file's path, or a table"],
+        ),
+        (route("path = \"/b\"\nservice = \"b\""), vec!["gateway.toml:8:11: there is no service `b`"]),
+        (
+            format!(
+                "{GOOD}[services.products]\nendpoints = [\"http://x\"]\n[[routes]]\npath = \"/p\"\nservice = \"product\"\n"
+            ),
+            vec!["there is no service `product`", "did you mean `products`?"],
+        ),
+        (
+            route("path = \"/*\"\nservice = \"a\""),
+            vec![
+                "gateway.toml:7:8: `/*` takes the same requests as routes[0], so this route is never used",
+                "give one a `priority`",
+            ],
+        ),
+        (
+            route("path = \"/b\"\nservice = \"a\"\nauth = \"shop\""),
+            vec!["there is no [auth.jwt] `shop`", "no [auth.jwt] is defined"],
+        ),
+        (route("path = \"/b\"\nservice = \"a\"\nrate_limit = \"x\""), vec!["there is no rate limit `x`"]),
+        (
+            route("path = \"b\"\nservice = \"a\""),
+            vec![
+                "gateway.toml:7:8: `routes[1].path`: `b` is not a path pattern: it does not begin with a slash",
+            ],
+        ),
+        (route("path = \"/b\""), vec!["gateway.toml:6:1: `service` is missing in routes[1]"]),
+        (
+            route("path = \"/b\"\nservice = \"a\"\nmethods = [\"get\"]"),
+            vec!["`routes[1].methods[0]`: `get` is not a method; expected GET, POST, … in capitals"],
+        ),
+        (route("path = \"/b\"\nservice = \"a\"\nstrip = \"/b/\""), vec!["`/b/` is not a path prefix"]),
+        (route("path = \"/b\"\nservice = \"a\"\nhosts = [\"http://x\"]"), vec!["`http://x` is not a host"]),
+        (route("path = \"/b\"\nservice = \"a\"\ncors = { origins = [\"x\"] }"), vec!["`x` is not an origin"]),
+        (
+            route("path = \"/b\"\nservice = \"a\"\nheaders = { request = { set = { \"a b\" = \"c\" } } }"),
+            vec!["`a b` is not a header name"],
+        ),
+        (
+            format!("{GOOD}[services.b]\nendpoints = [\"127.0.0.1:1\"]\n"),
+            vec![
+                "gateway.toml:7:14: `services.b.endpoints[0]`: `127.0.0.1:1` is not an endpoint: it has no scheme",
+            ],
+        ),
+        (
+            format!("{GOOD}[services.b]\nendpoints = [\"https://x\"]\n"),
+            vec!["TLS towards upstreams is not supported yet"],
+        ),
+        (format!("{GOOD}[services.b]\nendpoints = []\n"), vec!["the service `b` has no endpoints"]),
+        (
+            format!("{GOOD}[services.b]\nendpoints = [\"http://x\"]\nbalance = \"round-robin\"\n"),
+            vec!["`round-robin` is not a value of `services.b.balance`", "did you mean `round_robin`?"],
+        ),
+        (
+            format!("{GOOD}[services.b]\nendpoints = [\"http://x\"]\nretry = 0\n"),
+            vec!["0 attempts make no sense; expected 1 to 100"],
+        ),
+        (
+            format!("{GOOD}[services.b]\nendpoints = [\"http://x\"]\nretry = {{ backoff = \"soon\" }}\n"),
+            vec!["`soon` is no backoff; expected \"100ms\", \"linear 100ms\" or \"none\""],
+        ),
+        (
+            format!("{GOOD}[services.b]\nendpoints = [\"http://x\"]\nhealth = \"health\"\n"),
+            vec!["`health` is no path"],
+        ),
+        (
+            format!("{GOOD}[auth.jwt.shop]\nsecret = \"${{NO_SUCH_SECRET}}\"\n"),
+            vec![
+                "gateway.toml:7:10: `auth.jwt.shop.secret`: the environment variable NO_SUCH_SECRET is not set",
+            ],
+        ),
+        (format!("{GOOD}[auth.jwt.shop]\nsecret = \"short\"\n"), vec!["the secret is 5 bytes long"]),
+        (
+            format!("{GOOD}[auth.jwt.shop]\npublic_key_file = \"/nowhere.pem\"\n"),
+            vec!["cannot read /nowhere.pem: No such file"],
+        ),
+        (
+            format!("{GOOD}[auth.jwt.shop]\nsecret = \"${{file:/nowhere}}\"\n"),
+            vec!["the file /nowhere cannot be read: No such file"],
+        ),
+        (
+            format!("{GOOD}[rate_limits]\nx = \"lots\"\n"),
+            vec![
+                "gateway.toml:7:5: `rate_limits.x`: `lots` is not a rate limit; expected something like \"100/min\"",
+            ],
+        ),
+        (format!("{GOOD}[rate_limits]\nx = {{}}\n"), vec!["it limits nothing"]),
+        (
+            format!("{GOOD}[errors]\nformat = \"xml\"\n"),
+            vec!["`xml` is not a value of `errors.format`", "problem, message, detail"],
+        ),
+        (
+            format!("{GOOD}[errors.overrides.no-rout]\ntext = \"x\"\n"),
+            vec!["there is no code `no-rout`", "did you mean `no-route`?"],
+        ),
+        (
+            format!("{GOOD}[errors.overrides.no-route]\nstatus = 200\n"),
+            vec!["200 is not the status of an error"],
+        ),
+        (format!("{GOOD}[store.redis]\nurl = \"http://x\"\n"), vec!["`http://x` is not the URL of a Redis"]),
+        ("[server]\n".to_owned(), vec!["there are no routes", "[[routes]]"]),
+        (format!("{GOOD}[server\n"), vec!["gateway.toml:6:8: "]),
+        (format!("{GOOD}x = 1\nx = 2\n"), vec!["gateway.toml:7:1: duplicate key"]),
+    ] {
+        let finished = check(&config);
+        let message = refused(&finished, 2);
+        for part in parts {
+            assert!(message.contains(part), "no `{part}` in\n{message}\nfor\n{config}");
+        }
+        assert!(message.contains("1 mistake in the configuration"), "{message}\nfor\n{config}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_named_in_one_go_in_the_order_of_the_file() {
+    let finished = check(
+        "metrics = 1\n[server]\nlisen = \"x\"\nworkers = \"two\"\n[services.a]\nendpoints = [\"x\", 5]\n\
+         [[routes]]\npath = \"nowhere\"\nservice = \"a\"\n[[routes]]\npath = \"/x\"\nservice = \"b\"\nauth = \"c\"\n",
+    );
+    let message = refused(&finished, 2);
+    let places: Vec<&str> =
+        message.lines().filter_map(|line| line.split("gateway.toml:").nth(1)?.split(": ").next()).collect();
+    assert_eq!(places, ["1:11", "3:1", "4:11", "6:14", "6:19", "8:8", "12:11", "13:8"], "{message}");
+    assert!(message.ends_with("8 mistakes in the configuration\n"), "{message}");
+}
+
+#[test]
+fn yaml_and_json_are_read_and_their_mistakes_have_places_too() {
+    let yaml =
+        "services:\n  a:\n    endpoints: [\"http://127.0.0.1:1\"]\nroutes:\n  - path: /*\n    service: a\n";
+    let json = r#"{ "services": { "a": { "endpoints": ["http://127.0.0.1:1"] } },
+  "routes": [ { "path": "/*", "service": "a" } ] }"#;
+    let check = |name: &str, text: &str| {
+        Gateway::builder(EXE).file(name, text).args(&["check", "--config", name]).run()
+    };
+    for (name, text) in [("g.yaml", yaml), ("g.json", json)] {
+        let finished = check(name, text);
+        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+        assert_eq!(finished.stdout, format!("{name}: no mistakes; 1 routes to 1 services\n"));
+        let wrong =
+            check(name, &text.replace("service\": \"a", "servce\": \"a").replace("service: a", "servce: a"));
+        let place = if name == "g.yaml" { "g.yaml:6:5" } else { "g.json:2:31" };
+        let message = refused(&wrong, 2);
+        assert!(message.contains(&format!("{place}: unknown key `servce` in routes[0]")), "{message}");
+        assert!(message.contains("did you mean `service`?"), "{message}");
+    }
+    for (name, text) in
+        [("g.yaml", "a: [1\n"), ("g.json", "{ \"a\": "), ("g.yaml", "just text\n"), ("g.ini", "")]
+    {
+        let finished = check(name, text);
+        assert!(refused(&finished, 2).contains("1 mistake"), "{name} {text}: {}", finished.stderr);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_with_the_reason() {
+    for (args, part) in [
+        (vec!["run", "--config", "missing.toml"], "missing.toml: the file cannot be read: No such file"),
+        (vec!["check"], "gateway.toml: the file cannot be read: No such file"),
+        (vec!["check", "--config", "/"], "/: the file cannot be read: Is a directory"),
+        (vec!["chekc"], "unrecognized subcommand 'chekc'"),
+    ] {
+        let finished = Gateway::builder(EXE).args(&args).run();
+        let message = refused(&finished, 2);
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn the_environment_is_over_the_file_and_its_mistakes_name_the_variable() {
+    let build = || Gateway::builder(EXE).config(GOOD).args(&["check"]);
+    let finished = build().env("GATEWAY_SERVER__LISTEN", "127.0.0.1:1").env("GATEWAY_METRICS", "false").run();
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    let finished = build().env("GATEWAY_SERVER__WORKERS", "many").run();
+    let message = refused(&finished, 2);
+    assert!(
+        message.contains("environment variable GATEWAY_SERVER__WORKERS: `server.workers` is the text"),
+        "{message}"
+    );
+    let finished = build().env("GATEWAY_SERVER__LISEN", "x").run();
+    let message = refused(&finished, 2);
+    assert!(
+        message.contains("GATEWAY_SERVER__LISEN") && message.contains("did you mean `listen`?"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_secret_never_stands_in_a_message() {
+    let config =
+        format!("{GOOD}[server]\nworkers = \"${{THE_SECRET}}\"\n[rate_limits]\nx = \"${{THE_SECRET}}\"\n");
+    let finished =
+        Gateway::builder(EXE).config(&config).env("THE_SECRET", "hunter2hunter2").args(&["check"]).run();
+    let message = refused(&finished, 2);
+    assert!(!message.contains("hunter2"), "{message}");
+    assert!(message.contains("${THE_SECRET}"), "{message}");
+}
+
+#[test]
+fn a_port_in_use_ends_with_1_and_names_the_setting() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    for (table, key) in [("server", "server.listen"), ("admin", "admin.listen")] {
+        let more = if table == "admin" { "[server]\nlisten = \"127.0.0.1:@PORT@\"\n" } else { "" };
+        let config = format!("{GOOD}{more}[{table}]\nlisten = \"{address}\"\n");
+        let finished = Gateway::builder(EXE).config(&config).run();
+        let message = refused(&finished, 1);
+        let expected = format!(
+            "cannot listen on {address}: Address already in use; another address can be set as `{key}`"
+        );
+        assert!(message.contains(&expected), "{message}");
+    }
+    // Another gateway, which shares its port among its workers, counts too.
+    let upstream = Upstream::named("a");
+    let config = format!(
+        "[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 2\n[services.a]\nendpoints = [\"{}\"]\n\
+         [[routes]]\npath = \"/*\"\nservice = \"a\"\n",
+        upstream.url()
+    );
+    let first = Gateway::builder(EXE).config(&config).start();
+    let second =
+        Gateway::builder(EXE).config(&config.replace("@PORT@", &first.addr().port().to_string())).run();
+    assert!(refused(&second, 1).contains("Address already in use"), "{}", second.stderr);
+}
+
+#[test]
+fn an_unreachable_redis_ends_with_1_unless_it_is_not_required() {
+    let port = gateway_testkit::free_port();
+    let base = format!(
+        "{GOOD}[server]\nlisten = \"127.0.0.1:@PORT@\"\n[store.redis]\nurl = \"redis://u:hunter2@127.0.0.1:{port}\"\n"
+    );
+    let finished = Gateway::builder(EXE).config(&base).run();
+    let message = refused(&finished, 1);
+    assert!(message.contains(&format!("Redis at redis://127.0.0.1:{port}: ")), "{message}");
+    assert!(message.contains("mend `store.redis.url`") && !message.contains("hunter2"), "{message}");
+    let gateway = Gateway::builder(EXE).config(&format!("{base}required = false\n")).start();
+    assert_eq!(get(gateway.addr(), "/").status, 502, "it runs, and nobody listens upstream");
+    let finished = gateway.stop();
+    assert_eq!(finished.code, Some(0));
+    assert!(finished.stderr.contains("starting without the store"), "{}", finished.stderr);
+}
+
+#[test]
+fn an_access_log_that_cannot_be_opened_ends_with_1() {
+    let config =
+        format!("access_log = \"/nowhere/access.log\"\n{GOOD}[server]\nlisten = \"127.0.0.1:@PORT@\"\n");
+    let finished = Gateway::builder(EXE).config(&config).run();
+    let message = refused(&finished, 1);
+    assert!(message.contains("cannot open the access log /nowhere/access.log: No such file"), "{message}");
+}
+
+#[test]
+fn requests_that_cannot_be_taken_get_their_status_and_the_gateway_lives() {
+    let upstream = Upstream::named("a");
+    let config = format!(
+        "[server]\nlisten = \"127.0.0.1:@PORT@\"\nheader_timeout = \"1s\"\n[services.a]\nendpoints = [\"{}\"]\n\
+         [[routes]]\npath = \"/*\"\nservice = \"a\"\nmethods = [\"GET\", \"POST\"]\n",
+        upstream.url()
+    );
+    let gateway = Gateway::builder(EXE).config(&config).start();
+    let long = "x".repeat(100_000);
+    let mut wrong = Vec::new();
+    let many: String = (0..200).map(|i| format!("a{i}: b\r\n")).collect();
+    for (what, request, status) in [
+        ("no request", "hello\r\n\r\n".to_owned(), "400"),
+        ("no host", "GET / HTTP/1.1\r\n\r\n".to_owned(), "400"),
+        ("two hosts", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".to_owned(), "400"),
+        ("a space before the colon", "GET / HTTP/1.1\r\nHost : a\r\n\r\n".to_owned(), "400"),
+        ("a folded header", "GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n".to_owned(), "400"),
+        (
+            "two lengths",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab".to_owned(),
+            "400",
+        ),
+        ("a signed length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\na".to_owned(), "400"),
+        (
+            "another encoding",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n".to_owned(),
+            "400",
+        ),
+        ("an encoded slash", "GET /a%2Fb HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), "400"),
+        ("an encoded zero", "GET /a%00 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), "400"),
+        ("a bad encoding", "GET /a%zz HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), "400"),
+        ("another version", "GET / HTTP/9.9\r\nHost: a\r\n\r\n".to_owned(), "400"),
+        ("a method that no route takes", "PUT / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), "405"),
+        ("a long target", format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"), "414"),
+        ("a large header", format!("GET / HTTP/1.1\r\nHost: a\r\nX: {long}\r\n\r\n"), "431"),
+        ("many headers", format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n"), "431"),
+    ] {
+        let answer = raw(gateway.addr(), request.as_bytes());
+        if !answer.starts_with(&format!("HTTP/1.1 {status} ")) {
+            wrong.push(format!("{what}: {answer:?}, expected {status}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(
+        raw(gateway.addr(), b"GET / HTTP/1.1\r\nHost: a"),
+        "",
+        "an unfinished request is closed in time"
+    );
+    assert_eq!(upstream.hits(), 0, "nothing of that may reach an upstream: {:?}", upstream.requests());
+    let allowed =
+        gateway_testkit::Client::new(gateway.addr()).send(&gateway_testkit::Request::new("PUT", "/"));
+    assert_eq!(allowed.header("allow"), Some("GET, HEAD, POST"));
+    assert_eq!(allowed.header("content-type"), Some("application/problem+json"));
+    assert_eq!(allowed.json()["code"], "method-not-allowed");
+    assert_eq!(get(gateway.addr(), "/").text(), "a");
+    assert!(!gateway.stop().stderr.contains("panic"));
+}
