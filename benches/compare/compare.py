@@ -19,7 +19,7 @@ HERE, WORK = os.environ["HERE"], os.environ["WORK"]
 TICK = os.sysconf("SC_CLK_TCK")
 PROXY_CPU, LOAD_CPU = "0", "1"
 FIRST_PORT, UPSTREAM_PORT = 9200, 9100
-SECRET = "a secret for benchmarks, 32 bytes"
+SECRET = "benchmark-secret-0123456789abcdef"
 SCENARIOS = {
     "bare": (["relay", "gateway", "nginx", "haproxy", "envoy", "traefik", "caddy"], False),
     "policy": (["relay", "gateway-policy", "nginx", "haproxy-policy", "envoy-policy-log"], True),

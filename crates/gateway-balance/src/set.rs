@@ -89,6 +89,12 @@ impl EndpointSet {
         self.0.retries.load(Ordering::Relaxed)
     }
 
+    /// The endpoint whose turn it is, without sending it anything; `None` if none is healthy.
+    #[must_use]
+    pub fn pick_endpoint(&self) -> Option<Endpoint> {
+        self.pick(&[]).map(|picked| picked.endpoint().clone())
+    }
+
     /// Says whether requests may be sent to the endpoint at this index. Returns whether that is news.
     pub(crate) fn set_healthy(&self, index: usize, healthy: bool) -> bool {
         let news = self.0.members[index].healthy.swap(healthy, Ordering::Relaxed) != healthy;

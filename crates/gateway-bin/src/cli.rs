@@ -1,7 +1,7 @@
 //! The commands.
 
 use crate::config::{self, Config, Settings};
-use crate::{routes, run, token};
+use crate::{reference, routes, run, token};
 use clap::{Parser, Subcommand, ValueEnum};
 use gateway_core::Code;
 use gateway_core::units::Timespan;
@@ -50,7 +50,11 @@ enum Command {
         expires: Timespan,
     },
     /// Print the JSON Schema of the configuration, for editors.
-    Schema,
+    Schema {
+        /// As JSON Schema, or as the reference of all keys.
+        #[arg(long, value_enum, default_value_t = SchemaFormat::Json)]
+        format: SchemaFormat,
+    },
     /// List the codes of the gateway's own answers.
     Codes,
 }
@@ -60,6 +64,14 @@ enum Format {
     /// Aligned columns.
     Text,
     /// JSON.
+    Json,
+    /// A table in Markdown.
+    Md,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SchemaFormat {
+    /// JSON Schema.
     Json,
     /// A table in Markdown.
     Md,
@@ -84,7 +96,7 @@ pub fn main() -> ExitCode {
                 Err(code) => code,
             };
         }
-        Command::Schema => schema(),
+        Command::Schema { format } => schema(format),
         Command::Codes => codes(),
         Command::Check => {
             let summary = |config: &Config| {
@@ -123,11 +135,14 @@ fn fail(message: &str, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn schema() -> Result<String, ExitCode> {
+fn schema(format: SchemaFormat) -> Result<String, ExitCode> {
     let schema = schemars::schema_for!(Settings);
-    serde_json::to_string_pretty(&schema)
-        .map(|text| text + "\n")
-        .map_err(|error| fail(&error.to_string(), FAILED))
+    match format {
+        SchemaFormat::Md => Ok(reference::markdown(schema.as_value())),
+        SchemaFormat::Json => serde_json::to_string_pretty(&schema)
+            .map(|text| text + "\n")
+            .map_err(|error| fail(&error.to_string(), FAILED)),
+    }
 }
 
 fn codes() -> Result<String, ExitCode> {

@@ -23,6 +23,7 @@ pub mod cli;
 mod config;
 mod fallback;
 mod panic;
+mod reference;
 mod routes;
 mod run;
 mod server;

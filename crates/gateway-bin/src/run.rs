@@ -4,7 +4,7 @@ use crate::admin::{self, Admin};
 use crate::assemble::{Observers, edge};
 use crate::config::{Config, Plan};
 use crate::routes;
-use crate::server::{self, ConnectionLimits};
+use crate::server::{self, ConnectionLimits, Drain};
 use gateway_balance::health_checks;
 use gateway_observe::{AccessLog, ConnectionGauge, Metrics, prometheus};
 use gateway_upstream::HttpUpstream;
@@ -108,6 +108,7 @@ async fn serve(config: &Config, path: &Path) -> Result<(), RunError> {
         max_headers: settings.server.max_headers,
     };
     let (drain, draining) = watch::channel(false);
+    let ready = Arc::new(AtomicBool::new(true));
     let mut threads = Vec::new();
     for (number, listener) in listeners.into_iter().enumerate() {
         let observers = Observers { metrics: metrics.clone(), lines: log.as_ref().map(|log| log.lines()) };
@@ -119,11 +120,9 @@ async fn serve(config: &Config, path: &Path) -> Result<(), RunError> {
             move || edge(&plan, &observers),
             limits,
             connections,
-            draining.clone(),
-            *settings.server.drain_timeout,
+            Drain { signal: draining.clone(), ready: ready.clone(), timeout: *settings.server.drain_timeout },
         )?);
     }
-    let ready = Arc::new(AtomicBool::new(true));
     for service in plan.services.values() {
         if let Some(health) = service.health.clone() {
             let connection = service.connection.clone();

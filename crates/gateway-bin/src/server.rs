@@ -10,10 +10,14 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -53,15 +57,25 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> 
     Ok(socket.into())
 }
 
-/// One worker's thread. It ends when `drain` turns true and the connections are done, or the time is up.
+/// How a worker learns that it is to end.
+#[derive(Clone)]
+pub(crate) struct Drain {
+    /// True when it is.
+    pub(crate) signal: watch::Receiver<bool>,
+    /// False before the signal is given.
+    pub(crate) ready: Arc<AtomicBool>,
+    /// How long requests may take to finish.
+    pub(crate) timeout: Duration,
+}
+
+/// One worker's thread. It ends when the signal is given and the connections are done, or the time is up.
 pub(crate) fn spawn_worker(
     name: String,
     listener: std::net::TcpListener,
     edge: impl FnOnce() -> Edge<Incoming> + Send + 'static,
     limits: ConnectionLimits,
     connections: ConnectionGauge,
-    drain: watch::Receiver<bool>,
-    drain_timeout: Duration,
+    drain: Drain,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     std::thread::Builder::new().name(name).spawn(move || {
         let runtime =
@@ -74,7 +88,7 @@ pub(crate) fn spawn_worker(
                 gauge: connections,
                 drain,
             };
-            worker.run(TcpListener::from_std(listener)?, drain_timeout).await;
+            worker.run(TcpListener::from_std(listener)?).await;
             Ok(())
         })
     })
@@ -100,12 +114,12 @@ struct Worker {
     http: http1::Builder,
     open: Rc<Open>,
     gauge: ConnectionGauge,
-    drain: watch::Receiver<bool>,
+    drain: Drain,
 }
 
 impl Worker {
-    async fn run(&self, listener: TcpListener, drain_timeout: Duration) {
-        let mut drain = self.drain.clone();
+    async fn run(&self, listener: TcpListener) {
+        let mut drain = self.drain.signal.clone();
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -126,7 +140,7 @@ impl Worker {
                 self.open.none_left.notified().await;
             }
         };
-        if tokio::time::timeout(drain_timeout, left).await.is_err() {
+        if tokio::time::timeout(self.drain.timeout, left).await.is_err() {
             tracing::warn!(
                 "{} connections were still busy when the time to drain was up",
                 self.open.count.get()
@@ -141,17 +155,29 @@ impl Worker {
         let gauge = self.gauge.enter();
         let service = ToEdge { edge: self.edge.clone(), client: ClientAddr(peer) };
         let connection = self.http.serve_connection(TokioIo::new(stream), service);
-        let mut drain = self.drain.clone();
+        let Drain { signal: mut drain, ready, .. } = self.drain.clone();
         tokio::task::spawn_local(async move {
             let _guards = (guard, gauge);
             let mut connection = pin!(connection);
+            let mut told = pin!(drain.wait_for(|draining| *draining));
+            let mut listening = false;
             // How a connection ends is the client's affair: there is nobody to tell.
-            tokio::select! {
-                biased;
-                _ = connection.as_mut() => return,
-                _ = drain.wait_for(|draining| *draining) => connection.as_mut().graceful_shutdown(),
+            let ended = poll_fn(|cx| {
+                if connection.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(true);
+                }
+                // Listening once is enough to be woken; the flag says when it was for this.
+                if (!listening || !ready.load(Ordering::Relaxed)) && told.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(false);
+                }
+                listening = true;
+                Poll::Pending
+            })
+            .await;
+            if !ended {
+                connection.as_mut().graceful_shutdown();
+                let _ = connection.await;
             }
-            let _ = connection.await;
         });
     }
 }

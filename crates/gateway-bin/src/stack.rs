@@ -72,11 +72,8 @@ impl<B> Edge<B> {
     /// Answers one request of this client.
     pub(crate) fn call(&self, mut request: Request<B>, client: ClientAddr) -> Answering<B> {
         request.extensions_mut().insert(client);
-        for name in &self.identity_headers {
-            request.headers_mut().remove(name);
-        }
         if let Err(problem) = self.clean(&mut request) {
-            return self.refuse(request, problem);
+            return self.refuse(request, *problem);
         }
         match self.routes.find(&request) {
             Match::Found(found) => found.route.call(request),
@@ -94,8 +91,8 @@ impl<B> Edge<B> {
     }
 
     /// One host and one normalised path, the same for matching, policies and the upstream.
-    fn clean(&self, request: &mut Request<B>) -> Result<(), Problem> {
-        let bad = |detail: Cow<'static, str>| Problem::new(Code::BadRequest).with_detail(detail);
+    fn clean(&self, request: &mut Request<B>) -> Result<(), Box<Problem>> {
+        let bad = |detail: Cow<'static, str>| Box::new(Problem::new(Code::BadRequest).with_detail(detail));
         let mut hosts = request.headers().get_all(HOST).iter();
         match (hosts.next(), hosts.next()) {
             // RFC 9112 §3.2: exactly one, and the target's own authority comes before it.
@@ -105,9 +102,18 @@ impl<B> Edge<B> {
             }
             _ => {}
         }
-        let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-        if fields.sum::<usize>() > self.max_head {
-            return Err(Problem::new(Code::HeadersTooLarge));
+        let (mut size, mut claims_identity) = (0, false);
+        for (name, value) in request.headers() {
+            size += name.as_str().len() + value.len() + 4;
+            claims_identity |= self.identity_headers.contains(name);
+        }
+        if size > self.max_head {
+            return Err(Box::new(Problem::new(Code::HeadersTooLarge)));
+        }
+        if claims_identity {
+            for name in &self.identity_headers {
+                request.headers_mut().remove(name);
+            }
         }
         let path = request.uri().path();
         match normalize_path(path, &self.normalize) {

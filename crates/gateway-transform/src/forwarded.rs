@@ -61,9 +61,12 @@ impl ForwardedLayer {
             }
             return;
         }
-        headers.remove(FORWARDED);
-        for name in &OTHERS {
-            headers.remove(name);
+        // A look at the names costs less than four removals of what is rarely there.
+        if headers.keys().any(|name| *name == FORWARDED || OTHERS.contains(name)) {
+            headers.remove(FORWARDED);
+            for name in &OTHERS {
+                headers.remove(name);
+            }
         }
         // An address is at most 45 characters, and always valid.
         let address = write!(text, "{peer}").ok().and_then(|()| HeaderValue::from_bytes(text.bytes()).ok());

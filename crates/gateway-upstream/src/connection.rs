@@ -4,10 +4,12 @@ use crate::settings::UpstreamSettings;
 use bytes::BytesMut;
 use gateway_core::{Endpoint, FailureKind, UpstreamError};
 use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tokio_util::io::poll_read_buf;
 
 /// What a read asks for at least: a head and a small body in one call.
 const READ: usize = 4096;
@@ -41,7 +43,8 @@ impl Connection {
         if self.buffer.capacity() - self.buffer.len() < want.min(READ / 2) || self.buffer.capacity() == 0 {
             self.buffer.reserve(want.max(READ));
         }
-        read_some(&mut self.stream, cx, &mut self.buffer)
+        // Unlike `try_read`, this learns from a short read that there is no more, and saves the call that would say so.
+        poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.buffer)
     }
 
     pub(crate) fn poll_write(
@@ -74,15 +77,6 @@ impl Connection {
         }
         let mut probe = [0u8; 1];
         matches!(self.stream.try_read(&mut probe), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
-    }
-}
-
-fn read_some(stream: &mut TcpStream, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
-    loop {
-        match stream.try_read_buf(buffer) {
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready!(stream.poll_read_ready(cx))?,
-            result => return Poll::Ready(result),
-        }
     }
 }
 

@@ -5,6 +5,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
 use http::{Method, Response, StatusCode};
+use std::cell::RefCell;
 use std::mem::MaybeUninit;
 
 const FEW_FIELDS: usize = 64;
@@ -35,32 +36,41 @@ struct Span {
     end: u32,
 }
 
+thread_local! {
+    /// Where the fields of the head being parsed stand, so that no head needs its own list.
+    static SPANS: RefCell<Vec<(Span, Span)>> = RefCell::new(Vec::with_capacity(FEW_FIELDS));
+}
+
 /// Parses the head at the start of `buffer` and takes it out; `None` while it is incomplete.
 pub(crate) fn parse(
     buffer: &mut BytesMut,
     method: &Method,
     max_head: usize,
 ) -> Result<Option<AnswerHead>, &'static str> {
-    let mut few = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; FEW_FIELDS];
-    match parse_with(buffer, &mut few) {
-        Err(httparse::Error::TooManyHeaders) => {
-            let mut many = vec![MaybeUninit::uninit(); MAX_FIELDS];
-            finish(parse_with(buffer, &mut many), buffer, method, max_head)
-        }
-        parsed => finish(parsed, buffer, method, max_head),
-    }
+    SPANS.with_borrow_mut(|spans| {
+        let mut few = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; FEW_FIELDS];
+        let parsed = match parse_with(buffer, &mut few, spans) {
+            Err(httparse::Error::TooManyHeaders) => {
+                let mut many = vec![MaybeUninit::uninit(); MAX_FIELDS];
+                parse_with(buffer, &mut many, spans)
+            }
+            parsed => parsed,
+        };
+        finish(parsed, spans, buffer, method, max_head)
+    })
 }
 
 struct Parsed {
     length: usize,
     status: u16,
     http_10: bool,
-    fields: Vec<(Span, Span)>,
 }
 
+/// Positions instead of slices, so that the values can share the buffer's memory.
 fn parse_with<'b>(
     buffer: &'b [u8],
     fields: &mut [MaybeUninit<httparse::Header<'b>>],
+    spans: &mut Vec<(Span, Span)>,
 ) -> Result<Option<Parsed>, httparse::Error> {
     let mut answer = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
@@ -68,7 +78,6 @@ fn parse_with<'b>(
         httparse::Status::Complete(length) => length,
         httparse::Status::Partial => return Ok(None),
     };
-    // Positions instead of slices, so that the values can share the buffer's memory.
     let base = buffer.as_ptr() as usize;
     let span = |bytes: &[u8]| {
         let start = (bytes.as_ptr() as usize).wrapping_sub(base);
@@ -79,21 +88,19 @@ fn parse_with<'b>(
             Span { start: start as u32, end: (start + bytes.len()) as u32 }
         }
     };
-    Ok(Some(Parsed {
-        length,
-        status: answer.code.unwrap_or(0),
-        http_10: answer.version == Some(0),
-        fields: answer.headers.iter().map(|f| (span(f.name.as_bytes()), span(f.value))).collect(),
-    }))
+    spans.clear();
+    spans.extend(answer.headers.iter().map(|f| (span(f.name.as_bytes()), span(f.value))));
+    Ok(Some(Parsed { length, status: answer.code.unwrap_or(0), http_10: answer.version == Some(0) }))
 }
 
 fn finish(
     parsed: Result<Option<Parsed>, httparse::Error>,
+    fields: &[(Span, Span)],
     buffer: &mut BytesMut,
     method: &Method,
     max_head: usize,
 ) -> Result<Option<AnswerHead>, &'static str> {
-    let Parsed { length, status, http_10, fields } = match parsed {
+    let Parsed { length, status, http_10 } = match parsed {
         Ok(Some(parsed)) if parsed.length <= max_head => parsed,
         Ok(None) if buffer.len() < max_head => return Ok(None),
         Ok(_) => return Err("the answer's head is too large"),

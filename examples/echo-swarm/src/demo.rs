@@ -45,18 +45,11 @@ pub(crate) async fn run(gateway: Option<PathBuf>) -> Result<(), String> {
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("gateway.toml");
     let dir = tempfile::tempdir().map_err(|e| format!("there is no temporary folder: {e}"))?;
     let mut demo = Demo { own, gateway, config, dir, running: Vec::new() };
+    // One select over starting and watching: a signal during either ends both.
     let result = tokio::select! {
-        result = demo.start() => result,
+        message = demo.start_and_watch() => Err(message),
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
-    };
-    let result = match result {
-        Err(message) => Err(message),
-        Ok(()) => tokio::select! {
-            message = demo.watch() => Err(message),
-            _ = interrupt.recv() => Ok(()),
-            _ = terminate.recv() => Ok(()),
-        },
     };
     demo.stop().await;
     if result.is_ok() {
@@ -74,6 +67,14 @@ struct Demo {
 }
 
 impl Demo {
+    /// Ends only when something went wrong, with what it was.
+    async fn start_and_watch(&mut self) -> String {
+        match self.start().await {
+            Ok(()) => self.watch().await,
+            Err(message) => message,
+        }
+    }
+
     async fn start(&mut self) -> Result<(), String> {
         for (kind, name, port) in SERVICES {
             let mut command = Command::new(&self.own);
@@ -143,7 +144,8 @@ impl Demo {
     }
 
     async fn ask_gateway(&self, args: &[&str]) -> Result<String, String> {
-        let output = self.gateway_command().args(args).output().await.map_err(|e| e.to_string())?;
+        let output =
+            self.gateway_command().args(args).kill_on_drop(true).output().await.map_err(|e| e.to_string())?;
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         }

@@ -1,8 +1,9 @@
 use crate::kind::Kind;
 use crate::table::Table;
 use axum::body::Bytes;
-use axum::extract::{Path as UrlPath, Query, Request, State};
+use axum::extract::{FromRequestParts, Path as UrlPath, Query, Request, State};
 use axum::http::header::{HeaderName, HeaderValue, LOCATION};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -10,6 +11,7 @@ use axum::routing::{any, get};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -102,17 +104,30 @@ impl IntoResponse for Failed {
     }
 }
 
-fn missing(id: &str) -> Response {
+fn missing(id: impl Display) -> Response {
     refuse(StatusCode::NOT_FOUND, format!("there is no {id}"))
+}
+
+/// The number in the path. No row has anything else for an ID, so other text is not found.
+struct Id(i64);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let UrlPath(id) = UrlPath::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|error| refuse(StatusCode::BAD_REQUEST, error.body_text()))?;
+        id.parse().map(Self).map_err(|_| missing(&id))
+    }
 }
 
 async fn list(State(table): State<Table>) -> Result<Json<Vec<Value>>, Failed> {
     Ok(Json(table.list().await?))
 }
 
-async fn read(State(table): State<Table>, UrlPath(id): UrlPath<String>) -> Result<Response, Failed> {
-    let Ok(number) = id.parse() else { return Ok(missing(&id)) };
-    Ok(table.get(number).await?.map_or_else(|| missing(&id), |row| Json(row).into_response()))
+async fn read(State(table): State<Table>, Id(id): Id) -> Result<Response, Failed> {
+    Ok(table.get(id).await?.map_or_else(|| missing(id), |row| Json(row).into_response()))
 }
 
 fn parse(table: &Table, body: &Bytes) -> Result<Vec<crate::table::Bound>, String> {
@@ -130,32 +145,30 @@ async fn create(State(table): State<Table>, body: Bytes) -> Result<Response, Fai
     Ok((StatusCode::CREATED, [(LOCATION, format!("/{id}"))], Json(row)).into_response())
 }
 
-async fn update(
-    State(table): State<Table>,
-    UrlPath(id): UrlPath<String>,
-    body: Bytes,
-) -> Result<Response, Failed> {
-    let Ok(number) = id.parse() else { return Ok(missing(&id)) };
+async fn update(State(table): State<Table>, Id(id): Id, body: Bytes) -> Result<Response, Failed> {
     let values = match parse(&table, &body) {
         Ok(values) => values,
         Err(message) => return Ok(refuse(StatusCode::BAD_REQUEST, message)),
     };
-    if !table.update(number, &values).await? {
-        return Ok(missing(&id));
+    if !table.update(id, &values).await? {
+        return Ok(missing(id));
     }
-    Ok(Json(table.get(number).await?).into_response())
+    Ok(Json(table.get(id).await?).into_response())
 }
 
-async fn remove(State(table): State<Table>, UrlPath(id): UrlPath<String>) -> Result<Response, Failed> {
-    let Ok(number) = id.parse() else { return Ok(missing(&id)) };
-    let gone = table.delete(number).await?;
-    Ok(if gone { StatusCode::NO_CONTENT.into_response() } else { missing(&id) })
+async fn remove(State(table): State<Table>, Id(id): Id) -> Result<Response, Failed> {
+    let gone = table.delete(id).await?;
+    Ok(if gone { StatusCode::NO_CONTENT.into_response() } else { missing(id) })
 }
 
-async fn slow(Query(query): Query<HashMap<String, String>>) -> Json<Value> {
-    let millis = query.get("ms").and_then(|ms| ms.parse().ok()).unwrap_or(1000).min(30_000);
+async fn slow(Query(query): Query<HashMap<String, String>>) -> Response {
+    let millis = query.get("ms").map_or("1000", String::as_str);
+    let Ok(millis) = millis.parse::<u64>() else {
+        return refuse(StatusCode::BAD_REQUEST, format!("`ms` is `{millis}`; expected a whole number"));
+    };
+    let millis = millis.min(30_000);
     tokio::time::sleep(Duration::from_millis(millis)).await;
-    Json(json!({ "waited_ms": millis }))
+    Json(json!({ "waited_ms": millis })).into_response()
 }
 
 async fn inspect(method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Json<Value> {

@@ -6,6 +6,7 @@ use gateway_testkit::{Client, Request, get};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Serves on a thread of its own until the test's process ends.
 fn start(kind: Kind, name: &str, file: &Path) -> SocketAddr {
@@ -88,4 +89,58 @@ fn two_instances_share_a_file_and_are_seeded_once() {
     let made = Client::new(a).send(&Request::new("POST", "/").body(row));
     let seen = get(b, made.header("location").unwrap());
     assert_eq!((seen.status, seen.header("x-instance")), (200, Some("b")));
+}
+
+#[test]
+fn health_slow_and_inspect_answer_with_the_name_of_the_instance() {
+    let dir = tempfile::tempdir().unwrap();
+    let addr = start(Kind::Users, "user-service-1", &dir.path().join("users"));
+    assert_eq!(get(addr, "/health").json(), json!({ "status": "ok" }));
+    let before = Instant::now();
+    assert_eq!(get(addr, "/slow?ms=50").json(), json!({ "waited_ms": 50 }));
+    assert!(before.elapsed() >= Duration::from_millis(50), "it answered after {:?}", before.elapsed());
+    let request = Request::new("PATCH", "/inspect?q=1").header("X-A", "1").header("X-A", "2").body("hello");
+    let seen = Client::new(addr).send(&request);
+    assert_eq!((seen.status, seen.header("x-instance")), (200, Some("user-service-1")));
+    let seen = seen.json();
+    assert_eq!(
+        (&seen["method"], &seen["target"], &seen["body"]),
+        (&json!("PATCH"), &json!("/inspect?q=1"), &json!("hello"))
+    );
+    let headers = seen["headers"].as_array().unwrap();
+    let repeated: Vec<_> = headers.iter().filter(|header| header[0] == "x-a").collect();
+    assert_eq!(repeated, [&json!(["x-a", "1"]), &json!(["x-a", "2"])]);
+}
+
+#[test]
+fn what_is_refused_is_json_with_a_message_and_the_name_of_the_instance() {
+    let dir = tempfile::tempdir().unwrap();
+    let addr = start(Kind::Products, "x", &dir.path().join("products"));
+    for (path, status, part) in [
+        ("/99", 404, "there is no 99"),
+        ("/pen", 404, "there is no pen"),
+        ("/no/such/place", 404, "there is nothing here"),
+        ("/%ff", 400, "Invalid UTF-8"),
+        ("/slow?ms=long", 400, "`ms` is `long`; expected a whole number"),
+    ] {
+        let answer = get(addr, path);
+        assert_eq!((answer.status, answer.header("x-instance")), (status, Some("x")), "{path}");
+        let message = answer.json()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains(part), "{path}: {message}");
+    }
+}
+
+#[test]
+fn instances_that_open_a_new_file_at_once_seed_it_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("users");
+    let starting: Vec<_> = (0..4)
+        .map(|_| {
+            let file = file.clone();
+            std::thread::spawn(move || start(Kind::Users, "x", &file))
+        })
+        .collect();
+    for thread in starting {
+        assert_eq!(get(thread.join().unwrap(), "/").json().as_array().unwrap().len(), 3);
+    }
 }

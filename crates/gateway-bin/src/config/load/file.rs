@@ -46,7 +46,7 @@ impl FileText {
                 let what = format!(
                     "`.{other}` is not a format of configuration; expected .toml, .yaml, .yml or .json"
                 );
-                return Err(Mistake::new(what).with_source(file.name).into());
+                Err(Mistake::new(what).with_source(file.name).into())
             }
         }
     }

@@ -1,0 +1,87 @@
+//! The reference of all keys, made from the schema of the settings.
+
+use serde_json::Value;
+use std::fmt::Write;
+
+/// Every key as a row of a table in Markdown.
+pub(crate) fn markdown(schema: &Value) -> String {
+    let mut text = String::from(
+        "# Configuration\n\nEvery key, made by `gateway schema --format md`. `NAME` stands for a name of your choosing, `[]` for each \
+         element of a list. Where a short form is named, it may stand in place of the table whose keys follow.\n\n\
+         | key | value | meaning |\n|---|---|---|\n",
+    );
+    rows(schema, schema, "", &mut text);
+    text
+}
+
+fn rows(root: &Value, node: &Value, path: &str, text: &mut String) {
+    let node = resolve(root, node);
+    for (name, property) in node.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        let key = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let described = property.get("description").or(resolve(root, property).get("description"));
+        let meaning =
+            described.and_then(Value::as_str).unwrap_or_default().replace('\n', " ").replace('|', "\\|");
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "| `{key}` | {} | {meaning} |", kind(root, property));
+        below(root, property, &key, text);
+    }
+}
+
+/// The keys below a property, whichever of its forms has some.
+fn below(root: &Value, property: &Value, key: &str, text: &mut String) {
+    let node = resolve(root, property);
+    rows(root, node, key, text);
+    if let Some(named) = node.get("additionalProperties").filter(|named| named.is_object()) {
+        below(root, named, &format!("{key}.NAME"), text);
+    }
+    if let Some(items) = node.get("items") {
+        below(root, items, &format!("{key}[]"), text);
+    }
+    for form in node.get("anyOf").and_then(Value::as_array).into_iter().flatten() {
+        below(root, form, key, text);
+    }
+}
+
+fn resolve<'v>(root: &'v Value, node: &'v Value) -> &'v Value {
+    let name = node.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix('#'));
+    name.and_then(|path| root.pointer(path)).map_or(node, |found| resolve(root, found))
+}
+
+/// What kind of value a property takes, in a word or two.
+fn kind(root: &Value, property: &Value) -> String {
+    let node = resolve(root, property);
+    if let Some(forms) = node.get("anyOf").or(node.get("oneOf")).and_then(Value::as_array) {
+        let mut kinds: Vec<String> =
+            forms.iter().map(|form| kind(root, form)).filter(|kind| kind != "null").collect();
+        kinds.dedup();
+        return kinds.join(" or ");
+    }
+    if let Some(value) = node.get("const") {
+        return format!("`{}`", value.to_string().trim_matches('"'));
+    }
+    if let Some(values) = node.get("enum").and_then(Value::as_array) {
+        let shown: Vec<String> =
+            values.iter().filter_map(Value::as_str).map(|value| format!("`{value}`")).collect();
+        return shown.join(" or ");
+    }
+    let named = |kind: &str| match kind {
+        "string" => node
+            .get("examples")
+            .and_then(|e| e.get(0))
+            .map_or("text".to_owned(), |e| format!("text such as `{e}`")),
+        "object" => "table".to_owned(),
+        "array" => "list".to_owned(),
+        "boolean" => "`true` or `false`".to_owned(),
+        "integer" => "number".to_owned(),
+        other => other.to_owned(),
+    };
+    match node.get("type") {
+        Some(Value::String(one)) => named(one),
+        Some(Value::Array(several)) => {
+            let several: Vec<String> =
+                several.iter().filter_map(Value::as_str).filter(|k| *k != "null").map(named).collect();
+            several.join(" or ")
+        }
+        _ => String::new(),
+    }
+}

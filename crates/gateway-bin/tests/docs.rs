@@ -1,0 +1,73 @@
+//! What the documentation says is what the binary does.
+#![allow(clippy::unwrap_used)]
+
+use gateway_testkit::{Finished, Gateway};
+
+fn said(args: &[&str]) -> String {
+    let Finished { code, stdout, stderr } = Gateway::builder(env!("CARGO_BIN_EXE_gateway")).args(args).run();
+    assert_eq!(code, Some(0), "{stderr}");
+    stdout
+}
+
+#[test]
+fn the_reference_of_all_keys_is_up_to_date() {
+    let reference = said(&["schema", "--format", "md"]);
+    let written = include_str!("../../../docs/configuration.md");
+    assert!(written == reference, "run `gateway schema --format md > docs/configuration.md`");
+    for key in
+        ["server.listen", "services.NAME.endpoints[].weight", "routes[].cors.origins", "store.redis.url"]
+    {
+        assert!(reference.contains(&format!("| `{key}` | ")), "no `{key}` in\n{reference}");
+    }
+    let undocumented: Vec<&str> =
+        reference.lines().filter(|line| line.starts_with("| `") && line.ends_with("|  |")).collect();
+    assert!(undocumented.is_empty(), "{undocumented:#?}");
+}
+
+#[test]
+fn every_code_is_explained() {
+    let pages = include_str!("../../../docs/errors.md");
+    for line in said(&["codes"]).lines() {
+        let mut words = line.split_whitespace();
+        let (name, status) = (words.next().unwrap(), words.next().unwrap());
+        assert!(
+            pages.contains(&format!("| `{name}` | {status} | ")),
+            "docs/errors.md does not explain {name}"
+        );
+    }
+}
+
+#[test]
+fn the_readmes_configuration_has_no_mistakes() {
+    let readme = include_str!("../../../README.md");
+    let config = readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let checked = Gateway::builder(env!("CARGO_BIN_EXE_gateway"))
+        .config(config)
+        .env("JWT_SECRET", "a secret for tests, 32 bytes long")
+        .args(&["check"])
+        .run();
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+}
+
+#[test]
+fn routes_are_shown_as_text_markdown_and_json() {
+    let readme = include_str!("../../../README.md");
+    let config = readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    for (format, parts) in [
+        (
+            "text",
+            vec!["/api/products/*  *        products", "auth=shop rate-limit=standard strip=/api/products"],
+        ),
+        ("md", vec!["| HOST | PATH |", "| * | /api/products/* | * | products |"]),
+        ("json", vec!["\"path\": \"/api/products/*\"", "\"auth\": \"shop\""]),
+    ] {
+        let shown = Gateway::builder(env!("CARGO_BIN_EXE_gateway"))
+            .config(config)
+            .env("JWT_SECRET", "a secret for tests, 32 bytes long")
+            .args(&["routes", "--format", format])
+            .run();
+        for part in parts {
+            assert!(shown.stdout.contains(part), "no `{part}` in\n{}", shown.stdout);
+        }
+    }
+}

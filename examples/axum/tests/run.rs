@@ -1,0 +1,63 @@
+//! Every program runs and does what it says.
+#![allow(clippy::unwrap_used)]
+
+use gateway_testkit::{Client, Process, Request, Upstream, free_port, get, wait_until};
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+fn start(exe: &str, args: &[String]) -> (Process, SocketAddr) {
+    let addr = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let process =
+        Process::start(Command::new(exe).args(args).env("LISTEN", addr.to_string()), "cargo builds it");
+    wait_until("the program to listen", Duration::from_secs(10), || std::net::TcpStream::connect(addr).ok());
+    (process, addr)
+}
+
+#[test]
+fn ratelimit_refuses_the_third_request() {
+    let (_process, addr) = start(env!("CARGO_BIN_EXE_ratelimit"), &[]);
+    let statuses = [0; 3].map(|_| get(addr, "/").status);
+    assert_eq!(statuses, [200, 200, 429]);
+}
+
+#[test]
+fn auth_lets_its_own_token_pass() {
+    let (process, addr) = start(env!("CARGO_BIN_EXE_auth"), &[]);
+    assert_eq!(get(addr, "/").status, 401);
+    let said = process.stdout();
+    let bearer = said.split('\'').nth(1).unwrap().strip_prefix("Authorization: ").unwrap();
+    let answer = Client::new(addr).send(&Request::get("/").header("Authorization", bearer));
+    assert_eq!(answer.text(), "hello ada\n");
+}
+
+#[test]
+fn transform_adds_its_headers() {
+    let (_process, addr) = start(env!("CARGO_BIN_EXE_transform"), &[]);
+    let answer = get(addr, "/");
+    assert_eq!(answer.header("x-frame-options"), Some("DENY"));
+    assert_eq!(answer.header("x-correlation-id").unwrap().len(), 36);
+    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+}
+
+#[test]
+fn observe_counts_and_logs() {
+    let (process, addr) = start(env!("CARGO_BIN_EXE_observe"), &[]);
+    assert_eq!(get(addr, "/users/7").text(), "hello 7\n");
+    let metrics = get(addr, "/metrics").text();
+    assert!(metrics.contains(r#"endpoint="/users/{id}",status="200",service="users"} 1"#), "{metrics}");
+    wait_until("a line", Duration::from_secs(5), || {
+        process.stdout().contains("\"uri\":\"/users/7\"").then_some(())
+    });
+}
+
+#[test]
+fn proxy_balances_and_routes() {
+    let (a, b) = (Upstream::named("a"), Upstream::named("b"));
+    let (_process, addr) = start(env!("CARGO_BIN_EXE_proxy"), &[a.url(), b.url()]);
+    let answers = [0; 4].map(|_| get(addr, "/api/products/7").text());
+    assert_eq!(answers, ["a", "b", "a", "b"]);
+    assert_eq!(a.requests()[0].target, "/7");
+    assert_eq!(get(addr, "/hello").text(), "hello\n");
+    assert_eq!(get(addr, "/nothing").status, 404);
+}
