@@ -31,7 +31,8 @@ pub struct UpstreamBody<B> {
 #[derive(Debug)]
 pub(crate) struct Exchange<B> {
     pub(crate) connection: Connection,
-    pub(crate) upload: Option<Upload<B>>,
+    /// Boxed, for few requests have one and every layer passes this on.
+    pub(crate) upload: Option<Box<Upload<B>>>,
     pub(crate) keep_alive: bool,
     pub(crate) event_stream: bool,
 }

@@ -167,7 +167,7 @@ impl HttpUpstream {
             Ok(answer) => answer,
             Err(error) => return Err((error, idle_body)),
         };
-        let upload = if dead { None } else { upload.filter(|upload| !upload.is_done()) };
+        let upload = if dead { None } else { upload.filter(|upload| !upload.is_done()).map(Box::new) };
         let keep_alive = keep_alive && !dead;
         let exchange = Exchange { connection, upload, keep_alive, event_stream };
         let body = UpstreamBody::new(exchange, framing, &self.0);

@@ -40,7 +40,8 @@ impl Connection {
 
     /// Reads more into the buffer; `Ok(0)` is the end. `want` is what is worth reading at once.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, want: usize) -> Poll<io::Result<usize>> {
-        if self.buffer.capacity() - self.buffer.len() < want.min(READ / 2) || self.buffer.capacity() == 0 {
+        // What is left of the room shrinks with each answer that was cut out of it.
+        if self.buffer.capacity() - self.buffer.len() < want.clamp(READ / 4, READ) {
             self.buffer.reserve(want.max(READ));
         }
         // Unlike `try_read`, this learns from a short read that there is no more, and saves the call that would say so.
