@@ -1,6 +1,5 @@
-use std::collections::HashSet;
 use std::net::TcpListener;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Asks until there is an answer, and panics with what was waited for when there is none in time.
@@ -17,18 +16,24 @@ pub fn wait_until<T>(what: &str, timeout: Duration, mut ask: impl FnMut() -> Opt
 
 /// A port of the loopback address that nobody listens on, and that is given out once in this process.
 ///
+/// Below the range from which the system takes ports for outgoing connections, so that none of those takes it
+/// before it is used; processes begin at different places.
+///
 /// # Panics
 /// No port is free.
 #[must_use]
 pub fn free_port() -> u16 {
-    static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
-    let mut given = GIVEN.lock().expect("no test panics while it holds this");
-    for _ in 0..1000 {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("a bound socket has an address").port();
-        if given.get_or_insert_default().insert(port) {
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 22_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..COUNT {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let offset = std::process::id().wrapping_mul(7_919).wrapping_add(step) % COUNT;
+        // At most 32 000.
+        let port = (FIRST + offset) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
     }
-    panic!("no free port in 1000 tries");
+    panic!("no free port from {FIRST} on");
 }

@@ -41,20 +41,3 @@ mod settings;
 pub use body::UpstreamBody;
 pub use client::HttpUpstream;
 pub use settings::{HostHeader, UpstreamSettings};
-
-/// Entry points for fuzzing the parsers of what comes from the network. Not part of the API.
-#[doc(hidden)]
-pub mod fuzzing {
-    /// Feeds bytes to the parser of answer heads.
-    pub fn answer_head(bytes: &[u8]) {
-        let mut buffer = bytes::BytesMut::from(bytes);
-        let _ = crate::head::parse(&mut buffer, &http::Method::GET, 65536);
-    }
-
-    /// Feeds bytes to the decoder of chunked bodies.
-    pub fn chunked(bytes: &[u8]) {
-        let mut buffer = bytes::BytesMut::from(bytes);
-        let mut decoder = crate::chunked::ChunkDecoder::default();
-        while let Ok(crate::chunked::Decoded::Data(_)) = decoder.decode(&mut buffer) {}
-    }
-}

@@ -1,0 +1,251 @@
+//! The life of the process, and what it does with upstreams that come, go and misbehave.
+#![allow(clippy::unwrap_used)]
+
+use gateway_testkit::{
+    Client, Fault, Gateway, Reply, Request, Signal, Upstream, failing, get, raw, wait_until,
+};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+const EXE: &str = env!("CARGO_BIN_EXE_gateway");
+const SOON: Duration = Duration::from_secs(10);
+
+fn gateway(endpoints: &[String], service: &str) -> Gateway {
+    let config = format!(
+        "access_log = \"@DIR@/access.log\"\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 1\n\
+         [admin]\nlisten = \"127.0.0.1:@ADMIN@\"\n[services.a]\nendpoints = {endpoints:?}\n{service}\n\
+         [[routes]]\npath = \"/*\"\nservice = \"a\"\n"
+    );
+    Gateway::builder(EXE).config(&config).start()
+}
+
+#[test]
+fn sigterm_lets_requests_finish_closes_idle_connections_and_writes_the_last_line() {
+    let upstream = Upstream::named("a");
+    let gateway = gateway(&[upstream.url()], "");
+    let addr = gateway.addr();
+    let mut idle = TcpStream::connect(addr).unwrap();
+    let mut kept = Client::new(addr);
+    assert_eq!(kept.send(&Request::get("/first")).status, 200);
+    upstream.stall();
+    let busy = std::thread::spawn(move || get(addr, "/last"));
+    wait_until("the request upstream", SOON, || (upstream.hits() == 2).then_some(()));
+    let start = Instant::now();
+    gateway.process().signal(Signal::SIGTERM);
+    wait_until("the listener to close", SOON, || TcpStream::connect(addr).is_err().then_some(()));
+    assert_eq!(get(gateway.admin(), "/readyz").status, 503);
+    assert_eq!(get(gateway.admin(), "/livez").status, 200);
+    upstream.resume();
+    assert_eq!(busy.join().unwrap().text(), "a");
+    let log = gateway.dir().join("access.log");
+    let keep = std::fs::File::open(&log).unwrap();
+    let finished = gateway.stop();
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    assert!(
+        start.elapsed() < Duration::from_secs(8),
+        "idle connections held it up for {:?}",
+        start.elapsed()
+    );
+    assert_eq!(idle.read(&mut [0; 1]).unwrap(), 0, "the idle connection was closed in order");
+    let lines = std::io::read_to_string(keep).unwrap();
+    assert!(lines.contains("\"uri\":\"/last\""), "{lines}");
+    assert!(
+        finished.stderr.contains("draining") && finished.stderr.contains("stopped"),
+        "{}",
+        finished.stderr
+    );
+}
+
+#[test]
+fn s4_29_s4_02_an_endpoint_that_fails_its_checks_is_taken_out_and_comes_back() {
+    let sick = Arc::new(AtomicBool::new(true));
+    let state = sick.clone();
+    let a = Upstream::start(move |request| match request.target.as_str() {
+        "/health" if state.load(Ordering::SeqCst) => Reply::new(500, "sick"),
+        _ => Reply::new(200, "a"),
+    });
+    let b = Upstream::named("b");
+    let service = "health = { path = \"/health\", interval = \"50ms\", timeout = \"1s\" }";
+    let gateway = gateway(&[a.url(), b.url()], service);
+    let metric = |url: String, value: u8| {
+        let line = format!("gateway_upstream_healthy{{service=\"a\",endpoint=\"{url}\"}} {value}");
+        wait_until(&line, SOON, || get(gateway.admin(), "/metrics").text().contains(&line).then_some(()));
+    };
+    metric(a.url(), 0);
+    assert_eq!([0; 4].map(|_| get(gateway.addr(), "/").text()), ["b", "b", "b", "b"]);
+    assert_eq!(get(gateway.admin(), "/health").json()["status"], "healthy", "one endpoint is enough");
+    sick.store(false, Ordering::SeqCst);
+    metric(a.url(), 1);
+    let mut both = [0; 2].map(|_| get(gateway.addr(), "/").text());
+    both.sort();
+    assert_eq!(both, ["a", "b"]);
+}
+
+#[test]
+fn s4_31_without_a_healthy_endpoint_it_is_503_and_the_gateway_stays_alive() {
+    let (addr, _) = failing(Fault::AcceptThenClose);
+    let gateway =
+        gateway(&[format!("http://{addr}")], "health = { path = \"/health\", interval = \"50ms\" }");
+    let report = wait_until("the service to be unhealthy", SOON, || {
+        let report = get(gateway.admin(), "/health");
+        (report.json()["status"] == "degraded").then_some(report)
+    });
+    assert_eq!((report.status, &report.json()["services"]["a"]), (200, &"unhealthy".into()));
+    let answer = get(gateway.addr(), "/");
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+    assert_eq!(answer.json()["code"], "no-endpoint");
+    assert_eq!(answer.json()["instance"], answer.header("x-correlation-id").unwrap());
+    assert_eq!((get(gateway.admin(), "/livez").status, get(gateway.admin(), "/readyz").status), (200, 200));
+}
+
+#[test]
+fn s0_07_one_connection_serves_many_requests() {
+    let upstream = Upstream::named("a");
+    let gateway = gateway(&[upstream.url()], "");
+    let mut client = Client::new(gateway.addr());
+    for i in 0..50 {
+        let request = if i % 2 == 0 { Request::get("/") } else { Request::new("POST", "/").body("hello") };
+        assert_eq!(client.send(&request).status, 200);
+    }
+    assert_eq!((upstream.hits(), upstream.connections()), (50, 1));
+}
+
+#[test]
+fn answers_of_every_shape_come_through() {
+    let big = "x".repeat(1 << 20);
+    let shapes: Vec<(&str, String, u16, String)> = vec![
+        ("/length", format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{big}", big.len()), 200, big.clone()),
+        ("/chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\nX-T: 1\r\n\r\n".into(), 200, "hello world".into()),
+        ("/close", "HTTP/1.1 200 OK\r\n\r\nuntil the end".into(), 200, "until the end".into()),
+        ("/old", "HTTP/1.0 200 OK\r\n\r\nold".into(), 200, "old".into()),
+        ("/empty", "HTTP/1.1 204 No Content\r\n\r\n".into(), 204, String::new()),
+        ("/not-modified", "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\nETag: \"x\"\r\n\r\n".into(), 304, String::new()),
+        ("/interim", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".into(), 200, "ok".into()),
+    ];
+    let replies = shapes.clone();
+    let upstream = Upstream::start(move |request| {
+        let (path, bytes, ..) = replies.iter().find(|(path, ..)| *path == request.target).unwrap();
+        Reply::raw(bytes.as_bytes(), matches!(*path, "/close" | "/old"))
+    });
+    let gateway = gateway(&[upstream.url()], "");
+    let mut client = Client::new(gateway.addr());
+    for _ in 0..2 {
+        for (path, _, status, body) in &shapes {
+            let answer = client.send(&Request::get(path));
+            assert_eq!(
+                (answer.status, answer.text() == *body),
+                (*status, true),
+                "{path}: {:.60}",
+                answer.text()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_head_request_has_the_headers_of_its_get_and_no_body() {
+    let upstream = Upstream::start(|request| match request.method.as_str() {
+        "HEAD" => Reply::raw(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", false),
+        _ => Reply::new(200, "hello"),
+    });
+    let gateway = gateway(&[upstream.url()], "");
+    let mut client = Client::new(gateway.addr());
+    let head = client.send(&Request::new("HEAD", "/"));
+    assert_eq!((head.header("content-length"), head.body.len()), (Some("5"), 0));
+    assert_eq!(client.send(&Request::get("/")).text(), "hello");
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[test]
+fn an_answer_may_come_before_the_body_has_been_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // Looks at the head only, refuses, and closes with the body unread.
+            let _ = stream.read(&mut [0; 200]);
+            let _ = stream
+                .write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nno!");
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            std::thread::sleep(Duration::from_secs(2));
+        }
+    });
+    let gateway = gateway(&[format!("http://{addr}")], "");
+    let head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n";
+    let mut stream = TcpStream::connect(gateway.addr()).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&[b'x'; 100_000]).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let mut answer = [0; 1024];
+    let length = stream.read(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer[..length]);
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+#[test]
+fn a_body_that_breaks_off_breaks_off_for_the_client_too() {
+    let (addr, _) = failing(Fault::TruncatedBody);
+    let gateway = gateway(&[format!("http://{addr}")], "");
+    let result = Client::new(gateway.addr()).try_send(&Request::get("/"));
+    assert!(result.is_err(), "half an answer was passed on as a whole one: {result:?}");
+}
+
+#[test]
+fn an_upstream_that_says_nothing_is_504_and_its_connection_is_given_up() {
+    let (addr, seen) = failing(Fault::Silence);
+    let gateway = gateway(&[format!("http://{addr}")], "timeout = \"200ms\"\nretry = 1");
+    let answer = get(gateway.addr(), "/");
+    assert_eq!((answer.status, answer.json()["code"].clone()), (504, "upstream-timeout".into()));
+    assert_eq!(seen.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn clients_are_not_told_which_endpoint_failed_unless_the_operator_says_so() {
+    let port = gateway_testkit::free_port();
+    for (service, shown) in [("retry = 1", false), ("retry = 1\nreveal_endpoints = true", true)] {
+        let gateway = gateway(&[format!("http://127.0.0.1:{port}")], service);
+        let answer = get(gateway.addr(), "/").text();
+        assert_eq!(answer.contains(&port.to_string()), shown, "{answer}");
+        assert!(answer.contains("connection refused"), "{answer}");
+    }
+}
+
+#[test]
+fn the_admin_listener_answers_only_what_it_has() {
+    let upstream = Upstream::named("a");
+    let gateway = gateway(&[upstream.url()], "");
+    let admin: SocketAddr = gateway.admin();
+    assert_eq!(get(admin, "/routes").json()[0]["path"], "/*");
+    assert_eq!(get(admin, "/nothing").status, 404);
+    let refused = Client::new(admin).send(&Request::new("DELETE", "/metrics"));
+    assert_eq!((refused.status, refused.header("allow")), (405, Some("GET, HEAD")));
+    assert_eq!(
+        Client::new(admin).send(&Request::new("POST", "/revoke").body("x")).status,
+        404,
+        "no tokens, no revocation"
+    );
+    assert!(raw(admin, b"nonsense\r\n\r\n").starts_with("HTTP/1.1 400"));
+    assert_eq!(get(gateway.addr(), "/metrics").text(), "a", "clients do not reach it");
+}
+
+#[test]
+fn a_limit_is_told_and_enforced_and_shared_by_all_workers() {
+    let upstream = Upstream::named("a");
+    let config = format!(
+        "[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 4\n[services.a]\nendpoints = [\"{}\"]\n\
+         [rate_limits]\nfew = \"5/h\"\n[[routes]]\npath = \"/*\"\nservice = \"a\"\nrate_limit = \"few\"\n",
+        upstream.url()
+    );
+    let gateway = Gateway::builder(EXE).config(&config).start();
+    // A new connection each time, so that all workers are met.
+    let answers: Vec<_> = (0..12).map(|_| get(gateway.addr(), "/")).collect();
+    let passed = answers.iter().filter(|answer| answer.status == 200).count();
+    assert_eq!((passed, upstream.hits()), (5, 5));
+    assert_eq!(answers[0].header("ratelimit"), Some("\"few\";r=4;t=720"));
+    let last = answers.last().unwrap();
+    assert_eq!((last.status, last.json()["code"].clone()), (429, "rate-limited".into()));
+    assert!(last.header("retry-after").unwrap().parse::<u32>().unwrap() <= 720);
+}
