@@ -1,6 +1,6 @@
 use crate::cache::Cache;
 use crate::refusal::{Challenges, Refusal};
-use crate::revocation::{Keys, Known, Revocations, hex, unix_now, until};
+use crate::revocation::{Keys, Known, Revocations, hex, sha256, unix_now, until};
 use crate::service::Jwt;
 use crate::settings::{JwtSettings, OnStoreFailure};
 use crate::verify::{Verified, Verifier};
@@ -28,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) challenges: Challenges,
     on_store_failure: OnStoreFailure,
     namespace: Arc<str>,
+    leeway: f64,
 }
 
 /// Without keys.
@@ -51,6 +52,7 @@ impl JwtLayer {
             challenges: Challenges::new(settings.realm.as_deref().unwrap_or("gateway")),
             on_store_failure: settings.on_store_failure,
             namespace: namespace(settings)?.into(),
+            leeway: settings.leeway.map_or(0.0, |leeway| leeway.as_secs_f64()),
         };
         Ok(Self { shared: Arc::new(shared), store })
     }
@@ -68,6 +70,7 @@ impl JwtLayer {
             known: self.shared.known.clone(),
             store: self.store.clone(),
             namespace: self.shared.namespace.clone(),
+            leeway: self.shared.leeway,
         }
     }
 
@@ -95,7 +98,7 @@ impl Shared {
     /// What is known without asking anybody: the token was verified before, or it was revoked here.
     pub(crate) fn recall(&self, token: &str) -> Option<Result<Verified, Refusal>> {
         let (key, now) = (self.known.hasher.key(token), unix_now());
-        if self.known.is_revoked(key, now) {
+        if self.known.is_revoked(token, now) {
             return Some(Err(Refusal::Revoked));
         }
         self.verified.get(key, now).map(Ok)
@@ -132,7 +135,7 @@ impl Shared {
         match (state, recalled) {
             ((Some(b"revoked"), _) | (None, true), _) => Err(Refusal::Revoked),
             ((Some(_), _), Some(verified)) => Ok(verified),
-            ((Some(state), _), None) => match self.read_entry(state) {
+            ((Some(state), _), None) => match self.read_entry(state, token) {
                 Some(accepted) => accepted,
                 // Not written by us: worth no more than nothing.
                 None => self.enter(store, &keys, token).await,
@@ -142,9 +145,14 @@ impl Shared {
     }
 
     /// The claims that another instance verified.
-    fn read_entry(&self, state: &[u8]) -> Option<Result<Verified, Refusal>> {
-        let claims = serde_json::from_slice(state.strip_prefix(b"valid ")?).ok()?;
-        Some(self.verifier.accept(claims, unix_now()))
+    /// `None` if this is no entry, or one of the same claims with another signature.
+    fn read_entry(&self, state: &[u8], token: &str) -> Option<Result<Verified, Refusal>> {
+        let state = std::str::from_utf8(state).ok()?;
+        let (hash, claims) = state.strip_prefix("valid ")?.split_once(' ')?;
+        if hash != sha256(token) {
+            return None;
+        }
+        Some(self.verifier.accept(serde_json::from_str(claims).ok()?, unix_now()))
     }
 
     /// Verifies, and tells the others.
@@ -152,11 +160,20 @@ impl Shared {
         let verified = self.verify(token)?;
         let ttl = until(verified.expires, unix_now());
         let claims = serde_json::to_string(verified.principal.claims()).unwrap_or_default();
-        let entry = format!("valid {claims}");
+        let entry = format!("valid {} {claims}", sha256(token));
         // If it fails, the others verify for themselves; the store has said so in the log. The mark that it was
         // seen comes second: alone it would mean that the entry was deleted.
-        if store.set(&keys.state, entry.as_bytes(), ttl).await.is_ok() {
-            let _ = store.set(&keys.seen, b"1", ttl).await;
+        match store.set_new(&keys.state, entry.as_bytes(), ttl).await {
+            Ok(true) => drop(store.set(&keys.seen, b"1", ttl).await),
+            // Somebody was faster: with the same, or with a revocation.
+            Ok(false) => {
+                let state =
+                    store.get(&[&keys.state]).await.ok().and_then(|mut values| values.pop().flatten());
+                if state.as_deref() == Some(b"revoked") {
+                    return Err(Refusal::Revoked);
+                }
+            }
+            Err(_) => {}
         }
         Ok(verified)
     }

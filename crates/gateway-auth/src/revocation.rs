@@ -9,12 +9,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Revokes tokens before they expire.
 ///
 /// In memory, a revocation is known to this process. With Redis it is known to all, at once: every request asks
-/// for two keys in one round trip, where `<token>` is the hexadecimal SHA-256 of the token (`printf %s "$TOKEN" |
-/// sha256sum`) and both live as long as the token does:
+/// for two keys in one round trip, where `<token>` is the hexadecimal SHA-256 of the token without its signature
+/// (`printf %s "${TOKEN%.*}" | sha256sum`: some signatures can be changed and still be good) and both live as long
+/// as the token does:
 ///
 /// | `gateway:token:<layer>:{<token>}:state` | `…:seen` | meaning |
 /// |---|---|---|
-/// | `valid` and its claims | – | passes, without a look at the signature |
+/// | `valid`, the hash of the whole token, its claims | – | passes, without a look at the signature |
 /// | `revoked` | – | 401 `revoked-token` |
 /// | missing | `1` | an operator deleted the entry: revoked |
 /// | missing | missing | never seen, or the server has lost everything: verified, then entered |
@@ -26,6 +27,8 @@ pub struct Revocations {
     pub(crate) known: Arc<Known>,
     pub(crate) store: Store,
     pub(crate) namespace: Arc<str>,
+    /// How long after its end a token is still good.
+    pub(crate) leeway: f64,
 }
 
 /// The revocations that this process knows of.
@@ -48,8 +51,9 @@ impl Default for Known {
 }
 
 impl Known {
-    pub(crate) fn is_revoked(&self, key: TokenKey, now: f64) -> bool {
-        self.any.load(Ordering::Relaxed) && self.revoked.get(key, now).is_some()
+    pub(crate) fn is_revoked(&self, token: &str, now: f64) -> bool {
+        self.any.load(Ordering::Relaxed)
+            && self.revoked.get(self.hasher.key(signed_part(token)), now).is_some()
     }
 
     fn revoke(&self, key: TokenKey, end: f64, now: f64) {
@@ -65,8 +69,8 @@ impl Revocations {
     /// The store is away; this process refuses the token all the same.
     pub async fn revoke(&self, token: &str) -> Result<(), StoreError> {
         let now = unix_now();
-        let end = unverified_expiry(token).unwrap_or(now + KEPT);
-        self.known.revoke(self.known.hasher.key(token), end, now);
+        let end = unverified_expiry(token).unwrap_or(now + KEPT) + self.leeway;
+        self.known.revoke(self.known.hasher.key(signed_part(token)), end, now);
         let keys = Keys::new(&self.namespace, token);
         self.store.set(&keys.state, b"revoked", until(end, now)).await
     }
@@ -80,12 +84,22 @@ pub(crate) struct Keys {
 
 impl Keys {
     pub(crate) fn new(namespace: &str, token: &str) -> Self {
-        let hash = hex(digest(&SHA256, token.as_bytes()).as_ref());
+        let hash = sha256(signed_part(token));
         // Braces keep both on the same node of a cluster.
         let state = format!("token:{namespace}:{{{hash}}}:state");
         let seen = format!("token:{namespace}:{{{hash}}}:seen");
         Self { state, seen }
     }
+}
+
+/// The token without its signature. Revocations go by it: an ECDSA signature can be changed without the key and
+/// stay good, and a revoked token must not come back that way.
+fn signed_part(token: &str) -> &str {
+    token.rsplit_once('.').map_or(token, |(signed, _)| signed)
+}
+
+pub(crate) fn sha256(text: &str) -> String {
+    hex(digest(&SHA256, text.as_bytes()).as_ref())
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

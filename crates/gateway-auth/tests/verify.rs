@@ -396,3 +396,47 @@ proptest! {
         }
     }
 }
+
+/// The other signature that is as good: `n − s` for `s` (P-256).
+fn other_signature(token: &str) -> String {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    const ORDER: [u8; 32] = [
+        0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc,
+        0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+    ];
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let mut signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let mut borrow = 0;
+    for i in (0..32).rev() {
+        let difference = i32::from(ORDER[i]) - i32::from(signature[32 + i]) - borrow;
+        borrow = i32::from(difference < 0);
+        signature[32 + i] = difference.rem_euclid(256) as u8;
+    }
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+#[test]
+fn a_revoked_token_does_not_come_back_with_another_signature() {
+    let (pair, pem) = keys::ec(&signature::ECDSA_P256_SHA256_FIXED_SIGNING);
+    let sign = |text: &[u8]| pair.sign(&SystemRandom::new(), text).unwrap().as_ref().to_vec();
+    let first = token(&json!({ "alg": "ES256" }), &good(), sign);
+    let other = other_signature(&first);
+    let layer = layer(&JwtSettings { public_key: Some(pem), ..JwtSettings::default() });
+    assert_eq!(bearer(&layer, &first).as_deref(), Ok("ada"));
+    assert_eq!(bearer(&layer, &other).as_deref(), Ok("ada"), "the other signature is good as well");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(layer.revocations().revoke(&first)).unwrap();
+    assert_eq!(bearer(&layer, &first), Err("revoked-token".to_owned()));
+    assert_eq!(bearer(&layer, &other), Err("revoked-token".to_owned()));
+}
+
+#[test]
+fn a_revocation_lasts_as_long_as_the_leeway_does() {
+    let layer = layer(&JwtSettings { leeway: Some("60s".parse().unwrap()), ..with_secret() });
+    let token = hs256(&json!({ "sub": "ada", "exp": now() - 5 }));
+    assert_eq!(bearer(&layer, &token).as_deref(), Ok("ada"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(layer.revocations().revoke(&token)).unwrap();
+    assert_eq!(bearer(&layer, &token), Err("revoked-token".to_owned()));
+}

@@ -108,12 +108,19 @@ impl Admin {
             return bad("the body is not a token");
         };
         // Which of them the token is for is not asked: revoked is revoked.
+        let mut failed = None;
         for revocations in &self.revocations {
             if let Err(error) = revocations.revoke(token).await {
-                return Problem::new(Code::StoreUnavailable).with_detail(error.to_string()).into_response();
+                failed = Some(error);
             }
         }
-        text("revoked\n")
+        match failed {
+            None => text("revoked\n"),
+            // This process refuses the token; the others have not been told.
+            Some(error) => {
+                Problem::new(Code::StoreUnavailable).with_detail(error.to_string()).into_response()
+            }
+        }
     }
 }
 

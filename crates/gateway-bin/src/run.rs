@@ -41,7 +41,10 @@ pub(crate) enum RunError {
 pub(crate) fn run(config: &Config, path: &Path) -> Result<(), RunError> {
     start_logging(config);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(config, path))
+    let result = runtime.block_on(serve(config, path));
+    // Without waiting for workers that a second signal gave up.
+    runtime.shutdown_background();
+    result
 }
 
 fn start_logging(config: &Config) {

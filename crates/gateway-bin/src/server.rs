@@ -2,6 +2,7 @@
 //! leaves the thread that accepted it.
 
 use crate::stack::{Answering, Edge};
+use futures_util::FutureExt;
 use gateway_core::ClientAddr;
 use gateway_observe::ConnectionGauge;
 use http::Request;
@@ -133,6 +134,10 @@ impl Worker {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
+        }
+        // Whoever has connected already is still served.
+        while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+            self.serve(stream, peer);
         }
         drop(listener);
         let left = async {

@@ -9,7 +9,7 @@ use gateway_transform::{NormalizeSettings, normalize_path};
 use gateway_upstream::UpstreamBody;
 use http::header::{ALLOW, HOST};
 use http::uri::PathAndQuery;
-use http::{HeaderName, Request, Response, Uri, Version};
+use http::{HeaderName, HeaderValue, Request, Response, Uri, Version};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -102,18 +102,29 @@ impl<B> Edge<B> {
             }
             _ => {}
         }
-        let (mut size, mut claims_identity) = (0, false);
+        let (mut size, mut spoofed) = (0, Vec::new());
         for (name, value) in request.headers() {
             size += name.as_str().len() + value.len() + 4;
-            claims_identity |= self.identity_headers.contains(name);
+            if self.identity_headers.iter().any(|known| is_same_to_a_service(name.as_str(), known.as_str())) {
+                spoofed.push(name.clone());
+            }
         }
         if size > self.max_head {
             return Err(Box::new(Problem::new(Code::HeadersTooLarge)));
         }
-        if claims_identity {
-            for name in &self.identity_headers {
-                request.headers_mut().remove(name);
-            }
+        for name in spoofed {
+            request.headers_mut().remove(name);
+        }
+        // Before any layer adds a header that the client could nominate for removal.
+        gateway_upstream::remove_nominated(request.headers_mut());
+        if let Some(authority) = request.uri().authority() {
+            let host = HeaderValue::from_str(authority.as_str())
+                .ok()
+                .filter(|_| !authority.as_str().contains('@'))
+                .ok_or_else(|| bad("the target's authority is not a host".into()))?;
+            let target = request.uri().path_and_query().cloned().map_or_else(Uri::default, Uri::from);
+            request.headers_mut().insert(HOST, host);
+            *request.uri_mut() = target;
         }
         let path = request.uri().path();
         match normalize_path(path, &self.normalize) {
@@ -134,4 +145,10 @@ impl<B> Edge<B> {
         }
         Ok(())
     }
+}
+
+/// Whether some services take two header names for the same: CGI and its heirs turn dashes into underscores.
+fn is_same_to_a_service(name: &str, known: &str) -> bool {
+    name.len() == known.len()
+        && name.bytes().zip(known.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
 }

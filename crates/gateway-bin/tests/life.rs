@@ -249,3 +249,42 @@ fn a_limit_is_told_and_enforced_and_shared_by_all_workers() {
     assert_eq!((last.status, last.json()["code"].clone()), (429, "rate-limited".into()));
     assert!(last.header("retry-after").unwrap().parse::<u32>().unwrap() <= 720);
 }
+
+#[test]
+fn a_client_cannot_say_two_hosts_remove_what_the_gateway_adds_or_claim_to_be_somebody() {
+    let upstream = Upstream::named("a");
+    let gateway = gateway(&[upstream.url()], "");
+    let request = "GET http://public.example/x?y HTTP/1.1\r\nHost: admin.example\r\n\
+                   Connection: close, X-Correlation-ID, X-Forwarded-For, Authorization, X-Mine\r\nX-Mine: 1\r\n\
+                   Authorization: Basic x\r\nX-User-ID: root\r\nX_User_Roles: admin\r\nX-Consumer-Id: 1\r\n\r\n";
+    assert!(raw(gateway.addr(), request.as_bytes()).starts_with("HTTP/1.1 200 "));
+    let seen = &upstream.requests()[0];
+    assert_eq!((seen.target.as_str(), seen.header("host")), ("/x?y", Some("public.example")));
+    assert_eq!(seen.header("x-forwarded-host"), Some("public.example"));
+    assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(seen.header("x-correlation-id").map(str::len), Some(36));
+    assert_eq!((seen.header("authorization"), seen.header("x-mine")), (Some("Basic x"), None));
+    for spoofed in ["x-user-id", "x_user_roles", "x-consumer-id", "connection"] {
+        assert_eq!(seen.header(spoofed), None, "{spoofed}");
+    }
+    let twofold =
+        raw(gateway.addr(), b"GET http://user@public.example/ HTTP/1.1\r\nHost: public.example\r\n\r\n");
+    assert!(twofold.starts_with("HTTP/1.1 400 "), "{twofold}");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let upstream = Upstream::named("a");
+    upstream.stall();
+    let gateway = gateway(&[upstream.url()], "");
+    let addr = gateway.addr();
+    let busy = std::thread::spawn(move || Client::new(addr).try_send(&Request::get("/")).is_err());
+    wait_until("the request upstream", SOON, || (upstream.hits() == 1).then_some(()));
+    gateway.process().signal(Signal::SIGTERM);
+    wait_until("the listener to close", SOON, || TcpStream::connect(addr).is_err().then_some(()));
+    let start = Instant::now();
+    let finished = gateway.stop();
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    assert!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
+    assert!(busy.join().unwrap(), "the request was given up");
+}

@@ -88,6 +88,17 @@ impl Store {
         Ok(())
     }
 
+    /// Sets a value for a time unless the key has one; returns whether it did.
+    ///
+    /// # Errors
+    /// The server is away or too slow.
+    pub async fn set_new(&self, key: &str, value: &[u8], ttl: Duration) -> Result<bool, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.set_new(key, value, ttl)),
+            Self::Redis(redis) => redis.set_new(key, value, ttl).await,
+        }
+    }
+
     /// Whether the store answers.
     ///
     /// # Errors

@@ -30,11 +30,27 @@ impl MemoryStore {
     pub fn set(&self, key: &str, value: &[u8], ttl: Duration) {
         let now = Instant::now();
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if entries.len() >= MAX_KEYS {
-            make_room(&mut entries, now);
-        }
-        entries.insert(key.into(), Entry { value: value.to_vec(), expires: now + ttl });
+        insert(&mut entries, key, value, now, ttl);
     }
+
+    /// Sets a value for a time unless the key has one; returns whether it did.
+    #[must_use]
+    pub fn set_new(&self, key: &str, value: &[u8], ttl: Duration) -> bool {
+        let now = Instant::now();
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = entries.get(key).is_none_or(|entry| entry.expires <= now);
+        if new {
+            insert(&mut entries, key, value, now, ttl);
+        }
+        new
+    }
+}
+
+fn insert(entries: &mut HashMap<Box<str>, Entry>, key: &str, value: &[u8], now: Instant, ttl: Duration) {
+    if entries.len() >= MAX_KEYS {
+        make_room(entries, now);
+    }
+    entries.insert(key.into(), Entry { value: value.to_vec(), expires: now + ttl });
 }
 
 fn make_room(entries: &mut HashMap<Box<str>, Entry>, now: Instant) {

@@ -77,6 +77,14 @@ impl RedisStore {
         self.run(&command, *self.settings.timeout).await
     }
 
+    pub(crate) async fn set_new(&self, key: &str, value: &[u8], ttl: Duration) -> Result<bool, StoreError> {
+        let Ok(millis @ 1..) = u64::try_from(ttl.as_millis()) else { return Ok(false) };
+        let mut command = cmd("SET");
+        command.arg(self.key(key)).arg(value).arg("PX").arg(millis).arg("NX");
+        let done: Option<String> = self.run(&command, *self.settings.timeout).await?;
+        Ok(done.is_some())
+    }
+
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
         let _: String = self.run(&cmd("PING"), *self.settings.connect_timeout).await?;
         Ok(())
@@ -91,11 +99,21 @@ impl RedisStore {
             return Err(self.away("away a moment ago, tried again every second".to_owned()));
         }
         let result = tokio::time::timeout(deadline, async {
-            let mut connection = self.connection().await?;
-            command.query_async(&mut connection).await.map_err(|e| plain(&e))
+            let mut connection = self.connection().await.map_err(|why| Failure { away: true, why })?;
+            command.query_async(&mut connection).await.map_err(|e| Failure {
+                // A server that refuses one command, for want of memory say, still answers others.
+                away: e.is_io_error()
+                    || e.is_connection_dropped()
+                    || e.is_connection_refusal()
+                    || e.is_timeout(),
+                why: plain(&e),
+            })
         })
         .await
-        .unwrap_or_else(|_| Err(format!("no answer within {}", gateway_core::units::Timespan(deadline))));
+        .unwrap_or_else(|_| {
+            let limit = gateway_core::units::Timespan(deadline);
+            Err(Failure { away: true, why: format!("no answer within {limit}") })
+        });
         match result {
             Ok(value) => {
                 if self.slot.came_back() {
@@ -103,9 +121,9 @@ impl RedisStore {
                 }
                 Ok(value)
             }
-            Err(why) => {
+            Err(Failure { away, why }) => {
                 let error = self.away(why);
-                if self.slot.went_away() {
+                if away && self.slot.went_away() {
                     tracing::warn!("{error}; tried again every second");
                 }
                 Err(error)
@@ -125,8 +143,10 @@ impl RedisStore {
             }
             let (pool, slot) = (self.pool.clone(), self.slot.clone());
             let making = tokio::spawn(async move {
-                let result =
-                    pool.get().await.map(|pooled| slot.connection.store(Some(Arc::new((*pooled).clone()))));
+                // Taken out of the pool, so that no other worker gets the same.
+                let result = pool.get().await.map(|pooled| {
+                    slot.connection.store(Some(Arc::new(deadpool_redis::Connection::take(pooled))));
+                });
                 slot.connecting.store(false, Ordering::Release);
                 slot.made.notify_waiters();
                 result.map_err(|e| plain(&e))
@@ -138,6 +158,12 @@ impl RedisStore {
     fn away(&self, why: String) -> StoreError {
         StoreError::Away { url: self.settings.shown(), why }
     }
+}
+
+/// Why an operation failed, and whether the server is away.
+struct Failure {
+    away: bool,
+    why: String,
 }
 
 impl Default for Slot {

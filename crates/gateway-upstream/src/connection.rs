@@ -119,8 +119,13 @@ impl Pool {
 
     pub(crate) fn give(&self, connection: Connection, settings: &UpstreamSettings) {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        // The oldest are at the bottom, where light traffic never looks.
+        if idle.first().is_some_and(|oldest| now.duration_since(oldest.since) > *settings.idle_timeout) {
+            idle.retain(|kept| now.duration_since(kept.since) <= *settings.idle_timeout);
+        }
         if idle.len() < settings.max_idle {
-            idle.push(Idle { connection, since: Instant::now() });
+            idle.push(Idle { connection, since: now });
         }
     }
 

@@ -184,6 +184,19 @@ fn content_length_of(value: &HeaderValue) -> Result<u64, &'static str> {
     std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).ok_or(wrong)
 }
 
+/// Removes the headers that `Connection` nominates as hop-by-hop, and itself (RFC 9110 §7.6.1).
+///
+/// To be called before a proxy adds headers of its own, which a client could otherwise nominate. Headers that are
+/// always end-to-end, such as `Authorization`, stay.
+pub fn remove_nominated(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        for name in nominated_by(headers) {
+            headers.remove(name);
+        }
+        headers.remove(CONNECTION);
+    }
+}
+
 /// The request headers that `Connection` nominates as hop-by-hop. None for most requests.
 pub(crate) fn nominated_by(headers: &HeaderMap) -> Vec<HeaderName> {
     headers.get_all(CONNECTION).iter().flat_map(tokens).filter_map(nominated_name).collect()
@@ -225,6 +238,10 @@ fn is_end_to_end(name: &str) -> bool {
     ) || name.starts_with("x-forwarded-")
         || name.starts_with("x-real-")
         || name.starts_with("x-user-")
+        || name.starts_with("x-consumer-")
+        || name.starts_with("x-authenticated-")
+        || name.starts_with("x-internal-")
+        || name == "request-user-id"
         || name.starts_with("access-control-")
 }
 

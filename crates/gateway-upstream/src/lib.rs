@@ -40,4 +40,5 @@ mod settings;
 
 pub use body::UpstreamBody;
 pub use client::HttpUpstream;
+pub use head::remove_nominated;
 pub use settings::{HostHeader, UpstreamSettings};
