@@ -8,7 +8,7 @@ use http_body_util::Empty;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 
 /// Active health checks: a request to each endpoint at an interval. Short form: the path, `"/health"`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -108,8 +108,7 @@ async fn check_one<U: Upstream<Empty<Bytes>>>(
     upstream: &U,
 ) {
     let mut streak = Streak::default();
-    let start = Instant::now();
-    let mut ticks = tokio::time::interval_at(start, *settings.interval);
+    let mut ticks = tokio::time::interval(*settings.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut first = true;
     loop {
