@@ -7,6 +7,8 @@ use std::path::Path;
 pub(crate) struct Key {
     pub(crate) key: DecodingKey,
     pub(crate) algorithms: Vec<jsonwebtoken::Algorithm>,
+    /// What the key was made from: the secret, or the PEM.
+    pub(crate) material: Vec<u8>,
 }
 
 struct Family {
@@ -38,9 +40,13 @@ const ED25519: Family =
 
 impl Key {
     pub(crate) fn new(settings: &JwtSettings) -> Result<Self, AuthError> {
-        let (key, family) = match secret(settings)? {
-            Some(secret) => (DecodingKey::from_secret(&secret), SECRET),
-            None => public_key(settings)?,
+        let (key, family, material) = match secret(settings)? {
+            Some(secret) => (DecodingKey::from_secret(&secret), SECRET, secret),
+            None => {
+                let pem = public_pem(settings)?.into_bytes();
+                let (key, family) = public_key(&pem)?;
+                (key, family, pem)
+            }
         };
         let wrong = settings.algorithms.iter().find(|algorithm| !family.allowed.contains(algorithm));
         if let Some(algorithm) = wrong {
@@ -54,7 +60,7 @@ impl Key {
             [] => vec![family.default.known()],
             some => some.iter().map(|algorithm| algorithm.known()).collect(),
         };
-        Ok(Self { key, algorithms })
+        Ok(Self { key, algorithms, material })
     }
 }
 
@@ -82,7 +88,7 @@ pub(crate) fn secret(settings: &JwtSettings) -> Result<Option<Vec<u8>>, AuthErro
 }
 
 /// The public key's text.
-pub(crate) fn public_pem(settings: &JwtSettings) -> Result<String, AuthError> {
+fn public_pem(settings: &JwtSettings) -> Result<String, AuthError> {
     match (&settings.public_key, &settings.public_key_file) {
         (Some(pem), _) => Ok(pem.clone()),
         (None, Some(path)) => read(path),
@@ -90,16 +96,14 @@ pub(crate) fn public_pem(settings: &JwtSettings) -> Result<String, AuthError> {
     }
 }
 
-fn public_key(settings: &JwtSettings) -> Result<(DecodingKey, Family), AuthError> {
-    let pem = public_pem(settings)?;
-    let bytes = pem.as_bytes();
-    if let Ok(key) = DecodingKey::from_rsa_pem(bytes) {
+fn public_key(pem: &[u8]) -> Result<(DecodingKey, Family), AuthError> {
+    if let Ok(key) = DecodingKey::from_rsa_pem(pem) {
         return Ok((key, RSA));
     }
-    if let Ok(key) = DecodingKey::from_ed_pem(bytes) {
+    if let Ok(key) = DecodingKey::from_ed_pem(pem) {
         return Ok((key, ED25519));
     }
-    if let Ok(key) = DecodingKey::from_ec_pem(bytes) {
+    if let Ok(key) = DecodingKey::from_ec_pem(pem) {
         // An uncompressed point: one byte and two coordinates.
         return match key.try_get_as_bytes().map(<[u8]>::len) {
             Ok(65) => Ok((key, P256)),

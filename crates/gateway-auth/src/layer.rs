@@ -1,10 +1,11 @@
+use crate::AuthError;
 use crate::cache::Cache;
+use crate::key::Key;
 use crate::refusal::{Challenges, Refusal};
 use crate::revocation::{Keys, Known, Revocations, hex, sha256, unix_now, until};
 use crate::service::Jwt;
 use crate::settings::{JwtSettings, OnStoreFailure};
 use crate::verify::{Verified, Verifier};
-use crate::{AuthError, key};
 use aws_lc_rs::digest::{SHA256, digest};
 use gateway_store::{Store, StoreError};
 use std::sync::Arc;
@@ -44,14 +45,15 @@ impl JwtLayer {
     /// # Errors
     /// The settings hold no usable key, or algorithms that do not go with it.
     pub fn new(settings: &JwtSettings, store: Store) -> Result<Self, AuthError> {
-        let verifier = Verifier::new(settings)?;
+        let key = Key::new(settings)?;
+        let namespace = namespace(settings, &key.material);
         let shared = Shared {
-            verifier,
+            verifier: Verifier::new(settings, key),
             verified: Cache::new(settings.cache_entries.unwrap_or(CACHE_ENTRIES)),
             known: Arc::default(),
             challenges: Challenges::new(settings.realm.as_deref().unwrap_or("gateway")),
             on_store_failure: settings.on_store_failure,
-            namespace: namespace(settings)?.into(),
+            namespace: namespace.into(),
             leeway: settings.leeway.map_or(0.0, |leeway| leeway.as_secs_f64()),
         };
         Ok(Self { shared: Arc::new(shared), store })
@@ -83,15 +85,11 @@ impl JwtLayer {
 
 /// What layers must have in common to believe each other's entries in the store: the key and what is asked of the
 /// claims. Eight hexadecimal digits tell layers apart, and tell nothing of a secret.
-fn namespace(settings: &JwtSettings) -> Result<String, AuthError> {
-    let key = match key::secret(settings)? {
-        Some(secret) => secret,
-        None => key::public_pem(settings)?.into_bytes(),
-    };
+fn namespace(settings: &JwtSettings, key: &[u8]) -> String {
     let JwtSettings { algorithms, issuer, audience, required_claims, .. } = settings;
     let rules = format!("{algorithms:?}{issuer:?}{audience:?}{required_claims:?}");
-    let whole = [b"gateway-auth ", key.as_slice(), rules.as_bytes()].concat();
-    Ok(hex(&digest(&SHA256, &whole).as_ref()[..4]))
+    let whole = [b"gateway-auth ", key, rules.as_bytes()].concat();
+    hex(&digest(&SHA256, &whole).as_ref()[..4])
 }
 
 impl Shared {

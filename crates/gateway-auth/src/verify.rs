@@ -1,6 +1,5 @@
 //! Whether a token is good at a time: no clock, no I/O.
 
-use crate::AuthError;
 use crate::key::Key;
 use crate::refusal::Refusal;
 use crate::settings::{JwtSettings, OneOrMany};
@@ -39,8 +38,7 @@ pub(crate) struct Verified {
 }
 
 impl Verifier {
-    pub(crate) fn new(settings: &JwtSettings) -> Result<Self, AuthError> {
-        let Key { key, algorithms } = Key::new(settings)?;
+    pub(crate) fn new(settings: &JwtSettings, Key { key, algorithms, .. }: Key) -> Self {
         let mut validation = Validation { algorithms, ..Validation::default() };
         // Times, issuer and audience are checked below, against a time that is given.
         validation.required_spec_claims.clear();
@@ -53,7 +51,7 @@ impl Verifier {
             leeway: settings.leeway.map_or(0.0, |leeway| leeway.as_secs_f64()),
             required: settings.required_claims.clone(),
         };
-        Ok(Self { key, validation, rules, verifications: AtomicU64::new(0) })
+        Self { key, validation, rules, verifications: AtomicU64::new(0) }
     }
 
     /// Checks the signature and the claims.
