@@ -4,9 +4,10 @@ use crate::admin::{self, Admin};
 use crate::assemble::{Observers, edge};
 use crate::config::{Config, Plan};
 use crate::routes;
-use crate::server::{self, ConnectionLimits, Drain};
+use crate::server::{self, End};
 use gateway_balance::health_checks;
 use gateway_observe::{AccessLog, ConnectionGauge, Metrics, prometheus};
+use gateway_server::Limits;
 use gateway_upstream::HttpUpstream;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::net::SocketAddr;
@@ -105,10 +106,11 @@ async fn serve(config: &Config, path: &Path) -> Result<(), RunError> {
     };
     let log = settings.access_log.0.on().map(AccessLog::open).transpose()?.map(Arc::new);
 
-    let limits = ConnectionLimits {
+    let limits = Limits {
         header_timeout: *settings.server.header_timeout,
         max_head: plan.max_head,
         max_headers: settings.server.max_headers,
+        ..Limits::default()
     };
     let (drain, draining) = watch::channel(false);
     let ready = Arc::new(AtomicBool::new(true));
@@ -123,7 +125,7 @@ async fn serve(config: &Config, path: &Path) -> Result<(), RunError> {
             move || edge(&plan, &observers),
             limits,
             connections,
-            Drain { signal: draining.clone(), ready: ready.clone(), timeout: *settings.server.drain_timeout },
+            End { signal: draining.clone(), timeout: *settings.server.drain_timeout },
         )?);
     }
     for service in plan.services.values() {

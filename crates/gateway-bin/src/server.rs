@@ -1,24 +1,17 @@
 //! The data plane's threads: each worker has its own listener, runtime, stacks and pools, and a request never
 //! leaves the thread that accepted it.
 
-use crate::stack::{Answering, Edge};
+use crate::stack::{AnswerBody, Answering, Edge};
 use futures_util::FutureExt;
-use gateway_core::ClientAddr;
+use gateway_core::{ClientAddr, Problem};
 use gateway_observe::ConnectionGauge;
+use gateway_server::{Drain, Handler, Limits, RequestBody, serve_connection};
 use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -27,14 +20,6 @@ use tokio::sync::{Notify, watch};
 /// How long a worker waits before it accepts again when it cannot, for instance for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const BACKLOG: i32 = 4096;
-
-/// What one client connection may cost.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ConnectionLimits {
-    pub(crate) header_timeout: Duration,
-    pub(crate) max_head: usize,
-    pub(crate) max_headers: usize,
-}
 
 /// Opens one listening socket per worker on the same address; the kernel spreads connections over them.
 pub(crate) fn listen(address: SocketAddr, workers: usize) -> io::Result<Vec<std::net::TcpListener>> {
@@ -60,11 +45,9 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> 
 
 /// How a worker learns that it is to end.
 #[derive(Clone)]
-pub(crate) struct Drain {
+pub(crate) struct End {
     /// True when it is.
     pub(crate) signal: watch::Receiver<bool>,
-    /// False before the signal is given.
-    pub(crate) ready: Arc<AtomicBool>,
     /// How long requests may take to finish.
     pub(crate) timeout: Duration,
 }
@@ -73,10 +56,10 @@ pub(crate) struct Drain {
 pub(crate) fn spawn_worker(
     name: String,
     listener: std::net::TcpListener,
-    edge: impl FnOnce() -> Edge<Incoming> + Send + 'static,
-    limits: ConnectionLimits,
+    edge: impl FnOnce() -> Edge<RequestBody> + Send + 'static,
+    limits: Limits,
     connections: ConnectionGauge,
-    drain: Drain,
+    end: End,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     std::thread::Builder::new().name(name).spawn(move || {
         let runtime =
@@ -84,24 +67,16 @@ pub(crate) fn spawn_worker(
         runtime.block_on(async move {
             let worker = Worker {
                 edge: Rc::new(edge()),
-                http: connection_builder(limits),
+                limits: Rc::new(limits),
                 open: Rc::default(),
                 gauge: connections,
-                drain,
+                end,
+                draining: Drain::default(),
             };
             worker.run(TcpListener::from_std(listener)?).await;
             Ok(())
         })
     })
-}
-
-fn connection_builder(limits: ConnectionLimits) -> http1::Builder {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_buf_size(limits.max_head.max(8192))
-        .max_headers(limits.max_headers);
-    http
 }
 
 #[derive(Default)]
@@ -111,20 +86,21 @@ struct Open {
 }
 
 struct Worker {
-    edge: Rc<Edge<Incoming>>,
-    http: http1::Builder,
+    edge: Rc<Edge<RequestBody>>,
+    limits: Rc<Limits>,
     open: Rc<Open>,
     gauge: ConnectionGauge,
-    drain: Drain,
+    end: End,
+    draining: Drain,
 }
 
 impl Worker {
     async fn run(&self, listener: TcpListener) {
-        let mut drain = self.drain.signal.clone();
+        let mut end = self.end.signal.clone();
         loop {
             let accepted = tokio::select! {
                 biased;
-                _ = drain.wait_for(|draining| *draining) => break,
+                _ = end.wait_for(|ending| *ending) => break,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
@@ -140,12 +116,13 @@ impl Worker {
             self.serve(stream, peer);
         }
         drop(listener);
+        self.draining.begin();
         let left = async {
             while self.open.count.get() > 0 {
                 self.open.none_left.notified().await;
             }
         };
-        if tokio::time::timeout(self.drain.timeout, left).await.is_err() {
+        if tokio::time::timeout(self.end.timeout, left).await.is_err() {
             tracing::warn!(
                 "{} connections were still busy when the time to drain was up",
                 self.open.count.get()
@@ -156,33 +133,12 @@ impl Worker {
     fn serve(&self, stream: TcpStream, peer: SocketAddr) {
         // Heads and small bodies are written whole: Nagle's algorithm would only delay them.
         let _ = stream.set_nodelay(true);
-        let guard = OpenGuard::new(&self.open);
-        let gauge = self.gauge.enter();
-        let service = ToEdge { edge: self.edge.clone(), client: ClientAddr(peer) };
-        let connection = self.http.serve_connection(TokioIo::new(stream), service);
-        let Drain { signal: mut drain, ready, .. } = self.drain.clone();
+        let guards = (OpenGuard::new(&self.open), self.gauge.enter());
+        let handler = ToEdge { edge: self.edge.clone(), client: ClientAddr(peer) };
+        let serving = serve_connection(stream, handler, self.limits.clone(), self.draining.clone());
         tokio::task::spawn_local(async move {
-            let _guards = (guard, gauge);
-            let mut connection = pin!(connection);
-            let mut told = pin!(drain.wait_for(|draining| *draining));
-            let mut listening = false;
-            // How a connection ends is the client's affair: there is nobody to tell.
-            let ended = poll_fn(|cx| {
-                if connection.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(true);
-                }
-                // Listening once is enough to be woken; the flag says when it was for this.
-                if (!listening || !ready.load(Ordering::Relaxed)) && told.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(false);
-                }
-                listening = true;
-                Poll::Pending
-            })
-            .await;
-            if !ended {
-                connection.as_mut().graceful_shutdown();
-                let _ = connection.await;
-            }
+            let _guards = guards;
+            serving.await;
         });
     }
 }
@@ -205,17 +161,22 @@ impl Drop for OpenGuard {
     }
 }
 
+/// Hands the requests of one client to the edge.
+#[derive(Clone)]
 struct ToEdge {
-    edge: Rc<Edge<Incoming>>,
+    edge: Rc<Edge<RequestBody>>,
     client: ClientAddr,
 }
 
-impl hyper::service::Service<Request<Incoming>> for ToEdge {
-    type Response = http::Response<crate::stack::AnswerBody<Incoming>>;
-    type Error = std::convert::Infallible;
-    type Future = Answering<Incoming>;
+impl Handler for ToEdge {
+    type Body = AnswerBody<RequestBody>;
+    type Future = Answering<RequestBody>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<RequestBody>) -> Self::Future {
         self.edge.call(request, self.client)
+    }
+
+    fn refuse(&self, problem: Problem) -> Self::Future {
+        self.edge.refuse_unread(problem, self.client)
     }
 }

@@ -9,7 +9,7 @@ use gateway_transform::{NormalizeSettings, normalize_path};
 use gateway_upstream::UpstreamBody;
 use http::header::{ALLOW, HOST};
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Request, Response, Uri, Version};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -85,6 +85,18 @@ impl<B> Edge<B> {
         }
     }
 
+    /// Answers what could not be read as a request. It shows in the log as `- *`.
+    pub(crate) fn refuse_unread(&self, problem: Problem, client: ClientAddr) -> Answering<B>
+    where
+        B: Default,
+    {
+        let mut request = Request::new(B::default());
+        *request.method_mut() = Method::from_bytes(b"-").unwrap_or_default();
+        *request.uri_mut() = Uri::from_static("*");
+        request.extensions_mut().insert(client);
+        self.refuse(request, problem)
+    }
+
     fn refuse(&self, mut request: Request<B>, problem: Problem) -> Answering<B> {
         request.extensions_mut().insert(Refusal(problem));
         self.fallback.call(request)
@@ -116,7 +128,7 @@ impl<B> Edge<B> {
             request.headers_mut().remove(name);
         }
         // Before any layer adds a header that the client could nominate for removal.
-        gateway_upstream::remove_nominated(request.headers_mut());
+        gateway_http1::remove_nominated(request.headers_mut());
         if let Some(authority) = request.uri().authority() {
             let host = HeaderValue::from_str(authority.as_str())
                 .ok()

@@ -36,6 +36,7 @@ mod problem;
 mod problem_layer;
 mod request_id;
 pub mod units;
+mod upgrade;
 mod upstream;
 
 pub use body::Body;
@@ -46,6 +47,7 @@ pub use principal::{AuthMethod, Principal};
 pub use problem::{Problem, ProblemFormat};
 pub use problem_layer::{Override, Overrides, ProblemLayer, ProblemService};
 pub use request_id::RequestId;
+pub use upgrade::Upgrade;
 pub use upstream::{FailureKind, Upstream, UpstreamError};
 
 /// Any error, for places where the cause is only shown.

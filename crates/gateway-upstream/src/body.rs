@@ -1,10 +1,9 @@
-use crate::chunked::{ChunkDecoder, Decoded};
 use crate::client::Shared;
 use crate::connection::{Connection, describe};
-use crate::head::Framing;
 use crate::request::{Upload, UploadError};
 use bytes::Bytes;
 use gateway_core::{BoxError, FailureKind, UpstreamError};
+use gateway_http1::{ChunkDecoder, Decoded, Framing};
 use http_body::{Body, Frame, SizeHint};
 use std::future::Future;
 use std::pin::Pin;
@@ -34,7 +33,8 @@ pub(crate) struct Exchange<B> {
     /// Boxed, for few requests have one and every layer passes this on.
     pub(crate) upload: Option<Box<Upload<B>>>,
     pub(crate) keep_alive: bool,
-    pub(crate) event_stream: bool,
+    /// Whether silence is normal: server-sent events, tunnels.
+    pub(crate) may_be_silent: bool,
 }
 
 #[derive(Debug)]
@@ -155,7 +155,7 @@ where
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(e)) => return this.fail(FailureKind::Reset, describe(&e)),
                 Poll::Pending => {
-                    if exchange.event_stream {
+                    if exchange.may_be_silent {
                         return Poll::Pending;
                     }
                     let limit = *this.shared.settings.body_idle_timeout;

@@ -1,10 +1,10 @@
 use crate::body::{Exchange, UpstreamBody};
 use crate::connection::{Connection, Pool, describe};
-use crate::head::{self, AnswerHead};
 use crate::request::{BodyFraming, Upload, UploadError, encode_head};
 use crate::settings::{HostHeader, UpstreamSettings};
 use bytes::{Bytes, BytesMut};
 use gateway_core::{BoxError, Endpoint, FailureKind, Upstream, UpstreamError};
+use gateway_http1::{ResponseHead, parse_response};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body::Body;
@@ -119,7 +119,9 @@ impl HttpUpstream {
             let kind = if reused && !bytes_seen { FailureKind::Stale } else { FailureKind::Reset };
             self.failure(kind, message)
         };
-        let bodiless = body.is_end_stream();
+        let tunnel = framing == BodyFraming::Tunnel;
+        // What goes through a tunnel waits until the upstream has agreed to it.
+        let bodiless = tunnel || body.is_end_stream();
         let written = SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
             encode_head(head, self.0.host.as_ref(), framing, scratch);
@@ -138,6 +140,9 @@ impl HttpUpstream {
         let mut upload = if bodiless && rest.is_empty() {
             idle_body = Some(body);
             None
+        } else if tunnel {
+            idle_body = Some(body);
+            Some(Upload::bodiless(rest))
         } else {
             Some(Upload::new(rest, framing, body))
         };
@@ -163,14 +168,22 @@ impl HttpUpstream {
         })
         .await;
 
-        let (AnswerHead { response, framing, keep_alive, event_stream }, dead) = match answer {
-            Ok(answer) => answer,
-            Err(error) => return Err((error, idle_body)),
-        };
+        let (ResponseHead { response, framing: answer_framing, keep_alive, event_stream }, dead) =
+            match answer {
+                Ok(answer) => answer,
+                Err(error) => return Err((error, idle_body)),
+            };
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            if !tunnel {
+                let message = "the upstream switched protocols without being asked";
+                return Err((self.failure(FailureKind::Protocol, message), idle_body));
+            }
+            upload = idle_body.map(|body| Upload::new(BytesMut::new(), framing, body));
+        }
         let upload = if dead { None } else { upload.filter(|upload| !upload.is_done()).map(Box::new) };
         let keep_alive = keep_alive && !dead;
-        let exchange = Exchange { connection, upload, keep_alive, event_stream };
-        let body = UpstreamBody::new(exchange, framing, &self.0);
+        let exchange = Exchange { connection, upload, keep_alive, may_be_silent: event_stream || tunnel };
+        let body = UpstreamBody::new(exchange, answer_framing, &self.0);
         Ok(response.map(|()| body))
     }
 
@@ -180,17 +193,13 @@ impl HttpUpstream {
         head: &Parts,
         cx: &mut Context<'_>,
         broken: &impl Fn(bool, String) -> UpstreamError,
-    ) -> Poll<Result<AnswerHead, UpstreamError>> {
+    ) -> Poll<Result<ResponseHead, UpstreamError>> {
         let max_head = usize::try_from(self.0.settings.max_head.bytes()).unwrap_or(usize::MAX);
         loop {
             while !connection.buffer.is_empty() {
-                match head::parse(&mut connection.buffer, &head.method, max_head) {
+                match parse_response(&mut connection.buffer, &head.method, max_head) {
                     // Interim answers are for the sender of the request, which is us (RFC 9110 §15.2).
                     Ok(Some(answer)) if is_interim(answer.response.status()) => {}
-                    Ok(Some(answer)) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                        let message = "the upstream switched protocols without being asked";
-                        return Poll::Ready(Err(self.failure(FailureKind::Protocol, message)));
-                    }
                     Ok(Some(answer)) => return Poll::Ready(Ok(answer)),
                     Ok(None) => break,
                     Err(message) => return Poll::Ready(Err(self.failure(FailureKind::Protocol, message))),

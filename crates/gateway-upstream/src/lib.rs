@@ -31,14 +31,11 @@
 //! ```
 
 mod body;
-mod chunked;
 mod client;
 mod connection;
-mod head;
 mod request;
 mod settings;
 
 pub use body::UpstreamBody;
 pub use client::HttpUpstream;
-pub use head::remove_nominated;
 pub use settings::{HostHeader, UpstreamSettings};

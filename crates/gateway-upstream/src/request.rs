@@ -1,9 +1,9 @@
 //! The request on its way out: the head as bytes, the body piece by piece.
 
 use crate::connection::Connection;
-use crate::head::{nominated_by, stays_behind};
 use bytes::{Buf, Bytes, BytesMut};
-use gateway_core::BoxError;
+use gateway_core::{BoxError, Upgrade};
+use gateway_http1::{nominated_by, put_chunk_size, put_field, put_last_chunk, put_length, stays_behind};
 use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, header};
@@ -35,18 +35,17 @@ pub(crate) fn encode_head(
         if stays_behind(name.as_str()) || (!nominated.is_empty() && nominated.contains(name)) {
             continue;
         }
-        out.extend_from_slice(name.as_str().as_bytes());
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value.as_bytes());
-        out.extend_from_slice(b"\r\n");
+        put_field(out, name, value);
     }
     match framing {
         BodyFraming::None => {}
-        BodyFraming::Length(length) => {
-            out.extend_from_slice(b"content-length: ");
-            out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
-            out.extend_from_slice(b"\r\n");
+        BodyFraming::Tunnel => {
+            if let Some(Upgrade(protocol)) = head.extensions.get() {
+                out.extend_from_slice(b"connection: upgrade\r\n");
+                put_field(out, &header::UPGRADE, protocol);
+            }
         }
+        BodyFraming::Length(length) => put_length(out, length),
         BodyFraming::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
     out.extend_from_slice(b"\r\n");
@@ -58,10 +57,15 @@ pub(crate) enum BodyFraming {
     None,
     Length(u64),
     Chunked,
+    /// Bytes of another protocol, sent once the upstream has agreed to it.
+    Tunnel,
 }
 
 impl BodyFraming {
     pub(crate) fn of<B: Body>(head: &Parts, body: &B) -> Self {
+        if head.extensions.get::<Upgrade>().is_some() {
+            return Self::Tunnel;
+        }
         if body.is_end_stream() {
             // A method that usually has a body says so when it has none (RFC 9110 §8.6).
             let expects_body = matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
@@ -87,6 +91,8 @@ pub(crate) struct Upload<B> {
     body: Option<B>,
     framing: BodyFraming,
     sent: u64,
+    /// Whether the end of a tunnel is still to be told.
+    shut_down: bool,
 }
 
 #[derive(Debug)]
@@ -104,11 +110,17 @@ where
 {
     pub(crate) fn new(lead: BytesMut, framing: BodyFraming, body: B) -> Self {
         let body = (!body.is_end_stream()).then_some(body);
-        Self { lead, chunk: Bytes::new(), body, framing, sent: 0 }
+        Self { lead, chunk: Bytes::new(), body, framing, sent: 0, shut_down: false }
+    }
+
+    /// What is left of a head that no body follows yet.
+    pub(crate) fn bodiless(lead: BytesMut) -> Self {
+        let framing = BodyFraming::None;
+        Self { lead, chunk: Bytes::new(), body: None, framing, sent: 0, shut_down: false }
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        self.lead.is_empty() && self.chunk.is_empty() && self.body.is_none()
+        self.lead.is_empty() && self.chunk.is_empty() && self.body.is_none() && !self.shut_down
     }
 
     /// Sends until all is sent, or something has to be waited for.
@@ -122,6 +134,10 @@ where
             let room = self.chunk.is_empty() && self.lead.len() < MAX_LEAD;
             let waiting = room && self.body.is_some() && self.poll_fill(cx)?.is_pending();
             if self.lead.is_empty() && self.chunk.is_empty() {
+                if self.shut_down {
+                    ready!(connection.poll_shutdown(cx)).map_err(UploadError::Connection)?;
+                    self.shut_down = false;
+                }
                 return if waiting { Poll::Pending } else { Poll::Ready(Ok(())) };
             }
             let slices = [IoSlice::new(&self.lead), IoSlice::new(&self.chunk)];
@@ -154,7 +170,7 @@ where
                         return Err(UploadError::Body("the request body is longer than it said".into()));
                     }
                     if self.framing == BodyFraming::Chunked {
-                        self.lead.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+                        put_chunk_size(&mut self.lead, data.len());
                         self.lead.extend_from_slice(&data);
                         self.lead.extend_from_slice(b"\r\n");
                     } else {
@@ -181,16 +197,8 @@ where
                 return Err(UploadError::Body("the request body is shorter than it said".into()));
             }
             BodyFraming::None | BodyFraming::Length(_) => {}
-            BodyFraming::Chunked => {
-                self.lead.extend_from_slice(b"0\r\n");
-                for (name, value) in trailers.iter().filter(|(name, _)| crate::head::may_be_trailer(name)) {
-                    self.lead.extend_from_slice(name.as_str().as_bytes());
-                    self.lead.extend_from_slice(b": ");
-                    self.lead.extend_from_slice(value.as_bytes());
-                    self.lead.extend_from_slice(b"\r\n");
-                }
-                self.lead.extend_from_slice(b"\r\n");
-            }
+            BodyFraming::Tunnel => self.shut_down = true,
+            BodyFraming::Chunked => put_last_chunk(&mut self.lead, trailers),
         }
         Ok(())
     }
@@ -230,6 +238,16 @@ mod tests {
             "GET /a?b=1&b=2 HTTP/1.1\r\nhost: shop.example\r\nauthorization: Bearer x\r\n\
              x-forwarded-for: 192.0.2.1\r\naccept: a\r\naccept: b\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_change_of_protocol_is_asked_for_anew() {
+        let mut request = Request::get("/ws").header("Host", "a").body(()).unwrap();
+        request.extensions_mut().insert(Upgrade(HeaderValue::from_static("websocket")));
+        let (head, ()) = request.into_parts();
+        let mut out = BytesMut::new();
+        encode_head(&head, None, BodyFraming::Tunnel, &mut out);
+        assert_eq!(out, "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
     }
 
     #[test]

@@ -8,8 +8,9 @@ const MAX_SIZE_LINE: usize = 4096;
 const MAX_TRAILERS: usize = 16 * 1024;
 const MAX_TRAILER_FIELDS: usize = 64;
 
+/// Decodes a chunked body piece by piece. A body that ends badly is never mistaken for one that ended.
 #[derive(Debug, Default)]
-pub(crate) struct ChunkDecoder {
+pub struct ChunkDecoder {
     state: State,
 }
 
@@ -23,10 +24,12 @@ enum State {
     Done,
 }
 
+/// What was next in a chunked body.
 #[derive(Debug)]
-pub(crate) enum Decoded {
+pub enum Decoded {
     /// The buffer holds no complete piece.
     NeedMore,
+    /// A piece of data, which may be less than its chunk.
     Data(Bytes),
     /// The end, with what stood in the trailer section.
     End(HeaderMap),
@@ -34,14 +37,19 @@ pub(crate) enum Decoded {
 
 impl ChunkDecoder {
     /// How many bytes of data are surely still to come: what is worth reading at once.
-    pub(crate) fn remaining(&self) -> u64 {
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
         match self.state {
             State::Data(left) => left,
             _ => 0,
         }
     }
 
-    pub(crate) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Decoded, &'static str> {
+    /// Takes the next piece out of the buffer.
+    ///
+    /// # Errors
+    /// What is wrong with the body.
+    pub fn decode(&mut self, buffer: &mut BytesMut) -> Result<Decoded, &'static str> {
         loop {
             match self.state {
                 State::Size => {
@@ -118,7 +126,7 @@ fn trailers(buffer: &mut BytesMut) -> Result<Option<HeaderMap>, &'static str> {
                     .map_err(|_| "a trailer's name is not valid")?;
                 let value =
                     HeaderValue::from_bytes(field.value).map_err(|_| "a trailer's value is not valid")?;
-                if crate::head::may_be_trailer(&name) {
+                if crate::fields::may_be_trailer(&name) {
                     map.append(name, value);
                 }
             }

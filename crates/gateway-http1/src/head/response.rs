@@ -1,63 +1,23 @@
-//! The head of an answer: parsed, checked for framing that all would read alike, and cleaned (RFC 9112 §6).
-
+use super::{FEW_FIELDS, Framing, MORE_FIELDS, SPANS, Spans, field, note};
+use crate::fields::{content_length, is_hop_by_hop, nominated_name, tokens};
 use bytes::BytesMut;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, UPGRADE};
 use http::{Method, Response, StatusCode};
-use std::cell::RefCell;
 use std::mem::MaybeUninit;
 
-const FEW_FIELDS: usize = 64;
 const MAX_FIELDS: usize = 256;
 
-/// How the body of an answer ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Framing {
-    None,
-    Length(u64),
-    Chunked,
-    UntilClose,
-}
-
+/// An answer without its body, and what its head says about the connection.
 #[derive(Debug)]
-pub(crate) struct AnswerHead {
-    pub(crate) response: Response<()>,
-    pub(crate) framing: Framing,
+pub struct ResponseHead {
+    /// Status and headers, without those that are for this connection only.
+    pub response: Response<()>,
+    /// Where its body ends.
+    pub framing: Framing,
     /// Whether the connection may be used again after the body.
-    pub(crate) keep_alive: bool,
+    pub keep_alive: bool,
     /// Whether silence is normal in this body.
-    pub(crate) event_stream: bool,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Span {
-    start: u32,
-    end: u32,
-}
-
-thread_local! {
-    /// Where the fields of the head being parsed stand, so that no head needs its own list.
-    static SPANS: RefCell<Vec<(Span, Span)>> = RefCell::new(Vec::with_capacity(FEW_FIELDS));
-}
-
-/// Parses the head at the start of `buffer` and takes it out; `None` while it is incomplete.
-pub(crate) fn parse(
-    buffer: &mut BytesMut,
-    method: &Method,
-    max_head: usize,
-) -> Result<Option<AnswerHead>, &'static str> {
-    SPANS.with_borrow_mut(|spans| {
-        let mut few = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; FEW_FIELDS];
-        let parsed = match parse_with(buffer, &mut few, spans) {
-            Err(httparse::Error::TooManyHeaders) => {
-                let mut many = vec![MaybeUninit::uninit(); MAX_FIELDS];
-                parse_with(buffer, &mut many, spans)
-            }
-            parsed => parsed,
-        };
-        finish(parsed, spans, buffer, method, max_head)
-    })
+    pub event_stream: bool,
 }
 
 struct Parsed {
@@ -66,11 +26,39 @@ struct Parsed {
     http_10: bool,
 }
 
-/// Positions instead of slices, so that the values can share the buffer's memory.
-fn parse_with<'b>(
+/// Parses the head at the start of `buffer` and takes it out; `None` while it is incomplete.
+///
+/// # Errors
+/// What is wrong with the answer to this `method`.
+pub fn parse_response(
+    buffer: &mut BytesMut,
+    method: &Method,
+    max_head: usize,
+) -> Result<Option<ResponseHead>, &'static str> {
+    SPANS.with_borrow_mut(|spans| {
+        let mut few = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; FEW_FIELDS];
+        let parsed = match scan(buffer, &mut few, spans) {
+            Err(httparse::Error::TooManyHeaders) => {
+                let mut many = vec![MaybeUninit::uninit(); MAX_FIELDS];
+                scan(buffer, &mut many, spans)
+            }
+            parsed => parsed,
+        };
+        let parsed = match parsed {
+            Ok(Some(parsed)) if parsed.length <= max_head => parsed,
+            Ok(None) if buffer.len() < max_head => return Ok(None),
+            Ok(_) => return Err("the answer's head is too large"),
+            Err(httparse::Error::TooManyHeaders) => return Err("the answer has too many header fields"),
+            Err(_) => return Err("the answer is not valid HTTP"),
+        };
+        take(buffer, &parsed, spans, method).map(Some)
+    })
+}
+
+fn scan<'b>(
     buffer: &'b [u8],
     fields: &mut [MaybeUninit<httparse::Header<'b>>],
-    spans: &mut Vec<(Span, Span)>,
+    spans: &mut Spans,
 ) -> Result<Option<Parsed>, httparse::Error> {
     let mut answer = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
@@ -78,57 +66,34 @@ fn parse_with<'b>(
         httparse::Status::Complete(length) => length,
         httparse::Status::Partial => return Ok(None),
     };
-    let base = buffer.as_ptr() as usize;
-    let span = |bytes: &[u8]| {
-        let start = (bytes.as_ptr() as usize).wrapping_sub(base);
-        // A head is at most `max_head` long, far below 4 GiB; an empty slice may point anywhere.
-        if bytes.is_empty() {
-            Span::default()
-        } else {
-            Span { start: start as u32, end: (start + bytes.len()) as u32 }
-        }
-    };
-    spans.clear();
-    spans.extend(answer.headers.iter().map(|f| (span(f.name.as_bytes()), span(f.value))));
+    note(spans, buffer, answer.headers);
     Ok(Some(Parsed { length, status: answer.code.unwrap_or(0), http_10: answer.version == Some(0) }))
 }
 
-fn finish(
-    parsed: Result<Option<Parsed>, httparse::Error>,
-    fields: &[(Span, Span)],
+fn take(
     buffer: &mut BytesMut,
+    parsed: &Parsed,
+    fields: &Spans,
     method: &Method,
-    max_head: usize,
-) -> Result<Option<AnswerHead>, &'static str> {
-    let Parsed { length, status, http_10 } = match parsed {
-        Ok(Some(parsed)) if parsed.length <= max_head => parsed,
-        Ok(None) if buffer.len() < max_head => return Ok(None),
-        Ok(_) => return Err("the answer's head is too large"),
-        Err(httparse::Error::TooManyHeaders) => return Err("the answer has too many header fields"),
-        Err(_) => return Err("the answer is not valid HTTP"),
-    };
+) -> Result<ResponseHead, &'static str> {
+    let Parsed { length, status, http_10 } = *parsed;
     let head = buffer.split_to(length).freeze();
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(status).map_err(|_| "the answer's status is not valid")?;
     let headers = response.headers_mut();
-    headers.reserve(fields.len());
+    headers.reserve(fields.len() + MORE_FIELDS);
 
-    let mut content_length: Option<u64> = None;
-    let mut chunked = false;
-    let mut close = http_10;
+    let mut said: Option<u64> = None;
+    let (mut chunked, mut close, mut event_stream) = (false, http_10, false);
     let mut nominated = Vec::new();
-    let mut event_stream = false;
-    for (name, value) in fields {
-        let name = HeaderName::from_bytes(&head[name.start as usize..name.end as usize])
-            .map_err(|_| "the answer has a header name that is not valid")?;
-        let value = HeaderValue::from_maybe_shared(head.slice(value.start as usize..value.end as usize))
-            .map_err(|_| "the answer has a header value that is not valid")?;
+    for at in fields {
+        let (name, value) = field(&head, *at).ok_or("the answer has a header that is not valid")?;
         if name == CONTENT_LENGTH {
-            let length = content_length_of(&value)?;
-            if content_length.is_some_and(|other| other != length) {
+            let length = content_length(&value).ok_or("the answer's content length is no number")?;
+            if said.is_some_and(|other| other != length) {
                 return Err("the answer has two lengths");
             }
-            if content_length.replace(length).is_some() {
+            if said.replace(length).is_some() {
                 continue;
             }
         } else if name == TRANSFER_ENCODING {
@@ -151,125 +116,28 @@ fn finish(
             continue;
         } else if name == CONTENT_TYPE {
             event_stream = value.as_bytes().starts_with(b"text/event-stream");
-        } else if is_hop_by_hop(name.as_str()) {
+        } else if is_hop_by_hop(name.as_str()) && !(name == UPGRADE && status == 101) {
             continue;
         }
         headers.append(name, value);
     }
-    if chunked && (content_length.is_some() || http_10) {
+    if chunked && (said.is_some() || http_10) {
         return Err("the answer has both a length and a transfer encoding, or chunks in HTTP/1.0");
     }
-    for name in nominated {
+    for name in nominated.into_iter().filter(|name| name != UPGRADE || status != 101) {
         headers.remove(name);
     }
 
-    let bodiless = *method == Method::HEAD || matches!(status, 100..=199 | 204 | 304);
-    let framing = match (bodiless, chunked, content_length) {
+    let bodiless = *method == Method::HEAD || matches!(status, 100 | 102..=199 | 204 | 304);
+    let framing = match (bodiless, chunked, said) {
+        _ if status == 101 => Framing::UntilClose,
         (true, _, _) | (false, false, Some(0)) => Framing::None,
         (false, true, _) => Framing::Chunked,
         (false, false, Some(length)) => Framing::Length(length),
         (false, false, None) => Framing::UntilClose,
     };
     let keep_alive = !close && framing != Framing::UntilClose;
-    Ok(Some(AnswerHead { response, framing, keep_alive, event_stream }))
-}
-
-/// Digits only (RFC 9110 §8.6): no sign, no list, no white space within.
-fn content_length_of(value: &HeaderValue) -> Result<u64, &'static str> {
-    let bytes = value.as_bytes();
-    let wrong = "the answer's content length is no number";
-    if bytes.is_empty() || !bytes.iter().all(u8::is_ascii_digit) {
-        return Err(wrong);
-    }
-    std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).ok_or(wrong)
-}
-
-/// Removes the headers that `Connection` nominates as hop-by-hop, and itself (RFC 9110 §7.6.1).
-///
-/// To be called before a proxy adds headers of its own, which a client could otherwise nominate. Headers that are
-/// always end-to-end, such as `Authorization`, stay.
-pub fn remove_nominated(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        for name in nominated_by(headers) {
-            headers.remove(name);
-        }
-        headers.remove(CONNECTION);
-    }
-}
-
-/// The request headers that `Connection` nominates as hop-by-hop. None for most requests.
-pub(crate) fn nominated_by(headers: &HeaderMap) -> Vec<HeaderName> {
-    headers.get_all(CONNECTION).iter().flat_map(tokens).filter_map(nominated_name).collect()
-}
-
-fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii)
-}
-
-/// A nominated header is removed, unless it is one that is always end-to-end: nobody drops `Authorization` or
-/// the forwarding headers by naming them in `Connection`.
-fn nominated_name(token: &[u8]) -> Option<HeaderName> {
-    if token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive") {
-        return None;
-    }
-    HeaderName::from_bytes(token).ok().filter(|name| !is_end_to_end(name.as_str()))
-}
-
-fn is_end_to_end(name: &str) -> bool {
-    matches!(
-        name,
-        "authorization"
-            | "cookie"
-            | "set-cookie"
-            | "host"
-            | "content-length"
-            | "content-type"
-            | "content-encoding"
-            | "cache-control"
-            | "forwarded"
-            | "via"
-            | "date"
-            | "expires"
-            | "vary"
-            | "etag"
-            | "location"
-            | "www-authenticate"
-            | "retry-after"
-    ) || name.starts_with("x-forwarded-")
-        || name.starts_with("x-real-")
-        || name.starts_with("x-user-")
-        || name.starts_with("x-consumer-")
-        || name.starts_with("x-authenticated-")
-        || name.starts_with("x-internal-")
-        || name == "request-user-id"
-        || name.starts_with("access-control-")
-}
-
-/// Fields that mean one connection only, removed in both directions (RFC 9110 §7.6.1).
-fn is_hop_by_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "connection" | "proxy-connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade"
-    )
-}
-
-/// Whether a request header stays behind: hop-by-hop ones, and those that the encoder writes itself.
-pub(crate) fn stays_behind(name: &str) -> bool {
-    matches!(
-        name,
-        "host"
-            | "content-length"
-            | "expect"
-            | "proxy-authorization"
-            | "proxy-authenticate"
-            | "http2-settings"
-    ) || is_hop_by_hop(name)
-}
-
-/// Whether a field may stand in a trailer section: nothing that frames, routes or authenticates (RFC 9110 §6.5.1).
-pub(crate) fn may_be_trailer(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    !stays_behind(name) && !is_end_to_end(name) && name != "content-range"
+    Ok(ResponseHead { response, framing, keep_alive, event_stream })
 }
 
 #[cfg(test)]
@@ -277,8 +145,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn parse_text(text: &str) -> Result<Option<AnswerHead>, &'static str> {
-        parse(&mut BytesMut::from(text), &Method::GET, 1024)
+    fn parse_text(text: &str) -> Result<Option<ResponseHead>, &'static str> {
+        parse_response(&mut BytesMut::from(text), &Method::GET, 1024)
     }
 
     #[test]
@@ -339,7 +207,7 @@ mod tests {
         assert_eq!(parse_text(&endless).unwrap_err(), "the answer's head is too large");
         let fields: String = (0..300).map(|i| format!("a{i}: b\r\n")).collect();
         let many = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
-        let error = parse(&mut BytesMut::from(&*many), &Method::GET, 65536).unwrap_err();
+        let error = parse_response(&mut BytesMut::from(&*many), &Method::GET, 65536).unwrap_err();
         assert_eq!(error, "the answer has too many header fields");
     }
 
@@ -347,7 +215,7 @@ mod tests {
     fn more_fields_than_usual_still_come_through() {
         let fields: String = (0..200).map(|i| format!("a{i}: b\r\n")).collect();
         let text = format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n{fields}\r\n");
-        let head = parse(&mut BytesMut::from(&*text), &Method::GET, 65536).unwrap().unwrap();
+        let head = parse_response(&mut BytesMut::from(&*text), &Method::GET, 65536).unwrap().unwrap();
         assert_eq!(head.response.headers().len(), 201);
     }
 
@@ -368,10 +236,10 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = parse(&mut BytesMut::from(&*bytes), &Method::GET, 256);
+            let _ = parse_response(&mut BytesMut::from(&*bytes), &Method::GET, 256);
             let mut after = BytesMut::from("HTTP/1.1 200 OK\r\n");
             after.extend_from_slice(&bytes);
-            let _ = parse(&mut after, &Method::GET, 256);
+            let _ = parse_response(&mut after, &Method::GET, 256);
         }
     }
 }

@@ -1,0 +1,22 @@
+use crate::RequestBody;
+use bytes::Bytes;
+use gateway_core::{BoxError, Problem};
+use http::{Request, Response};
+use http_body::Body;
+use std::convert::Infallible;
+use std::future::Future;
+
+/// What answers the requests of one connection.
+pub trait Handler: Unpin + 'static {
+    /// The body of its answers.
+    type Body: Body<Data = Bytes, Error: Into<BoxError>> + Unpin + 'static;
+    /// An answer on its way. Dropped when the client goes.
+    type Future: Future<Output = Result<Response<Self::Body>, Infallible>> + Unpin + 'static;
+
+    /// Answers a request.
+    fn call(&self, request: Request<RequestBody>) -> Self::Future;
+
+    /// Answers what is no request, for instance because its framing is ambiguous. The connection is closed after
+    /// it.
+    fn refuse(&self, problem: Problem) -> Self::Future;
+}

@@ -1,0 +1,302 @@
+//! One HTTP/1 connection: reads a request, has it answered, writes the answer, and again.
+//!
+//! Written by hand instead of on hyper's server for what a gateway needs and hyper does not give: a problem body
+//! for what cannot be parsed, strict line ends, limits on slow writers, tunnels as bodies, no memory held while
+//! idle; and for 3 µs of CPU per request less.
+
+mod answer;
+mod exchange;
+mod io;
+mod timer;
+mod upload;
+
+use crate::{Handler, Limits};
+use bytes::BytesMut;
+use exchange::{Exchange, Phase};
+use gateway_core::{Code, Problem};
+use gateway_http1::{RequestError, parse_request};
+use io::{Input, Output};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use timer::{Timer, Wait};
+use tokio::io::{AsyncRead, AsyncWrite};
+use upload::{Discarded, Upload};
+
+/// How an HTTP/2 connection begins (RFC 9113 §3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long is read on after an answer that came before the request was read, so that it is not lost to a reset.
+const LINGER: Duration = Duration::from_secs(2);
+/// How much of an unread request body is read and thrown away to keep the connection.
+const MAX_DISCARD: usize = 256 * 1024;
+
+/// How a connection ended.
+#[derive(Debug)]
+pub(crate) enum Ended<I> {
+    Closed,
+    /// The client speaks HTTP/2: the connection, and what was read of it.
+    Http2(I, BytesMut),
+}
+
+/// One connection being served. Resolves when it ends; dropped, it is closed.
+pub(crate) struct Connection<I, H: Handler> {
+    io: Option<I>,
+    handler: H,
+    limits: Rc<Limits>,
+    input: Input,
+    output: Output,
+    state: State<H>,
+    timer: Timer,
+    /// Whether this is the first request.
+    fresh: bool,
+    draining: bool,
+}
+
+enum State<H: Handler> {
+    /// Waits for a request, or for the rest of its head.
+    Head,
+    Exchange(Exchange<H>),
+    /// Reads what is left of a request that was answered already.
+    Discard {
+        upload: Upload,
+        budget: usize,
+    },
+    /// Ends in order; `linger` when the client may still be sending.
+    Closing {
+        shut: bool,
+        linger: bool,
+        budget: usize,
+    },
+}
+
+enum Turn {
+    Again,
+    Wait,
+    Close,
+    Http2,
+}
+
+impl<I, H> Connection<I, H>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    H: Handler,
+{
+    pub(crate) fn new(io: I, handler: H, limits: Rc<Limits>) -> Self {
+        Self {
+            io: Some(io),
+            handler,
+            limits,
+            input: Input::default(),
+            output: Output::default(),
+            state: State::Head,
+            timer: Timer::default(),
+            fresh: true,
+            draining: false,
+        }
+    }
+
+    /// No request after the one under way. To be followed by a poll.
+    pub(crate) fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    fn turn(&mut self, io: &mut I, cx: &mut Context<'_>) -> Turn {
+        let flushed = match self.output.poll_flush(io, &mut self.timer, cx) {
+            Poll::Ready(Ok(())) => true,
+            Poll::Ready(Err(_)) => return Turn::Close,
+            Poll::Pending => false,
+        };
+        match &mut self.state {
+            State::Exchange(_) => self.exchange(io, flushed, cx),
+            _ if !flushed => self.wait(Wait::Write, self.limits.write_timeout),
+            State::Head => self.head(io, cx),
+            State::Discard { upload, budget } => match upload.discard(&mut self.input, io, budget, cx) {
+                Discarded::All => self.become_state(State::Head),
+                Discarded::Waiting => self.wait(Wait::Body, self.limits.body_timeout),
+                Discarded::TooMuch => self.close(true),
+            },
+            State::Closing { shut, linger, budget } => {
+                if !*shut {
+                    match Pin::new(&mut *io).poll_shutdown(cx) {
+                        Poll::Pending => return Turn::Wait,
+                        Poll::Ready(Err(_)) => return Turn::Close,
+                        Poll::Ready(Ok(())) => *shut = true,
+                    }
+                }
+                if !*linger {
+                    return Turn::Close;
+                }
+                match self.input.poll_drop(io, budget, cx) {
+                    Poll::Ready(()) => Turn::Close,
+                    Poll::Pending => self.wait(Wait::Linger, LINGER),
+                }
+            }
+        }
+    }
+
+    fn head(&mut self, io: &mut I, cx: &mut Context<'_>) -> Turn {
+        if self.input.is_empty() {
+            if self.draining {
+                return Turn::Close;
+            }
+        } else {
+            if self.fresh && self.input.starts_with(&HTTP2_PREFACE[..3]) {
+                let seen = self.input.len().min(HTTP2_PREFACE.len());
+                if self.input.starts_with(HTTP2_PREFACE) {
+                    return Turn::Http2;
+                } else if HTTP2_PREFACE.starts_with(&self.input.buffer()[..seen]) {
+                    return self.read_head(io, cx);
+                }
+            }
+            match parse_request(self.input.buffer(), self.limits.max_head, self.limits.max_headers) {
+                Ok(Some(head)) => {
+                    self.fresh = false;
+                    let exchange = Exchange::begin(head, &self.handler);
+                    return self.become_state(State::Exchange(exchange));
+                }
+                Ok(None) => {}
+                Err(error) => return self.refuse(problem(error)),
+            }
+        }
+        self.read_head(io, cx)
+    }
+
+    fn read_head(&mut self, io: &mut I, cx: &mut Context<'_>) -> Turn {
+        match self.input.poll_read(io, cx, 0) {
+            Poll::Ready(Ok(1..)) => Turn::Again,
+            // Between requests, or within a head that nobody will finish.
+            Poll::Ready(_) => Turn::Close,
+            Poll::Pending if self.input.is_empty() && !self.fresh => {
+                self.wait(Wait::Idle, self.limits.idle_timeout)
+            }
+            Poll::Pending => self.wait(Wait::Head, self.limits.header_timeout),
+        }
+    }
+
+    fn exchange(&mut self, io: &mut I, flushed: bool, cx: &mut Context<'_>) -> Turn {
+        let State::Exchange(exchange) = &mut self.state else { return Turn::Close };
+        let mut progress = exchange.poll_answer(&mut self.output, self.draining, cx);
+        progress |= exchange.poll_upload(&mut self.input, &mut self.output, io, cx);
+        if exchange.broken {
+            return self.close(false);
+        }
+        if progress {
+            self.timer.clear();
+            return Turn::Again;
+        }
+        if !flushed {
+            return self.wait(Wait::Write, self.limits.write_timeout);
+        }
+        if matches!(exchange.phase, Phase::Answered) {
+            let keep_alive = exchange.keep_alive && !self.draining;
+            return match exchange.upload.take() {
+                None if keep_alive => self.become_state(State::Head),
+                None => {
+                    let linger = exchange.linger;
+                    self.close(linger)
+                }
+                Some(upload) if keep_alive && upload.may_be_discarded() => {
+                    self.become_state(State::Discard { upload, budget: MAX_DISCARD })
+                }
+                Some(_) => {
+                    let linger = !exchange.tunnel;
+                    self.close(linger)
+                }
+            };
+        }
+        if exchange.tunnel {
+            return self.wait(Wait::Tunnel, self.limits.tunnel_timeout);
+        }
+        if exchange.is_waiting_for_client() {
+            return self.wait(Wait::Body, self.limits.body_timeout);
+        }
+        // Nothing is expected of the client but that it stays, or sends its next request early.
+        if exchange.upload.is_none() && self.input.is_empty() {
+            match self.input.poll_read(io, cx, 0) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(_) => return Turn::Close,
+                Poll::Pending => {}
+            }
+        }
+        self.timer.clear();
+        Turn::Wait
+    }
+
+    /// Answers what is no request, and ends.
+    fn refuse(&mut self, problem: Problem) -> Turn {
+        let exchange = Exchange::refusal(self.handler.refuse(problem));
+        self.become_state(State::Exchange(exchange))
+    }
+
+    fn close(&mut self, linger: bool) -> Turn {
+        self.become_state(State::Closing { shut: false, linger, budget: MAX_DISCARD })
+    }
+
+    fn become_state(&mut self, state: State<H>) -> Turn {
+        self.timer.clear();
+        self.state = state;
+        Turn::Again
+    }
+
+    fn wait(&mut self, wait: Wait, limit: Duration) -> Turn {
+        self.timer.set(wait, limit);
+        Turn::Wait
+    }
+
+    /// The client, or time, has run out.
+    fn expired(&mut self, wait: Wait) -> Turn {
+        match wait {
+            Wait::Idle | Wait::Tunnel => self.close(false),
+            Wait::Write | Wait::Linger => Turn::Close,
+            Wait::Head if self.input.is_empty() => Turn::Close,
+            Wait::Head => self.refuse(Problem::new(Code::RequestTimeout)),
+            Wait::Body => match &self.state {
+                State::Exchange(Exchange { phase: Phase::Waiting(_), .. }) => {
+                    self.refuse(Problem::new(Code::RequestTimeout))
+                }
+                _ => Turn::Close,
+            },
+        }
+    }
+}
+
+impl<I, H> Future for Connection<I, H>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    H: Handler,
+{
+    type Output = Ended<I>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended<I>> {
+        let this = self.get_mut();
+        let Some(mut io) = this.io.take() else { return Poll::Ready(Ended::Closed) };
+        loop {
+            let mut turn = this.turn(&mut io, cx);
+            if matches!(turn, Turn::Wait) {
+                match this.timer.poll(cx) {
+                    Poll::Pending => {
+                        this.input.rest();
+                        this.io = Some(io);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(wait) => turn = this.expired(wait),
+                }
+            }
+            match turn {
+                Turn::Again | Turn::Wait => {}
+                Turn::Close => return Poll::Ready(Ended::Closed),
+                Turn::Http2 => return Poll::Ready(Ended::Http2(io, std::mem::take(this.input.buffer()))),
+            }
+        }
+    }
+}
+
+fn problem(error: RequestError) -> Problem {
+    match error {
+        RequestError::Malformed(detail) => Problem::new(Code::BadRequest).with_detail(detail),
+        RequestError::TargetTooLong => Problem::new(Code::UriTooLong),
+        RequestError::HeadTooLarge => Problem::new(Code::HeadersTooLarge),
+    }
+}

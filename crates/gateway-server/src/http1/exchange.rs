@@ -1,0 +1,180 @@
+//! One request and its answer.
+
+use super::answer::{AnswerFraming, Asked, Put, asks_to_close, put_frame, put_head};
+use super::io::{Input, Output};
+use super::upload::{Pumped, Upload};
+use crate::{Handler, RequestBody};
+use gateway_core::Upgrade;
+use gateway_http1::{Framing, RequestHead, put_last_chunk};
+use http::{HeaderMap, Method, Response, StatusCode, Version};
+use http_body::Body;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::AsyncRead;
+
+pub(crate) struct Exchange<H: Handler> {
+    pub(crate) phase: Phase<H>,
+    pub(crate) upload: Option<Upload>,
+    pub(crate) keep_alive: bool,
+    /// Whether the client may still be sending when the connection is closed.
+    pub(crate) linger: bool,
+    /// Whether the client must be told, by the end of the connection, that its answer is not whole; or is gone.
+    pub(crate) broken: bool,
+    /// Whether both sides have left HTTP.
+    pub(crate) tunnel: bool,
+    asked: Asked,
+    waiting_for_client: bool,
+}
+
+pub(crate) enum Phase<H: Handler> {
+    Waiting(H::Future),
+    Answering { body: H::Body, framing: AnswerFraming },
+    Answered,
+}
+
+impl<H: Handler> Exchange<H> {
+    fn new(phase: Phase<H>, upload: Option<Upload>, keep_alive: bool, asked: Asked) -> Self {
+        Self {
+            phase,
+            upload,
+            keep_alive,
+            linger: false,
+            broken: false,
+            tunnel: false,
+            asked,
+            waiting_for_client: false,
+        }
+    }
+
+    pub(crate) fn begin(head: RequestHead, handler: &H) -> Self {
+        let RequestHead { mut request, framing, keep_alive, expects_continue, upgrade } = head;
+        let asked = Asked {
+            http_10: request.version() == Version::HTTP_10,
+            head_only: *request.method() == Method::HEAD,
+        };
+        let (body, upload) = if framing == Framing::None && upgrade.is_none() {
+            (RequestBody::default(), None)
+        } else {
+            let length = if let Framing::Length(length) = framing { Some(length) } else { None };
+            let (body, pipe) = RequestBody::piped(length);
+            (body, Some(Upload::new(framing, pipe, expects_continue)))
+        };
+        if let Some(protocol) = upgrade {
+            request.extensions_mut().insert(Upgrade(protocol));
+        }
+        let phase = Phase::Waiting(handler.call(request.map(|()| body)));
+        Self::new(phase, upload, keep_alive, asked)
+    }
+
+    /// The answer to what is no request.
+    pub(crate) fn refusal(future: H::Future) -> Self {
+        let asked = Asked { http_10: false, head_only: false };
+        Self { linger: true, ..Self::new(Phase::Waiting(future), None, false, asked) }
+    }
+
+    pub(crate) fn is_waiting_for_client(&self) -> bool {
+        self.waiting_for_client
+    }
+
+    /// Moves the answer on; says whether it did.
+    pub(crate) fn poll_answer(&mut self, output: &mut Output, draining: bool, cx: &mut Context<'_>) -> bool {
+        let mut progress = false;
+        if let Phase::Waiting(future) = &mut self.phase {
+            let Poll::Ready(Ok(response)) = Pin::new(future).poll(cx) else { return false };
+            self.begin_answer(response, output, draining);
+            progress = true;
+        }
+        while let Phase::Answering { body, framing } = &mut self.phase
+            && output.has_room()
+        {
+            let put = match Pin::new(body).poll_frame(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Some(Ok(frame))) => put_frame(output, framing, frame),
+                Poll::Ready(Some(Err(_))) => Put::TooLong,
+                Poll::Ready(None) => match framing {
+                    AnswerFraming::Length(1..) => Put::TooLong,
+                    AnswerFraming::Chunked => {
+                        put_last_chunk(output.lead(), &HeaderMap::new());
+                        Put::End
+                    }
+                    _ => Put::End,
+                },
+            };
+            progress = true;
+            match put {
+                Put::More => {}
+                Put::End => self.phase = Phase::Answered,
+                Put::TooLong => {
+                    self.phase = Phase::Answered;
+                    self.broken = true;
+                }
+            }
+        }
+        progress
+    }
+
+    fn begin_answer(&mut self, response: Response<H::Body>, output: &mut Output, draining: bool) {
+        let (mut head, body) = response.into_parts();
+        let asked_for_tunnel = self.upload.as_ref().is_some_and(Upload::is_tunnel);
+        match head.status {
+            StatusCode::SWITCHING_PROTOCOLS if asked_for_tunnel => {
+                self.tunnel = true;
+                if let Some(upload) = &mut self.upload {
+                    upload.open_tunnel();
+                }
+            }
+            // Only a service that does not know what it does answers so.
+            status if status.is_informational() => head.status = StatusCode::BAD_GATEWAY,
+            // The tunnel was not granted, and there is no body without one.
+            _ if asked_for_tunnel => self.upload = None,
+            _ => {}
+        }
+        let length = body.size_hint().exact();
+        let framing = AnswerFraming::of(head.status, self.asked, length);
+        // A client that was told nothing may or may not send its body now.
+        let unsure = self.upload.as_ref().is_some_and(Upload::expects_continue);
+        self.keep_alive &=
+            !draining && !unsure && framing != AnswerFraming::UntilClose && !asks_to_close(&head.headers);
+        put_head(output.lead(), &head, framing, length, self.asked, self.keep_alive);
+        let ended = match framing {
+            AnswerFraming::None | AnswerFraming::Length(0) => true,
+            AnswerFraming::Length(_) | AnswerFraming::Chunked | AnswerFraming::UntilClose => false,
+        };
+        self.phase = if ended { Phase::Answered } else { Phase::Answering { body, framing } };
+    }
+
+    /// Moves the request's body on; says whether it did.
+    pub(crate) fn poll_upload<I: AsyncRead + Unpin>(
+        &mut self,
+        input: &mut Input,
+        output: &mut Output,
+        io: &mut I,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        self.waiting_for_client = false;
+        let Some(upload) = &mut self.upload else { return false };
+        match upload.pump(input, output, io, cx) {
+            Pumped::Progress => true,
+            Pumped::Done => {
+                self.upload = None;
+                true
+            }
+            Pumped::WaitingForClient => {
+                self.waiting_for_client = true;
+                false
+            }
+            Pumped::Idle => false,
+            Pumped::Malformed => {
+                self.upload = None;
+                self.keep_alive = false;
+                self.linger = true;
+                true
+            }
+            Pumped::Gone => {
+                self.broken = true;
+                false
+            }
+        }
+    }
+}

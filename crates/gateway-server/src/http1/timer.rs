@@ -1,0 +1,111 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// The first byte of the next request.
+    Idle,
+    /// The rest of a head.
+    Head,
+    /// More of a request's body.
+    Body,
+    /// The client to take what it asked for.
+    Write,
+    /// Anything in a tunnel.
+    Tunnel,
+    /// The client to notice that this is the end.
+    Linger,
+}
+
+/// The one deadline of a connection.
+///
+/// It is set for every request and rarely reached, so setting it must cost nothing: the runtime's timer runs for
+/// the earliest time that was ever asked for, and is wound up again when it finds that there is more time.
+#[derive(Debug, Default)]
+pub(crate) struct Timer {
+    due: Option<(Wait, Instant)>,
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// Whether the runtime will wake this task when `sleep` is over.
+    armed: bool,
+}
+
+impl Timer {
+    /// From now, unless it runs for the same thing already.
+    pub(crate) fn set(&mut self, wait: Wait, limit: Duration) {
+        if self.due.is_none_or(|(current, _)| current != wait) {
+            self.due = Some((wait, Instant::now() + limit));
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.due = None;
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Wait> {
+        let Some((wait, due)) = self.due else { return Poll::Pending };
+        let armed = &mut self.armed;
+        let sleep = self.sleep.get_or_insert_with(|| {
+            *armed = false;
+            Box::pin(sleep_until(due))
+        });
+        if sleep.deadline() > due {
+            sleep.as_mut().reset(due);
+            self.armed = false;
+        }
+        loop {
+            if self.armed && !sleep.is_elapsed() {
+                return Poll::Pending;
+            }
+            if sleep.as_mut().poll(cx).is_pending() {
+                self.armed = true;
+                return Poll::Pending;
+            }
+            if Instant::now() >= due {
+                self.due = None;
+                return Poll::Ready(wait);
+            }
+            sleep.as_mut().reset(due);
+            self.armed = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_fires_at_the_last_time_that_was_set_and_not_before() {
+        let mut timer = Timer::default();
+        let start = Instant::now();
+        timer.set(Wait::Idle, Duration::from_secs(60));
+        assert!(poll_fn(|cx| Poll::Ready(timer.poll(cx).is_pending())).await);
+        // Another wait, shorter; then again the first, which begins anew.
+        timer.set(Wait::Head, Duration::from_secs(10));
+        assert!(poll_fn(|cx| Poll::Ready(timer.poll(cx).is_pending())).await);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        timer.clear();
+        assert!(poll_fn(|cx| Poll::Ready(timer.poll(cx).is_pending())).await);
+        timer.set(Wait::Idle, Duration::from_secs(60));
+        assert_eq!(poll_fn(|cx| timer.poll(cx)).await, Wait::Idle);
+        assert_eq!(start.elapsed(), Duration::from_secs(65));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn setting_it_for_the_same_thing_gives_no_more_time() {
+        let mut timer = Timer::default();
+        let start = Instant::now();
+        for _ in 0..5 {
+            timer.set(Wait::Head, Duration::from_secs(10));
+            assert!(poll_fn(|cx| Poll::Ready(timer.poll(cx).is_pending())).await);
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(poll_fn(|cx| timer.poll(cx)).await, Wait::Head);
+        assert_eq!(start.elapsed(), Duration::from_secs(10));
+    }
+}

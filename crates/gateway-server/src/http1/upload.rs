@@ -1,0 +1,184 @@
+//! The body of a request on its way from the connection to whoever reads it.
+
+use super::io::{Input, Output};
+use crate::body::{BodyError, Demand, Piece, Pipe};
+use bytes::{Bytes, BytesMut};
+use gateway_http1::{ChunkDecoder, Decoded, Framing};
+use http::HeaderMap;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::io::AsyncRead;
+
+/// The most that one read of a body asks for.
+const MAX_READ: usize = 64 * 1024;
+
+#[derive(Debug)]
+pub(crate) struct Upload {
+    reader: Reader,
+    pipe: Arc<Pipe>,
+    /// Whether the client still waits for `100 Continue`.
+    expects_continue: bool,
+}
+
+#[derive(Debug)]
+enum Reader {
+    Length(u64),
+    Chunked(ChunkDecoder),
+    /// Raw bytes, once the answer was 101.
+    Tunnel {
+        open: bool,
+    },
+}
+
+enum Next {
+    Data(Bytes),
+    End(HeaderMap),
+    NeedMore(u64),
+    Malformed(&'static str),
+}
+
+/// What became of an attempt to move a body on.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Pumped {
+    /// A piece was handed over, or asked for.
+    Progress,
+    /// The body is complete.
+    Done,
+    /// The reader wants more than the client has sent.
+    WaitingForClient,
+    /// Nobody wants anything now.
+    Idle,
+    /// The body is malformed; the reader knows.
+    Malformed,
+    /// The client is gone.
+    Gone,
+}
+
+/// What became of the rest of a body that nobody wants.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Discarded {
+    All,
+    Waiting,
+    TooMuch,
+}
+
+impl Upload {
+    pub(crate) fn new(framing: Framing, pipe: Arc<Pipe>, expects_continue: bool) -> Self {
+        let reader = match framing {
+            Framing::Length(length) => Reader::Length(length),
+            Framing::Chunked => Reader::Chunked(ChunkDecoder::default()),
+            Framing::None | Framing::UntilClose => Reader::Tunnel { open: false },
+        };
+        Self { reader, pipe, expects_continue }
+    }
+
+    pub(crate) fn is_tunnel(&self) -> bool {
+        matches!(self.reader, Reader::Tunnel { .. })
+    }
+
+    pub(crate) fn expects_continue(&self) -> bool {
+        self.expects_continue
+    }
+
+    /// The answer was 101: what follows are bytes of another protocol.
+    pub(crate) fn open_tunnel(&mut self) {
+        self.reader = Reader::Tunnel { open: true };
+    }
+
+    /// Whether reading on gets to the end of this request. Not where the client may never send the body.
+    pub(crate) fn may_be_discarded(&self) -> bool {
+        !self.expects_continue && !self.is_tunnel()
+    }
+
+    fn next(&mut self, buffer: &mut BytesMut) -> Next {
+        match &mut self.reader {
+            Reader::Length(0) => Next::End(HeaderMap::new()),
+            Reader::Length(left) if buffer.is_empty() => Next::NeedMore(*left),
+            Reader::Length(left) => {
+                let here = usize::try_from(*left).map_or(buffer.len(), |left| left.min(buffer.len()));
+                *left -= here as u64;
+                Next::Data(buffer.split_to(here).freeze())
+            }
+            Reader::Tunnel { .. } if buffer.is_empty() => Next::NeedMore(0),
+            Reader::Tunnel { .. } => Next::Data(buffer.split().freeze()),
+            Reader::Chunked(decoder) => match decoder.decode(buffer) {
+                Ok(Decoded::Data(data)) => Next::Data(data),
+                Ok(Decoded::End(trailers)) => Next::End(trailers),
+                Ok(Decoded::NeedMore) => Next::NeedMore(decoder.remaining()),
+                Err(why) => Next::Malformed(why),
+            },
+        }
+    }
+
+    /// Hands the next piece over, if somebody wants one and it is there.
+    pub(crate) fn pump<I: AsyncRead + Unpin>(
+        &mut self,
+        input: &mut Input,
+        output: &mut Output,
+        io: &mut I,
+        cx: &mut Context<'_>,
+    ) -> Pumped {
+        if matches!(self.reader, Reader::Tunnel { open: false }) {
+            return Pumped::Idle;
+        }
+        // A length that is used up needs no reader to be so.
+        if matches!(self.reader, Reader::Length(0)) {
+            return Pumped::Done;
+        }
+        if self.pipe.demand(cx) != Demand::Piece {
+            return Pumped::Idle;
+        }
+        loop {
+            let want = match self.next(input.buffer()) {
+                Next::Data(data) => {
+                    self.pipe.put(Piece::Data(data), cx);
+                    return Pumped::Progress;
+                }
+                Next::End(trailers) => {
+                    self.pipe.put(Piece::End(trailers), cx);
+                    return Pumped::Done;
+                }
+                Next::Malformed(why) => {
+                    self.pipe.put(Piece::Failed(BodyError::Malformed(why)), cx);
+                    return Pumped::Malformed;
+                }
+                Next::NeedMore(want) => usize::try_from(want).unwrap_or(MAX_READ).min(MAX_READ),
+            };
+            if std::mem::take(&mut self.expects_continue) {
+                output.lead().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                return Pumped::Progress;
+            }
+            match input.poll_read(io, cx, want) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(0)) if self.is_tunnel() => {
+                    self.pipe.put(Piece::End(HeaderMap::new()), cx);
+                    return Pumped::Done;
+                }
+                Poll::Ready(_) => return Pumped::Gone,
+                Poll::Pending => return Pumped::WaitingForClient,
+            }
+        }
+    }
+
+    /// Reads to the end of the body without keeping it, within the budget.
+    pub(crate) fn discard<I: AsyncRead + Unpin>(
+        &mut self,
+        input: &mut Input,
+        io: &mut I,
+        budget: &mut usize,
+        cx: &mut Context<'_>,
+    ) -> Discarded {
+        loop {
+            match self.next(input.buffer()) {
+                Next::End(_) => return Discarded::All,
+                Next::Data(data) if data.len() <= *budget => *budget -= data.len(),
+                Next::NeedMore(left) if left <= *budget as u64 => match input.poll_read(io, cx, 0) {
+                    Poll::Ready(Ok(1..)) => {}
+                    Poll::Ready(_) => return Discarded::TooMuch,
+                    Poll::Pending => return Discarded::Waiting,
+                },
+                Next::Data(_) | Next::NeedMore(_) | Next::Malformed(_) => return Discarded::TooMuch,
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+use crate::http1::{Connection, Ended};
+use crate::{Drain, Handler, Limits, http2};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Serves one connection until it ends: HTTP/1.1, HTTP/1.0, or HTTP/2 where the client begins with its preface.
+///
+/// When it is to drain, the requests under way are still answered, an idle connection is closed. To be called
+/// within a [`LocalSet`](tokio::task::LocalSet) or a local runtime: HTTP/2 streams are tasks of their own.
+pub async fn serve_connection<I, H>(io: I, handler: H, limits: Rc<Limits>, drain: Drain)
+where
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
+    H: Handler + Clone,
+{
+    let mut begins = pin!(drain.begins());
+    let mut connection = pin!(Connection::new(io, handler.clone(), limits.clone()));
+    let mut listening = false;
+    let ended = poll_fn(|cx| {
+        if !listening {
+            listening = true;
+            let _ = begins.as_mut().poll(cx);
+        }
+        if drain.has_begun() {
+            connection.as_mut().get_mut().drain();
+        }
+        connection.as_mut().poll(cx)
+    })
+    .await;
+    if let Ended::Http2(io, read) = ended {
+        http2::serve(io, read, handler, &limits, &drain).await;
+    }
+}
