@@ -2,6 +2,7 @@
 //!
 //! | layer | what it does |
 //! |---|---|
+//! | [`ClientIpLayer`] | finds the client behind trusted proxies, for all that counts, logs or decides by it |
 //! | [`CorrelationIdLayer`] | an id for each request: in its extensions, on the way upstream, and in the answer |
 //! | [`CorsLayer`] | cross-origin requests: preflights answered, answers marked |
 //! | [`SecurityHeadersLayer`] | `X-Content-Type-Options`, `X-Frame-Options` and the like in answers |
@@ -30,6 +31,7 @@
 //! ```
 
 mod answer;
+mod client_ip;
 mod correlation_id;
 mod cors;
 mod error;
@@ -40,10 +42,11 @@ mod security_headers;
 mod strip_prefix;
 
 pub use answer::AnswerFuture;
+pub use client_ip::{ClientIp, ClientIpLayer};
 pub use correlation_id::{CorrelationId, CorrelationIdLayer, CorrelationIdSettings};
 pub use cors::{Cors, CorsFuture, CorsLayer, CorsSettings};
 pub use error::TransformError;
-pub use forwarded::{Forwarded, ForwardedLayer, ForwardedSettings};
+pub use forwarded::{ClientFrom, Forwarded, ForwardedLayer, ForwardedSettings};
 pub use headers::{HeaderEdits, HeaderRules, Headers, HeadersLayer};
 pub use normalize::{NormalizeSettings, PathError, normalize_path};
 pub use security_headers::{SecurityHeaders, SecurityHeadersLayer, SecurityHeadersSettings};
