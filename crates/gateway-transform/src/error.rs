@@ -26,6 +26,34 @@ pub enum TransformError {
     /// A prefix that is none.
     #[error("`{0}` is not a path prefix; expected something like \"/api/users\", without a slash at the end")]
     Prefix(String),
+    /// What no gateway may call itself in `Via`.
+    #[error("`{0}` is not a name for Via; expected a word such as \"gateway\", or a host")]
+    Pseudonym(String),
+    /// A path that is none, or not the normal form of one.
+    #[error("`{0}` is not a path; expected something like \"/v2/status\", without dot segments or a query")]
+    Path(String),
+    /// Several ways to make a path, or none.
+    #[error("expected exactly one of `full`, `add_prefix`, `replace_prefix` and `regex`")]
+    PathRewrite,
+    /// A regular expression that is none.
+    #[error("`{pattern}` is not a regular expression: {why}")]
+    Regex {
+        /// The expression.
+        pattern: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// What a regular expression's match cannot become.
+    #[error("`{template}` is no path with groups, such as \"/people/{{1}}\": {why}")]
+    Template {
+        /// The path with groups.
+        template: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A host that is none.
+    #[error("`{0}` is not a host; expected something like \"shop.example\"")]
+    Host(String),
 }
 
 pub(crate) fn name(text: &str) -> Result<HeaderName, TransformError> {

@@ -1,7 +1,7 @@
 use crate::answer::{AnswerFuture, Edit};
 use crate::error::{self, TransformError};
 use http::header::{HeaderName, HeaderValue};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, Version};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -130,7 +130,7 @@ where
 }
 
 impl Edit for HeadersLayer {
-    fn edit(&self, headers: &mut HeaderMap) {
+    fn edit(&self, _: Version, headers: &mut HeaderMap) {
         self.0.1.apply(headers);
     }
 }

@@ -7,8 +7,10 @@
 //! | [`CorsLayer`] | cross-origin requests: preflights answered, answers marked |
 //! | [`SecurityHeadersLayer`] | `X-Content-Type-Options`, `X-Frame-Options` and the like in answers |
 //! | [`HeadersLayer`] | headers set, added and removed |
-//! | [`ForwardedLayer`] | `X-Forwarded-For`, `-Proto` and `-Host`, believed only from trusted proxies |
+//! | [`ForwardedLayer`] | `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`, and `Forwarded`, believed only from trusted proxies |
+//! | [`ViaLayer`] | `Via: 1.1 gateway` |
 //! | [`StripPrefixLayer`] | `/api/users/7` becomes `/7` |
+//! | [`RewriteLayer`] | another path (prefix, regular expression, whole), host or query |
 //!
 //! [`normalize_path`] is no layer: a path must be one and the same before anything is decided by it.
 //!
@@ -38,10 +40,13 @@ mod error;
 mod forwarded;
 mod headers;
 mod normalize;
+mod rewrite;
 mod security_headers;
 mod strip_prefix;
+mod target;
+mod via;
 
-pub use answer::AnswerFuture;
+pub use answer::{AnswerFuture, OwnOrInner};
 pub use client_ip::{ClientIp, ClientIpLayer};
 pub use correlation_id::{CorrelationId, CorrelationIdLayer, CorrelationIdSettings};
 pub use cors::{Cors, CorsFuture, CorsLayer, CorsSettings};
@@ -49,5 +54,9 @@ pub use error::TransformError;
 pub use forwarded::{ClientFrom, Forwarded, ForwardedLayer, ForwardedSettings};
 pub use headers::{HeaderEdits, HeaderRules, Headers, HeadersLayer};
 pub use normalize::{NormalizeSettings, PathError, normalize_path};
+pub use rewrite::{
+    PathRewrite, QueryEdits, RegexRewrite, ReplacePrefix, Rewrite, RewriteLayer, RewriteSettings,
+};
 pub use security_headers::{SecurityHeaders, SecurityHeadersLayer, SecurityHeadersSettings};
 pub use strip_prefix::{StripPrefix, StripPrefixLayer};
+pub use via::{Via, ViaAnswer, ViaLayer, ViaSettings};
