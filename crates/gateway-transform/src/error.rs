@@ -54,6 +54,15 @@ pub enum TransformError {
     /// A host that is none.
     #[error("`{0}` is not a host; expected something like \"shop.example\"")]
     Host(String),
+    /// A redirect to where the client is.
+    #[error("a redirect needs at least one of `scheme`, `host`, `port` and `path`")]
+    Redirect,
+    /// A status that sends nobody anywhere.
+    #[error("{0} is not the status of a redirect; expected 301, 302, 303, 307 or 308")]
+    RedirectStatus(u16),
+    /// A port that is none.
+    #[error("{0} is not a port; expected 1 to 65535")]
+    Port(u16),
 }
 
 pub(crate) fn name(text: &str) -> Result<HeaderName, TransformError> {

@@ -11,6 +11,7 @@
 //! | [`ViaLayer`] | `Via: 1.1 gateway` |
 //! | [`StripPrefixLayer`] | `/api/users/7` becomes `/7` |
 //! | [`RewriteLayer`] | another path (prefix, regular expression, whole), host or query |
+//! | [`RedirectLayer`] | sends clients to another scheme, host, port or path |
 //!
 //! [`normalize_path`] is no layer: a path must be one and the same before anything is decided by it.
 //!
@@ -40,6 +41,7 @@ mod error;
 mod forwarded;
 mod headers;
 mod normalize;
+mod redirect;
 mod rewrite;
 mod security_headers;
 mod strip_prefix;
@@ -54,6 +56,7 @@ pub use error::TransformError;
 pub use forwarded::{ClientFrom, Forwarded, ForwardedLayer, ForwardedSettings};
 pub use headers::{HeaderEdits, HeaderRules, Headers, HeadersLayer};
 pub use normalize::{NormalizeSettings, PathError, normalize_path};
+pub use redirect::{Redirect, RedirectLayer, RedirectScheme, RedirectSettings};
 pub use rewrite::{
     PathRewrite, QueryEdits, RegexRewrite, ReplacePrefix, Rewrite, RewriteLayer, RewriteSettings,
 };

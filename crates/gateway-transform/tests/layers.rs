@@ -2,11 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
-use gateway_core::RequestId;
 use gateway_core::units::Short;
+use gateway_core::{RequestId, Scheme};
 use gateway_transform::{
     CorrelationIdLayer, CorrelationIdSettings, CorsLayer, CorsSettings, HeaderRules, HeadersLayer,
-    RewriteLayer, SecurityHeadersLayer, SecurityHeadersSettings, StripPrefixLayer, ViaLayer, ViaSettings,
+    RedirectLayer, RedirectSettings, RewriteLayer, SecurityHeadersLayer, SecurityHeadersSettings,
+    StripPrefixLayer, ViaLayer, ViaSettings,
 };
 use http::{HeaderMap, Method, Request, Response, Version};
 use http_body_util::{BodyExt, Full};
@@ -194,6 +195,21 @@ async fn rewrites_change_path_host_and_query_or_refuse() {
     assert_eq!(body, "GET /x");
     let wrong = serde_json::from_value(json!({ "host": "a@b" })).unwrap();
     assert!(RewriteLayer::new(&wrong).unwrap_err().to_string().contains("`a@b` is not a host"));
+}
+
+#[tokio::test]
+async fn a_redirect_answers_for_the_service_until_the_client_is_there() {
+    let layer = || RedirectLayer::new(&RedirectSettings::https()).unwrap();
+    let request = || Request::get("/x?a=1").header("host", "shop.example").body(()).unwrap();
+    let (response, body) = through(layer(), request()).await;
+    assert_eq!((response.status().as_u16(), body.as_str()), (308, ""));
+    assert_eq!(all(response.headers(), "location"), "https://shop.example/x?a=1");
+    let mut secure = request();
+    secure.extensions_mut().insert(Scheme::Https);
+    assert_eq!(through(layer(), secure).await.1, "GET /x?a=1");
+    let (response, body) = through(layer(), Request::get("/x").body(()).unwrap()).await;
+    assert_eq!(response.status(), 400);
+    assert!(body.contains("the request has no host"), "{body}");
 }
 
 #[tokio::test]
