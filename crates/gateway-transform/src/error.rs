@@ -1,4 +1,5 @@
 use http::header::{HeaderName, HeaderValue};
+use std::path::PathBuf;
 
 /// Why settings make no layer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +64,23 @@ pub enum TransformError {
     /// A port that is none.
     #[error("{0} is not a port; expected 1 to 65535")]
     Port(u16),
+    /// A status that ends no exchange.
+    #[error("{0} is not a status; expected 200 to 599")]
+    Status(u16),
+    /// Several bodies.
+    #[error("only one of `text`, `json` and `file` makes the body")]
+    RespondBody,
+    /// A body where none may be.
+    #[error("an answer with status {0} has no body; expected none, or another status")]
+    NoBody(u16),
+    /// A file that is none, or not ours to read.
+    #[error("`{path}` cannot be read: {why}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
 }
 
 pub(crate) fn name(text: &str) -> Result<HeaderName, TransformError> {

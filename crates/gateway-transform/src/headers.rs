@@ -88,7 +88,8 @@ impl Edits {
     }
 }
 
-fn editable(text: &str) -> Result<HeaderName, TransformError> {
+/// A header that rules may change.
+pub(crate) fn editable(text: &str) -> Result<HeaderName, TransformError> {
     let name = error::name(text)?;
     match name.as_str() {
         "connection" | "content-length" | "keep-alive" | "te" | "trailer" | "transfer-encoding"

@@ -12,6 +12,8 @@
 //! | [`StripPrefixLayer`] | `/api/users/7` becomes `/7` |
 //! | [`RewriteLayer`] | another path (prefix, regular expression, whole), host or query |
 //! | [`RedirectLayer`] | sends clients to another scheme, host, port or path |
+//! | [`RespondLayer`] | an answer that is always the same: text, JSON or a file |
+//! | [`MaintenanceLayer`] | 503 with `Retry-After` to all clients but some |
 //!
 //! [`normalize_path`] is no layer: a path must be one and the same before anything is decided by it.
 //!
@@ -42,6 +44,7 @@ mod forwarded;
 mod headers;
 mod normalize;
 mod redirect;
+mod respond;
 mod rewrite;
 mod security_headers;
 mod strip_prefix;
@@ -57,6 +60,7 @@ pub use forwarded::{ClientFrom, Forwarded, ForwardedLayer, ForwardedSettings};
 pub use headers::{HeaderEdits, HeaderRules, Headers, HeadersLayer};
 pub use normalize::{NormalizeSettings, PathError, normalize_path};
 pub use redirect::{Redirect, RedirectLayer, RedirectScheme, RedirectSettings};
+pub use respond::{MaintenanceLayer, MaintenanceSettings, Respond, RespondLayer, RespondSettings};
 pub use rewrite::{
     PathRewrite, QueryEdits, RegexRewrite, ReplacePrefix, Rewrite, RewriteLayer, RewriteSettings,
 };
