@@ -14,6 +14,7 @@
 //! | [`RedirectLayer`] | sends clients to another scheme, host, port or path |
 //! | [`RespondLayer`] | an answer that is always the same: text, JSON or a file |
 //! | [`MaintenanceLayer`] | 503 with `Retry-After` to all clients but some |
+//! | [`UnderscoreHeadersLayer`] | `X_User_ID` kept, removed or refused |
 //!
 //! [`normalize_path`] is no layer: a path must be one and the same before anything is decided by it.
 //!
@@ -49,6 +50,7 @@ mod rewrite;
 mod security_headers;
 mod strip_prefix;
 mod target;
+mod underscores;
 mod via;
 
 pub use answer::{AnswerFuture, OwnOrInner};
@@ -66,4 +68,5 @@ pub use rewrite::{
 };
 pub use security_headers::{SecurityHeaders, SecurityHeadersLayer, SecurityHeadersSettings};
 pub use strip_prefix::{StripPrefix, StripPrefixLayer};
+pub use underscores::{UnderscoreHeaders, UnderscoreHeadersLayer, Underscores};
 pub use via::{Via, ViaAnswer, ViaLayer, ViaSettings};

@@ -7,7 +7,7 @@ use gateway_core::{RequestId, Scheme};
 use gateway_transform::{
     CorrelationIdLayer, CorrelationIdSettings, CorsLayer, CorsSettings, HeaderRules, HeadersLayer,
     RedirectLayer, RedirectSettings, RewriteLayer, SecurityHeadersLayer, SecurityHeadersSettings,
-    StripPrefixLayer, ViaLayer, ViaSettings,
+    StripPrefixLayer, UnderscoreHeaders, UnderscoreHeadersLayer, ViaLayer, ViaSettings,
 };
 use http::{HeaderMap, Method, Request, Response, Version};
 use http_body_util::{BodyExt, Full};
@@ -210,6 +210,23 @@ async fn a_redirect_answers_for_the_service_until_the_client_is_there() {
     let (response, body) = through(layer(), Request::get("/x").body(()).unwrap()).await;
     assert_eq!(response.status(), 400);
     assert!(body.contains("the request has no host"), "{body}");
+}
+
+#[tokio::test]
+async fn headers_with_underscores_pass_go_or_are_refused() {
+    for (policy, status, seen) in
+        [("keep", 200, ["1", "2|3"]), ("delete", 200, ["1", ""]), ("reject", 400, ["", ""])]
+    {
+        let policy: UnderscoreHeaders = serde_json::from_value(json!(policy)).unwrap();
+        let request =
+            Request::get("/").header("x-a", "1").header("x_a", "2").header("x_a", "3").body(()).unwrap();
+        let (response, body) = through(UnderscoreHeadersLayer::new(policy), request).await;
+        assert_eq!(response.status().as_u16(), status, "{policy:?}");
+        assert_eq!(["saw-x-a", "saw-x_a"].map(|name| all(response.headers(), name)), seen, "{policy:?}");
+        assert_eq!(body.contains("the header `x_a` has an underscore"), status == 400, "{body}");
+        let plain = Request::get("/").header("x-a", "1").body(()).unwrap();
+        assert_eq!(through(UnderscoreHeadersLayer::new(policy), plain).await.0.status(), 200);
+    }
 }
 
 #[tokio::test]
