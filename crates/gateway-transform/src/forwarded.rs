@@ -24,6 +24,7 @@ static PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 /// | `X-Forwarded-For`, `Forwarded` | the peer is added to the chain | the client alone |
 /// | `X-Forwarded-Proto`, `-Host`, `-Port` | kept, else set | set |
 /// | `X-Forwarded-Prefix`, `X-Real-IP` | kept | removed |
+/// | all of them with underscores for dashes | kept | removed |
 ///
 /// The peer is the [`PeerAddr`] extension, else [`ClientAddr`]; the protocol is [`Scheme`]. What is not written by
 /// settings is still removed when it comes from somebody who is not trusted. Put it outside what rewrites the
@@ -74,13 +75,9 @@ impl ForwardedLayer {
     fn replace(&self, hop: IpAddr, scheme: Scheme, headers: &mut HeaderMap) {
         // A look at the names costs less than removals of what is rarely there.
         if headers.keys().any(|name| is_claim(name.as_str())) {
-            for name in [FORWARDED.as_str(), PORT.as_str(), "x-forwarded-prefix", "x-real-ip"] {
+            let claims: Vec<_> = headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
+            for name in claims {
                 headers.remove(name);
-            }
-            if !self.0.x_forwarded {
-                for name in [&FOR, &PROTO, &X_HOST] {
-                    headers.remove(name);
-                }
             }
         }
         if self.0.x_forwarded {
@@ -99,18 +96,25 @@ impl ForwardedLayer {
     }
 }
 
-/// Whether only a proxy may say this: decided by length first, which nearly all names fail.
+/// What only a proxy may say.
+const CLAIMS: [&str; 7] = [
+    "forwarded",
+    "x-real-ip",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+];
+
+/// Whether a service may take this for one of them: CGI and its heirs turn dashes into underscores. The first
+/// letter decides for nearly all names.
 fn is_claim(name: &str) -> bool {
-    matches!(
-        name,
-        "forwarded"
-            | "x-real-ip"
-            | "x-forwarded-for"
-            | "x-forwarded-host"
-            | "x-forwarded-port"
-            | "x-forwarded-prefix"
-            | "x-forwarded-proto"
-    )
+    let same = |claim: &&str| {
+        name.len() == claim.len()
+            && name.bytes().zip(claim.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+    };
+    matches!(name.as_bytes().first(), Some(b'f' | b'x')) && CLAIMS.iter().any(same)
 }
 
 fn insert(headers: &mut HeaderMap, name: &HeaderName, value: Option<HeaderValue>) {
@@ -222,6 +226,7 @@ mod tests {
             ("x-forwarded-host", "evil.example"),
             ("x-forwarded-port", "1"),
             ("x-forwarded-prefix", "/evil"),
+            ("x_forwarded_for", "1.2.3.4"),
         ];
         let expected = pairs(&[
             ("x-forwarded-for", "2001:db8::7"),
@@ -232,7 +237,7 @@ mod tests {
         assert_eq!(told(&["10.0.0.0/8"], "2001:db8::7", &sent), expected);
         let silent = json!({ "x_forwarded": false });
         assert_eq!(told_over(Scheme::Http, silent.clone(), "192.0.2.1", &sent), []);
-        assert_eq!(told_over(Scheme::Http, silent, "192.0.2.1", &sent[..1]), []);
+        assert_eq!(told_over(Scheme::Http, silent, "192.0.2.1", &sent[7..]), []);
     }
 
     #[test]

@@ -16,12 +16,17 @@
 //! | [`MaintenanceLayer`] | 503 with `Retry-After` to all clients but some |
 //! | [`UnderscoreHeadersLayer`] | `X_User_ID` kept, removed or refused |
 //!
+//! From the outside in, they stand in this order: who the client is (client IP, underscores), what needs no service
+//! (maintenance, redirects, own answers), what marks answers (CORS, security headers), then, after authentication
+//! and limits, what the upstream is to see (headers, forwarded, via) and last what it is asked (strip, rewrite).
+//!
 //! [`normalize_path`] is no layer: a path must be one and the same before anything is decided by it.
 //!
 //! ```
 //! use axum::{body::Body, extract::Request, routing::get, Router};
 //! use gateway_core::units::ShortForm;
-//! use gateway_transform::{CorrelationIdLayer, CorrelationIdSettings, SecurityHeadersLayer, SecurityHeadersSettings};
+//! use gateway_transform::{CorrelationIdLayer, CorrelationIdSettings, RedirectLayer, RedirectSettings};
+//! use gateway_transform::{SecurityHeadersLayer, SecurityHeadersSettings};
 //! use tower::ServiceExt;
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -33,6 +38,12 @@
 //! let response = app.oneshot(Request::get("/").body(Body::empty())?).await?;
 //! assert_eq!(response.headers()["x-content-type-options"], "nosniff");
 //! assert_eq!(response.headers()["x-correlation-id"].len(), 36);
+//!
+//! let to_tls: Router = Router::new().fallback(|| async { "over TLS" }).layer(RedirectLayer::new(&RedirectSettings::https())?);
+//! let request = Request::get("/cart?id=7").header("host", "shop.example").body(Body::empty())?;
+//! let response = to_tls.oneshot(request).await?;
+//! assert_eq!(response.status(), 308);
+//! assert_eq!(response.headers()["location"], "https://shop.example/cart?id=7");
 //! # Ok(()) }
 //! ```
 
