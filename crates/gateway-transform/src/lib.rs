@@ -78,6 +78,6 @@ pub use rewrite::{
     PathRewrite, QueryEdits, RegexRewrite, ReplacePrefix, Rewrite, RewriteLayer, RewriteSettings,
 };
 pub use security_headers::{SecurityHeaders, SecurityHeadersLayer, SecurityHeadersSettings};
-pub use strip_prefix::{StripPrefix, StripPrefixLayer};
+pub use strip_prefix::{StripPrefix, StripPrefixLayer, StripPrefixSettings};
 pub use underscores::{UnderscoreHeaders, UnderscoreHeadersLayer, Underscores};
 pub use via::{Via, ViaAnswer, ViaLayer, ViaSettings};

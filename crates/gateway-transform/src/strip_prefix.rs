@@ -1,12 +1,41 @@
 use crate::error::TransformError;
 use crate::target;
+use gateway_core::units::{Scalar, ShortForm};
 use http::Request;
 use http::header::{HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use std::task::{Context, Poll};
 use tower::{Layer, Service};
 
 static FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+
+/// A prefix that the service does not see. Short form: the prefix, such as `"/api/users"`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StripPrefixSettings {
+    /// What goes, without a slash at its end.
+    pub prefix: String,
+    /// Whether the service is told of it in `X-Forwarded-Prefix`, as Traefik does. Default true.
+    #[serde(default = "told")]
+    pub forward_prefix: bool,
+}
+
+fn told() -> bool {
+    true
+}
+
+impl ShortForm for StripPrefixSettings {
+    const EXPECTED: &'static str = "a prefix such as \"/api/users\", or a table";
+    const TYPE: &'static str = "string";
+    fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
+        match value {
+            Scalar::Text(prefix) => Some(Ok(Self { prefix: prefix.to_owned(), forward_prefix: told() })),
+            Scalar::Number(_) | Scalar::Switch(_) => None,
+        }
+    }
+}
 
 /// Takes a prefix off the path: `/api/users/7?a=1` becomes `/7?a=1`, and `/api/users` becomes `/` (S3-05, S3-06).
 ///
@@ -31,6 +60,14 @@ impl StripPrefixLayer {
         }
         let told = HeaderValue::from_str(prefix).map_err(|_| wrong())?;
         Ok(Self { prefix: prefix.to_owned(), told: Some(told), ignore_case: false })
+    }
+
+    /// A layer with these settings.
+    ///
+    /// # Errors
+    /// As of [`new`](Self::new).
+    pub fn from_settings(settings: &StripPrefixSettings) -> Result<Self, TransformError> {
+        Ok(Self::new(&settings.prefix)?.forward_prefix(settings.forward_prefix))
     }
 
     /// Takes upper and lower case in the prefix for the same (S3-04).

@@ -7,7 +7,7 @@ use gateway_core::{RequestId, Scheme};
 use gateway_transform::{
     CorrelationIdLayer, CorrelationIdSettings, CorsLayer, CorsSettings, HeaderRules, HeadersLayer,
     RedirectLayer, RedirectSettings, RewriteLayer, SecurityHeadersLayer, SecurityHeadersSettings,
-    StripPrefixLayer, UnderscoreHeaders, UnderscoreHeadersLayer, ViaLayer, ViaSettings,
+    StripPrefixLayer, StripPrefixSettings, UnderscoreHeaders, UnderscoreHeadersLayer, ViaLayer, ViaSettings,
 };
 use http::{HeaderMap, Method, Request, Response, Version};
 use http_body_util::{BodyExt, Full};
@@ -155,7 +155,11 @@ async fn s3_05_the_service_does_not_see_the_prefix_but_is_told_of_it() {
     let (response, body) = through(layer, Request::get("/api/users/123?a=1&a=2").body(()).unwrap()).await;
     assert_eq!(body, "GET /123?a=1&a=2");
     assert_eq!(all(response.headers(), "saw-x-forwarded-prefix"), "/api/users");
-    let silent = StripPrefixLayer::new("/api/users").unwrap().forward_prefix(false);
+    let silent = json!({ "prefix": "/api/users", "forward_prefix": false });
+    let silent: Short<StripPrefixSettings> = serde_json::from_value(silent).unwrap();
+    let short: Short<StripPrefixSettings> = serde_json::from_value(json!("/api/users")).unwrap();
+    assert_eq!((short.prefix.as_str(), short.forward_prefix), ("/api/users", true));
+    let silent = StripPrefixLayer::from_settings(&silent).unwrap();
     let (response, body) = through(silent, Request::get("/api/users/123").body(()).unwrap()).await;
     assert_eq!((body.as_str(), all(response.headers(), "saw-x-forwarded-prefix").as_str()), ("GET /123", ""));
 }
