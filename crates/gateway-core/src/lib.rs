@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`Problem`], [`Code`] | what a layer answers when it refuses: RFC 9457, with a stable code |
 //! | [`ProblemLayer`] | shows every problem of the service below in one format |
-//! | [`ClientAddr`], [`RequestId`], [`Principal`] | request extensions: the only channel between layers |
+//! | [`ClientAddr`], [`PeerAddr`], [`Scheme`], [`RequestId`], [`Principal`] | request extensions: the only channel between layers |
 //! | [`Endpoint`], [`Upstream`] | one instance of a service, and something that can send it a request |
 //! | [`Body`] | a response body: nothing, bytes, or a stream, without a box |
 //! | [`units`] | settings with units in their values: `"5s"`, `"64KiB"`, and short forms of tables |
@@ -40,7 +40,7 @@ mod upgrade;
 mod upstream;
 
 pub use body::Body;
-pub use client::ClientAddr;
+pub use client::{ClientAddr, PeerAddr, Scheme};
 pub use code::Code;
 pub use endpoint::{Endpoint, EndpointError};
 pub use principal::{AuthMethod, Principal};

@@ -1,4 +1,5 @@
-use http::{HeaderMap, Response};
+use bytes::Bytes;
+use http::{HeaderMap, Response, Version};
 use pin_project_lite::pin_project;
 use std::future::Future;
 use std::pin::Pin;
@@ -6,7 +7,8 @@ use std::task::{Context, Poll, ready};
 
 /// Changes the headers of an answer, once.
 pub(crate) trait Edit {
-    fn edit(&self, headers: &mut HeaderMap);
+    /// The version is that in which the answer came.
+    fn edit(&self, version: Version, headers: &mut HeaderMap);
 }
 
 pin_project! {
@@ -28,7 +30,51 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let mut response = ready!(this.inner.poll(cx))?;
-        this.edit.edit(response.headers_mut());
+        this.edit.edit(response.version(), response.headers_mut());
         Poll::Ready(Ok(response))
+    }
+}
+
+pin_project! {
+    /// The future of the layers that answer some requests themselves.
+    pub struct OwnOrInner<F, R> {
+        #[pin]
+        kind: Kind<F, R>,
+    }
+}
+
+pin_project! {
+    #[project = KindProj]
+    enum Kind<F, R> {
+        Inner { #[pin] future: F },
+        Own { response: Option<Response<R>> },
+    }
+}
+
+impl<F, R> OwnOrInner<F, R> {
+    pub(crate) fn inner(future: F) -> Self {
+        Self { kind: Kind::Inner { future } }
+    }
+
+    pub(crate) fn own(response: Response<R>) -> Self {
+        Self { kind: Kind::Own { response: Some(response) } }
+    }
+}
+
+impl<F, R, E> Future for OwnOrInner<F, R>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    R: From<Bytes>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        match self.project().kind.project() {
+            KindProj::Inner { future } => future.poll(cx),
+            // Only a future that is polled after its end has nothing left to give.
+            KindProj::Own { response } => {
+                Poll::Ready(Ok(response.take().unwrap_or_else(|| Response::new(R::from(Bytes::new())))))
+            }
+        }
     }
 }

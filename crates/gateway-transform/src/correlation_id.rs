@@ -3,7 +3,7 @@ use crate::error::{self, TransformError};
 use gateway_core::RequestId;
 use gateway_core::units::{Scalar, ShortForm};
 use http::header::HeaderName;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, Version};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::task::{Context, Poll};
@@ -92,7 +92,7 @@ where
 pub struct Echo(HeaderName, RequestId);
 
 impl Edit for Echo {
-    fn edit(&self, headers: &mut HeaderMap) {
+    fn edit(&self, _: Version, headers: &mut HeaderMap) {
         headers.insert(self.0.clone(), self.1.as_header().clone());
     }
 }

@@ -1,4 +1,5 @@
 use http::header::{HeaderName, HeaderValue};
+use std::path::PathBuf;
 
 /// Why settings make no layer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +27,60 @@ pub enum TransformError {
     /// A prefix that is none.
     #[error("`{0}` is not a path prefix; expected something like \"/api/users\", without a slash at the end")]
     Prefix(String),
+    /// What no gateway may call itself in `Via`.
+    #[error("`{0}` is not a name for Via; expected a word such as \"gateway\", or a host")]
+    Pseudonym(String),
+    /// A path that is none, or not the normal form of one.
+    #[error("`{0}` is not a path; expected something like \"/v2/status\", without dot segments or a query")]
+    Path(String),
+    /// Several ways to make a path, or none.
+    #[error("expected exactly one of `full`, `add_prefix`, `replace_prefix` and `regex`")]
+    PathRewrite,
+    /// A regular expression that is none.
+    #[error("`{pattern}` is not a regular expression: {why}")]
+    Regex {
+        /// The expression.
+        pattern: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// What a regular expression's match cannot become.
+    #[error("`{template}` is no path with groups, such as \"/people/{{1}}\": {why}")]
+    Template {
+        /// The path with groups.
+        template: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A host that is none.
+    #[error("`{0}` is not a host; expected something like \"shop.example\"")]
+    Host(String),
+    /// A redirect to where the client is.
+    #[error("a redirect needs at least one of `scheme`, `host`, `port` and `path`")]
+    Redirect,
+    /// A status that sends nobody anywhere.
+    #[error("{0} is not the status of a redirect; expected 301, 302, 303, 307 or 308")]
+    RedirectStatus(u16),
+    /// A port that is none.
+    #[error("{0} is not a port; expected 1 to 65535")]
+    Port(u16),
+    /// A status that ends no exchange.
+    #[error("{0} is not a status; expected 200 to 599")]
+    Status(u16),
+    /// Several bodies.
+    #[error("only one of `text`, `json` and `file` makes the body")]
+    RespondBody,
+    /// A body where none may be.
+    #[error("an answer with status {0} has no body; expected none, or another status")]
+    NoBody(u16),
+    /// A file that is none, or not ours to read.
+    #[error("`{path}` cannot be read: {why}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
 }
 
 pub(crate) fn name(text: &str) -> Result<HeaderName, TransformError> {

@@ -1,80 +1,120 @@
-use gateway_core::ClientAddr;
+mod address;
+pub(crate) mod node;
+mod settings;
+
+pub use settings::{ClientFrom, ForwardedSettings};
+
+use crate::client_ip::{FOR, PROTO, is_in};
+use gateway_core::{ClientAddr, PeerAddr, Scheme};
 use http::header::{FORWARDED, HOST, HeaderName, HeaderValue};
 use http::{HeaderMap, Request};
-use ipnet::IpNet;
-use schemars::JsonSchema;
-use serde::Deserialize;
-use std::fmt::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower::{Layer, Service};
 
-static FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-static PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static X_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-static OTHERS: [HeaderName; 3] = [
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-real-ip"),
-];
+static PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
-/// Which proxies in front of the gateway are believed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ForwardedSettings {
-    /// Networks whose `Forwarded` and `X-Forwarded-*` headers are kept, such as `10.0.0.0/8`. Default: none; what
-    /// clients send of them is removed.
-    #[schemars(with = "Vec<String>")]
-    pub trusted_proxies: Vec<IpNet>,
-}
-
-/// Tells the upstream who asked: `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`.
+/// Tells the upstream who asked: `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`, and, where the
+/// settings say so, `X-Forwarded-Port` and `Forwarded` (RFC 7239).
 ///
-/// A trusted peer's own `X-Forwarded-For` is appended to, its other headers kept; anybody else's are replaced.
-/// The peer is the [`ClientAddr`] extension.
+/// | header | from a trusted peer | from anybody else |
+/// |---|---|---|
+/// | `X-Forwarded-For`, `Forwarded` | the peer is added to the chain | the client alone |
+/// | `X-Forwarded-Proto`, `-Host`, `-Port` | kept, else set | set |
+/// | `X-Forwarded-Prefix`, `X-Real-IP` | kept | removed |
+/// | all of them with underscores for dashes | kept | removed |
+///
+/// The peer is the [`PeerAddr`] extension, else [`ClientAddr`]; the protocol is [`Scheme`]. What is not written by
+/// settings is still removed when it comes from somebody who is not trusted. Put it outside what rewrites the
+/// host, which it tells of, and inside [`ClientIpLayer`](crate::ClientIpLayer).
 #[derive(Clone, Debug)]
-pub struct ForwardedLayer {
-    trusted: Arc<[IpNet]>,
-}
+pub struct ForwardedLayer(Arc<ForwardedSettings>);
 
 impl ForwardedLayer {
     /// A layer with these settings.
     #[must_use]
     pub fn new(settings: &ForwardedSettings) -> Self {
-        Self { trusted: settings.trusted_proxies.clone().into() }
+        Self(Arc::new(settings.clone()))
     }
 
-    fn tell(&self, peer: IpAddr, headers: &mut HeaderMap) {
-        let mut text = Text { buffer: [0; 48], length: 0 };
-        if self.trusted.iter().any(|network| network.contains(&peer)) {
+    fn tell(&self, hop: SocketAddr, scheme: Scheme, headers: &mut HeaderMap) {
+        if !self.0.trusted_proxies.is_empty() && is_in(&self.0.trusted_proxies, hop) {
+            self.add(hop.ip().to_canonical(), scheme, headers);
+        } else {
+            self.replace(hop.ip().to_canonical(), scheme, headers);
+        }
+    }
+
+    /// A trusted proxy's own words are kept.
+    fn add(&self, hop: IpAddr, scheme: Scheme, headers: &mut HeaderMap) {
+        if self.0.x_forwarded {
             let before: Vec<_> = headers.get_all(&FOR).iter().filter_map(|v| v.to_str().ok()).collect();
             let chain = before.join(", ");
-            let chain = if chain.is_empty() { peer.to_string() } else { format!("{chain}, {peer}") };
+            let chain = if chain.is_empty() { hop.to_string() } else { format!("{chain}, {hop}") };
             insert(headers, &FOR, HeaderValue::try_from(chain).ok());
             if !headers.contains_key(&PROTO) {
-                headers.insert(PROTO.clone(), HeaderValue::from_static("http"));
+                headers.insert(PROTO.clone(), HeaderValue::from_static(scheme.as_str()));
             }
             if !headers.contains_key(&X_HOST) {
                 let host = headers.get(HOST).cloned();
                 insert(headers, &X_HOST, host);
             }
-            return;
         }
-        // A look at the names costs less than four removals of what is rarely there.
-        if headers.keys().any(|name| *name == FORWARDED || OTHERS.contains(name)) {
-            headers.remove(FORWARDED);
-            for name in &OTHERS {
+        if self.0.port && !headers.contains_key(&PORT) {
+            headers.insert(PORT.clone(), port(headers.get(HOST), scheme));
+        }
+        if self.0.rfc7239 {
+            let element = element(hop, scheme, headers.get(HOST));
+            headers.append(FORWARDED, element);
+        }
+    }
+
+    /// Nobody else says who they are.
+    fn replace(&self, hop: IpAddr, scheme: Scheme, headers: &mut HeaderMap) {
+        // A look at the names costs less than removals of what is rarely there.
+        if headers.keys().any(|name| is_claim(name.as_str())) {
+            let claims: Vec<_> = headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
+            for name in claims {
                 headers.remove(name);
             }
         }
-        // An address is at most 45 characters, and always valid.
-        let address = write!(text, "{peer}").ok().and_then(|()| HeaderValue::from_bytes(text.bytes()).ok());
-        insert(headers, &FOR, address);
-        headers.insert(PROTO.clone(), HeaderValue::from_static("http"));
-        let host = headers.get(HOST).cloned();
-        insert(headers, &X_HOST, host);
+        if self.0.x_forwarded {
+            headers.insert(FOR.clone(), address::value(hop));
+            headers.insert(PROTO.clone(), HeaderValue::from_static(scheme.as_str()));
+            let host = headers.get(HOST).cloned();
+            insert(headers, &X_HOST, host);
+        }
+        if self.0.port {
+            headers.insert(PORT.clone(), port(headers.get(HOST), scheme));
+        }
+        if self.0.rfc7239 {
+            let element = element(hop, scheme, headers.get(HOST));
+            headers.insert(FORWARDED, element);
+        }
     }
+}
+
+/// What only a proxy may say.
+const CLAIMS: [&str; 7] = [
+    "forwarded",
+    "x-real-ip",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+];
+
+/// Whether a service may take this for one of them: CGI and its heirs turn dashes into underscores. The first
+/// letter decides for nearly all names.
+fn is_claim(name: &str) -> bool {
+    let same = |claim: &&str| {
+        name.len() == claim.len()
+            && name.bytes().zip(claim.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+    };
+    matches!(name.as_bytes().first(), Some(b'f' | b'x')) && CLAIMS.iter().any(same)
 }
 
 fn insert(headers: &mut HeaderMap, name: &HeaderName, value: Option<HeaderValue>) {
@@ -84,25 +124,27 @@ fn insert(headers: &mut HeaderMap, name: &HeaderName, value: Option<HeaderValue>
     }
 }
 
-/// A text on the stack, long enough for any address.
-struct Text {
-    buffer: [u8; 48],
-    length: usize,
-}
-
-impl Text {
-    fn bytes(&self) -> &[u8] {
-        &self.buffer[..self.length]
+/// The port that the client asked: that of its `Host`, else the scheme's.
+fn port(host: Option<&HeaderValue>, scheme: Scheme) -> HeaderValue {
+    let asked = host.and_then(|host| host.to_str().ok()?.rsplit_once(':')?.1.parse::<u16>().ok());
+    match asked.unwrap_or(scheme.default_port()) {
+        80 => HeaderValue::from_static("80"),
+        443 => HeaderValue::from_static("443"),
+        other => HeaderValue::from(other),
     }
 }
 
-impl Write for Text {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        let end = self.length + text.len();
-        self.buffer.get_mut(self.length..end).ok_or(std::fmt::Error)?.copy_from_slice(text.as_bytes());
-        self.length = end;
-        Ok(())
+/// One hop (RFC 7239 §4): IPv6 addresses in brackets and quotes, and hosts in quotes, as their colons need.
+fn element(hop: IpAddr, scheme: Scheme, host: Option<&HeaderValue>) -> HeaderValue {
+    let mut text = match hop {
+        IpAddr::V4(ip) => format!("for={ip};proto={}", scheme.as_str()),
+        IpAddr::V6(ip) => format!("for=\"[{ip}]\";proto={}", scheme.as_str()),
+    };
+    let host = host.and_then(|host| host.to_str().ok());
+    if let Some(host) = host.filter(|host| !host.contains(['"', '\\'])) {
+        text.extend([";host=\"", host, "\""]);
     }
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("for=unknown"))
 }
 
 impl<S> Layer<S> for ForwardedLayer {
@@ -129,8 +171,11 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for Forwarded<S> {
     }
 
     fn call(&mut self, mut request: Request<B>) -> S::Future {
-        if let Some(client) = request.extensions().get::<ClientAddr>().copied() {
-            self.layer.tell(client.ip(), request.headers_mut());
+        let facts = request.extensions();
+        if let Some(client) = facts.get::<ClientAddr>() {
+            let hop = facts.get::<PeerAddr>().map_or(client.0, |peer| peer.0);
+            let scheme = facts.get().copied().unwrap_or_default();
+            self.layer.tell(hop, scheme, request.headers_mut());
         }
         self.inner.call(request)
     }
@@ -139,22 +184,32 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for Forwarded<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
-    fn told(trusted: &[&str], peer: &str, sent: &[(&'static str, &'static str)]) -> Vec<(String, String)> {
-        let layer = ForwardedLayer::new(&ForwardedSettings {
-            trusted_proxies: trusted.iter().map(|net| net.parse().unwrap()).collect(),
-        });
+    type Sent = [(&'static str, &'static str)];
+
+    fn told_over(
+        scheme: Scheme,
+        settings: serde_json::Value,
+        peer: &str,
+        sent: &Sent,
+    ) -> Vec<(String, String)> {
+        let layer = ForwardedLayer::new(&serde_json::from_value(settings).unwrap());
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_static("shop.example"));
         for (name, value) in sent {
             headers.append(*name, HeaderValue::from_static(value));
         }
-        layer.tell(peer.parse().unwrap(), &mut headers);
+        layer.tell(SocketAddr::new(peer.parse().unwrap(), 9), scheme, &mut headers);
         headers.remove(HOST);
         let mut told: Vec<_> =
             headers.iter().map(|(n, v)| (n.to_string(), v.to_str().unwrap().to_owned())).collect();
         told.sort();
         told
+    }
+
+    fn told(trusted: &[&str], peer: &str, sent: &Sent) -> Vec<(String, String)> {
+        told_over(Scheme::Http, json!({ "trusted_proxies": trusted }), peer, sent)
     }
 
     fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -169,6 +224,9 @@ mod tests {
             ("x-real-ip", "1.2.3.4"),
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "evil.example"),
+            ("x-forwarded-port", "1"),
+            ("x-forwarded-prefix", "/evil"),
+            ("x_forwarded_for", "1.2.3.4"),
         ];
         let expected = pairs(&[
             ("x-forwarded-for", "2001:db8::7"),
@@ -177,6 +235,9 @@ mod tests {
         ]);
         assert_eq!(told(&[], "2001:db8::7", &sent), expected);
         assert_eq!(told(&["10.0.0.0/8"], "2001:db8::7", &sent), expected);
+        let silent = json!({ "x_forwarded": false });
+        assert_eq!(told_over(Scheme::Http, silent.clone(), "192.0.2.1", &sent), []);
+        assert_eq!(told_over(Scheme::Http, silent, "192.0.2.1", &sent[7..]), []);
     }
 
     #[test]
@@ -189,5 +250,50 @@ mod tests {
             ("x-forwarded-proto", "https"),
         ]);
         assert_eq!(told(&["10.0.0.0/8"], "10.0.0.2", &sent), expected);
+    }
+
+    #[test]
+    fn port_and_forwarded_are_told_when_asked_for() {
+        let settings = json!({ "trusted_proxies": ["10.0.0.0/8"], "port": true, "rfc7239": true });
+        let over = |scheme, peer, sent: &Sent| {
+            let told = told_over(scheme, settings.clone(), peer, sent);
+            told.into_iter()
+                .filter(|(name, _)| name == "forwarded" || name == "x-forwarded-port")
+                .collect::<Vec<_>>()
+        };
+        let sent = [("forwarded", "for=1.2.3.4"), ("x-forwarded-port", "8443")];
+        assert_eq!(
+            over(Scheme::Https, "2001:db8::7", &sent),
+            pairs(&[
+                ("forwarded", "for=\"[2001:db8::7]\";proto=https;host=\"shop.example\""),
+                ("x-forwarded-port", "443"),
+            ])
+        );
+        assert_eq!(
+            over(Scheme::Http, "10.0.0.2", &sent),
+            pairs(&[
+                ("forwarded", "for=1.2.3.4"),
+                ("forwarded", "for=10.0.0.2;proto=http;host=\"shop.example\""),
+                ("x-forwarded-port", "8443"),
+            ])
+        );
+        for (host, expected) in
+            [("a:8080", "8080"), ("a", "80"), ("[2001:db8::1]:81", "81"), ("[2001:db8::1]", "80")]
+        {
+            assert_eq!(port(Some(&HeaderValue::from_static(host)), Scheme::Http), expected, "{host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_chain_names_the_peer_and_not_the_client_that_was_found_behind_it() {
+        let settings: ForwardedSettings =
+            serde_json::from_value(json!({ "trusted_proxies": ["10.0.0.0/8"] })).unwrap();
+        let inner = tower::service_fn(|request: Request<()>| async move {
+            Ok::<_, std::convert::Infallible>(request.headers()["x-forwarded-for"].clone())
+        });
+        let service = crate::ClientIpLayer::new(&settings).layer(ForwardedLayer::new(&settings).layer(inner));
+        let mut request = Request::get("/").header("x-forwarded-for", "1.1.1.1").body(()).unwrap();
+        request.extensions_mut().insert(ClientAddr("10.0.0.2:9".parse().unwrap()));
+        assert_eq!(tower::ServiceExt::oneshot(service, request).await.unwrap(), "1.1.1.1, 10.0.0.2");
     }
 }

@@ -1,7 +1,7 @@
 use crate::answer::{AnswerFuture, Edit};
 use crate::error::{self, TransformError};
 use http::header::{HeaderName, HeaderValue};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, Version};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -88,7 +88,8 @@ impl Edits {
     }
 }
 
-fn editable(text: &str) -> Result<HeaderName, TransformError> {
+/// A header that rules may change.
+pub(crate) fn editable(text: &str) -> Result<HeaderName, TransformError> {
     let name = error::name(text)?;
     match name.as_str() {
         "connection" | "content-length" | "keep-alive" | "te" | "trailer" | "transfer-encoding"
@@ -130,7 +131,7 @@ where
 }
 
 impl Edit for HeadersLayer {
-    fn edit(&self, headers: &mut HeaderMap) {
+    fn edit(&self, _: Version, headers: &mut HeaderMap) {
         self.0.1.apply(headers);
     }
 }

@@ -2,19 +2,31 @@
 //!
 //! | layer | what it does |
 //! |---|---|
+//! | [`ClientIpLayer`] | finds the client behind trusted proxies, for all that counts, logs or decides by it |
 //! | [`CorrelationIdLayer`] | an id for each request: in its extensions, on the way upstream, and in the answer |
 //! | [`CorsLayer`] | cross-origin requests: preflights answered, answers marked |
 //! | [`SecurityHeadersLayer`] | `X-Content-Type-Options`, `X-Frame-Options` and the like in answers |
 //! | [`HeadersLayer`] | headers set, added and removed |
-//! | [`ForwardedLayer`] | `X-Forwarded-For`, `-Proto` and `-Host`, believed only from trusted proxies |
+//! | [`ForwardedLayer`] | `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`, and `Forwarded`, believed only from trusted proxies |
+//! | [`ViaLayer`] | `Via: 1.1 gateway` |
 //! | [`StripPrefixLayer`] | `/api/users/7` becomes `/7` |
+//! | [`RewriteLayer`] | another path (prefix, regular expression, whole), host or query |
+//! | [`RedirectLayer`] | sends clients to another scheme, host, port or path |
+//! | [`RespondLayer`] | an answer that is always the same: text, JSON or a file |
+//! | [`MaintenanceLayer`] | 503 with `Retry-After` to all clients but some |
+//! | [`UnderscoreHeadersLayer`] | `X_User_ID` kept, removed or refused |
+//!
+//! From the outside in, they stand in this order: who the client is (client IP, underscores), what needs no service
+//! (maintenance, redirects, own answers), what marks answers (CORS, security headers), then, after authentication
+//! and limits, what the upstream is to see (headers, forwarded, via) and last what it is asked (strip, rewrite).
 //!
 //! [`normalize_path`] is no layer: a path must be one and the same before anything is decided by it.
 //!
 //! ```
 //! use axum::{body::Body, extract::Request, routing::get, Router};
 //! use gateway_core::units::ShortForm;
-//! use gateway_transform::{CorrelationIdLayer, CorrelationIdSettings, SecurityHeadersLayer, SecurityHeadersSettings};
+//! use gateway_transform::{CorrelationIdLayer, CorrelationIdSettings, RedirectLayer, RedirectSettings};
+//! use gateway_transform::{SecurityHeadersLayer, SecurityHeadersSettings};
 //! use tower::ServiceExt;
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,25 +38,46 @@
 //! let response = app.oneshot(Request::get("/").body(Body::empty())?).await?;
 //! assert_eq!(response.headers()["x-content-type-options"], "nosniff");
 //! assert_eq!(response.headers()["x-correlation-id"].len(), 36);
+//!
+//! let to_tls: Router = Router::new().fallback(|| async { "over TLS" }).layer(RedirectLayer::new(&RedirectSettings::https())?);
+//! let request = Request::get("/cart?id=7").header("host", "shop.example").body(Body::empty())?;
+//! let response = to_tls.oneshot(request).await?;
+//! assert_eq!(response.status(), 308);
+//! assert_eq!(response.headers()["location"], "https://shop.example/cart?id=7");
 //! # Ok(()) }
 //! ```
 
 mod answer;
+mod client_ip;
 mod correlation_id;
 mod cors;
 mod error;
 mod forwarded;
 mod headers;
 mod normalize;
+mod redirect;
+mod respond;
+mod rewrite;
 mod security_headers;
 mod strip_prefix;
+mod target;
+mod underscores;
+mod via;
 
-pub use answer::AnswerFuture;
+pub use answer::{AnswerFuture, OwnOrInner};
+pub use client_ip::{ClientIp, ClientIpLayer};
 pub use correlation_id::{CorrelationId, CorrelationIdLayer, CorrelationIdSettings};
 pub use cors::{Cors, CorsFuture, CorsLayer, CorsSettings};
 pub use error::TransformError;
-pub use forwarded::{Forwarded, ForwardedLayer, ForwardedSettings};
+pub use forwarded::{ClientFrom, Forwarded, ForwardedLayer, ForwardedSettings};
 pub use headers::{HeaderEdits, HeaderRules, Headers, HeadersLayer};
 pub use normalize::{NormalizeSettings, PathError, normalize_path};
+pub use redirect::{Redirect, RedirectLayer, RedirectScheme, RedirectSettings};
+pub use respond::{MaintenanceLayer, MaintenanceSettings, Respond, RespondLayer, RespondSettings};
+pub use rewrite::{
+    PathRewrite, QueryEdits, RegexRewrite, ReplacePrefix, Rewrite, RewriteLayer, RewriteSettings,
+};
 pub use security_headers::{SecurityHeaders, SecurityHeadersLayer, SecurityHeadersSettings};
-pub use strip_prefix::{StripPrefix, StripPrefixLayer};
+pub use strip_prefix::{StripPrefix, StripPrefixLayer, StripPrefixSettings};
+pub use underscores::{UnderscoreHeaders, UnderscoreHeadersLayer, Underscores};
+pub use via::{Via, ViaAnswer, ViaLayer, ViaSettings};

@@ -36,6 +36,12 @@ pub enum PathError {
     /// Neither `/…` nor `*`.
     #[error("the path does not begin with a slash")]
     NotRooted,
+    /// `.` or `..` between slashes, in a path that was made and not sent.
+    #[error("the path holds a dot segment")]
+    DotSegment,
+    /// `?` or `#`, where the path was to end.
+    #[error("the path holds a question mark or a number sign")]
+    Delimiter,
 }
 
 /// The one form of a path by which everything is decided: without dot segments (RFC 3986 §5.2.4, also written
@@ -112,6 +118,11 @@ fn decode_dots(segment: &str) -> Cow<'_, str> {
     } else {
         Cow::Borrowed(segment)
     }
+}
+
+/// `.` or `..`, encoded or not.
+pub(crate) fn is_dot_segment(segment: &str) -> bool {
+    matches!(&*decode_dots(segment), "." | "..")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@ use crate::answer::{AnswerFuture, Edit};
 use crate::error::{self, TransformError};
 use gateway_core::units::{Scalar, ShortForm};
 use http::header::{HeaderName, HeaderValue};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, Version};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -117,7 +117,7 @@ where
 }
 
 impl Edit for SecurityHeadersLayer {
-    fn edit(&self, headers: &mut HeaderMap) {
+    fn edit(&self, _: Version, headers: &mut HeaderMap) {
         for (name, value) in &self.0.headers {
             if self.0.overrides || !headers.contains_key(name) {
                 headers.insert(name.clone(), value.clone());

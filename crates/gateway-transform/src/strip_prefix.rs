@@ -1,20 +1,50 @@
 use crate::error::TransformError;
+use crate::target;
+use gateway_core::units::{Scalar, ShortForm};
+use http::Request;
 use http::header::{HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{Request, Uri};
+use schemars::JsonSchema;
+use serde::Deserialize;
 use std::task::{Context, Poll};
 use tower::{Layer, Service};
 
 static FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
+/// A prefix that the service does not see. Short form: the prefix, such as `"/api/users"`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StripPrefixSettings {
+    /// What goes, without a slash at its end.
+    pub prefix: String,
+    /// Whether the service is told of it in `X-Forwarded-Prefix`, as Traefik does. Default true.
+    #[serde(default = "told")]
+    pub forward_prefix: bool,
+}
+
+fn told() -> bool {
+    true
+}
+
+impl ShortForm for StripPrefixSettings {
+    const EXPECTED: &'static str = "a prefix such as \"/api/users\", or a table";
+    const TYPE: &'static str = "string";
+    fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
+        match value {
+            Scalar::Text(prefix) => Some(Ok(Self { prefix: prefix.to_owned(), forward_prefix: told() })),
+            Scalar::Number(_) | Scalar::Switch(_) => None,
+        }
+    }
+}
+
 /// Takes a prefix off the path: `/api/users/7?a=1` becomes `/7?a=1`, and `/api/users` becomes `/` (S3-05, S3-06).
 ///
 /// The prefix ends at a segment: `/api/usersX` stays as it is. The query is kept byte for byte. What was taken
-/// off is told in `X-Forwarded-Prefix`, as Traefik does.
+/// off is told in `X-Forwarded-Prefix`, as Traefik does, unless [`forward_prefix`](Self::forward_prefix) says not.
 #[derive(Clone, Debug)]
 pub struct StripPrefixLayer {
     prefix: String,
-    told: HeaderValue,
+    told: Option<HeaderValue>,
     ignore_case: bool,
 }
 
@@ -29,13 +59,28 @@ impl StripPrefixLayer {
             return Err(wrong());
         }
         let told = HeaderValue::from_str(prefix).map_err(|_| wrong())?;
-        Ok(Self { prefix: prefix.to_owned(), told, ignore_case: false })
+        Ok(Self { prefix: prefix.to_owned(), told: Some(told), ignore_case: false })
+    }
+
+    /// A layer with these settings.
+    ///
+    /// # Errors
+    /// As of [`new`](Self::new).
+    pub fn from_settings(settings: &StripPrefixSettings) -> Result<Self, TransformError> {
+        Ok(Self::new(&settings.prefix)?.forward_prefix(settings.forward_prefix))
     }
 
     /// Takes upper and lower case in the prefix for the same (S3-04).
     #[must_use]
     pub fn ignore_case(mut self, ignore: bool) -> Self {
         self.ignore_case = ignore;
+        self
+    }
+
+    /// Whether the service is told of the prefix in `X-Forwarded-Prefix`. Default true.
+    #[must_use]
+    pub fn forward_prefix(mut self, forward: bool) -> Self {
+        self.told = self.told.filter(|_| forward);
         self
     }
 
@@ -82,15 +127,10 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for StripPrefix<S> {
     fn call(&mut self, mut request: Request<B>) -> S::Future {
         let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
         if let Some(stripped) = self.layer.strip(target) {
-            let uri = std::mem::take(request.uri_mut());
-            *request.uri_mut() = if uri.authority().is_none() {
-                Uri::from(stripped)
-            } else {
-                let mut parts = uri.clone().into_parts();
-                parts.path_and_query = Some(stripped);
-                Uri::from_parts(parts).unwrap_or(uri)
-            };
-            request.headers_mut().insert(FORWARDED_PREFIX.clone(), self.layer.told.clone());
+            target::set(request.uri_mut(), stripped);
+            if let Some(told) = &self.layer.told {
+                request.headers_mut().insert(FORWARDED_PREFIX.clone(), told.clone());
+            }
         }
         self.inner.call(request)
     }

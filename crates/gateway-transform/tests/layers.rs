@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
-use gateway_core::RequestId;
+use gateway_core::units::Short;
+use gateway_core::{RequestId, Scheme};
 use gateway_transform::{
     CorrelationIdLayer, CorrelationIdSettings, CorsLayer, CorsSettings, HeaderRules, HeadersLayer,
-    SecurityHeadersLayer, SecurityHeadersSettings, StripPrefixLayer,
+    RedirectLayer, RedirectSettings, RewriteLayer, SecurityHeadersLayer, SecurityHeadersSettings,
+    StripPrefixLayer, StripPrefixSettings, UnderscoreHeaders, UnderscoreHeadersLayer, ViaLayer, ViaSettings,
 };
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, Version};
 use http_body_util::{BodyExt, Full};
 use serde_json::json;
 use std::convert::Infallible;
@@ -153,6 +155,97 @@ async fn s3_05_the_service_does_not_see_the_prefix_but_is_told_of_it() {
     let (response, body) = through(layer, Request::get("/api/users/123?a=1&a=2").body(()).unwrap()).await;
     assert_eq!(body, "GET /123?a=1&a=2");
     assert_eq!(all(response.headers(), "saw-x-forwarded-prefix"), "/api/users");
+    let silent = json!({ "prefix": "/api/users", "forward_prefix": false });
+    let silent: Short<StripPrefixSettings> = serde_json::from_value(silent).unwrap();
+    let short: Short<StripPrefixSettings> = serde_json::from_value(json!("/api/users")).unwrap();
+    assert_eq!((short.prefix.as_str(), short.forward_prefix), ("/api/users", true));
+    let silent = StripPrefixLayer::from_settings(&silent).unwrap();
+    let (response, body) = through(silent, Request::get("/api/users/123").body(()).unwrap()).await;
+    assert_eq!((body.as_str(), all(response.headers(), "saw-x-forwarded-prefix").as_str()), ("GET /123", ""));
+}
+
+#[tokio::test]
+async fn rewrites_change_path_host_and_query_or_refuse() {
+    let rewrite = |json| RewriteLayer::new(&serde_json::from_value(json).unwrap()).unwrap();
+    let all_of_it = json!({
+        "path": { "regex": { "match": "/users/([^/]*)", "to": "/people/.{1}" } },
+        "host": "people.internal:8080",
+        "query": { "remove": ["token"], "append": { "v": "2" } },
+    });
+    for (uri, expected) in [
+        ("/users/ann?token=x&a=%2f", "GET /people/.ann?a=%2f&v=2"),
+        ("/users/ann", "GET /people/.ann?v=2"),
+        ("/other?token=x", "GET /other?v=2"),
+        ("http://shop.example/users/ann", "GET http://people.internal:8080/people/.ann?v=2"),
+    ] {
+        let request = Request::get(uri).header("host", "shop.example").body(()).unwrap();
+        let (response, body) = through(rewrite(all_of_it.clone()), request).await;
+        assert_eq!(
+            (body.as_str(), all(response.headers(), "saw-host").as_str()),
+            (expected, "people.internal:8080")
+        );
+    }
+    let (response, body) = through(rewrite(all_of_it), Request::get("/users/.").body(()).unwrap()).await;
+    assert_eq!(response.status(), 400, "{body}");
+    assert!(body.contains("the path cannot be rewritten: the path holds a dot segment"), "{body}");
+    assert_eq!(all(response.headers(), "saw-host"), "", "the service is not asked");
+
+    let (_, body) =
+        through(rewrite(json!({ "path": "/status" })), Request::get("/x?a=1").body(()).unwrap()).await;
+    assert_eq!(body, "GET /status?a=1");
+    let (_, body) =
+        through(rewrite(json!({ "query": { "remove": ["a"] } })), Request::get("/x?a=1").body(()).unwrap())
+            .await;
+    assert_eq!(body, "GET /x");
+    let wrong = serde_json::from_value(json!({ "host": "a@b" })).unwrap();
+    assert!(RewriteLayer::new(&wrong).unwrap_err().to_string().contains("`a@b` is not a host"));
+}
+
+#[tokio::test]
+async fn a_redirect_answers_for_the_service_until_the_client_is_there() {
+    let layer = || RedirectLayer::new(&RedirectSettings::https()).unwrap();
+    let request = || Request::get("/x?a=1").header("host", "shop.example").body(()).unwrap();
+    let (response, body) = through(layer(), request()).await;
+    assert_eq!((response.status().as_u16(), body.as_str()), (308, ""));
+    assert_eq!(all(response.headers(), "location"), "https://shop.example/x?a=1");
+    let mut secure = request();
+    secure.extensions_mut().insert(Scheme::Https);
+    assert_eq!(through(layer(), secure).await.1, "GET /x?a=1");
+    let (response, body) = through(layer(), Request::get("/x").body(()).unwrap()).await;
+    assert_eq!(response.status(), 400);
+    assert!(body.contains("the request has no host"), "{body}");
+}
+
+#[tokio::test]
+async fn headers_with_underscores_pass_go_or_are_refused() {
+    for (policy, status, seen) in
+        [("keep", 200, ["1", "2|3"]), ("delete", 200, ["1", ""]), ("reject", 400, ["", ""])]
+    {
+        let policy: UnderscoreHeaders = serde_json::from_value(json!(policy)).unwrap();
+        let request =
+            Request::get("/").header("x-a", "1").header("x_a", "2").header("x_a", "3").body(()).unwrap();
+        let (response, body) = through(UnderscoreHeadersLayer::new(policy), request).await;
+        assert_eq!(response.status().as_u16(), status, "{policy:?}");
+        assert_eq!(["saw-x-a", "saw-x_a"].map(|name| all(response.headers(), name)), seen, "{policy:?}");
+        assert_eq!(body.contains("the header `x_a` has an underscore"), status == 400, "{body}");
+        let plain = Request::get("/").header("x-a", "1").body(()).unwrap();
+        assert_eq!(through(UnderscoreHeadersLayer::new(policy), plain).await.0.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn via_is_added_to_what_others_wrote_in_the_version_that_came() {
+    let layer = |json| ViaLayer::new(&serde_json::from_value::<Short<ViaSettings>>(json).unwrap()).unwrap();
+    let request = || Request::get("/").version(Version::HTTP_2).header("via", "1.1 cdn").body(()).unwrap();
+    let (response, _) = through(layer(json!(true)), request()).await;
+    assert_eq!(all(response.headers(), "saw-via"), "1.1 cdn|2.0 gateway");
+    assert_eq!(all(response.headers(), "via"), "");
+    let (response, _) =
+        through(layer(json!({ "pseudonym": "edge-1", "request": false, "response": true })), request()).await;
+    assert_eq!(all(response.headers(), "saw-via"), "1.1 cdn");
+    assert_eq!(all(response.headers(), "via"), "1.1 edge-1");
+    let spaced = ViaSettings { pseudonym: "a b".to_owned(), ..ViaSettings::default() };
+    assert!(ViaLayer::new(&spaced).unwrap_err().to_string().contains("`a b` is not a name for Via"));
 }
 
 #[test]

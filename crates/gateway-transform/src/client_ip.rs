@@ -1,0 +1,154 @@
+use crate::forwarded::{ClientFrom, ForwardedSettings, node};
+use gateway_core::{ClientAddr, PeerAddr, Scheme};
+use http::header::{FORWARDED, HeaderName};
+use http::{HeaderMap, Request};
+use ipnet::IpNet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tower::{Layer, Service};
+
+pub(crate) static FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(crate) static PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Finds the client behind trusted proxies, before anything counts, logs or decides by it.
+///
+/// When the peer, the [`ClientAddr`] that the server set, is in a trusted network, the addresses it passed on are
+/// walked from right to left, the nearest hop first, to the first that is not trusted: that one becomes the
+/// [`ClientAddr`], and the peer stays at hand as [`PeerAddr`]. An entry that is no address ends the walk at the
+/// hop that wrote it; if all are trusted, the furthest is the client (nginx: `real_ip_recursive on`). What such a
+/// peer says of the client's scheme becomes the [`Scheme`]. Headers are read only, never changed:
+/// [`ForwardedLayer`](crate::ForwardedLayer), further in, does that.
+///
+/// Without trusted proxies nothing is looked at.
+#[derive(Clone, Debug)]
+pub struct ClientIpLayer {
+    trusted: Arc<[IpNet]>,
+    from: ClientFrom,
+}
+
+impl ClientIpLayer {
+    /// A layer with these settings.
+    #[must_use]
+    pub fn new(settings: &ForwardedSettings) -> Self {
+        Self { trusted: settings.trusted_proxies.clone().into(), from: settings.client_from }
+    }
+
+    /// Sets the extensions of one request, whose [`ClientAddr`] is still that of its peer. What the layer does,
+    /// for servers that call no layer before they route.
+    pub fn apply<B>(&self, request: &mut Request<B>) {
+        if self.trusted.is_empty() {
+            return;
+        }
+        let Some(ClientAddr(peer)) = request.extensions().get().copied() else { return };
+        if !self.is_trusted(peer) {
+            return;
+        }
+        let client = self.client(peer, request.headers());
+        let scheme = self.scheme(request.headers());
+        if client != peer {
+            request.extensions_mut().insert(PeerAddr(peer));
+            request.extensions_mut().insert(ClientAddr(client));
+        }
+        if let Some(scheme) = scheme {
+            request.extensions_mut().insert(scheme);
+        }
+    }
+
+    /// Who the client of this peer is, by what the headers say: the peer itself, unless it is trusted and names
+    /// somebody else. The port is 0 where none is told.
+    #[must_use]
+    pub fn resolve(&self, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
+        if self.is_trusted(peer) { self.client(peer, headers) } else { peer }
+    }
+
+    fn is_trusted(&self, address: SocketAddr) -> bool {
+        is_in(&self.trusted, address)
+    }
+
+    fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
+        match self.from {
+            ClientFrom::Peer => peer,
+            ClientFrom::XRealIp => {
+                let mut all = headers.get_all(&REAL_IP).iter();
+                let only = all.next().filter(|_| all.next().is_none());
+                only.and_then(|v| node::address(v.to_str().ok()?.trim())).unwrap_or(peer)
+            }
+            ClientFrom::Auto if headers.contains_key(&FOR) => self.plain(peer, headers),
+            ClientFrom::XForwardedFor => self.plain(peer, headers),
+            ClientFrom::Auto | ClientFrom::Forwarded => {
+                let lines = headers.get_all(FORWARDED).iter().rev().map(|v| v.to_str().unwrap_or(""));
+                let entries = lines.flat_map(node::elements);
+                self.walk(peer, entries.map(|e| node::parameter(e, "for").and_then(node::address)))
+            }
+        }
+    }
+
+    fn plain(&self, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
+        let lines = headers.get_all(&FOR).iter().rev().map(|v| v.to_str().unwrap_or(""));
+        self.walk(peer, lines.flat_map(node::plain).map(node::address))
+    }
+
+    /// The first that is not trusted of the entries, nearest first.
+    fn walk(&self, peer: SocketAddr, entries: impl Iterator<Item = Option<SocketAddr>>) -> SocketAddr {
+        let mut furthest = peer;
+        for entry in entries {
+            let Some(address) = entry else { return furthest };
+            furthest = address;
+            if !self.is_trusted(address) {
+                return furthest;
+            }
+        }
+        furthest
+    }
+
+    /// What the trusted peer says of the scheme, if it says one thing that is understood.
+    fn scheme(&self, headers: &HeaderMap) -> Option<Scheme> {
+        if let Some(value) = headers.get(&PROTO) {
+            return scheme(value.to_str().ok()?);
+        }
+        let nearest = headers.get_all(FORWARDED).iter().next_back()?.to_str().ok()?;
+        node::parameter(node::elements(nearest).next()?, "proto").and_then(scheme)
+    }
+}
+
+pub(crate) fn is_in(networks: &[IpNet], address: SocketAddr) -> bool {
+    let ip = address.ip().to_canonical();
+    networks.iter().any(|network| network.contains(&ip))
+}
+
+fn scheme(text: &str) -> Option<Scheme> {
+    let is = |names: [&str; 2]| names.iter().any(|name| text.trim().eq_ignore_ascii_case(name));
+    // Traefik tells of WebSockets in their own schemes.
+    if is(["https", "wss"]) { Some(Scheme::Https) } else { is(["http", "ws"]).then_some(Scheme::Http) }
+}
+
+impl<S> Layer<S> for ClientIpLayer {
+    type Service = ClientIp<S>;
+    fn layer(&self, inner: S) -> ClientIp<S> {
+        ClientIp { inner, layer: self.clone() }
+    }
+}
+
+/// The service of [`ClientIpLayer`].
+#[derive(Clone, Debug)]
+pub struct ClientIp<S> {
+    inner: S,
+    layer: ClientIpLayer,
+}
+
+impl<S: Service<Request<B>>, B> Service<Request<B>> for ClientIp<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> S::Future {
+        self.layer.apply(&mut request);
+        self.inner.call(request)
+    }
+}

@@ -1,0 +1,126 @@
+mod answer;
+mod settings;
+
+pub use settings::{MaintenanceSettings, RespondSettings};
+
+use crate::answer::OwnOrInner;
+use crate::client_ip::is_in;
+use crate::error::TransformError;
+use answer::Answer;
+use bytes::Bytes;
+use gateway_core::ClientAddr;
+use http::header::{HeaderValue, RETRY_AFTER};
+use http::{Extensions, Request, Response, StatusCode};
+use ipnet::IpNet;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tower::{Layer, Service};
+
+/// Answers every request itself, with status, headers and body from the settings: a mock, a `robots.txt`, a
+/// route that is gone. The service within is never asked.
+#[derive(Clone, Debug)]
+pub struct RespondLayer(Arc<Answer>);
+
+impl RespondLayer {
+    /// A layer with these settings. Reads the file, if the body is one.
+    ///
+    /// # Errors
+    /// Names the status, header, body or file that makes no answer.
+    pub fn new(settings: &RespondSettings) -> Result<Self, TransformError> {
+        Answer::new(settings, StatusCode::OK).map(|answer| Self(Arc::new(answer)))
+    }
+
+    /// The answer, for places that have no service to put the layer around.
+    pub fn answer<R: From<Bytes>>(&self) -> Response<R> {
+        self.0.give()
+    }
+}
+
+impl<S> Layer<S> for RespondLayer {
+    type Service = Respond<S>;
+    fn layer(&self, inner: S) -> Respond<S> {
+        Respond { inner, answer: self.0.clone(), served: Served::Nobody }
+    }
+}
+
+/// Answers 503 with `Retry-After` to all clients but those of some networks, who are served as ever.
+///
+/// The client is the [`ClientAddr`] extension: behind a proxy, put it inside
+/// [`ClientIpLayer`](crate::ClientIpLayer), or the proxy's address decides for everybody. Differs from
+/// [`RespondLayer`] in whom it answers.
+#[derive(Clone, Debug)]
+pub struct MaintenanceLayer {
+    answer: Arc<Answer>,
+    exempt: Arc<[IpNet]>,
+}
+
+impl MaintenanceLayer {
+    /// A layer with these settings. Reads the file, if the body is one.
+    ///
+    /// # Errors
+    /// Names the status, header, body or file that makes no answer.
+    pub fn new(settings: &MaintenanceSettings) -> Result<Self, TransformError> {
+        let mut answer = Answer::maintenance(&settings.answer)?;
+        // Rounded up: who comes at the time told is not too early.
+        let seconds = settings.retry_after.as_secs() + u64::from(settings.retry_after.subsec_nanos() > 0);
+        if seconds > 0 {
+            answer.headers_mut().entry(RETRY_AFTER).or_insert(HeaderValue::from(seconds));
+        }
+        Ok(Self { answer: Arc::new(answer), exempt: settings.exempt.clone().into() })
+    }
+}
+
+impl<S> Layer<S> for MaintenanceLayer {
+    type Service = Respond<S>;
+    fn layer(&self, inner: S) -> Respond<S> {
+        Respond { inner, answer: self.answer.clone(), served: Served::Clients(self.exempt.clone()) }
+    }
+}
+
+/// The service of [`RespondLayer`] and [`MaintenanceLayer`].
+#[derive(Clone, Debug)]
+pub struct Respond<S> {
+    inner: S,
+    answer: Arc<Answer>,
+    served: Served,
+}
+
+/// Whose requests go on to the service.
+#[derive(Clone, Debug)]
+enum Served {
+    Nobody,
+    Clients(Arc<[IpNet]>),
+}
+
+impl Served {
+    fn has(&self, facts: &Extensions) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Clients(networks) => {
+                facts.get::<ClientAddr>().is_some_and(|client| is_in(networks, client.0))
+            }
+        }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Respond<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: From<Bytes>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = OwnOrInner<S::Future, R>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        if self.served.has(request.extensions()) {
+            OwnOrInner::inner(self.inner.call(request))
+        } else {
+            OwnOrInner::own(self.answer.give())
+        }
+    }
+}
