@@ -13,6 +13,9 @@ pub struct HostPattern {
 }
 
 impl HostPattern {
+    /// The most characters of a host name (RFC 1035 §2.3.4).
+    pub(crate) const LONGEST: usize = 253;
+
     pub(crate) fn matches(&self, host: &str) -> bool {
         if !self.wildcard {
             return host.eq_ignore_ascii_case(&self.name);
@@ -41,6 +44,13 @@ impl FromStr for HostPattern {
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
         let address = name.starts_with('[') && name.ends_with(']');
+        if name.len() > Self::LONGEST {
+            return Err(format!(
+                "`{name}` has {} characters; a host has at most {}",
+                name.len(),
+                Self::LONGEST
+            ));
+        }
         if name.is_empty() || !(address || name.chars().all(plain)) {
             return Err(format!(
                 "`{text}` is not a host; expected \"shop.example\" or \"*.shop.example\", without scheme or port"

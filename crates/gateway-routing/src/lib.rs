@@ -9,12 +9,17 @@
 //! | 2. host | exact, then the longest wildcard, then none |
 //! | 3. path | exact, then parameters, then the longest prefix; a literal segment before a parameter |
 //! | 4. method | routes that name methods |
-//! | 5. headers | routes that ask for more of them |
+//! | 5. conditions | more header matches, then more query matches, then cookies, then client networks |
 //! | 6. order | as written |
 //!
-//! When a route's method or headers do not fit, the next best is tried, down to the shortest prefix. Only if
+//! When a route's method or conditions do not fit, the next best is tried, down to the shortest prefix. Only if
 //! nothing but the method was wrong is the answer 405 with `Allow`. The cost of a look-up does not depend on the
-//! number of routes.
+//! number of routes, but of those with one host and path, which are tried in turn.
+//!
+//! Besides host, path and method a route may ask for [headers](HeaderMatch), [query parameters](QueryMatch),
+//! [cookies](CookieMatch) and the client's [network](Networks). A value is tested by a [`ValueMatch`]: present,
+//! exact, prefix, suffix, contains, regular expression (linear time), range of numbers, or the opposite of one.
+//! [`MatchSettings`] is how an operator writes them.
 //!
 //! ```
 //! use axum::{body::Body, extract::Request, response::IntoResponse};
@@ -39,14 +44,25 @@
 //! # Ok(()) }
 //! ```
 
+mod conditions;
 mod dispatch;
 mod host;
+mod lower;
+mod networks;
 mod path;
+mod regex;
+mod request;
 mod route;
+mod settings;
 mod table;
+mod value;
 
+pub use conditions::{CookieMatch, HeaderMatch, QueryMatch};
 pub use dispatch::{Dispatch, DispatchFuture};
 pub use host::HostPattern;
+pub use networks::Networks;
 pub use path::{PathParams, PathPattern, PatternError};
-pub use route::{HeaderMatch, RouteMatch};
+pub use route::RouteMatch;
+pub use settings::MatchSettings;
 pub use table::{Conflict, Found, Match, RouteTable};
+pub use value::{ValueMatch, ValueSettings};

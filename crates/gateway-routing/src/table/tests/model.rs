@@ -1,0 +1,206 @@
+//! The table against a program too simple to be wrong.
+
+use super::request;
+use crate::path::{Segment, segments};
+use crate::table::{Match, RouteTable};
+use crate::{
+    CookieMatch, HeaderMatch, HostPattern, MatchSettings, Networks, PathPattern, QueryMatch, RouteMatch,
+    ValueMatch,
+};
+use http::{HeaderName, Method, Request};
+use proptest::prelude::*;
+use std::cmp::Reverse;
+
+/// The specification as the slowest program that could work: look at every route, take the best that fits.
+fn naive(routes: &[(RouteMatch, usize)], request: &Request<()>) -> Option<usize> {
+    routes
+        .iter()
+        .filter(|(route, _)| path_fits(route, request.uri().path()) && rest_fits(route, request))
+        .filter_map(|(route, index)| {
+            let conditions = (
+                Reverse(route.headers.len()),
+                Reverse(route.query.len()),
+                Reverse(route.cookies.len()),
+                Reverse([&route.clients, &route.not_clients].iter().filter(|n| !n.is_empty()).count()),
+            );
+            let path = path_rank(&route.path);
+            let host = host_rank(route, request)?;
+            Some((Reverse(route.priority), host, path, route.methods.is_empty(), conditions, *index))
+        })
+        .min()
+        .map(|(.., index)| index)
+}
+
+fn path_fits(route: &RouteMatch, path: &str) -> bool {
+    let RouteMatch { path: pattern, ignore_case, .. } = route;
+    let path: Vec<&str> = segments(path).collect();
+    let long_enough = if pattern.prefix {
+        path.len() >= pattern.segments.len()
+    } else {
+        path.len() == pattern.segments.len()
+    };
+    long_enough
+        && pattern.segments.iter().zip(&path).all(|(segment, seen)| match segment {
+            Segment::Literal(text) if *ignore_case => text.eq_ignore_ascii_case(seen),
+            Segment::Literal(text) => text == seen,
+            Segment::Param(_) => !seen.is_empty(),
+        })
+}
+
+/// Segment by segment: a literal, a parameter, the end of a prefix.
+fn path_rank(pattern: &PathPattern) -> Vec<u8> {
+    let kinds = pattern.segments.iter().map(|s| u8::from(matches!(s, Segment::Param(_))));
+    kinds.chain([if pattern.prefix { 2 } else { 0 }]).collect()
+}
+
+fn host_rank(route: &RouteMatch, request: &Request<()>) -> Option<(u8, Reverse<usize>)> {
+    if route.hosts.is_empty() {
+        return Some((3, Reverse(0)));
+    }
+    let host = request.headers()["host"].to_str().unwrap().to_lowercase();
+    let host = host.split(':').next().unwrap().trim_end_matches('.');
+    let rank = |pattern: &HostPattern| {
+        let text = pattern.to_string();
+        match text.strip_prefix('*') {
+            Some(end) => (host.ends_with(end) && host.len() > end.len()).then_some((1, Reverse(end.len()))),
+            None => (host == text).then_some((0, Reverse(0))),
+        }
+    };
+    route.hosts.iter().filter_map(rank).min()
+}
+
+fn rest_fits(route: &RouteMatch, request: &Request<()>) -> bool {
+    let method = request.method();
+    let methods = &route.methods;
+    let takes_method = methods.is_empty()
+        || methods.contains(method)
+        || (*method == Method::HEAD && methods.contains(&Method::GET));
+    let all = |name: &str, separator: char, text: &str| -> Vec<String> {
+        let pairs = text.split(separator).filter_map(|pair| pair.trim().split_once('='));
+        pairs.filter(|(n, _)| *n == name).map(|(_, value)| value.to_owned()).collect()
+    };
+    let field = |name: &str| request.headers().get(name).map_or("", |value| value.to_str().unwrap());
+    let client = request.extensions().get::<gateway_core::ClientAddr>().map(gateway_core::ClientAddr::ip);
+    takes_method
+        && route.headers.iter().all(|h| h.value.takes(request.headers().get(&h.name).into_iter()))
+        && route
+            .query
+            .iter()
+            .all(|q| q.value.takes(all(&q.name, '&', request.uri().query().unwrap_or_default()).into_iter()))
+        && route.cookies.iter().all(|c| c.value.takes(all(&c.name, ';', field("cookie")).into_iter()))
+        && (route.clients.is_empty() || client.is_some_and(|ip| route.clients.contains(ip)))
+        && !client.is_some_and(|ip| route.not_clients.contains(ip))
+}
+
+fn any_path() -> impl Strategy<Value = PathPattern> {
+    let segment = prop_oneof![Just("a"), Just("b"), Just("C"), Just("{p}"), Just("{q}")];
+    (prop::collection::vec(segment, 0..4), any::<bool>()).prop_filter_map("twice", |(parts, prefix)| {
+        let text = format!("/{}", parts.join("/"));
+        let text = match (prefix, parts.is_empty()) {
+            (true, true) => "/*".to_owned(),
+            (true, false) => format!("{text}/*"),
+            (false, _) => text,
+        };
+        text.parse().ok()
+    })
+}
+
+/// Mostly nothing, so that many routes stay simple.
+fn any_conditions() -> impl Strategy<Value = MatchSettings> {
+    let values = vec![
+        ValueMatch::present(),
+        ValueMatch::present().not(),
+        ValueMatch::exact("ab"),
+        ValueMatch::exact("ab").not(),
+        ValueMatch::prefix("a"),
+        ValueMatch::prefix("a").not(),
+        ValueMatch::suffix("b"),
+        ValueMatch::contains("a"),
+        ValueMatch::regex("a.?").unwrap(),
+        ValueMatch::range(3..=i64::MAX),
+        ValueMatch::range(1..=5),
+    ];
+    let name = prop_oneof![Just("h"), Just("k")];
+    let named = prop::collection::vec((name, prop::sample::select(values)), 1..3);
+    let named = prop_oneof![3 => Just(Vec::new()), 1 => named];
+    let networks = [vec![], vec![], vec!["10.0.0.0/8"], vec!["10.1.0.0/16", "192.0.2.0/24"]];
+    let networks = networks.map(|list| Networks::new(list.iter().map(|n| n.parse().unwrap()))).to_vec();
+    let networks = prop::sample::select(networks);
+    (named.clone(), named.clone(), named, networks.clone(), networks).prop_map(
+        |(headers, query, cookies, clients, not_clients)| MatchSettings {
+            headers: headers
+                .into_iter()
+                .map(|(name, value)| HeaderMatch { name: HeaderName::from_static(name), value })
+                .collect(),
+            query: query.into_iter().map(|(name, value)| QueryMatch { name: name.into(), value }).collect(),
+            cookies: cookies
+                .into_iter()
+                .map(|(name, value)| CookieMatch { name: name.into(), value })
+                .collect(),
+            clients,
+            not_clients,
+        },
+    )
+}
+
+fn any_route() -> impl Strategy<Value = RouteMatch> {
+    let host = prop_oneof![Just("x.y"), Just("*.y"), Just("*.x.y"), Just("z")];
+    let hosts = prop::collection::vec(host.prop_map(|h| h.parse().unwrap()), 0..3);
+    let methods = prop::collection::vec(prop_oneof![Just(Method::GET), Just(Method::POST)], 0..2);
+    (any_path(), any::<bool>(), hosts, methods, any_conditions(), 0..2i32).prop_map(
+        |(path, ignore_case, hosts, methods, conditions, priority)| RouteMatch {
+            hosts,
+            ignore_case,
+            methods,
+            priority,
+            ..RouteMatch::new(path).with(&conditions)
+        },
+    )
+}
+
+pub(super) fn any_routes() -> impl Strategy<Value = Vec<(RouteMatch, usize)>> {
+    prop::collection::vec(any_route(), 0..12)
+        .prop_map(|routes| routes.into_iter().enumerate().map(|(i, route)| (route, i)).collect())
+}
+
+pub(super) fn any_request() -> impl Strategy<Value = Request<()>> {
+    let part = prop_oneof![Just("a"), Just("b"), Just("c"), Just("C"), Just("")];
+    let host = prop_oneof![Just("x.y"), Just("a.y"), Just("a.x.y:80"), Just("Z"), Just("z."), Just("")];
+    let method = prop_oneof![Just("GET"), Just("POST"), Just("HEAD")];
+    let value = prop_oneof![Just("ab"), Just("a"), Just("cb"), Just("3"), Just("7")];
+    let pairs = prop::collection::vec((prop_oneof![Just("h"), Just("k")], value), 0..3)
+        .prop_map(|pairs| pairs.into_iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>());
+    let header = prop::option::of(prop_oneof![Just("ab"), Just("a"), Just("3")]);
+    let client =
+        prop_oneof![Just(None), Just(Some("10.0.0.1")), Just(Some("10.1.0.1")), Just(Some("192.0.2.7"))];
+    (prop::collection::vec(part, 0..5), host, method, pairs.clone(), pairs, header, client).prop_map(
+        |(parts, host, method, query, cookies, header, client)| {
+            let uri = format!("/{}?{}", parts.join("/"), query.join("&"));
+            let cookies = cookies.join("; ");
+            let mut headers = vec![("host", host), ("cookie", &cookies)];
+            headers.extend(header.map(|value| ("h", value)));
+            request(method, &uri, &headers, client)
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #[test]
+    fn the_table_finds_what_a_naive_search_finds(routes in any_routes(), request in any_request()) {
+        if let Ok(table) = RouteTable::build(routes.clone()) {
+            let seen = match table.find(&request) {
+                Match::Found(found) => Some(found.index),
+                _ => None,
+            };
+            prop_assert_eq!(seen, naive(&routes, &request), "{:?}", request);
+        }
+    }
+
+    #[test]
+    fn no_text_makes_the_pattern_parser_panic(text in ".{0,40}") {
+        let _ = text.parse::<PathPattern>();
+        let _ = text.parse::<HostPattern>();
+        let _ = crate::host::bare(&text);
+    }
+}
