@@ -6,8 +6,8 @@
 //! | first | then |
 //! |---|---|
 //! | 1. `priority` | the higher |
-//! | 2. host | exact, then the longest wildcard, then none |
-//! | 3. path | exact, then parameters, then the longest prefix; a literal segment before a parameter |
+//! | 2. host | exact, then the longest `*.shop.example`, then the longest `www.*`, then none |
+//! | 3. path | exact, then parameters, then the longest prefix, then regular expressions; a literal segment before a parameter |
 //! | 4. method | routes that name methods |
 //! | 5. conditions | more header matches, then more query matches, then cookies, then client networks |
 //! | 6. order | as written |
@@ -15,6 +15,10 @@
 //! When a route's method or conditions do not fit, the next best is tried, down to the shortest prefix. Only if
 //! nothing but the method was wrong is the answer 405 with `Allow`. The cost of a look-up does not depend on the
 //! number of routes, but of those with one host and path, which are tried in turn.
+//!
+//! A path is matched exactly, by prefix, with parameters (`/users/{id}`), or by a regular expression
+//! (`~/v(?P<version>[0-9]+)/.*`) whose named groups are parameters too; see [`PathPattern`]. Expressions of one
+//! host are looked for together, in time linear in the path's length.
 //!
 //! Besides host, path and method a route may ask for [headers](HeaderMatch), [query parameters](QueryMatch),
 //! [cookies](CookieMatch) and the client's [network](Networks). A value is tested by a [`ValueMatch`]: present,

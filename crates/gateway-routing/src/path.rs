@@ -1,3 +1,4 @@
+use crate::regex::Expression;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
@@ -5,12 +6,18 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 /// Which paths a route takes: `/exact`, `/prefix/*` (the prefix itself and all below, ending at a segment),
-/// `/users/{id}`, `/users/{id}/*`, or `/*` for all.
+/// `/users/{id}`, `/users/{id}/*`, `/*` for all, or a regular expression such as `~/v(?P<version>[0-9]+)/.*`.
+///
+/// An expression stands for the whole path, as if between `^` and `$`. It takes time linear in the path's
+/// length, knows no look-around and no back-references, and takes at most 256 KiB compiled. Its named groups
+/// become [`PathParams`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PathPattern {
     pub(crate) segments: Vec<Segment>,
     /// Whether everything below matches too.
     pub(crate) prefix: bool,
+    /// In place of segments.
+    pub(crate) regex: Option<Box<PathRegex>>,
     text: Arc<str>,
 }
 
@@ -20,12 +27,48 @@ pub(crate) enum Segment {
     Param(Arc<str>),
 }
 
+/// An expression, ready for routes that know case and for those that do not.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PathRegex {
+    cased: Expression,
+    uncased: Expression,
+}
+
+impl PathRegex {
+    fn new(text: &str) -> Result<Self, Cow<'static, str>> {
+        match text.trim_start_matches('^').chars().next() {
+            None => return Err("the expression is empty".into()),
+            Some(first) if first.is_ascii_alphanumeric() => {
+                return Err("its paths do not begin with a slash".into());
+            }
+            Some(_) => {}
+        }
+        Ok(Self { cased: Expression::new(text, false)?, uncased: Expression::new(text, true)? })
+    }
+
+    pub(crate) fn expression(&self, ignore_case: bool) -> &Expression {
+        if ignore_case { &self.uncased } else { &self.cased }
+    }
+
+    /// What stood in the place of the named groups that took part.
+    pub(crate) fn params(&self, path: &str, ignore_case: bool) -> Vec<(Arc<str>, String)> {
+        let regex = &self.expression(ignore_case).regex;
+        let names = || regex.capture_names().flatten();
+        let captures = names().next().and_then(|_| regex.captures(path.as_bytes()));
+        let Some(captures) = captures else { return Vec::new() };
+        let value = |name| Some((Arc::from(name), path.get(captures.name(name)?.range())?.to_owned()));
+        names().filter_map(value).collect()
+    }
+}
+
 /// Why a text is no path pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a path pattern: {why}; expected \"/exact\", \"/prefix/*\" or \"/users/{{id}}\"")]
+#[error(
+    "`{text}` is not a path pattern: {why}; expected \"/exact\", \"/prefix/*\", \"/users/{{id}}\" or \"~/regex/.*\""
+)]
 pub struct PatternError {
     text: String,
-    why: &'static str,
+    why: Cow<'static, str>,
 }
 
 impl PathPattern {
@@ -40,7 +83,12 @@ impl FromStr for PathPattern {
     type Err = PatternError;
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
-        let wrong = |why| PatternError { text: text.to_owned(), why };
+        let because = |why| PatternError { text: text.to_owned(), why };
+        let wrong = |why: &'static str| because(why.into());
+        if let Some(expression) = text.strip_prefix('~') {
+            let regex = Some(Box::new(PathRegex::new(expression).map_err(because)?));
+            return Ok(Self { segments: Vec::new(), prefix: false, regex, text: text.into() });
+        }
         let rest = text.strip_prefix('/').ok_or_else(|| wrong("it does not begin with a slash"))?;
         if text.contains(['?', '#']) {
             return Err(wrong("it holds a query or a fragment"));
@@ -79,7 +127,7 @@ impl FromStr for PathPattern {
             };
             segments.push(segment);
         }
-        Ok(Self { segments, prefix, text: text.into() })
+        Ok(Self { segments, prefix, regex: None, text: text.into() })
     }
 }
 
@@ -94,14 +142,14 @@ impl JsonSchema for PathPattern {
         "PathPattern".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^/", "examples": ["/api/users/*", "/users/{id}"] })
+        json_schema!({ "type": "string", "pattern": "^[/~]", "examples": ["/api/users/*", "/users/{id}", "~/v(?P<version>[0-9]+)/.*"] })
     }
     fn inline_schema() -> bool {
         true
     }
 }
 
-/// Request extension: what stood in the place of a pattern's parameters. Only there if the pattern has any.
+/// Request extension: what stood in the place of a pattern's parameters or an expression's named groups. Only there if the pattern has any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathParams(pub(crate) Vec<(Arc<str>, String)>);
 
@@ -143,6 +191,15 @@ mod tests {
             ("/a?b", Err("query")),
             ("/a b", Err("white space")),
             ("/a/../b", Err("dot segments")),
+            ("~/v[0-9]+", Ok((0, false))),
+            ("~^/(a|b)$", Ok((0, false))),
+            ("~", Err("empty")),
+            ("~^", Err("empty")),
+            ("~v1/.*", Err("do not begin with a slash")),
+            ("~/a(", Err("unclosed group")),
+            ("~/a)(b", Err("unopened group")),
+            ("~/(?=a)", Err("look-around")),
+            ("~/(a{1000}){1000}", Err("more than 256 KiB")),
         ] {
             match (text.parse::<PathPattern>(), expected) {
                 (Ok(p), Ok(shape)) => assert_eq!((p.segments.len(), p.prefix), shape, "{text}"),

@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, Request};
 use search::Search;
 use std::cmp::Reverse;
 
+mod expressions;
 mod group;
 mod order;
 mod search;
@@ -48,20 +49,29 @@ pub struct Found<'t, T> {
 }
 
 impl<T> Found<'_, T> {
-    /// What stood in the place of the pattern's parameters; `None` if it has none.
+    /// What stood in the place of the pattern's parameters, or an expression's named groups; `None` if it has
+    /// none.
     #[must_use]
     pub fn params(&self, path: &str) -> Option<PathParams> {
-        let pattern = &self.matched.path.segments;
-        let params: Vec<_> = pattern
+        params(self.matched, path)
+    }
+}
+
+fn params(route: &RouteMatch, path: &str) -> Option<PathParams> {
+    let params: Vec<_> = match &route.path.regex {
+        Some(regex) => regex.params(path, route.ignore_case),
+        None => route
+            .path
+            .segments
             .iter()
             .zip(segments(path))
             .filter_map(|(segment, value)| match segment {
                 Segment::Param(name) => Some((name.clone(), value.to_owned())),
                 Segment::Literal(_) => None,
             })
-            .collect();
-        (!params.is_empty()).then_some(PathParams(params))
-    }
+            .collect(),
+    };
+    (!params.is_empty()).then_some(PathParams(params))
 }
 
 /// Two routes that take the same requests with the same right.
@@ -96,6 +106,9 @@ impl<T> RouteTable<T> {
             if let Some(group) = groups.last_mut() {
                 group.insert(route, index);
             }
+        }
+        for group in &mut groups {
+            group.finish(&routes);
         }
         Ok(Self { routes, ranks, groups })
     }

@@ -1,11 +1,9 @@
-use crate::regex::anchored;
+use crate::regex::Expression;
 use gateway_core::units::{Scalar, ShortForm};
-use regex::bytes::Regex;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 
 /// What the value of a header, a query parameter or a cookie must be.
 ///
@@ -25,30 +23,9 @@ pub(crate) enum ValueTest {
     Prefix(String),
     Suffix(String),
     Contains(String),
-    Regex(ValueRegex),
+    Regex(Expression),
     /// From the first to the last, both included.
     Range(i64, i64),
-}
-
-/// An expression, equal to one of the same text.
-#[derive(Clone, Debug)]
-pub(crate) struct ValueRegex {
-    text: String,
-    regex: Regex,
-}
-
-impl PartialEq for ValueRegex {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
-}
-
-impl Eq for ValueRegex {}
-
-impl Hash for ValueRegex {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.text.hash(state);
-    }
 }
 
 impl ValueMatch {
@@ -88,10 +65,10 @@ impl ValueMatch {
     /// # Errors
     /// Says what is wrong with the expression, or that it is too large (256 KiB compiled).
     pub fn regex(text: &str) -> Result<Self, String> {
-        let regex = anchored(text, false).map_err(|why| {
+        let expression = Expression::new(text, false).map_err(|why| {
             format!("`{text}` is not a regular expression: {why}; expected one such as \"v[0-9]+\"")
         })?;
-        Ok(ValueTest::Regex(ValueRegex { text: text.to_owned(), regex }).into())
+        Ok(ValueTest::Regex(expression).into())
     }
 
     /// A whole number in this range, both ends included. What is no number is in no range.
@@ -130,7 +107,7 @@ impl ValueTest {
             Self::Contains(text) => {
                 text.is_empty() || value.windows(text.len()).any(|window| window == text.as_bytes())
             }
-            Self::Regex(regex) => regex.regex.is_match(value),
+            Self::Regex(expression) => expression.regex.is_match(value),
             Self::Range(first, last) => std::str::from_utf8(value)
                 .ok()
                 .and_then(|text| text.parse().ok())
@@ -149,7 +126,7 @@ impl fmt::Display for ValueMatch {
             ValueTest::Prefix(text) => write!(f, "{not}`{text}…`"),
             ValueTest::Suffix(text) => write!(f, "{not}`…{text}`"),
             ValueTest::Contains(text) => write!(f, "{not}`…{text}…`"),
-            ValueTest::Regex(regex) => write!(f, "{not}`~{}`", regex.text),
+            ValueTest::Regex(expression) => write!(f, "{not}`~{}`", expression.text),
             ValueTest::Range(i64::MIN, last) => write!(f, "{not}a number up to {last}"),
             ValueTest::Range(first, i64::MAX) => write!(f, "{not}a number from {first}"),
             ValueTest::Range(first, last) => write!(f, "{not}a number from {first} to {last}"),

@@ -1,7 +1,8 @@
 use super::search::Search;
 use super::tree::Tree;
+use crate::host::{HostKind, HostPattern};
 use crate::lower::lowered;
-use crate::{HostPattern, RouteMatch};
+use crate::route::RouteMatch;
 use std::collections::{HashMap, HashSet};
 
 /// The routes of one priority.
@@ -11,6 +12,8 @@ pub(super) struct Group {
     pub(super) exact: HashMap<String, Tree>,
     /// By what follows the wildcard and its dot.
     pub(super) below: HashMap<String, Tree>,
+    /// By what stands before the wildcard and its dot.
+    pub(super) beginning: HashMap<String, Tree>,
     pub(super) any: Option<Tree>,
 }
 
@@ -24,26 +27,49 @@ impl Group {
         }
     }
 
+    /// Compiles what needs all routes.
+    pub(super) fn finish<T>(&mut self, routes: &[(RouteMatch, T)]) {
+        let wildcards = self.below.values_mut().chain(self.beginning.values_mut());
+        for tree in self.exact.values_mut().chain(wildcards).chain(&mut self.any) {
+            tree.finish(routes);
+        }
+    }
+
     fn trees(&mut self, host: &HostPattern) -> &mut HashMap<String, Tree> {
-        if host.wildcard { &mut self.below } else { &mut self.exact }
+        match host.kind {
+            HostKind::Exact => &mut self.exact,
+            HostKind::Below => &mut self.below,
+            HostKind::Beginning => &mut self.beginning,
+        }
     }
 
     pub(super) fn find<T>(&self, search: &mut Search<'_, T>) -> Option<usize> {
+        self.find_host(search).or_else(|| self.any.as_ref()?.find(search))
+    }
+
+    fn find_host<T>(&self, search: &mut Search<'_, T>) -> Option<usize> {
+        let named = !(self.exact.is_empty() && self.below.is_empty() && self.beginning.is_empty());
         // No pattern is longer, and so many labels are not looked up.
-        if search.head.host.len() <= HostPattern::LONGEST {
-            let mut buffer = [0; 256];
-            let host = lowered(search.head.host, &mut buffer);
-            if let Some(index) = self.exact.get(&*host).and_then(|tree| tree.find(search)) {
+        if !named || search.head.host.len() > HostPattern::LONGEST {
+            return None;
+        }
+        let mut buffer = [0; 256];
+        let host = &*lowered(search.head.host, &mut buffer);
+        if let Some(index) = self.exact.get(host).and_then(|tree| tree.find(search)) {
+            return Some(index);
+        }
+        if !self.below.is_empty() {
+            let mut ends =
+                host.match_indices('.').filter(|(dot, _)| *dot > 0).map(|(dot, _)| &host[dot + 1..]);
+            if let Some(index) = ends.find_map(|end| self.below.get(end)?.find(search)) {
                 return Some(index);
             }
-            if !self.below.is_empty() {
-                for (dot, _) in host.match_indices('.').filter(|(dot, _)| *dot > 0) {
-                    if let Some(index) = self.below.get(&host[dot + 1..]).and_then(|tree| tree.find(search)) {
-                        return Some(index);
-                    }
-                }
-            }
         }
-        self.any.as_ref()?.find(search)
+        if self.beginning.is_empty() {
+            return None;
+        }
+        let mut beginnings =
+            host.rmatch_indices('.').filter(|(dot, _)| dot + 1 < host.len()).map(|(dot, _)| &host[..dot]);
+        beginnings.find_map(|beginning| self.beginning.get(beginning)?.find(search))
     }
 }

@@ -6,12 +6,19 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 
+const PREFIX: u8 = 2;
+const REGEX: u8 = 3;
+
 /// Precedence among routes that take the same request, but for host and priority: the smaller wins.
 pub(super) fn rank(route: &RouteMatch, index: usize) -> impl Ord + use<> {
-    // Segment by segment: a literal, a parameter, and last the end of a prefix.
+    // Segment by segment: a literal, a parameter, the end of a prefix; and last an expression.
     let mut kinds: Vec<u8> =
         route.path.segments.iter().map(|s| u8::from(matches!(s, Segment::Param(_)))).collect();
-    kinds.push(if route.path.prefix { 2 } else { 0 });
+    kinds.push(match (&route.path.regex, route.path.prefix) {
+        (Some(_), _) => REGEX,
+        (None, true) => PREFIX,
+        (None, false) => 0,
+    });
     (kinds, route.methods.is_empty(), conditions(route), index)
 }
 
@@ -37,7 +44,7 @@ pub(super) fn conflicts<T>(routes: &[(RouteMatch, T)]) -> Vec<Conflict> {
                 Segment::Param(_) => None,
             })
             .collect();
-        let path = (shape, route.path.prefix, route.ignore_case, route.priority);
+        let path = (shape, &route.path.regex, route.path.prefix, route.ignore_case, route.priority);
         let conditions = (
             set(&route.methods),
             set(&route.headers),

@@ -105,7 +105,7 @@ fn only_a_wrong_method_is_405_and_says_which_are_allowed() {
 }
 
 #[test]
-fn hosts_rank_exact_then_longest_wildcard_then_any_and_fall_back() {
+fn hosts_rank_exact_then_longest_wildcard_at_the_front_then_at_the_end_then_any_and_fall_back() {
     let with = |hosts: &[&str], path: &str| {
         let mut route = RouteMatch::path(path).unwrap();
         route.hosts = hosts.iter().map(|h| h.parse().unwrap()).collect();
@@ -116,6 +116,8 @@ fn hosts_rank_exact_then_longest_wildcard_then_any_and_fall_back() {
         with(&["*.example"], "/*"),
         with(&["*.shop.example"], "/*"),
         with(&["a.shop.example", "b.example"], "/x"),
+        with(&["www.*"], "/*"),
+        with(&["www.shop.*"], "/*"),
     ])
     .unwrap();
     for (host, path, expected) in [
@@ -123,6 +125,10 @@ fn hosts_rank_exact_then_longest_wildcard_then_any_and_fall_back() {
         ("b.example", "/x", r#"["a.shop.example", "b.example"]/x"#),
         ("a.shop.example", "/y", r#"["*.shop.example"]/*"#),
         ("b.example", "/y", r#"["*.example"]/*"#),
+        ("www.shop.example", "/", r#"["*.shop.example"]/*"#),
+        ("www.shop.test.", "/", r#"["www.shop.*"]/*"#),
+        ("WWW.test", "/", r#"["www.*"]/*"#),
+        ("www", "/", "[]/*"),
         ("other", "/x", "[]/*"),
         ("", "/x", "[]/*"),
     ] {
@@ -162,6 +168,43 @@ fn parameters_are_taken_from_the_path() {
         panic!()
     };
     assert!(found.params("/users/7").is_none());
+}
+
+#[test]
+fn expressions_come_after_prefixes_and_their_named_groups_are_parameters() {
+    let table = table(&["~/v(?P<version>[0-9]+)(?:/(?P<rest>.*))?", "~/v.*", "/v2/users/*", "/v3"]);
+    for (path, expected) in [
+        ("/v1", "~/v(?P<version>[0-9]+)(?:/(?P<rest>.*))?"),
+        ("/v1/users/7", "~/v(?P<version>[0-9]+)(?:/(?P<rest>.*))?"),
+        ("/v2/users/7", "/v2/users/*"),
+        ("/v2/userss", "~/v(?P<version>[0-9]+)(?:/(?P<rest>.*))?"),
+        ("/v3", "/v3"),
+        ("/vx", "~/v.*"),
+        ("/a/v1", "404"),
+        ("v1", "404"),
+    ] {
+        assert_eq!(found(&table, "GET", "x", path), expected, "{path}");
+    }
+    let params = |path: &str| {
+        let Match::Found(found) = table.look_up(&Method::GET, "x", path, &HeaderMap::new()) else { panic!() };
+        let params = found.params(path)?;
+        Some((params.get("version").map(str::to_owned), params.get("rest").map(str::to_owned)))
+    };
+    assert_eq!(params("/v1/a%20b"), Some((Some("1".into()), Some("a%20b".into()))));
+    assert_eq!(params("/v1"), Some((Some("1".into()), None)));
+    assert_eq!(params("/vx"), None);
+}
+
+#[test]
+fn more_expressions_than_one_set_holds_are_tried_in_their_order() {
+    let large = "(?:[a-z]{50}|[A-Z]{50}|[0-9]{50}){4}";
+    let patterns: Vec<_> = (0..300).map(|i| format!("~/{}(?:{i}|all)(?:{large})?", "[ab]")).collect();
+    let table = table(&patterns.iter().map(String::as_str).collect::<Vec<_>>());
+    for i in [0, 99, 100, 255, 256, 299] {
+        assert_eq!(found(&table, "GET", "x", &format!("/a{i}")), patterns[i]);
+    }
+    assert_eq!(found(&table, "GET", "x", "/ball"), patterns[0]);
+    assert_eq!(found(&table, "GET", "x", "/b300"), "404");
 }
 
 /// A route on `/*` with these conditions, and what it is called.

@@ -1,3 +1,4 @@
+use super::expressions::Expressions;
 use super::search::Search;
 use crate::lower::lowered;
 use crate::path::Segment;
@@ -9,6 +10,7 @@ use std::collections::HashMap;
 pub(super) struct Tree {
     pub(super) cased: Node,
     pub(super) uncased: Option<Box<Node>>,
+    pub(super) expressions: Expressions,
 }
 
 /// Where all patterns that begin with the same segments go on.
@@ -24,6 +26,9 @@ pub(super) struct Node {
 
 impl Tree {
     pub(super) fn insert(&mut self, route: &RouteMatch, index: usize) {
+        if route.path.regex.is_some() {
+            return self.expressions.insert(index);
+        }
         let mut node = if route.ignore_case { self.uncased.get_or_insert_default() } else { &mut self.cased };
         for segment in &route.path.segments {
             node = match segment {
@@ -37,8 +42,17 @@ impl Tree {
         if route.path.prefix { &mut node.prefix } else { &mut node.exact }.push(index);
     }
 
+    /// Compiles what needs all routes.
+    pub(super) fn finish<T>(&mut self, routes: &[(RouteMatch, T)]) {
+        self.expressions.compile(routes);
+    }
+
     pub(super) fn find<T>(&self, search: &mut Search<'_, T>) -> Option<usize> {
         let rest = search.head.path.strip_prefix('/')?;
+        self.find_segments(rest, search).or_else(|| self.expressions.find(search))
+    }
+
+    fn find_segments<T>(&self, rest: &str, search: &mut Search<'_, T>) -> Option<usize> {
         let rest = (!rest.is_empty()).then_some(rest);
         let cased = self.cased.find(rest, search);
         let Some(uncased) = &self.uncased else { return cased };

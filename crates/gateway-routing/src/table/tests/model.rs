@@ -33,6 +33,9 @@ fn naive(routes: &[(RouteMatch, usize)], request: &Request<()>) -> Option<usize>
 
 fn path_fits(route: &RouteMatch, path: &str) -> bool {
     let RouteMatch { path: pattern, ignore_case, .. } = route;
+    if let Some((_, test)) = expressions().into_iter().find(|(text, _)| *text == pattern.as_str()) {
+        return if *ignore_case { test(&path.to_lowercase()) } else { test(path) };
+    }
     let path: Vec<&str> = segments(path).collect();
     let long_enough = if pattern.prefix {
         path.len() >= pattern.segments.len()
@@ -47,8 +50,24 @@ fn path_fits(route: &RouteMatch, path: &str) -> bool {
         })
 }
 
-/// Segment by segment: a literal, a parameter, the end of a prefix.
+/// Expressions, and what they mean. None tells cases apart when it ignores case.
+fn expressions() -> [(&'static str, fn(&str) -> bool); 4] {
+    [
+        ("~/a/.*", |path| path.starts_with("/a/")),
+        ("~.*", |_| true),
+        ("~^/(?P<x>[ab])|/c$", |path| ["/a", "/b", "/c"].contains(&path)),
+        ("~/[^/]+/b/?", |path| {
+            let parts: Vec<_> = path.strip_suffix('/').unwrap_or(path).split('/').collect();
+            parts.len() == 3 && !parts[1].is_empty() && parts[2] == "b"
+        }),
+    ]
+}
+
+/// Segment by segment: a literal, a parameter, the end of a prefix; and last an expression.
 fn path_rank(pattern: &PathPattern) -> Vec<u8> {
+    if pattern.as_str().starts_with('~') {
+        return vec![3];
+    }
     let kinds = pattern.segments.iter().map(|s| u8::from(matches!(s, Segment::Param(_))));
     kinds.chain([if pattern.prefix { 2 } else { 0 }]).collect()
 }
@@ -61,9 +80,14 @@ fn host_rank(route: &RouteMatch, request: &Request<()>) -> Option<(u8, Reverse<u
     let host = host.split(':').next().unwrap().trim_end_matches('.');
     let rank = |pattern: &HostPattern| {
         let text = pattern.to_string();
-        match text.strip_prefix('*') {
-            Some(end) => (host.ends_with(end) && host.len() > end.len()).then_some((1, Reverse(end.len()))),
-            None => (host == text).then_some((0, Reverse(0))),
+        match (text.strip_prefix('*'), text.strip_suffix('*')) {
+            (Some(end), _) => {
+                (host.ends_with(end) && host.len() > end.len()).then_some((1, Reverse(end.len())))
+            }
+            (_, Some(start)) => {
+                (host.starts_with(start) && host.len() > start.len()).then_some((2, Reverse(start.len())))
+            }
+            (None, None) => (host == text).then_some((0, Reverse(0))),
         }
     };
     route.hosts.iter().filter_map(rank).min()
@@ -94,15 +118,18 @@ fn rest_fits(route: &RouteMatch, request: &Request<()>) -> bool {
 
 fn any_path() -> impl Strategy<Value = PathPattern> {
     let segment = prop_oneof![Just("a"), Just("b"), Just("C"), Just("{p}"), Just("{q}")];
-    (prop::collection::vec(segment, 0..4), any::<bool>()).prop_filter_map("twice", |(parts, prefix)| {
-        let text = format!("/{}", parts.join("/"));
-        let text = match (prefix, parts.is_empty()) {
-            (true, true) => "/*".to_owned(),
-            (true, false) => format!("{text}/*"),
-            (false, _) => text,
-        };
-        text.parse().ok()
-    })
+    let regex = prop::sample::select(expressions().map(|(text, _)| text.parse().unwrap()).to_vec());
+    let plain =
+        (prop::collection::vec(segment, 0..4), any::<bool>()).prop_filter_map("twice", |(parts, prefix)| {
+            let text = format!("/{}", parts.join("/"));
+            let text = match (prefix, parts.is_empty()) {
+                (true, true) => "/*".to_owned(),
+                (true, false) => format!("{text}/*"),
+                (false, _) => text,
+            };
+            text.parse().ok()
+        });
+    prop_oneof![4 => plain, 1 => regex]
 }
 
 /// Mostly nothing, so that many routes stay simple.
@@ -144,7 +171,7 @@ fn any_conditions() -> impl Strategy<Value = MatchSettings> {
 }
 
 fn any_route() -> impl Strategy<Value = RouteMatch> {
-    let host = prop_oneof![Just("x.y"), Just("*.y"), Just("*.x.y"), Just("z")];
+    let host = prop_oneof![Just("x.y"), Just("*.y"), Just("*.x.y"), Just("z"), Just("a.*"), Just("a.x.*")];
     let hosts = prop::collection::vec(host.prop_map(|h| h.parse().unwrap()), 0..3);
     let methods = prop::collection::vec(prop_oneof![Just(Method::GET), Just(Method::POST)], 0..2);
     (any_path(), any::<bool>(), hosts, methods, any_conditions(), 0..2i32).prop_map(
@@ -165,7 +192,15 @@ pub(super) fn any_routes() -> impl Strategy<Value = Vec<(RouteMatch, usize)>> {
 
 pub(super) fn any_request() -> impl Strategy<Value = Request<()>> {
     let part = prop_oneof![Just("a"), Just("b"), Just("c"), Just("C"), Just("")];
-    let host = prop_oneof![Just("x.y"), Just("a.y"), Just("a.x.y:80"), Just("Z"), Just("z."), Just("")];
+    let host = prop_oneof![
+        Just("x.y"),
+        Just("a.y"),
+        Just("a.x.y:80"),
+        Just("A.x.z"),
+        Just("Z"),
+        Just("z."),
+        Just("")
+    ];
     let method = prop_oneof![Just("GET"), Just("POST"), Just("HEAD")];
     let value = prop_oneof![Just("ab"), Just("a"), Just("cb"), Just("3"), Just("7")];
     let pairs = prop::collection::vec((prop_oneof![Just("h"), Just("k")], value), 0..3)
