@@ -41,15 +41,20 @@ impl HostPattern {
         rest.flatten().is_some_and(|rest| !rest.is_empty())
     }
 
-    /// Whether every host of the other fits too.
-    pub(crate) fn contains(&self, other: &Self) -> bool {
-        self == other
-            || match (self.kind, other.kind) {
-                (HostKind::Exact, _) => false,
-                (_, HostKind::Exact) => self.matches(&other.name),
-                // Of `*.a.b` all are below `b`, and of `a.b.*` all begin with `a`.
-                (own, others) => own == others && self.matches(&other.name),
-            }
+    /// This pattern and all others that take whatever it takes.
+    pub(crate) fn broader(&self) -> Vec<Self> {
+        let pattern = |kind, name: &str| Self { kind, name: name.to_owned() };
+        let below =
+            || self.name.match_indices('.').map(|(dot, _)| pattern(HostKind::Below, &self.name[dot + 1..]));
+        let beginning =
+            || self.name.match_indices('.').map(|(dot, _)| pattern(HostKind::Beginning, &self.name[..dot]));
+        let mut all = vec![self.clone()];
+        match self.kind {
+            HostKind::Exact => all.extend(below().chain(beginning())),
+            HostKind::Below => all.extend(below()),
+            HostKind::Beginning => all.extend(beginning()),
+        }
+        all
     }
 }
 
@@ -178,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_contains_another_when_all_its_hosts_fit() {
+    fn broader_patterns_take_all_hosts_of_a_narrower_one() {
         for (one, other, expected) in [
             ("a.b", "a.b", true),
             ("*.b", "a.b", true),
@@ -194,7 +199,7 @@ mod tests {
             ("a.b", "*.b", false),
         ] {
             let pattern = |text: &str| text.parse::<HostPattern>().unwrap();
-            assert_eq!(pattern(one).contains(&pattern(other)), expected, "{one} {other}");
+            assert_eq!(pattern(other).broader().contains(&pattern(one)), expected, "{one} {other}");
         }
     }
 }

@@ -25,6 +25,9 @@
 //! exact, prefix, suffix, contains, regular expression (linear time), range of numbers, or the opposite of one.
 //! [`MatchSettings`] is how an operator writes them.
 //!
+//! Two routes that take the same requests with the same right are a [`Conflict`], and there is no table. A route
+//! that another one always comes before is [`Unreachable`], which [`RouteTable::lint`] finds.
+//!
 //! ```
 //! use axum::{body::Body, extract::Request, response::IntoResponse};
 //! use gateway_routing::{Dispatch, RouteMatch, RouteTable};
@@ -68,5 +71,5 @@ pub use networks::Networks;
 pub use path::{PathParams, PathPattern, PatternError};
 pub use route::RouteMatch;
 pub use settings::MatchSettings;
-pub use table::{Conflict, Found, Match, RouteTable};
+pub use table::{Because, Conflict, Found, Match, RouteTable, Unreachable};
 pub use value::{ValueMatch, ValueSettings};

@@ -61,6 +61,15 @@ impl PathRegex {
     }
 }
 
+impl Segment {
+    pub(crate) fn to_lowercase(&self) -> Self {
+        match self {
+            Self::Literal(text) => Self::Literal(text.to_ascii_lowercase()),
+            Self::Param(name) => Self::Param(name.clone()),
+        }
+    }
+}
+
 /// Why a text is no path pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -76,6 +85,21 @@ impl PathPattern {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// The whole segments that every path of an expression begins with, as far as they are plain to see.
+    pub(crate) fn known_segments(&self) -> Vec<Segment> {
+        let text = self.text.strip_prefix('~').unwrap_or_default().trim_start_matches('^');
+        // Another branch may begin otherwise.
+        if text.contains('|') {
+            return Vec::new();
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_');
+        let end = text.find(|c| !plain(c)).unwrap_or(text.len());
+        // What is repeated need not be there.
+        let end = if text[end..].starts_with(['?', '*', '+', '{']) { end.saturating_sub(1) } else { end };
+        let whole = text[..end].rfind('/').map_or("", |slash| &text[..slash]);
+        segments(whole).map(|part| Segment::Literal(part.to_owned())).collect()
     }
 }
 
@@ -206,6 +230,26 @@ mod tests {
                 (Err(e), Err(part)) => assert!(e.to_string().contains(part), "{text}: {e}"),
                 (seen, _) => panic!("{text}: {seen:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_an_expression_is_known_as_far_as_it_is_plain() {
+        for (text, expected) in [
+            ("~/api/v[0-9]+/x", vec!["api"]),
+            ("~^/api/v1/.*$", vec!["api", "v1"]),
+            ("~/api/v1", vec!["api"]),
+            ("~/api/?", vec![]),
+            ("~/api/v1/*", vec!["api"]),
+            ("~/a/b|/c", vec![]),
+            ("~/", vec![]),
+            ("~.*", vec![]),
+            ("~(?i)/api/.*", vec![]),
+            ("~/a//.*", vec!["a", ""]),
+        ] {
+            let expected: Vec<_> =
+                expected.into_iter().map(|part: &str| Segment::Literal(part.into())).collect();
+            assert_eq!(text.parse::<PathPattern>().unwrap().known_segments(), expected, "{text}");
         }
     }
 }

@@ -8,11 +8,15 @@ use http::{HeaderMap, Method, Request};
 use search::Search;
 use std::cmp::Reverse;
 
+mod cover;
 mod expressions;
 mod group;
+mod lint;
 mod order;
 mod search;
 mod tree;
+
+pub use lint::{Because, Unreachable};
 
 /// Routes compiled for look-up: a tree of segments per host.
 #[derive(Debug)]

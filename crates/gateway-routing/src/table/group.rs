@@ -23,7 +23,12 @@ impl Group {
             self.any.get_or_insert_default().insert(route, index);
         }
         for host in route.hosts.iter().collect::<HashSet<_>>() {
-            self.trees(host).entry(host.name.clone()).or_default().insert(route, index);
+            let trees = match host.kind {
+                HostKind::Exact => &mut self.exact,
+                HostKind::Below => &mut self.below,
+                HostKind::Beginning => &mut self.beginning,
+            };
+            trees.entry(host.name.clone()).or_default().insert(route, index);
         }
     }
 
@@ -35,11 +40,11 @@ impl Group {
         }
     }
 
-    fn trees(&mut self, host: &HostPattern) -> &mut HashMap<String, Tree> {
-        match host.kind {
-            HostKind::Exact => &mut self.exact,
-            HostKind::Below => &mut self.below,
-            HostKind::Beginning => &mut self.beginning,
+    pub(super) fn trees(&self, kind: HostKind) -> &HashMap<String, Tree> {
+        match kind {
+            HostKind::Exact => &self.exact,
+            HostKind::Below => &self.below,
+            HostKind::Beginning => &self.beginning,
         }
     }
 

@@ -220,7 +220,7 @@ pub(super) fn any_request() -> impl Strategy<Value = Request<()>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
     fn the_table_finds_what_a_naive_search_finds(routes in any_routes(), request in any_request()) {
         if let Ok(table) = RouteTable::build(routes.clone()) {
@@ -237,5 +237,27 @@ proptest! {
         let _ = text.parse::<PathPattern>();
         let _ = text.parse::<HostPattern>();
         let _ = crate::host::bare(&text);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+    #[test]
+    fn without_its_unreachable_routes_a_table_finds_the_same(
+        routes in any_routes(),
+        requests in prop::collection::vec(any_request(), 20),
+    ) {
+        if let Ok(table) = RouteTable::build(routes.clone()) {
+            let unreachable = table.lint();
+            let mut left = routes.clone();
+            left.retain(|(_, index)| unreachable.iter().all(|u| u.route != *index));
+            for request in requests {
+                let seen = naive(&routes, &request);
+                prop_assert_eq!(seen, naive(&left, &request), "{:?} {:?}", request, unreachable);
+                if let Some(found) = seen {
+                    prop_assert!(unreachable.iter().all(|u| u.route != found));
+                }
+            }
+        }
     }
 }
