@@ -26,7 +26,8 @@
 //! [`MatchSettings`] is how an operator writes them.
 //!
 //! Two routes that take the same requests with the same right are a [`Conflict`], and there is no table. A route
-//! that another one always comes before is [`Unreachable`], which [`RouteTable::lint`] finds.
+//! that another one always comes before is [`Unreachable`], which [`RouteTable::lint`] finds. [`RouteTable::explain`] tells why a request finds
+//! the route it finds, and what kept each of the others from it.
 //!
 //! ```
 //! use axum::{body::Body, extract::Request, response::IntoResponse};
@@ -71,5 +72,8 @@ pub use networks::Networks;
 pub use path::{PathParams, PathPattern, PatternError};
 pub use route::RouteMatch;
 pub use settings::MatchSettings;
-pub use table::{Because, Conflict, Found, Match, RouteTable, Unreachable};
+pub use table::{
+    Because, Candidate, Conflict, Explanation, Found, Match, Outcome, Part, PathHint, Refusal, RouteTable,
+    Unreachable,
+};
 pub use value::{ValueMatch, ValueSettings};

@@ -87,6 +87,25 @@ impl PathPattern {
         &self.text
     }
 
+    /// Whether a path fits, found out without a table.
+    pub(crate) fn takes(&self, path: &str, ignore_case: bool) -> bool {
+        if !path.starts_with('/') {
+            return false;
+        }
+        if let Some(regex) = &self.regex {
+            return regex.expression(ignore_case).regex.is_match(path.as_bytes());
+        }
+        let mut parts = segments(path);
+        let begins = self.segments.iter().all(|segment| {
+            parts.next().is_some_and(|part| match segment {
+                Segment::Literal(text) if ignore_case => text.eq_ignore_ascii_case(part),
+                Segment::Literal(text) => text == part,
+                Segment::Param(_) => !part.is_empty(),
+            })
+        });
+        begins && (self.prefix || parts.next().is_none())
+    }
+
     /// The whole segments that every path of an expression begins with, as far as they are plain to see.
     pub(crate) fn known_segments(&self) -> Vec<Segment> {
         let text = self.text.strip_prefix('~').unwrap_or_default().trim_start_matches('^');

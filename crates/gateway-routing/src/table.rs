@@ -9,6 +9,7 @@ use search::Search;
 use std::cmp::Reverse;
 
 mod cover;
+mod explain;
 mod expressions;
 mod group;
 mod lint;
@@ -16,6 +17,7 @@ mod order;
 mod search;
 mod tree;
 
+pub use explain::{Candidate, Explanation, Outcome, Part, PathHint, Refusal};
 pub use lint::{Because, Unreachable};
 
 /// Routes compiled for look-up: a tree of segments per host.

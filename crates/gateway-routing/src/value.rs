@@ -120,8 +120,8 @@ impl fmt::Display for ValueMatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let not = if self.not { "not " } else { "" };
         match &self.test {
-            ValueTest::Present if self.not => f.write_str("absent"),
-            ValueTest::Present => f.write_str("present"),
+            ValueTest::Present if self.not => f.write_str("none"),
+            ValueTest::Present => f.write_str("any value"),
             ValueTest::Exact(text) => write!(f, "{not}`{text}`"),
             ValueTest::Prefix(text) => write!(f, "{not}`{text}…`"),
             ValueTest::Suffix(text) => write!(f, "{not}`…{text}`"),

@@ -3,6 +3,7 @@ use crate::{HeaderMatch, MatchSettings};
 use gateway_core::ClientAddr;
 use serde_json::json;
 
+mod explain;
 mod lint;
 mod model;
 

@@ -60,8 +60,8 @@ fn mistakes_say_what_is_wrong_and_what_could_stand_there() {
 #[test]
 fn tests_are_shown_as_an_operator_would_say_them() {
     for (settings, shown) in [
-        ("true", "present"),
-        ("false", "absent"),
+        ("true", "any value"),
+        ("false", "none"),
         (r#""a""#, "`a`"),
         (r#"{"prefix": "a", "not": true}"#, "not `a…`"),
         (r#"{"regex": "a+"}"#, "`~a+`"),

@@ -229,6 +229,10 @@ proptest! {
                 _ => None,
             };
             prop_assert_eq!(seen, naive(&routes, &request), "{:?}", request);
+            let explanation = table.explain(&request);
+            let taking = explanation.candidates.iter().find(|candidate| candidate.refusals.is_empty());
+            prop_assert_eq!(seen, taking.map(|candidate| candidate.index), "{:?}", explanation);
+            prop_assert_eq!(explanation.candidates.len(), routes.len());
         }
     }
 
