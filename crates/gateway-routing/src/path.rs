@@ -2,8 +2,9 @@ use crate::regex::Expression;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Which paths a route takes: `/exact`, `/prefix/*` (the prefix itself and all below, ending at a segment),
 /// `/users/{id}`, `/users/{id}/*`, `/*` for all, or a regular expression such as `~/v(?P<version>[0-9]+)/.*`.
@@ -27,11 +28,25 @@ pub(crate) enum Segment {
     Param(Arc<str>),
 }
 
-/// An expression, ready for routes that know case and for those that do not.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// An expression, ready for routes that know case, and for those that do not once there is one.
+#[derive(Clone, Debug)]
 pub(crate) struct PathRegex {
     cased: Expression,
-    uncased: Expression,
+    uncased: OnceLock<Expression>,
+}
+
+impl PartialEq for PathRegex {
+    fn eq(&self, other: &Self) -> bool {
+        self.cased == other.cased
+    }
+}
+
+impl Eq for PathRegex {}
+
+impl Hash for PathRegex {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.cased.hash(state);
+    }
 }
 
 impl PathRegex {
@@ -43,11 +58,12 @@ impl PathRegex {
             }
             Some(_) => {}
         }
-        Ok(Self { cased: Expression::new(text, false)?, uncased: Expression::new(text, true)? })
+        Ok(Self { cased: Expression::new(text)?, uncased: OnceLock::new() })
     }
 
+    /// Compiled when it is first asked for, which is when the table is built.
     pub(crate) fn expression(&self, ignore_case: bool) -> &Expression {
-        if ignore_case { &self.uncased } else { &self.cased }
+        if ignore_case { self.uncased.get_or_init(|| self.cased.ignoring_case()) } else { &self.cased }
     }
 
     /// What stood in the place of the named groups that took part.

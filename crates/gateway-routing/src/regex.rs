@@ -17,10 +17,8 @@ pub(crate) struct Expression {
 
 impl Expression {
     /// Says what is wrong with the text.
-    pub(crate) fn new(text: &str, ignore_case: bool) -> Result<Self, String> {
-        let compile = |text: &str| {
-            RegexBuilder::new(text).unicode(false).case_insensitive(ignore_case).size_limit(SIZE).build()
-        };
+    pub(crate) fn new(text: &str) -> Result<Self, String> {
+        let compile = |text: &str| RegexBuilder::new(text).unicode(false).size_limit(SIZE).build();
         // By itself first, so that no parenthesis of it closes the one of the anchors.
         let regex = compile(text).and_then(|_| compile(&wrapped(text))).map_err(|error| match error {
             regex::Error::CompiledTooBig(_) => format!("it takes more than {} KiB compiled", SIZE >> 10),
@@ -29,7 +27,19 @@ impl Expression {
                 error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
             }
         })?;
-        Ok(Self { text: text.into(), ignore_case, regex })
+        Ok(Self { text: text.into(), ignore_case: false, regex })
+    }
+
+    /// The same, upper and lower case being the same.
+    pub(crate) fn ignoring_case(&self) -> Self {
+        let mut builder = RegexBuilder::new(&wrapped(&self.text));
+        // A letter becomes two, so that what was in its limit is far from this crate's own of 10 MiB.
+        let regex = builder.unicode(false).case_insensitive(true).build();
+        Self {
+            text: self.text.clone(),
+            ignore_case: true,
+            regex: regex.unwrap_or_else(|_| self.regex.clone()),
+        }
     }
 }
 

@@ -65,7 +65,7 @@ impl ValueMatch {
     /// # Errors
     /// Says what is wrong with the expression, or that it is too large (256 KiB compiled).
     pub fn regex(text: &str) -> Result<Self, String> {
-        let expression = Expression::new(text, false).map_err(|why| {
+        let expression = Expression::new(text).map_err(|why| {
             format!("`{text}` is not a regular expression: {why}; expected one such as \"v[0-9]+\"")
         })?;
         Ok(ValueTest::Regex(expression).into())

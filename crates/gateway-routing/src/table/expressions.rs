@@ -12,7 +12,7 @@ const TOGETHER: usize = 128;
 #[derive(Debug, Default)]
 pub(super) struct Expressions {
     /// Best first.
-    pub(super) indexes: Vec<usize>,
+    indexes: Vec<usize>,
     /// The indexes in parts, each with its set; none where even a single one did not fit into a set.
     sets: Vec<(std::ops::Range<usize>, Option<RegexSet>)>,
 }

@@ -3,9 +3,12 @@ use super::tree::Tree;
 use crate::host::{HostKind, HostPattern};
 use crate::lower::lowered;
 use crate::route::RouteMatch;
-use std::collections::{HashMap, HashSet};
+use hashbrown::HashMap;
+use std::collections::HashSet;
 
 /// The routes of one priority.
+///
+/// Whoever sends requests cannot add hosts or paths, so that the maps need no hash that resists collisions.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     pub(super) priority: i32,

@@ -5,6 +5,7 @@ use super::tree::{Node, Tree};
 use crate::host::HostPattern;
 use crate::path::Segment;
 use crate::route::RouteMatch;
+use std::collections::HashMap;
 use std::fmt;
 
 /// A route that no request reaches, because another one always comes first.
@@ -60,10 +61,18 @@ impl<T> RouteTable<T> {
     #[must_use]
     pub fn lint(&self) -> Vec<Unreachable> {
         let mut found = Vec::new();
+        let mut expressions: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (index, (route, _)) in self.routes.iter().enumerate().filter(|(_, (r, _))| r.path.regex.is_some())
+        {
+            expressions.entry(route.path.as_str()).or_default().push(index);
+        }
         for (index, (route, _)) in self.routes.iter().enumerate() {
             let hosts: Vec<Option<&HostPattern>> =
                 if route.hosts.is_empty() { vec![None] } else { route.hosts.iter().map(Some).collect() };
-            let by: Option<Vec<_>> = hosts.into_iter().map(|host| self.first_before(index, host)).collect();
+            // Of expressions only one of the same text is sure to take as much.
+            let same = expressions.get(route.path.as_str()).map_or(&[][..], Vec::as_slice);
+            let by: Option<Vec<_>> =
+                hosts.into_iter().map(|host| self.first_before(index, host, same)).collect();
             let mut by = by.unwrap_or_default();
             by.sort_unstable();
             by.dedup();
@@ -77,11 +86,25 @@ impl<T> RouteTable<T> {
     }
 
     /// A route that takes whatever this one takes of a host, and comes before it.
-    fn first_before(&self, index: usize, host: Option<&HostPattern>) -> Option<usize> {
+    fn first_before(&self, index: usize, host: Option<&HostPattern>, same: &[usize]) -> Option<usize> {
         let route = &self.routes[index].0;
         let known = route.path.regex.as_ref().map(|_| route.path.known_segments());
         let segments = known.as_ref().unwrap_or(&route.path.segments);
         let broader: Vec<HostPattern> = host.map(HostPattern::broader).unwrap_or_default();
+        let before =
+            |other: &usize| self.ranks[*other] < self.ranks[index] && covers(&self.routes[*other].0, route);
+        let takes_host = |other: &&usize| {
+            let other = &self.routes[**other].0;
+            match host {
+                _ if other.priority > route.priority && other.hosts.is_empty() => true,
+                None => other.hosts.is_empty(),
+                Some(host) if other.priority == route.priority => other.hosts.contains(host),
+                Some(_) => other.hosts.iter().any(|other| broader.contains(other)),
+            }
+        };
+        if let Some(other) = same.iter().filter(takes_host).copied().find(&before) {
+            return Some(other);
+        }
         for group in self.groups.iter().take_while(|group| group.priority >= route.priority) {
             let mut candidates = Vec::new();
             if group.priority == route.priority {
@@ -92,10 +115,7 @@ impl<T> RouteTable<T> {
                 let trees = broader.iter().filter_map(|host| group.tree(host)).chain(&group.any);
                 candidates.extend(trees.flat_map(|tree| tree.covering(segments, route)));
             }
-            let before = |other: &usize| {
-                self.ranks[*other] < self.ranks[index] && covers(&self.routes[*other].0, route)
-            };
-            if let Some(other) = candidates.into_iter().find(before) {
+            if let Some(other) = candidates.into_iter().find(&before) {
                 return Some(other);
             }
         }
@@ -131,9 +151,6 @@ impl Tree {
         if let Some(uncased) = &self.uncased {
             let lower: Vec<_> = segments.iter().map(Segment::to_lowercase).collect();
             uncased.covering(&lower, open, &mut found);
-        }
-        if route.path.regex.is_some() {
-            found.extend(&self.expressions.indexes);
         }
         found
     }

@@ -284,8 +284,9 @@ fn more_headers_come_before_more_query_parameters_before_cookies_before_clients_
     left[..9].reverse();
     for expected in &conditions {
         let table = RouteTable::build(left.clone()).unwrap();
-        assert_eq!(name(&table.find(&everything)), expected.to_string());
-        left.retain(|(_, name)| *name != expected.to_string());
+        let expected = expected.to_string();
+        assert_eq!(name(&table.find(&everything)), expected);
+        left.retain(|(_, name)| *name != expected);
     }
 }
 

@@ -3,7 +3,7 @@ use super::search::Search;
 use crate::lower::lowered;
 use crate::path::Segment;
 use crate::route::RouteMatch;
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// The routes of one priority and host, by their paths.
 #[derive(Debug, Default)]

@@ -50,8 +50,10 @@ fn path_fits(route: &RouteMatch, path: &str) -> bool {
         })
 }
 
+type Meaning = fn(&str) -> bool;
+
 /// Expressions, and what they mean. None tells cases apart when it ignores case.
-fn expressions() -> [(&'static str, fn(&str) -> bool); 4] {
+fn expressions() -> [(&'static str, Meaning); 4] {
     [
         ("~/a/.*", |path| path.starts_with("/a/")),
         ("~.*", |_| true),
