@@ -1,4 +1,4 @@
-//! A compiled route table: host, path, method and header matching, as values and as a tower service.
+//! A compiled route table: host, path, method and conditions of a request, as values and as a tower service.
 //!
 //! The most specific route wins, whatever the order they were written in (the order of the Kubernetes Gateway
 //! API):
@@ -13,7 +13,7 @@
 //! | 6. order | as written |
 //!
 //! When a route's method or conditions do not fit, the next best is tried, down to the shortest prefix. Only if
-//! nothing but the method was wrong is the answer 405 with `Allow`. The cost of a look-up does not depend on the
+//! nothing but the method was wrong is the answer 405 with `Allow` (204 to `OPTIONS`). The cost of a look-up does not depend on the
 //! number of routes, but of those with one host and path, which are tried in turn.
 //!
 //! A path is matched exactly, by prefix, with parameters (`/users/{id}`), or by a regular expression
@@ -26,8 +26,8 @@
 //! [`MatchSettings`] is how an operator writes them.
 //!
 //! Two routes that take the same requests with the same right are a [`Conflict`], and there is no table. A route
-//! that another one always comes before is [`Unreachable`], which [`RouteTable::lint`] finds. [`RouteTable::explain`] tells why a request finds
-//! the route it finds, and what kept each of the others from it.
+//! that another one always comes before is [`Unreachable`], which [`RouteTable::lint`] finds.
+//! [`RouteTable::explain`] tells why a request finds the route it finds, and what kept each of the others from it.
 //!
 //! ```
 //! use axum::{body::Body, extract::Request, response::IntoResponse};

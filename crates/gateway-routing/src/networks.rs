@@ -72,6 +72,12 @@ impl fmt::Display for Networks {
 impl<'de> Deserialize<'de> for Networks {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let texts = Vec::<Cow<'_, str>>::deserialize(d)?;
+        if texts.is_empty() {
+            // Whoever empties a list of those who may come hardly means everybody.
+            return Err(serde::de::Error::custom(
+                "the list of networks is empty; expected at least one such as \"10.0.0.0/8\", or no list at all",
+            ));
+        }
         let read = |text: &Cow<'_, str>| {
             text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
                 serde::de::Error::custom(format!(
@@ -88,7 +94,7 @@ impl JsonSchema for Networks {
         "Networks".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "array", "items": { "type": "string" }, "examples": [["10.0.0.0/8", "192.0.2.7"]] })
+        json_schema!({ "type": "array", "items": { "type": "string" }, "minItems": 1, "examples": [["10.0.0.0/8", "192.0.2.7"]] })
     }
     fn inline_schema() -> bool {
         true
@@ -130,6 +136,12 @@ mod tests {
         let network = (0u8..16, 28u8..=32)
             .prop_map(|(last, length)| IpNet::new([10, 0, 0, last].into(), length).unwrap());
         prop::collection::vec(network, 0..6)
+    }
+
+    #[test]
+    fn an_empty_list_is_a_mistake() {
+        let error = serde_json::from_str::<Networks>("[]").unwrap_err().to_string();
+        assert!(error.contains("expected at least one"), "{error}");
     }
 
     proptest! {
