@@ -62,7 +62,7 @@ fn clients(route: &RouteMatch, other: &RouteMatch) -> bool {
 }
 
 /// Whether values that fit the one always fit the other.
-fn implies(given: &ValueMatch, wanted: &ValueMatch) -> bool {
+pub(super) fn implies(given: &ValueMatch, wanted: &ValueMatch) -> bool {
     match (given.not, wanted.not) {
         (false, false) => passes(&given.test, &wanted.test),
         (true, true) => passes(&wanted.test, &given.test),

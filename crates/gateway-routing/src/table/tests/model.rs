@@ -2,6 +2,7 @@
 
 use super::request;
 use crate::path::{Segment, segments};
+use crate::table::cover::implies;
 use crate::table::{Match, RouteTable};
 use crate::{
     CookieMatch, HeaderMatch, HostPattern, MatchSettings, Networks, PathPattern, QueryMatch, RouteMatch,
@@ -108,7 +109,7 @@ fn rest_fits(route: &RouteMatch, request: &Request<()>) -> bool {
     let field = |name: &str| request.headers().get(name).map_or("", |value| value.to_str().unwrap());
     let client = request.extensions().get::<gateway_core::ClientAddr>().map(gateway_core::ClientAddr::ip);
     takes_method
-        && route.headers.iter().all(|h| h.value.takes(request.headers().get(&h.name).into_iter()))
+        && route.headers.iter().all(|h| h.value.takes(request.headers().get_all(&h.name).iter()))
         && route
             .query
             .iter()
@@ -134,9 +135,8 @@ fn any_path() -> impl Strategy<Value = PathPattern> {
     prop_oneof![4 => plain, 1 => regex]
 }
 
-/// Mostly nothing, so that many routes stay simple.
-fn any_conditions() -> impl Strategy<Value = MatchSettings> {
-    let values = vec![
+fn some_tests() -> Vec<ValueMatch> {
+    vec![
         ValueMatch::present(),
         ValueMatch::present().not(),
         ValueMatch::exact("ab"),
@@ -145,10 +145,17 @@ fn any_conditions() -> impl Strategy<Value = MatchSettings> {
         ValueMatch::prefix("a").not(),
         ValueMatch::suffix("b"),
         ValueMatch::contains("a"),
+        ValueMatch::contains("ab"),
+        ValueMatch::prefix("ab"),
         ValueMatch::regex("a.?").unwrap(),
         ValueMatch::range(3..=i64::MAX),
         ValueMatch::range(1..=5),
-    ];
+    ]
+}
+
+/// Mostly nothing, so that many routes stay simple.
+fn any_conditions() -> impl Strategy<Value = MatchSettings> {
+    let values = some_tests();
     let name = prop_oneof![Just("h"), Just("k")];
     let named = prop::collection::vec((name, prop::sample::select(values)), 1..3);
     let named = prop_oneof![3 => Just(Vec::new()), 1 => named];
@@ -170,6 +177,41 @@ fn any_conditions() -> impl Strategy<Value = MatchSettings> {
             not_clients,
         },
     )
+}
+
+/// So few that routes often cover each other.
+fn alike_route() -> impl Strategy<Value = RouteMatch> {
+    let path =
+        prop::sample::select(vec!["/*", "/a", "/A", "/a/*", "/a/{p}", "/a/", "/{p}/*", "~/a/.*", "~.*"]);
+    let hosts = prop::sample::select(vec![vec![], vec!["x.y"], vec!["*.y"], vec!["x.*"], vec!["x.y", "z"]]);
+    let methods =
+        prop::sample::select(vec![vec![], vec![], vec![Method::GET], vec![Method::GET, Method::POST]]);
+    let only_one_kind = (any_conditions(), 0..4).prop_map(|(all, kind)| match kind {
+        0 => MatchSettings { headers: all.headers.into_iter().take(1).collect(), ..MatchSettings::default() },
+        1 => MatchSettings { clients: all.clients, not_clients: all.not_clients, ..MatchSettings::default() },
+        _ => MatchSettings::default(),
+    });
+    (path, any::<bool>(), hosts, methods, only_one_kind, 0..3i32).prop_map(
+        |(path, ignore_case, hosts, methods, conditions, priority)| RouteMatch {
+            hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
+            ignore_case,
+            methods,
+            priority,
+            ..RouteMatch::path(path).unwrap().with(&conditions)
+        },
+    )
+}
+
+fn alike_request() -> impl Strategy<Value = Request<()>> {
+    let path = prop::sample::select(vec!["/", "/a", "/A", "/a/", "/A/", "/a/b", "/b", "/b/c"]);
+    let host = prop::sample::select(vec!["x.y", "x.z", "a.y", "z", "q"]);
+    let method = prop::sample::select(vec!["GET", "POST", "HEAD", "PUT"]);
+    let headers = prop::collection::vec(prop::sample::select(vec!["ab", "a", "cb", "3", "7"]), 0..3);
+    let client = prop::sample::select(vec![None, Some("10.0.0.1"), Some("10.1.0.1"), Some("192.0.2.7")]);
+    (path, host, method, headers, client).prop_map(|(path, host, method, values, client)| {
+        let headers: Vec<_> = values.into_iter().map(|value| ("h", value)).chain([("host", host)]).collect();
+        request(method, path, &headers, client)
+    })
 }
 
 fn any_route() -> impl Strategy<Value = RouteMatch> {
@@ -247,12 +289,13 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
     #[test]
     fn without_its_unreachable_routes_a_table_finds_the_same(
-        routes in any_routes(),
-        requests in prop::collection::vec(any_request(), 20),
+        routes in prop::collection::vec(prop_oneof![4 => alike_route(), 1 => any_route()], 2..6),
+        requests in prop::collection::vec(prop_oneof![4 => alike_request(), 1 => any_request()], 40),
     ) {
+        let routes: Vec<_> = routes.into_iter().enumerate().map(|(i, route)| (route, i)).collect();
         if let Ok(table) = RouteTable::build(routes.clone()) {
             let unreachable = table.lint();
             let mut left = routes.clone();
@@ -264,6 +307,23 @@ proptest! {
                     prop_assert!(unreachable.iter().all(|u| u.route != found));
                 }
             }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(5000))]
+    #[test]
+    fn what_a_test_implies_holds_for_all_values(
+        given in prop::sample::select(some_tests()),
+        wanted in prop::sample::select(some_tests()),
+        turned in any::<(bool, bool)>(),
+        values in prop::collection::vec(prop::sample::select(vec!["", "a", "ab", "ac", "cab", "1", "3", "6"]), 0..3),
+    ) {
+        let given = if turned.0 { given.not() } else { given };
+        let wanted = if turned.1 { wanted.not() } else { wanted };
+        if implies(&given, &wanted) && given.takes(values.iter()) {
+            prop_assert!(wanted.takes(values.iter()), "{} {} {:?}", given, wanted, values);
         }
     }
 }
