@@ -2,7 +2,7 @@ use crate::table::{Match, RouteTable};
 use bytes::Bytes;
 use gateway_core::{Code, Problem};
 use http::header::ALLOW;
-use http::{Request, Response};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use std::future::Future;
 use std::pin::Pin;
@@ -13,7 +13,8 @@ use tower::util::Oneshot;
 
 /// Sends each request to the service of its route.
 ///
-/// Answers 404 `no-route`, or 405 `method-not-allowed` with `Allow`. Puts
+/// Answers 404 `no-route`, 405 `method-not-allowed` with `Allow`, or 204 with `Allow` to an `OPTIONS` that no route
+/// takes (RFC 9110 §9.3.7). Puts
 /// [`PathParams`](crate::PathParams) into the request's extensions when the pattern has parameters. Differs from
 /// axum's router in that routes match by host and headers too, and fall back to the next best.
 #[derive(Debug)]
@@ -56,6 +57,9 @@ where
                 }
                 return DispatchFuture { kind: Kind::Route { future: Oneshot::new(route, request) } };
             }
+            Match::MethodNotAllowed { allow } if request.method() == Method::OPTIONS => {
+                return DispatchFuture { kind: Kind::Options { allow: Some(allow) } };
+            }
             Match::MethodNotAllowed { allow } => {
                 Problem::new(Code::MethodNotAllowed).with_header(ALLOW, allow)
             }
@@ -78,6 +82,7 @@ pin_project! {
     enum Kind<S: Service<Request<B>>, B> {
         Route { #[pin] future: Oneshot<S, Request<B>> },
         Refused { problem: Option<Problem> },
+        Options { allow: Option<HeaderValue> },
     }
 }
 
@@ -95,6 +100,42 @@ where
                 let problem = problem.take().unwrap_or_else(|| Problem::new(Code::NoRoute));
                 Poll::Ready(Ok(problem.into_response()))
             }
+            KindProj::Options { allow } => {
+                let mut response = Response::new(R::from(Bytes::new()));
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                response.headers_mut().extend(allow.take().map(|allow| (ALLOW, allow)));
+                Poll::Ready(Ok(response))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RouteMatch;
+    use std::convert::Infallible;
+    use tower::{ServiceExt, service_fn};
+
+    #[tokio::test]
+    async fn what_no_route_takes_is_404_405_or_for_options_204() {
+        let service = service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(Bytes::new())) });
+        let with = |path: &str, methods: &[Method]| {
+            (RouteMatch { methods: methods.to_vec(), ..RouteMatch::path(path).unwrap() }, service)
+        };
+        let routes = vec![with("/a", &[Method::GET]), with("/b", &[Method::OPTIONS])];
+        let dispatch = Dispatch::new(RouteTable::build(routes).unwrap());
+        for (method, path, status, allow) in [
+            ("GET", "/a", 200, None),
+            ("PUT", "/a", 405, Some("GET, HEAD")),
+            ("OPTIONS", "/a", 204, Some("GET, HEAD")),
+            ("OPTIONS", "/b", 200, None),
+            ("OPTIONS", "/c", 404, None),
+        ] {
+            let request = Request::builder().method(method).uri(path).body(()).unwrap();
+            let response = dispatch.clone().oneshot(request).await.unwrap();
+            let seen = response.headers().get(ALLOW).map(|allow| allow.to_str().unwrap());
+            assert_eq!((response.status().as_u16(), seen), (status, allow), "{method} {path}");
         }
     }
 }

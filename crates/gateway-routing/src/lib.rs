@@ -1,4 +1,4 @@
-//! A compiled route table: host, path, method and header matching, as values and as a tower service.
+//! A compiled route table: host, path, method and conditions of a request, as values and as a tower service.
 //!
 //! The most specific route wins, whatever the order they were written in (the order of the Kubernetes Gateway
 //! API):
@@ -6,15 +6,28 @@
 //! | first | then |
 //! |---|---|
 //! | 1. `priority` | the higher |
-//! | 2. host | exact, then the longest wildcard, then none |
-//! | 3. path | exact, then parameters, then the longest prefix; a literal segment before a parameter |
+//! | 2. host | exact, then the longest `*.shop.example`, then the longest `www.*`, then none |
+//! | 3. path | exact, then parameters, then the longest prefix, then regular expressions; a literal segment before a parameter |
 //! | 4. method | routes that name methods |
-//! | 5. headers | routes that ask for more of them |
+//! | 5. conditions | more header matches, then more query matches, then cookies, then client networks |
 //! | 6. order | as written |
 //!
-//! When a route's method or headers do not fit, the next best is tried, down to the shortest prefix. Only if
-//! nothing but the method was wrong is the answer 405 with `Allow`. The cost of a look-up does not depend on the
-//! number of routes.
+//! When a route's method or conditions do not fit, the next best is tried, down to the shortest prefix. Only if
+//! nothing but the method was wrong is the answer 405 with `Allow` (204 to `OPTIONS`). The cost of a look-up does not depend on the
+//! number of routes, but of those with one host and path, which are tried in turn.
+//!
+//! A path is matched exactly, by prefix, with parameters (`/users/{id}`), or by a regular expression
+//! (`~/v(?P<version>[0-9]+)/.*`) whose named groups are parameters too; see [`PathPattern`]. Expressions of one
+//! host are looked for together, in time linear in the path's length.
+//!
+//! Besides host, path and method a route may ask for [headers](HeaderMatch), [query parameters](QueryMatch),
+//! [cookies](CookieMatch) and the client's [network](Networks). A value is tested by a [`ValueMatch`]: present,
+//! exact, prefix, suffix, contains, regular expression (linear time), range of numbers, or the opposite of one.
+//! [`MatchSettings`] is how an operator writes them.
+//!
+//! Two routes that take the same requests with the same right are a [`Conflict`], and there is no table. A route
+//! that another one always comes before is [`Unreachable`], which [`RouteTable::lint`] finds.
+//! [`RouteTable::explain`] tells why a request finds the route it finds, and what kept each of the others from it.
 //!
 //! ```
 //! use axum::{body::Body, extract::Request, response::IntoResponse};
@@ -39,14 +52,28 @@
 //! # Ok(()) }
 //! ```
 
+mod conditions;
 mod dispatch;
 mod host;
+mod lower;
+mod networks;
 mod path;
+mod regex;
+mod request;
 mod route;
+mod settings;
 mod table;
+mod value;
 
+pub use conditions::{CookieMatch, HeaderMatch, QueryMatch};
 pub use dispatch::{Dispatch, DispatchFuture};
 pub use host::HostPattern;
+pub use networks::Networks;
 pub use path::{PathParams, PathPattern, PatternError};
-pub use route::{HeaderMatch, RouteMatch};
-pub use table::{Conflict, Found, Match, RouteTable};
+pub use route::RouteMatch;
+pub use settings::MatchSettings;
+pub use table::{
+    Because, Candidate, Conflict, Explanation, Found, Match, Outcome, Part, PathHint, Refusal, RouteTable,
+    Unreachable,
+};
+pub use value::{ValueMatch, ValueSettings};

@@ -1,16 +1,24 @@
+use crate::regex::Expression;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Which paths a route takes: `/exact`, `/prefix/*` (the prefix itself and all below, ending at a segment),
-/// `/users/{id}`, `/users/{id}/*`, or `/*` for all.
+/// `/users/{id}`, `/users/{id}/*`, `/*` for all, or a regular expression such as `~/v(?P<version>[0-9]+)/.*`.
+///
+/// An expression stands for the whole path, as if between `^` and `$`. It takes time linear in the path's
+/// length, knows no look-around and no back-references, and takes at most 256 KiB compiled. Its named groups
+/// become [`PathParams`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PathPattern {
     pub(crate) segments: Vec<Segment>,
     /// Whether everything below matches too.
     pub(crate) prefix: bool,
+    /// In place of segments.
+    pub(crate) regex: Option<Box<PathRegex>>,
     text: Arc<str>,
 }
 
@@ -20,12 +28,72 @@ pub(crate) enum Segment {
     Param(Arc<str>),
 }
 
+/// An expression, ready for routes that know case, and for those that do not once there is one.
+#[derive(Clone, Debug)]
+pub(crate) struct PathRegex {
+    cased: Expression,
+    uncased: OnceLock<Expression>,
+}
+
+impl PartialEq for PathRegex {
+    fn eq(&self, other: &Self) -> bool {
+        self.cased == other.cased
+    }
+}
+
+impl Eq for PathRegex {}
+
+impl Hash for PathRegex {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.cased.hash(state);
+    }
+}
+
+impl PathRegex {
+    fn new(text: &str) -> Result<Self, Cow<'static, str>> {
+        match text.trim_start_matches('^').chars().next() {
+            None => return Err("the expression is empty".into()),
+            Some(first) if first.is_ascii_alphanumeric() => {
+                return Err("its paths do not begin with a slash".into());
+            }
+            Some(_) => {}
+        }
+        Ok(Self { cased: Expression::new(text)?, uncased: OnceLock::new() })
+    }
+
+    /// Compiled when it is first asked for, which is when the table is built.
+    pub(crate) fn expression(&self, ignore_case: bool) -> &Expression {
+        if ignore_case { self.uncased.get_or_init(|| self.cased.ignoring_case()) } else { &self.cased }
+    }
+
+    /// What stood in the place of the named groups that took part.
+    pub(crate) fn params(&self, path: &str, ignore_case: bool) -> Vec<(Arc<str>, String)> {
+        let regex = &self.expression(ignore_case).regex;
+        let names = || regex.capture_names().flatten();
+        let captures = names().next().and_then(|_| regex.captures(path.as_bytes()));
+        let Some(captures) = captures else { return Vec::new() };
+        let value = |name| Some((Arc::from(name), path.get(captures.name(name)?.range())?.to_owned()));
+        names().filter_map(value).collect()
+    }
+}
+
+impl Segment {
+    pub(crate) fn to_lowercase(&self) -> Self {
+        match self {
+            Self::Literal(text) => Self::Literal(text.to_ascii_lowercase()),
+            Self::Param(name) => Self::Param(name.clone()),
+        }
+    }
+}
+
 /// Why a text is no path pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a path pattern: {why}; expected \"/exact\", \"/prefix/*\" or \"/users/{{id}}\"")]
+#[error(
+    "`{text}` is not a path pattern: {why}; expected \"/exact\", \"/prefix/*\", \"/users/{{id}}\" or \"~/regex/.*\""
+)]
 pub struct PatternError {
     text: String,
-    why: &'static str,
+    why: Cow<'static, str>,
 }
 
 impl PathPattern {
@@ -34,13 +102,52 @@ impl PathPattern {
     pub fn as_str(&self) -> &str {
         &self.text
     }
+
+    /// Whether a path fits, found out without a table.
+    pub(crate) fn takes(&self, path: &str, ignore_case: bool) -> bool {
+        if !path.starts_with('/') {
+            return false;
+        }
+        if let Some(regex) = &self.regex {
+            return regex.expression(ignore_case).regex.is_match(path.as_bytes());
+        }
+        let mut parts = segments(path);
+        let begins = self.segments.iter().all(|segment| {
+            parts.next().is_some_and(|part| match segment {
+                Segment::Literal(text) if ignore_case => text.eq_ignore_ascii_case(part),
+                Segment::Literal(text) => text == part,
+                Segment::Param(_) => !part.is_empty(),
+            })
+        });
+        begins && (self.prefix || parts.next().is_none())
+    }
+
+    /// The whole segments that every path of an expression begins with, as far as they are plain to see.
+    pub(crate) fn known_segments(&self) -> Vec<Segment> {
+        let text = self.text.strip_prefix('~').unwrap_or_default().trim_start_matches('^');
+        // Another branch may begin otherwise.
+        if text.contains('|') {
+            return Vec::new();
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_');
+        let end = text.find(|c| !plain(c)).unwrap_or(text.len());
+        // What is repeated need not be there.
+        let end = if text[end..].starts_with(['?', '*', '+', '{']) { end.saturating_sub(1) } else { end };
+        let whole = text[..end].rfind('/').map_or("", |slash| &text[..slash]);
+        segments(whole).map(|part| Segment::Literal(part.to_owned())).collect()
+    }
 }
 
 impl FromStr for PathPattern {
     type Err = PatternError;
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
-        let wrong = |why| PatternError { text: text.to_owned(), why };
+        let because = |why| PatternError { text: text.to_owned(), why };
+        let wrong = |why: &'static str| because(why.into());
+        if let Some(expression) = text.strip_prefix('~') {
+            let regex = Some(Box::new(PathRegex::new(expression).map_err(because)?));
+            return Ok(Self { segments: Vec::new(), prefix: false, regex, text: text.into() });
+        }
         let rest = text.strip_prefix('/').ok_or_else(|| wrong("it does not begin with a slash"))?;
         if text.contains(['?', '#']) {
             return Err(wrong("it holds a query or a fragment"));
@@ -79,7 +186,7 @@ impl FromStr for PathPattern {
             };
             segments.push(segment);
         }
-        Ok(Self { segments, prefix, text: text.into() })
+        Ok(Self { segments, prefix, regex: None, text: text.into() })
     }
 }
 
@@ -94,14 +201,14 @@ impl JsonSchema for PathPattern {
         "PathPattern".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^/", "examples": ["/api/users/*", "/users/{id}"] })
+        json_schema!({ "type": "string", "pattern": "^[/~]", "examples": ["/api/users/*", "/users/{id}", "~/v(?P<version>[0-9]+)/.*"] })
     }
     fn inline_schema() -> bool {
         true
     }
 }
 
-/// Request extension: what stood in the place of a pattern's parameters. Only there if the pattern has any.
+/// Request extension: what stood in the place of a pattern's parameters or an expression's named groups. Only there if the pattern has any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathParams(pub(crate) Vec<(Arc<str>, String)>);
 
@@ -143,12 +250,41 @@ mod tests {
             ("/a?b", Err("query")),
             ("/a b", Err("white space")),
             ("/a/../b", Err("dot segments")),
+            ("~/v[0-9]+", Ok((0, false))),
+            ("~^/(a|b)$", Ok((0, false))),
+            ("~", Err("empty")),
+            ("~^", Err("empty")),
+            ("~v1/.*", Err("do not begin with a slash")),
+            ("~/a(", Err("unclosed group")),
+            ("~/a)(b", Err("unopened group")),
+            ("~/(?=a)", Err("look-around")),
+            ("~/(a{1000}){1000}", Err("more than 256 KiB")),
         ] {
             match (text.parse::<PathPattern>(), expected) {
                 (Ok(p), Ok(shape)) => assert_eq!((p.segments.len(), p.prefix), shape, "{text}"),
                 (Err(e), Err(part)) => assert!(e.to_string().contains(part), "{text}: {e}"),
                 (seen, _) => panic!("{text}: {seen:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_an_expression_is_known_as_far_as_it_is_plain() {
+        for (text, expected) in [
+            ("~/api/v[0-9]+/x", vec!["api"]),
+            ("~^/api/v1/.*$", vec!["api", "v1"]),
+            ("~/api/v1", vec!["api"]),
+            ("~/api/?", vec![]),
+            ("~/api/v1/*", vec!["api"]),
+            ("~/a/b|/c", vec![]),
+            ("~/", vec![]),
+            ("~.*", vec![]),
+            ("~(?i)/api/.*", vec![]),
+            ("~/a//.*", vec!["a", ""]),
+        ] {
+            let expected: Vec<_> =
+                expected.into_iter().map(|part: &str| Segment::Literal(part.into())).collect();
+            assert_eq!(text.parse::<PathPattern>().unwrap().known_segments(), expected, "{text}");
         }
     }
 }

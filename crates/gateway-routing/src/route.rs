@@ -1,5 +1,6 @@
-use crate::{HostPattern, PathPattern, PatternError};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use crate::request::Head;
+use crate::{CookieMatch, HeaderMatch, HostPattern, Networks, PathPattern, PatternError, QueryMatch};
+use http::Method;
 
 /// What a request must be for a route to take it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,17 +15,16 @@ pub struct RouteMatch {
     pub methods: Vec<Method>,
     /// All of these.
     pub headers: Vec<HeaderMatch>,
+    /// All of these.
+    pub query: Vec<QueryMatch>,
+    /// All of these.
+    pub cookies: Vec<CookieMatch>,
+    /// The client ([`gateway_core::ClientAddr`]) is in any of these; none means every client, even an unknown one.
+    pub clients: Networks,
+    /// The client is in none of these, or unknown.
+    pub not_clients: Networks,
     /// Before all other rules of precedence; the higher wins.
     pub priority: i32,
-}
-
-/// A header that must be there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeaderMatch {
-    /// Its name.
-    pub name: HeaderName,
-    /// Its value; none means any.
-    pub value: Option<HeaderValue>,
 }
 
 impl RouteMatch {
@@ -45,6 +45,10 @@ impl RouteMatch {
             ignore_case: false,
             methods: Vec::new(),
             headers: Vec::new(),
+            query: Vec::new(),
+            cookies: Vec::new(),
+            clients: Networks::default(),
+            not_clients: Networks::default(),
             priority: 0,
         }
     }
@@ -55,10 +59,20 @@ impl RouteMatch {
             || (*method == Method::HEAD && self.methods.contains(&Method::GET))
     }
 
-    pub(crate) fn takes_headers(&self, headers: &HeaderMap) -> bool {
-        self.headers.iter().all(|wanted| match &wanted.value {
-            None => headers.contains_key(&wanted.name),
-            Some(value) => headers.get_all(&wanted.name).iter().any(|seen| seen == value),
-        })
+    /// All but host, path and method.
+    pub(crate) fn takes_rest(&self, head: &Head<'_>) -> bool {
+        self.headers.iter().all(|wanted| wanted.takes(head.headers))
+            && self.query.iter().all(|wanted| wanted.takes(head.query))
+            && self.cookies.iter().all(|wanted| wanted.takes(head.headers))
+            && self.takes_client(head)
+    }
+
+    pub(crate) fn takes_client(&self, head: &Head<'_>) -> bool {
+        if self.clients.is_empty() && self.not_clients.is_empty() {
+            return true;
+        }
+        let client = head.client();
+        let within = |networks: &Networks| client.is_some_and(|address| networks.contains(address));
+        (self.clients.is_empty() || within(&self.clients)) && !within(&self.not_clients)
     }
 }

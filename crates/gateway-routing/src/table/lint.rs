@@ -1,0 +1,177 @@
+use super::RouteTable;
+use super::cover::covers;
+use super::group::Group;
+use super::tree::{Node, Tree};
+use crate::host::HostPattern;
+use crate::path::Segment;
+use crate::route::RouteMatch;
+use std::collections::HashMap;
+use std::fmt;
+
+/// A route that no request reaches, because another one always comes first.
+///
+/// Shown as a sentence: `route 3 is never used: route 1 takes all its requests and has a higher priority`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreachable {
+    /// The place of the route in the list the table was built from.
+    pub route: usize,
+    /// The place of the one that comes first.
+    pub by: usize,
+    /// Why it does.
+    pub because: Because,
+}
+
+/// Why a route that takes all requests of another one comes before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Because {
+    /// It has the higher priority.
+    Priority,
+    /// Its path is a prefix, and the other's an expression.
+    PrefixBeforeExpression,
+    /// It names more conditions, though they hold for every request of the other.
+    Conditions,
+    /// All else is equal, and it was written first.
+    Order,
+}
+
+impl fmt::Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Priority => "has a higher priority",
+            Self::PrefixBeforeExpression => "is a prefix, which comes before regular expressions",
+            Self::Conditions => "has more conditions, which hold for all of them",
+            Self::Order => "is written first",
+        })
+    }
+}
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { route, by, because } = self;
+        write!(f, "route {route} is never used: route {by} takes all its requests and {because}")
+    }
+}
+
+impl<T> RouteTable<T> {
+    /// The routes that no request reaches, because for each of their hosts another route takes all of their
+    /// requests and comes first: by priority, as a prefix before an expression, or by order.
+    ///
+    /// What is listed is certain; what two routes take only together, or an expression implies, is not seen. A
+    /// route with several hosts is listed once for each route that stands before it.
+    #[must_use]
+    pub fn lint(&self) -> Vec<Unreachable> {
+        let mut found = Vec::new();
+        let mut expressions: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (index, (route, _)) in self.routes.iter().enumerate().filter(|(_, (r, _))| r.path.regex.is_some())
+        {
+            expressions.entry(route.path.as_str()).or_default().push(index);
+        }
+        for (index, (route, _)) in self.routes.iter().enumerate() {
+            let hosts: Vec<Option<&HostPattern>> =
+                if route.hosts.is_empty() { vec![None] } else { route.hosts.iter().map(Some).collect() };
+            // Of expressions only one of the same text is sure to take as much.
+            let same = expressions.get(route.path.as_str()).map_or(&[][..], Vec::as_slice);
+            let by: Option<Vec<_>> =
+                hosts.into_iter().map(|host| self.first_before(index, host, same)).collect();
+            let mut by = by.unwrap_or_default();
+            by.sort_unstable();
+            by.dedup();
+            found.extend(by.into_iter().map(|by| Unreachable {
+                route: index,
+                by,
+                because: because(&self.routes[by].0, route),
+            }));
+        }
+        found
+    }
+
+    /// A route that takes whatever this one takes of a host, and comes before it.
+    fn first_before(&self, index: usize, host: Option<&HostPattern>, same: &[usize]) -> Option<usize> {
+        let route = &self.routes[index].0;
+        let known = route.path.regex.as_ref().map(|_| route.path.known_segments());
+        let segments = known.as_ref().unwrap_or(&route.path.segments);
+        let broader: Vec<HostPattern> = host.map(HostPattern::broader).unwrap_or_default();
+        let before =
+            |other: &usize| self.ranks[*other] < self.ranks[index] && covers(&self.routes[*other].0, route);
+        let takes_host = |other: &&usize| {
+            let other = &self.routes[**other].0;
+            match host {
+                _ if other.priority > route.priority && other.hosts.is_empty() => true,
+                None => other.hosts.is_empty(),
+                Some(host) if other.priority == route.priority => other.hosts.contains(host),
+                Some(_) => other.hosts.iter().any(|other| broader.contains(other)),
+            }
+        };
+        if let Some(other) = same.iter().filter(takes_host).copied().find(&before) {
+            return Some(other);
+        }
+        for group in self.groups.iter().take_while(|group| group.priority >= route.priority) {
+            let mut candidates = Vec::new();
+            if group.priority == route.priority {
+                // A narrower host comes before a broader one.
+                let tree = host.map_or(group.any.as_ref(), |host| group.tree(host));
+                candidates.extend(tree.into_iter().flat_map(|tree| tree.covering(segments, route)));
+            } else {
+                let trees = broader.iter().filter_map(|host| group.tree(host)).chain(&group.any);
+                candidates.extend(trees.flat_map(|tree| tree.covering(segments, route)));
+            }
+            if let Some(other) = candidates.into_iter().find(&before) {
+                return Some(other);
+            }
+        }
+        None
+    }
+}
+
+fn because(by: &RouteMatch, route: &RouteMatch) -> Because {
+    let conditions = |route: &RouteMatch| super::order::conditions(route);
+    if by.priority != route.priority {
+        Because::Priority
+    } else if by.path.regex.is_none() && route.path.regex.is_some() {
+        Because::PrefixBeforeExpression
+    } else if conditions(by) < conditions(route) {
+        Because::Conditions
+    } else {
+        Because::Order
+    }
+}
+
+impl Group {
+    fn tree(&self, host: &HostPattern) -> Option<&Tree> {
+        self.trees(host.kind).get(&host.name)
+    }
+}
+
+impl Tree {
+    /// Routes that may take every path a route takes, whose path begins with these segments.
+    fn covering(&self, segments: &[Segment], route: &RouteMatch) -> Vec<usize> {
+        let mut found = Vec::new();
+        let open = route.path.prefix || route.path.regex.is_some();
+        self.cased.covering(segments, open, &mut found);
+        if let Some(uncased) = &self.uncased {
+            let lower: Vec<_> = segments.iter().map(Segment::to_lowercase).collect();
+            uncased.covering(&lower, open, &mut found);
+        }
+        found
+    }
+}
+
+impl Node {
+    fn covering(&self, segments: &[Segment], open: bool, found: &mut Vec<usize>) {
+        found.extend(&self.prefix);
+        let Some((segment, rest)) = segments.split_first() else {
+            if !open {
+                found.extend(&self.exact);
+            }
+            return;
+        };
+        if let Segment::Literal(text) = segment
+            && let Some(child) = self.literals.get(text.as_str())
+        {
+            child.covering(rest, open, found);
+        }
+        if let Some(child) = &self.param {
+            child.covering(rest, open, found);
+        }
+    }
+}

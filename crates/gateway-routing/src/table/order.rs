@@ -1,0 +1,81 @@
+use super::Conflict;
+use crate::path::Segment;
+use crate::route::RouteMatch;
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+use std::fmt::Debug;
+
+const PREFIX: u8 = 2;
+const REGEX: u8 = 3;
+
+/// Precedence among routes that take the same request, but for host and priority: the smaller wins.
+pub(super) fn rank(route: &RouteMatch, index: usize) -> impl Ord + use<> {
+    // Segment by segment: a literal, a parameter, the end of a prefix; and last an expression.
+    let mut kinds: Vec<u8> =
+        route.path.segments.iter().map(|s| u8::from(matches!(s, Segment::Param(_)))).collect();
+    kinds.push(match (&route.path.regex, route.path.prefix) {
+        (Some(_), _) => REGEX,
+        (None, true) => PREFIX,
+        (None, false) => 0,
+    });
+    (kinds, route.methods.is_empty(), conditions(route), index)
+}
+
+/// The more a route asks for, the earlier it is tried.
+pub(super) fn conditions(route: &RouteMatch) -> impl Ord + use<> {
+    let networks = usize::from(!route.clients.is_empty()) + usize::from(!route.not_clients.is_empty());
+    Reverse((route.headers.len(), route.query.len(), route.cookies.len(), networks))
+}
+
+/// Equal but for what was registered: the same requests, and no rule says who wins.
+#[expect(clippy::mutable_key_type, reason = "expressions are equal by their texts, which do not change")]
+pub(super) fn conflicts<T>(routes: &[(RouteMatch, T)]) -> Vec<Conflict> {
+    let mut kinds: HashMap<_, usize> = HashMap::new();
+    let mut seen: HashMap<_, usize> = HashMap::new();
+    let mut conflicts = Vec::new();
+    for (second, (route, _)) in routes.iter().enumerate() {
+        let shape: Vec<_> = route
+            .path
+            .segments
+            .iter()
+            .map(|segment| match segment {
+                Segment::Literal(text) if route.ignore_case => Some(Cow::Owned(text.to_ascii_lowercase())),
+                Segment::Literal(text) => Some(Cow::Borrowed(text.as_str())),
+                Segment::Param(_) => None,
+            })
+            .collect();
+        let path = (shape, &route.path.regex, route.path.prefix, route.ignore_case, route.priority);
+        let conditions = (
+            set(&route.methods),
+            set(&route.headers),
+            set(&route.query),
+            set(&route.cookies),
+            &route.clients,
+            &route.not_clients,
+        );
+        let next = kinds.len();
+        let kind = *kinds.entry((path, conditions)).or_insert(next);
+        let mut hosts: HashSet<_> = route.hosts.iter().map(Some).collect();
+        if hosts.is_empty() {
+            hosts.insert(None);
+        }
+        for host in hosts {
+            match seen.get(&(host, kind)) {
+                Some(first) => conflicts.push(Conflict { first: *first, second }),
+                None => drop(seen.insert((host, kind), second)),
+            }
+        }
+    }
+    conflicts.sort_unstable_by_key(|conflict| (conflict.second, conflict.first));
+    conflicts.dedup();
+    conflicts
+}
+
+/// The same for the same things in whatever order.
+fn set<C: Debug + PartialEq>(list: &[C]) -> Vec<&C> {
+    let mut list: Vec<_> = list.iter().collect();
+    list.sort_by_cached_key(|one| format!("{one:?}"));
+    list.dedup();
+    list
+}

@@ -1,0 +1,90 @@
+use super::*;
+
+/// What an operator is shown: every near candidate with its refusals, and the outcome.
+fn explained(table: &RouteTable<String>, request: &Request<()>) -> Vec<String> {
+    let explanation = table.explain(request);
+    let routes: Vec<_> = table.routes().map(|(_, name)| name).collect();
+    let mut lines: Vec<_> = explanation
+        .nearest()
+        .map(|candidate| {
+            let refusals: Vec<_> = candidate.refusals.iter().map(ToString::to_string).collect();
+            format!("{}: {}", routes[candidate.index], refusals.join("; and "))
+        })
+        .collect();
+    lines.push(match explanation.outcome {
+        Outcome::Found { index, params } => {
+            format!("-> {} {:?}", routes[index], params.unwrap_or_default().0)
+        }
+        Outcome::MethodNotAllowed { allow } => format!("-> 405 {}", allow.to_str().unwrap()),
+        Outcome::NotFound => "-> 404".to_owned(),
+    });
+    lines
+}
+
+fn shop() -> RouteTable<String> {
+    let hosted = |host: &str, path: &str| {
+        let hosts = vec![host.parse().unwrap()];
+        (RouteMatch { hosts, ..RouteMatch::path(path).unwrap() }, format!("{host}{path}"))
+    };
+    let with = |path: &str, methods: &[Method], conditions: serde_json::Value| {
+        let settings: MatchSettings = serde_json::from_value(conditions).unwrap();
+        let route = RouteMatch::path(path).unwrap().with(&settings);
+        (RouteMatch { methods: methods.to_vec(), ..route }, path.to_owned())
+    };
+    RouteTable::build(vec![
+        with(
+            "/items/{id}",
+            &[Method::GET],
+            json!({ "headers": { "x-tenant": "acme" }, "query": { "v": 2 } }),
+        ),
+        with("/items/*", &[], json!({ "cookies": { "beta": true }, "clients": ["10.0.0.0/8"] })),
+        hosted("shop.example", "/items/*"),
+        hosted("*.example", "/items/{id}"),
+        with("/items", &[], json!({})),
+        with("/Cart", &[Method::POST], json!({})),
+        with("~/v(?P<version>[0-9]+)", &[], json!({})),
+    ])
+    .unwrap()
+}
+
+#[test]
+fn an_explanation_names_all_that_kept_the_nearer_routes_from_a_request() {
+    let mut request = request("POST", "/items/7?v=1&v=3", &[("host", "SHOP.example:80")], Some("192.0.2.1"));
+    assert_eq!(
+        explained(&shop(), &request),
+        [
+            "shop.example/items/*: ",
+            "*.example/items/{id}: ",
+            "/items/{id}: the method is POST; expected `GET`; and the header `x-tenant` is missing; expected `acme`; \
+             and the query parameter `v` is `1`, `3`; expected `2`",
+            "/items/*: the cookie `beta` is missing; expected any value; and the client is 192.0.2.1; expected one in \
+             10.0.0.0/8",
+            "/items: the path is `/items/7`; expected `/items` (it is below, which only a pattern that ends in `/*` \
+             takes)",
+            "-> shop.example/items/* []",
+        ]
+    );
+    request.headers_mut().insert("host", HeaderValue::from_static("other"));
+    let lines = explained(&shop(), &request);
+    assert_eq!(lines[2], "shop.example/items/*: the host is `other`; expected `shop.example`");
+    assert_eq!(lines.last().unwrap(), "-> 404");
+}
+
+#[test]
+fn an_explanation_says_404_405_and_what_was_nearly_right() {
+    let explained = |method: &str, path: &str| explained(&shop(), &request(method, path, &[], None));
+    assert_eq!(explained("GET", "/Cart"), ["/Cart: the method is GET; expected `POST`", "-> 405 POST"]);
+    assert_eq!(
+        explained("POST", "/cart"),
+        ["/Cart: the path is `/cart`; expected `/Cart` (it fits but for upper and lower case)", "-> 404"]
+    );
+    assert_eq!(
+        explained("POST", "/Cart/"),
+        ["/Cart: the path is `/Cart/`; expected `/Cart` (it fits but for the slash at the end)", "-> 404"]
+    );
+    assert_eq!(
+        explained("GET", "/v7"),
+        ["~/v(?P<version>[0-9]+): ", "-> ~/v(?P<version>[0-9]+) [(\"version\", \"7\")]"]
+    );
+    assert_eq!(explained("GET", "/other"), ["-> 404"]);
+}
