@@ -9,6 +9,7 @@ mod settings;
 mod table;
 
 pub use body::SlotBody;
+pub(crate) use gate::take_one;
 pub use key::ConcurrencyKey;
 pub use layer::{ConcurrencyFuture, ConcurrencyLimit, ConcurrencyLimitLayer};
 pub use settings::{ConcurrencySettings, QueueSettings};

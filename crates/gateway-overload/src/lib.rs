@@ -3,6 +3,7 @@
 //! | layer | what it refuses |
 //! |---|---|
 //! | [`ConcurrencyLimitLayer`] | what comes while so many requests are in progress, of all or of each caller |
+//! | [`AdaptiveLimitLayer`] | what comes while the service has as many requests as it can answer without queueing |
 //!
 //! What is refused is answered 503 `overloaded`, or 429 `rate-limited` where one caller has too much, with
 //! `Retry-After: 1`.
@@ -35,11 +36,31 @@
 //!
 //! All workers share one count. Without a queue it is kept in atomics, by key too; with one, a lock is held for
 //! as long as it takes to change a line.
+//!
+//! # As many as the service can bear
+//!
+//! Without a queue, more requests at once leave the latency as it is; beyond the knee they only wait for each
+//! other. [`AdaptiveLimitLayer`] measures the latency until the head of the answer, and moves its limit towards
+//! the knee once in a window:
+//!
+//! | `algorithm` | a window is too slow when | and then | else |
+//! |---|---|---|---|
+//! | `gradient2` | it is slower than 1.2 times the long run | limit shrinks with the ratio, at most by a tenth | grows by `0.2 √limit` |
+//! | `vegas` | the latency implies a queue over `6 log₁₀ limit` | less by `log₁₀ limit` | more, up to `6 log₁₀ limit` |
+//! | `aimd` | it is slower than `slow` | a tenth less | one more |
+//!
+//! A window in which more than one answer in twenty was a 503, 504 or an error is too slow whatever its latency.
+//! With `mode = "report"` the limit is measured, and who is over it counted, but nobody is refused.
 
+mod adaptive;
 mod concurrency;
 mod refusal;
 mod settings;
 
+pub use adaptive::{
+    AdaptiveFuture, AdaptiveLimit, AdaptiveLimitLayer, AdaptiveSettings, Aimd, Algorithm, AlgorithmName,
+    Bounds, Gradient2, Sample, Vegas,
+};
 pub use concurrency::{
     ConcurrencyFuture, ConcurrencyKey, ConcurrencyLimit, ConcurrencyLimitLayer, ConcurrencySettings,
     QueueSettings, SlotBody,
