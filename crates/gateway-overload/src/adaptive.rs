@@ -14,3 +14,4 @@ pub use gradient2::Gradient2;
 pub use layer::{AdaptiveFuture, AdaptiveLimit, AdaptiveLimitLayer};
 pub use settings::{AdaptiveSettings, AlgorithmName};
 pub use vegas::Vegas;
+pub(crate) use window::nanos;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`ConcurrencyLimitLayer`] | what comes while so many requests are in progress, of all or of each caller |
 //! | [`AdaptiveLimitLayer`] | what comes while the service has as many requests as it can answer without queueing |
+//! | [`AdmissionLayer`] | a share of all while too many requests fail, the least important first |
 //!
 //! What is refused is answered 503 `overloaded`, or 429 `rate-limited` where one caller has too much, with
 //! `Retry-After: 1`.
@@ -51,8 +52,25 @@
 //!
 //! A window in which more than one answer in twenty was a 503, 504 or an error is too slow whatever its latency.
 //! With `mode = "report"` the limit is measured, and who is over it counted, but nobody is refused.
+//!
+//! # The least important first
+//!
+//! [`AdmissionLayer`] sheds the share `p = max(0, (n − ok / 0.95) / (n + 1))` of all requests, at most 80 %, where
+//! `n` were admitted and answered within 30 s and `ok` of them below 500. [`rejection`] is that formula.
+//!
+//! The share is taken from the classes in the order `sheddable`, `default`, `critical`: as much as possible from the
+//! first, what is left from the next ([`shed_by_class`]). While 30 % of the requests are sheddable and 70 % default, a
+//! share of 15 % sheds every second sheddable request and no other; one of 65 % all sheddable and half of the default.
+//!
+//! The class of a request is the [`Priority`] in its extensions, which a layer further out may set; else what
+//! `priority_header` says, if the [`ClientAddr`](gateway_core::ClientAddr) is in a `trusted` network; else the
+//! `priority` of the settings.
+//!
+//! Put it around the limits: their 503s are failures to it, so that the least important are shed before a limit, which
+//! knows no classes, refuses just anyone.
 
 mod adaptive;
+mod admission;
 mod concurrency;
 mod refusal;
 mod settings;
@@ -60,6 +78,9 @@ mod settings;
 pub use adaptive::{
     AdaptiveFuture, AdaptiveLimit, AdaptiveLimitLayer, AdaptiveSettings, Aimd, Algorithm, AlgorithmName,
     Bounds, Gradient2, Sample, Vegas,
+};
+pub use admission::{
+    Admission, AdmissionFuture, AdmissionLayer, AdmissionSettings, Priority, Seen, rejection, shed_by_class,
 };
 pub use concurrency::{
     ConcurrencyFuture, ConcurrencyKey, ConcurrencyLimit, ConcurrencyLimitLayer, ConcurrencySettings,
