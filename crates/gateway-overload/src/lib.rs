@@ -5,6 +5,7 @@
 //! | [`ConcurrencyLimitLayer`] | what comes while so many requests are in progress, of all or of each caller |
 //! | [`AdaptiveLimitLayer`] | what comes while the service has as many requests as it can answer without queueing |
 //! | [`AdmissionLayer`] | a share of all while too many requests fail, the least important first |
+//! | [`FaultLayer`] | nothing: it injects delays, errors and slow answers, to see how clients bear the above |
 //!
 //! What is refused is answered 503 `overloaded`, or 429 `rate-limited` where one caller has too much, with
 //! `Retry-After: 1`.
@@ -68,10 +69,24 @@
 //!
 //! Put it around the limits: their 503s are failures to it, so that the least important are shed before a limit, which
 //! knows no classes, refuses just anyone.
+//!
+//! # Faults on purpose
+//!
+//! | setting | meaning |
+//! |---|---|
+//! | `delay = { time = "2s", percent = 10 }` | every tenth request waits for two seconds before it goes on |
+//! | `abort = { status = 503, percent = 5 }` | every twentieth is answered 503, after its delay if it has one |
+//! | `rate = "10KiB"` | answers are sent at 10 KiB a second |
+//! | `header = "x-fault"` | only requests with this header |
+//! | `max_active = 100` | at most 100 delayed or slowed down at once; others pass untouched |
+//!
+//! Each fault is rolled for on its own. Where a stack's type has a place for them, [`FaultLayer::off`] and
+//! [`ConcurrencyLimitLayer::off`] fill it: both change the type of the body.
 
 mod adaptive;
 mod admission;
 mod concurrency;
+mod fault;
 mod refusal;
 mod settings;
 
@@ -85,5 +100,8 @@ pub use admission::{
 pub use concurrency::{
     ConcurrencyFuture, ConcurrencyKey, ConcurrencyLimit, ConcurrencyLimitLayer, ConcurrencySettings,
     QueueSettings, SlotBody,
+};
+pub use fault::{
+    AbortFault, DelayFault, Fault, FaultFuture, FaultLayer, FaultSettings, Faults, PacedBody, RateFault,
 };
 pub use settings::{Mode, OverloadError};
