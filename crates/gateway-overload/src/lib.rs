@@ -67,8 +67,8 @@
 //! `priority_header` says, if the [`ClientAddr`](gateway_core::ClientAddr) is in a `trusted` network; else the
 //! `priority` of the settings.
 //!
-//! Put it around the limits: their 503s are failures to it, so that the least important are shed before a limit, which
-//! knows no classes, refuses just anyone.
+//! Put it around an [`AdaptiveLimitLayer`]: the limit keeps its last tenth for critical requests and its last quarter
+//! from sheddable ones, and its 503s are failures to admission, which then sheds earlier and more cheaply.
 //!
 //! # Faults on purpose
 //!

@@ -174,3 +174,18 @@ fn settings_that_make_no_sense_say_why() {
         assert!(error.contains(part), "{error}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn layers_below_learn_the_class() {
+    let layer = layer(serde_json::json!({ "priority_header": "x-priority", "trusted": ["::1/128"] }));
+    let service = layer.layer(service_fn(|request: Request<()>| async move {
+        let class = request.extensions().get::<Priority>().copied().unwrap_or_default();
+        Ok::<_, ()>(Response::new(Full::<Bytes>::from(class.name())))
+    }));
+    for class in Priority::ALL {
+        let mut request = Request::builder().header("x-priority", class.name()).body(()).unwrap();
+        request.extensions_mut().insert(ClientAddr("[::1]:1".parse().unwrap()));
+        let answer = service.clone().oneshot(request).await.unwrap();
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), class.name());
+    }
+}

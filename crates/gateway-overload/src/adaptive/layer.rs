@@ -1,5 +1,6 @@
 use super::AdaptiveSettings;
 use super::window::{Outcome, Window, nanos};
+use crate::admission::Priority;
 use crate::concurrency::take_one;
 use crate::refusal::{is_drop, refuse};
 use crate::settings::{Mode, OverloadError};
@@ -23,6 +24,9 @@ use tower::{Layer, Service};
 /// [`ConcurrencyLimitLayer`](crate::ConcurrencyLimitLayer). Put it as near as possible to the service it
 /// protects, one for each; clones share their limit. Answers 503 and 504, and errors, count as drops. What the
 /// client gave up counts as nothing.
+///
+/// The last tenth of the limit is kept for requests whose extensions hold [`Priority::Critical`], and those with
+/// [`Priority::Sheddable`] get no more than three quarters of it.
 #[derive(Clone, Debug)]
 pub struct AdaptiveLimitLayer(Arc<State>);
 
@@ -87,9 +91,19 @@ pub struct AdaptiveLimit<S> {
     state: Arc<State>,
 }
 
+/// How much of the limit a class may use: the last tenth is kept for the critical, the last quarter from the
+/// sheddable.
+fn room(class: Priority, limit: u32) -> u32 {
+    match class {
+        Priority::Sheddable => limit - limit / 4,
+        Priority::Default => limit - limit / 10,
+        Priority::Critical => limit,
+    }
+}
+
 impl State {
-    fn enter(self: &Arc<Self>) -> Option<Turn> {
-        if !take_one(&self.in_flight, self.limit.load(Relaxed)) {
+    fn enter(self: &Arc<Self>, class: Priority) -> Option<Turn> {
+        if !take_one(&self.in_flight, room(class, self.limit.load(Relaxed))) {
             self.refused.fetch_add(1, Relaxed);
             if self.mode == Mode::Enforce {
                 return None;
@@ -137,7 +151,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let kind = match self.state.enter() {
+        let class = request.extensions().get::<Priority>().copied().unwrap_or_default();
+        let kind = match self.state.enter(class) {
             Some(turn) => Kind::Inner { future: self.inner.call(request), turn: Some(turn) },
             None => Kind::Refused,
         };

@@ -25,7 +25,8 @@ const UPDATES_PER_BUCKET: u64 = 10;
 /// [crate's page](crate).
 ///
 /// An answer of 500 or above, or an error, is a failure. What the client gave up is neither failure nor success.
-/// Clones share their window.
+/// Clones share their window. The class of an admitted request, if it is not `default`, is left in its extensions
+/// for the layers below.
 #[derive(Clone, Debug)]
 pub struct AdmissionLayer(Arc<State>);
 
@@ -196,8 +197,12 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let kind = if self.state.admits(self.state.class(&request)) {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let class = self.state.class(&request);
+        let kind = if self.state.admits(class) {
+            if class != Priority::Default {
+                request.extensions_mut().insert(class);
+            }
             Kind::Inner { future: self.inner.call(request), state: self.state.clone() }
         } else {
             Kind::Refused
