@@ -43,6 +43,8 @@ pub enum Code {
     NoEndpoint,
     /// A backing store is away and the policy says to refuse meanwhile.
     StoreUnavailable,
+    /// More is in progress than the gateway or the service can bear; the request was shed.
+    Overloaded,
     /// The gateway is shutting down.
     Draining,
     /// The upstream did not answer in time.
@@ -70,7 +72,7 @@ const fn said(row: Row, message: &'static str, detail: &'static str) -> Row {
 }
 
 use StatusCode as S;
-static ROWS: [Row; 21] = [
+static ROWS: [Row; 22] = [
     row(Code::BadRequest, "bad-request", S::BAD_REQUEST, "Bad request"),
     said(
         row(Code::MissingCredentials, "missing-credentials", S::UNAUTHORIZED, "Credentials are required"),
@@ -146,6 +148,7 @@ static ROWS: [Row; 21] = [
         S::SERVICE_UNAVAILABLE,
         "A backing store is unavailable",
     ),
+    row(Code::Overloaded, "overloaded", S::SERVICE_UNAVAILABLE, "Overloaded"),
     row(Code::Draining, "draining", S::SERVICE_UNAVAILABLE, "The gateway is shutting down"),
     said(
         row(

@@ -1,0 +1,46 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Request extension and setting: how much a request matters when not all can be served. The least is shed first.
+///
+/// A layer further out, such as authentication that knows who pays, may set it; it counts more than a header.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// Can wait or be missed: prefetching, batches, callers on trial. Shed first.
+    Sheddable,
+    /// Everything that is not told apart.
+    #[default]
+    Default,
+    /// What must work when nothing else does: health, payment. Shed last.
+    Critical,
+}
+
+impl Priority {
+    /// All, in the order in which they are shed.
+    pub const ALL: [Self; 3] = [Self::Sheddable, Self::Default, Self::Critical];
+
+    /// The class with this name, in any case.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.name().eq_ignore_ascii_case(name))
+    }
+
+    /// Its name in settings and headers.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sheddable => "sheddable",
+            Self::Default => "default",
+            Self::Critical => "critical",
+        }
+    }
+
+    /// Its place in [`Priority::ALL`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}

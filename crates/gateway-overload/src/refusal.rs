@@ -1,0 +1,29 @@
+//! The one way in which these layers refuse.
+
+use bytes::Bytes;
+use gateway_core::{Code, Problem};
+use http::header::{HeaderValue, RETRY_AFTER};
+use http::{HeaderMap, Response};
+use std::borrow::Cow;
+
+/// Overload passes quickly or is someone else's to solve: a second is long enough not to make it worse.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+pub(crate) fn refuse<R: From<Bytes>>(code: Code, detail: impl Into<Cow<'static, str>>) -> Response<R> {
+    Problem::new(code).with_detail(detail).with_header(RETRY_AFTER, RETRY_AFTER_SECONDS).into_response()
+}
+
+/// Whether the service below is in distress, by what it answered: 503 and 504 say that it is full or too slow.
+pub(crate) fn is_drop(status: http::StatusCode) -> bool {
+    matches!(status.as_u16(), 503 | 504)
+}
+
+/// Whether an answer counts as a success: everything below 500, as with Envoy.
+pub(crate) fn is_success(status: http::StatusCode) -> bool {
+    status.as_u16() < 500
+}
+
+/// The first value of a header as text.
+pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
