@@ -12,6 +12,35 @@ pub(crate) enum Outcome {
     Answered(StatusCode),
 }
 
+/// What an outcome says about the endpoint it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It answered, and not with a 5xx status.
+    Good,
+    /// It answered with a 5xx status other than those of [`Verdict::GatewayError`].
+    ServerError,
+    /// It answered with 502, 503 or 504.
+    GatewayError,
+    /// It could not be connected to, broke the connection, did not speak HTTP, or took too long.
+    LocalFailure,
+    /// Nothing: the client itself broke off.
+    Unknown,
+}
+
+impl Outcome {
+    pub(crate) fn verdict(self) -> Verdict {
+        match self {
+            Self::Failed(FailureKind::RequestBody) => Verdict::Unknown,
+            Self::Failed(_) => Verdict::LocalFailure,
+            Self::Answered(status) => match status.as_u16() {
+                502..=504 => Verdict::GatewayError,
+                500.. => Verdict::ServerError,
+                _ => Verdict::Good,
+            },
+        }
+    }
+}
+
 /// What about the request decides whether it may be repeated at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeatable {

@@ -1,6 +1,6 @@
 use crate::replay::Replay;
 use crate::retry::{Outcome, Repeatable, wanted};
-use crate::set::{EndpointSet, Picked};
+use crate::set::{EndpointSet, Picked, Unavailable};
 use crate::settings::{BalanceSettings, RetrySettings};
 use bytes::Bytes;
 use gateway_core::{BoxError, Code, Endpoint, FailureKind, Problem, Upstream, UpstreamError};
@@ -105,7 +105,7 @@ impl Drop for Active<'_> {
 }
 
 enum Failure {
-    NoEndpoint,
+    Unavailable(Unavailable),
     Timeout(Duration),
     Upstream(UpstreamError),
 }
@@ -113,7 +113,7 @@ enum Failure {
 impl Failure {
     fn into_problem(self, reveal: bool) -> Problem {
         match self {
-            Self::NoEndpoint => {
+            Self::Unavailable(Unavailable::NoEndpoint) => {
                 Problem::new(Code::NoEndpoint).with_header(RETRY_AFTER, HeaderValue::from_static("1"))
             }
             Self::Timeout(limit) => {
@@ -142,14 +142,15 @@ impl<U> Inner<U> {
         B: Body<Data = Bytes> + Unpin,
         B::Error: Into<BoxError>,
     {
-        let deadline = Instant::now() + self.total;
+        let mut now = Instant::now();
+        let deadline = now + self.total;
         let (mut body, repeat) = Replay::prepare(body, &self.retry);
         let request = Repeatable::of(head);
         let mut tried: Vec<usize> = Vec::new();
         // Held while a retry is on its way: its share of the budget.
         let mut _budget = None;
         for attempt in 1.. {
-            let picked = self.set.pick(&tried).ok_or(Failure::NoEndpoint)?;
+            let picked = self.set.pick(&tried, now).map_err(Failure::Unavailable)?;
             let (until, limit) = self.limit(deadline);
             let sending = self.upstreams[picked.index].send(head, body);
             let result = match tokio::time::timeout_at(until, sending).await {
@@ -162,6 +163,7 @@ impl<U> Inner<U> {
                 Err(Failure::Upstream(error)) => Outcome::Failed(error.kind()),
                 Err(_) => Outcome::Failed(FailureKind::Timeout),
             };
+            self.set.record(&picked, outcome.verdict());
             if attempt < self.retry.attempts && wanted(outcome, request, &self.retry) {
                 let delay = self.retry.backoff.delay(attempt, fastrand::f64());
                 _budget = None;
@@ -178,12 +180,13 @@ impl<U> Inner<U> {
                     if !delay.is_zero() {
                         tokio::time::sleep(delay).await;
                     }
+                    now = Instant::now();
                     continue;
                 }
             }
             return result.map(|response| (response, picked));
         }
-        Err(Failure::NoEndpoint)
+        Err(Failure::Unavailable(Unavailable::NoEndpoint))
     }
 
     /// Until when the attempt that begins now may take, and how long that limit is called.

@@ -1,9 +1,16 @@
 use crate::budget::RetryBudget;
-use crate::strategy::{Strategy, schedule};
+use crate::member::{Clock, Member};
+use crate::outlier::{Cause, OutlierMode};
+use crate::pick::Order;
+use crate::plan::{Level, Plan, View};
+use crate::policy::PolicySettings;
+use crate::retry::Verdict;
 use arc_swap::ArcSwap;
 use gateway_core::Endpoint;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use gateway_core::units::Timespan;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::time::Instant;
 
 /// The endpoints of one service with their health and load. Cheap to clone; clones share everything, so that
 /// all workers of a process balance as one.
@@ -13,21 +20,17 @@ pub struct EndpointSet(Arc<Shared>);
 #[derive(Debug)]
 pub(crate) struct Shared {
     name: String,
-    strategy: Strategy,
+    policy: PolicySettings,
+    clock: Clock,
     members: Box<[Member]>,
-    /// One round over the healthy members: indexes into `members`. Replaced when health changes.
-    round: ArcSwap<Vec<u32>>,
+    /// Replaced when it changes who may be picked, under the lock; read without one.
+    plan: ArcSwap<Plan>,
     changing: Mutex<()>,
+    /// When the plan changes for no other reason than time: an ejection ends, a share grows.
+    due: AtomicU64,
     next: AtomicUsize,
     retries: AtomicU64,
     pub(crate) budget: RetryBudget,
-}
-
-#[derive(Debug)]
-pub(crate) struct Member {
-    pub(crate) endpoint: Endpoint,
-    healthy: AtomicBool,
-    in_flight: AtomicUsize,
 }
 
 /// One endpoint and how it is doing.
@@ -35,30 +38,40 @@ pub(crate) struct Member {
 pub struct EndpointState {
     /// Which.
     pub endpoint: Endpoint,
-    /// Whether requests are sent to it.
+    /// Whether requests are sent to it: it passes its checks and is not ejected.
     pub healthy: bool,
+    /// Whether it is ejected: it failed too often in a row and is left alone for a while.
+    pub ejected: bool,
+    /// How often it was ejected, or would have been in the mode `report`.
+    pub ejections: u64,
     /// Requests it is working on.
     pub in_flight: usize,
 }
 
+/// Why no endpoint could be picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unavailable {
+    NoEndpoint,
+}
+
 impl EndpointSet {
-    /// A set whose endpoints are all taken for healthy until a health check says otherwise. `name` is for logs.
+    /// A set whose endpoints are all taken for healthy until a check or their answers say otherwise. The policy
+    /// may be no more than a [`Strategy`](crate::Strategy). `name` is for logs.
     #[must_use]
-    pub fn new(name: &str, endpoints: Vec<Endpoint>, strategy: Strategy) -> Self {
-        let member =
-            |endpoint| Member { endpoint, healthy: AtomicBool::new(true), in_flight: AtomicUsize::new(0) };
-        let members: Box<[Member]> = endpoints.into_iter().map(member).collect();
+    pub fn new(name: &str, endpoints: Vec<Endpoint>, policy: impl Into<PolicySettings>) -> Self {
         let set = Self(Arc::new(Shared {
             name: name.to_owned(),
-            strategy,
-            round: ArcSwap::default(),
-            members,
+            policy: policy.into(),
+            clock: Clock::starting_now(),
+            plan: ArcSwap::default(),
+            members: endpoints.into_iter().map(Member::new).collect(),
             changing: Mutex::new(()),
+            due: AtomicU64::new(u64::MAX),
             next: AtomicUsize::new(0),
             retries: AtomicU64::new(0),
             budget: RetryBudget::default(),
         }));
-        set.0.replan();
+        set.0.replan(set.now());
         set
     }
 
@@ -70,17 +83,31 @@ impl EndpointSet {
 
     /// Every endpoint and how it is doing.
     pub fn states(&self) -> impl Iterator<Item = EndpointState> {
-        self.0.members.iter().map(|member| EndpointState {
-            endpoint: member.endpoint.clone(),
-            healthy: member.healthy.load(Ordering::Relaxed),
-            in_flight: member.in_flight.load(Ordering::Relaxed),
+        let now = self.now();
+        self.0.members.iter().map(move |member| {
+            let ejected = member.is_ejected(now);
+            EndpointState {
+                endpoint: member.endpoint.clone(),
+                healthy: member.passes() && !ejected,
+                ejected,
+                ejections: member.ejections(),
+                in_flight: member.in_flight.load(Ordering::Relaxed),
+            }
         })
     }
 
     /// Whether any endpoint can take requests.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.0.round.load().is_empty()
+        self.0.refresh(self.now());
+        !self.0.plan.load().levels.is_empty()
+    }
+
+    /// Whether so few endpoints are left that [`PanicSettings`](crate::PanicSettings) has their health ignored.
+    #[must_use]
+    pub fn is_panicking(&self) -> bool {
+        self.0.refresh(self.now());
+        self.0.plan.load().panics
     }
 
     /// How many attempts beyond the first there were.
@@ -89,17 +116,18 @@ impl EndpointSet {
         self.0.retries.load(Ordering::Relaxed)
     }
 
-    /// The endpoint whose turn it is, without sending it anything; `None` if none is healthy.
+    /// The endpoint whose turn it is, without sending it anything; `None` if none is available.
     #[must_use]
     pub fn pick_endpoint(&self) -> Option<Endpoint> {
-        self.pick(&[]).map(|picked| picked.endpoint().clone())
+        self.pick(&[], Instant::now()).ok().map(|picked| picked.endpoint().clone())
     }
 
-    /// Says whether requests may be sent to the endpoint at this index. Returns whether that is news.
+    /// Says whether the endpoint at this index passes its checks. Returns whether that is news.
     pub(crate) fn set_healthy(&self, index: usize, healthy: bool) -> bool {
-        let news = self.0.members[index].healthy.swap(healthy, Ordering::Relaxed) != healthy;
+        let now = self.now();
+        let news = self.0.members[index].set_passing(healthy, now);
         if news {
-            self.0.replan();
+            self.0.replan(now);
         }
         news
     }
@@ -116,48 +144,107 @@ impl EndpointSet {
         &self.0.budget
     }
 
+    fn now(&self) -> u64 {
+        self.0.clock.at(Instant::now())
+    }
+
     /// The next endpoint, another than those already tried if there is one.
-    pub(crate) fn pick(&self, tried: &[usize]) -> Option<Picked> {
-        let round = self.0.round.load();
-        let first = self.pick_in(&round)?;
+    pub(crate) fn pick(&self, tried: &[usize], now: Instant) -> Result<Picked, Unavailable> {
+        self.0.refresh(self.0.clock.at(now));
+        let plan = self.0.plan.load();
+        let level = plan.level(|| fastrand::u64(..)).ok_or(Unavailable::NoEndpoint)?;
+        let order = Order { strategy: self.0.policy.strategy, members: &self.0.members, next: &self.0.next };
+        let first = order.first(level).ok_or(Unavailable::NoEndpoint)?;
         let index = if tried.contains(&first) {
-            // Rare: look for another in the order of the round.
-            let at = round.iter().position(|i| *i as usize == first).unwrap_or(0);
-            let others = round[at..].iter().chain(&round[..at]).map(|i| *i as usize);
+            // Rare: any other in the order of the level, then any of another level.
+            let others = level.after(first).chain(plan.levels.iter().flat_map(Level::indexes));
             others.into_iter().find(|i| !tried.contains(i)).unwrap_or(first)
         } else {
             first
         };
-        Some(Picked::new(self.clone(), index))
+        Ok(Picked::new(self.clone(), index))
     }
 
-    fn pick_in(&self, round: &[u32]) -> Option<usize> {
-        let at = match (round.len(), self.0.strategy) {
-            (0, _) => return None,
-            (1, _) => 0,
-            (n, Strategy::RoundRobin) => self.0.next.fetch_add(1, Ordering::Relaxed) % n,
-            (n, Strategy::Random) => fastrand::usize(..n),
-            (n, Strategy::LeastRequest) => {
-                let (a, b) = (fastrand::usize(..n), fastrand::usize(..n));
-                if self.load_of(round[a]) <= self.load_of(round[b]) { a } else { b }
-            }
-        };
-        Some(round[at] as usize)
-    }
-
-    /// Requests in flight for the share it takes; the round already favours heavy members.
-    fn load_of(&self, member: u32) -> usize {
-        self.0.members[member as usize].in_flight.load(Ordering::Relaxed)
+    /// Learns from how a request to this endpoint ended. A success costs no more than a look at three counters.
+    pub(crate) fn record(&self, picked: &Picked, verdict: Verdict) {
+        let outlier = &self.0.policy.outlier.0;
+        if outlier.mode != OutlierMode::Off
+            && let Some(cause) = self.0.members[picked.index].streaks.record(verdict, outlier)
+        {
+            self.0.eject(picked.index, cause, self.now());
+        }
     }
 }
 
 impl Shared {
-    fn replan(&self) {
+    /// Makes the plan anew if it is time to: no task watches the clock.
+    fn refresh(&self, now: u64) {
+        let due = self.due.load(Ordering::Relaxed);
+        // Of many who notice at once, one does it.
+        if now >= due
+            && self.due.compare_exchange(due, u64::MAX, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            self.replan(now);
+        }
+    }
+
+    fn replan(&self, now: u64) {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let healthy: Vec<_> =
-            self.members.iter().enumerate().filter(|(_, m)| m.healthy.load(Ordering::Relaxed)).collect();
-        let weights: Vec<_> = healthy.iter().map(|(i, m)| (*i, m.endpoint.weight())).collect();
-        self.round.store(Arc::new(schedule(&weights)));
+        self.replan_locked(now);
+    }
+
+    fn replan_locked(&self, now: u64) {
+        let mut due = u64::MAX;
+        let views: Vec<View> = self
+            .members
+            .iter()
+            .map(|member| {
+                if member.returns(now) {
+                    tracing::info!("{}: {} is no longer ejected", self.name, member.endpoint);
+                }
+                let (view, changes) = member.view(now, self.policy.slow_start.as_deref());
+                due = due.min(changes);
+                view
+            })
+            .collect();
+        let plan = Plan::new(&views, self.policy.strategy, self.policy.panic.0);
+        if plan.panics && !self.plan.load().panics {
+            tracing::warn!("{}: too few endpoints are available: their health is ignored", self.name);
+        }
+        self.plan.store(Arc::new(plan));
+        self.due.store(due, Ordering::Relaxed);
+    }
+
+    /// Off the path of requests that succeed: an endpoint failed too often in a row.
+    #[cold]
+    fn eject(&self, index: usize, cause: Cause, now: u64) {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (member, outlier) = (&self.members[index], &self.policy.outlier.0);
+        if member.is_ejected(now) {
+            return;
+        }
+        member.streaks.clear();
+        let name = &self.name;
+        let all = self.members.iter().filter(|member| member.endpoint.weight() > 0);
+        let ejected = all.clone().filter(|member| member.is_ejected(now)).count();
+        let others =
+            self.members.iter().enumerate().filter(|(i, member)| *i != index && member.is_available(now));
+        if others.count() == 0 || !outlier.has_room(ejected, all.count()) {
+            tracing::debug!(
+                "{name}: {} has too many {cause} in a row, but none more may be ejected",
+                member.endpoint
+            );
+            return;
+        }
+        if outlier.mode == OutlierMode::Report {
+            member.count_ejection();
+            tracing::warn!("{name}: {} would be ejected for {cause} in a row", member.endpoint);
+            return;
+        }
+        let time = member.eject(now, |times, well_for| outlier.ejection(times, well_for, fastrand::f64()));
+        let shown = Timespan(std::time::Duration::from_secs(time.as_secs()));
+        tracing::warn!("{name}: {} is ejected for {shown}: {cause} in a row", member.endpoint);
+        self.replan_locked(now);
     }
 }
 
@@ -188,6 +275,8 @@ impl Drop for Picked {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Strategy;
+    use std::time::Duration;
 
     fn set(weights: &[u32], strategy: Strategy) -> EndpointSet {
         let endpoints = weights.iter().enumerate().map(|(i, w)| {
@@ -197,7 +286,7 @@ mod tests {
     }
 
     fn picks(set: &EndpointSet, n: usize) -> Vec<usize> {
-        (0..n).map(|_| set.pick(&[]).unwrap().index).collect()
+        (0..n).map(|_| set.pick(&[], Instant::now()).unwrap().index).collect()
     }
 
     #[test]
@@ -215,7 +304,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..1000 {
-                        counts[set.pick(&[]).unwrap().index].fetch_add(1, Ordering::Relaxed);
+                        counts[set.pick(&[], Instant::now()).unwrap().index].fetch_add(1, Ordering::Relaxed);
                     }
                 });
             }
@@ -235,7 +324,7 @@ mod tests {
         assert_eq!(seen, [0, 0, 1, 1]);
         set.set_healthy(0, false);
         set.set_healthy(1, false);
-        assert!(set.pick(&[]).is_none());
+        assert!(set.pick(&[], Instant::now()).is_err());
         assert!(!set.is_ready());
         set.set_healthy(1, true);
         assert_eq!(picks(&set, 2), [1, 1]);
@@ -246,8 +335,11 @@ mod tests {
         for strategy in [Strategy::RoundRobin, Strategy::Random, Strategy::LeastRequest] {
             let set = set(&[1, 1], strategy);
             for _ in 0..50 {
-                assert_eq!(set.pick(&[0]).unwrap().index, 1, "{strategy:?}");
-                assert!(set.pick(&[0, 1]).is_some(), "{strategy:?}: all were tried, one is still picked");
+                assert_eq!(set.pick(&[0], Instant::now()).unwrap().index, 1, "{strategy:?}");
+                assert!(
+                    set.pick(&[0, 1], Instant::now()).is_ok(),
+                    "{strategy:?}: all were tried, one is still picked"
+                );
             }
         }
     }
@@ -257,8 +349,7 @@ mod tests {
         let set = set(&[1, 1], Strategy::LeastRequest);
         let busy: Vec<_> = (0..10).map(|_| Picked::new(set.clone(), 0)).collect();
         let on_idle = picks(&set, 400).iter().filter(|i| **i == 1).count();
-        // Both choices fall on the busy one in a quarter of the cases.
-        assert!((250..350).contains(&on_idle), "{on_idle} of 400 went to the idle endpoint");
+        assert_eq!(on_idle, 400, "of two, the idle one is always found");
         drop(busy);
         assert!(set.states().all(|s| s.in_flight == 0));
     }
@@ -267,5 +358,104 @@ mod tests {
     fn weight_zero_takes_no_requests() {
         let set = set(&[1, 0], Strategy::RoundRobin);
         assert_eq!(picks(&set, 3), [0, 0, 0]);
+    }
+
+    fn fail(set: &EndpointSet, index: usize, times: usize) {
+        for _ in 0..times {
+            set.record(&Picked::new(set.clone(), index), Verdict::LocalFailure);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_that_fails_five_times_is_left_alone_for_half_a_minute() {
+        let set = set(&[1, 1, 1], Strategy::RoundRobin);
+        fail(&set, 1, 4);
+        assert!(set.states().all(|state| state.healthy));
+        fail(&set, 1, 1);
+        let states: Vec<_> =
+            set.states().map(|state| (state.healthy, state.ejected, state.ejections)).collect();
+        assert_eq!(states, [(true, false, 0), (false, true, 1), (true, false, 0)]);
+        assert!(!picks(&set, 10).contains(&1));
+        tokio::time::advance(Duration::from_millis(29_900)).await;
+        assert!(!picks(&set, 10).contains(&1));
+        tokio::time::advance(Duration::from_millis(1_200)).await;
+        assert!(picks(&set, 3).contains(&1), "it returns without anyone's doing");
+        fail(&set, 1, 5);
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert!(!picks(&set, 10).contains(&1), "the second time lasts twice as long");
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert!(picks(&set, 3).contains(&1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_endpoint_is_not_ejected_where_a_tenth_is_less_than_two() {
+        let set = set(&[1; 10], Strategy::RoundRobin);
+        fail(&set, 1, 5);
+        fail(&set, 2, 50);
+        assert_eq!(set.states().filter(|state| state.ejected).count(), 1);
+        assert!(picks(&set, 9).contains(&2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_endpoint_is_never_ejected() {
+        let set = set(&[1], Strategy::RoundRobin);
+        fail(&set, 0, 50);
+        assert_eq!(picks(&set, 1), [0]);
+        assert!(set.states().all(|state| state.healthy && state.ejections == 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_report_counts_and_changes_nothing() {
+        let mut policy = PolicySettings::default();
+        policy.outlier.0.mode = OutlierMode::Report;
+        let endpoints = ["http://a", "http://b"].map(|url| Endpoint::parse(url).unwrap()).to_vec();
+        let set = EndpointSet::new("test", endpoints, policy);
+        fail(&set, 1, 10);
+        let states: Vec<_> = set.states().map(|state| (state.healthy, state.ejections)).collect();
+        assert_eq!(states, [(true, 0), (true, 2)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_ejection_is_ignored_once_the_checks_take_the_others_out() {
+        let set = set(&[1, 1], Strategy::RoundRobin);
+        fail(&set, 1, 5);
+        set.set_healthy(0, false);
+        assert_eq!(picks(&set, 2), [1, 1], "it may fail, and there is no other");
+        assert!(set.is_panicking());
+        set.set_healthy(1, false);
+        assert!(!set.is_ready(), "without any endpoint that passes its checks there is none");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_that_comes_back_gets_its_share_bit_by_bit() {
+        let policy = PolicySettings { slow_start: Some(Default::default()), ..PolicySettings::default() };
+        let endpoints = ["http://a", "http://b"].map(|url| Endpoint::parse(url).unwrap()).to_vec();
+        let set = EndpointSet::new("test", endpoints, policy);
+        let share = |set: &EndpointSet| picks(set, 1000).into_iter().filter(|i| *i == 1).count();
+        assert_eq!(share(&set), 500, "at the start of the process nobody starts slowly");
+        set.set_healthy(1, false);
+        set.set_healthy(1, true);
+        let mut shares = Vec::new();
+        for _ in 0..4 {
+            shares.push(share(&set));
+            tokio::time::advance(Duration::from_millis(10_100)).await;
+        }
+        // 2, 6, 13 and 20 parts for 20 of the other.
+        let expected = [1000 * 2 / 22, 1000 * 6 / 26, 1000 * 13 / 33, 500];
+        assert!(shares.iter().zip(expected).all(|(seen, wanted)| seen.abs_diff(wanted) <= 2), "{shares:?}");
+    }
+
+    #[test]
+    fn the_next_priority_takes_over_what_the_first_cannot() {
+        let endpoints = [("http://a", 0), ("http://b", 0), ("http://c", 1)];
+        let endpoints = endpoints.map(|(url, p)| Endpoint::parse(url).unwrap().with_priority(p)).to_vec();
+        let set = EndpointSet::new("test", endpoints, Strategy::RoundRobin);
+        assert!(!picks(&set, 100).contains(&2));
+        assert_eq!(set.pick(&[0, 1], Instant::now()).unwrap().index, 2, "a retry may go there as well");
+        set.set_healthy(0, false);
+        let spilled = picks(&set, 1000).iter().filter(|i| **i == 2).count();
+        assert!((230..370).contains(&spilled), "{spilled} of 1000 went to the second priority");
+        set.set_healthy(1, false);
+        assert_eq!(picks(&set, 3), [2, 2, 2]);
     }
 }

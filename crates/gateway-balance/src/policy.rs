@@ -1,0 +1,64 @@
+use crate::{OutlierSettings, PanicSettings, SlowStartSettings, Strategy};
+use gateway_core::units::{Scalar, Short, ShortForm};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::{Error, StrDeserializer};
+
+/// Which endpoint takes a request, and which may not. Short form: the strategy, `"least_request"`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicySettings {
+    /// How the next endpoint is picked. Default `round_robin`.
+    pub strategy: Strategy,
+    /// Endpoints that keep failing are left alone for a while. Default: on, with Envoy's numbers.
+    pub outlier: Short<OutlierSettings>,
+    /// What happens when too few endpoints are left. Default 50: below half, ejections are ignored.
+    pub panic: Short<PanicSettings>,
+    /// An endpoint that comes back gets its share bit by bit: `"30s"`, or a table. Default: at once.
+    pub slow_start: Option<Short<SlowStartSettings>>,
+}
+
+impl From<Strategy> for PolicySettings {
+    fn from(strategy: Strategy) -> Self {
+        Self { strategy, ..Self::default() }
+    }
+}
+
+impl ShortForm for PolicySettings {
+    const EXPECTED: &'static str = "a strategy such as \"round_robin\", or a table";
+    const TYPE: &'static str = "string";
+    fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
+        let Scalar::Text(text) = value else { return None };
+        let text: StrDeserializer<'_, Error> = text.into_deserializer();
+        Some(Strategy::deserialize(text).map(Self::from).map_err(|error| error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<PolicySettings, String> {
+        serde_json::from_str::<Short<PolicySettings>>(text).map(|short| short.0).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_policy_is_a_strategy_or_a_table_and_a_mistake_names_what_is_known() {
+        assert_eq!(read("\"least_request\""), Ok(Strategy::LeastRequest.into()));
+        let policy =
+            read(r#"{"strategy": "random", "outlier": "report", "panic": 0, "slow_start": "10s"}"#).unwrap();
+        assert_eq!(policy.strategy, Strategy::Random);
+        assert_eq!(policy.panic.threshold.get(), 0);
+        assert_eq!(policy.slow_start.unwrap().window.as_secs(), 10);
+        for (text, part) in [
+            ("\"fastest\"", "unknown variant `fastest`, expected one of `round_robin`"),
+            ("7", "expected a strategy such as"),
+            (r#"{"outliers": "off"}"#, "unknown field `outliers`"),
+            (r#"{"panic": 101}"#, "`101` is no percentage"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}
