@@ -41,6 +41,9 @@
 
 mod backoff;
 mod budget;
+mod cookie;
+mod ewma;
+mod hash;
 mod health;
 mod member;
 mod outlier;
@@ -55,9 +58,12 @@ mod service;
 mod set;
 mod settings;
 mod slow_start;
+mod sticky;
 mod strategy;
 
 pub use backoff::Backoff;
+pub use ewma::EwmaSettings;
+pub use hash::{HashKey, HashOn, LoadFactor};
 pub use health::{HealthSettings, health_checks};
 pub use outlier::{OutlierMode, OutlierSettings};
 pub use panic::{Ignored, PanicSettings};
@@ -68,4 +74,5 @@ pub use service::{Balance, BalancedBody};
 pub use set::{EndpointSet, EndpointState};
 pub use settings::{BalanceSettings, RetrySettings, TimeoutSettings};
 pub use slow_start::SlowStartSettings;
+pub use sticky::{SameSite, StickyKey, StickySettings};
 pub use strategy::Strategy;

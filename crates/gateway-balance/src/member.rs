@@ -1,9 +1,10 @@
 //! One endpoint of a set and what is known of it, in atomics: requests read it without a lock.
 
-use crate::SlowStartSettings;
+use crate::ewma::Ewma;
 use crate::outlier::Streaks;
 use crate::plan::View;
 use crate::slow_start::FULL;
+use crate::{EwmaSettings, SlowStartSettings};
 use gateway_core::Endpoint;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub(crate) struct Member {
     pub(crate) endpoint: Endpoint,
     pub(crate) in_flight: AtomicUsize,
     pub(crate) streaks: Streaks,
+    pub(crate) ewma: Ewma,
     /// Whether it passes its active health checks.
     passing: AtomicBool,
     /// Since when, if it did not always.
@@ -45,11 +47,12 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    pub(crate) fn new(endpoint: Endpoint) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, ewma: &EwmaSettings) -> Self {
         Self {
             endpoint,
             in_flight: AtomicUsize::new(0),
             streaks: Streaks::default(),
+            ewma: Ewma::new(ewma),
             passing: AtomicBool::new(true),
             passing_since: AtomicU64::new(0),
             ejected_until: AtomicU64::new(0),
@@ -111,7 +114,7 @@ impl Member {
     }
 
     /// What the plan needs to know, and when that changes by itself.
-    pub(crate) fn view(&self, now: u64, slow_start: Option<&SlowStartSettings>) -> (View, u64) {
+    pub(crate) fn view(&self, now: u64, slow_start: Option<&SlowStartSettings>) -> (View<'_>, u64) {
         let until = self.ejected_until.load(Ordering::Relaxed);
         let back = self.passing_since.load(Ordering::Relaxed).max(until);
         let elapsed = Duration::from_millis(now.saturating_sub(back));
@@ -120,6 +123,7 @@ impl Member {
             _ => (FULL, 0),
         };
         let view = View {
+            name: self.endpoint.authority().as_str(),
             weight: self.endpoint.weight(),
             priority: self.endpoint.priority(),
             passes: self.passes(),

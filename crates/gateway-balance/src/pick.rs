@@ -1,15 +1,19 @@
 //! Whose turn it is among the endpoints of a level.
 
 use crate::member::Member;
-use crate::plan::{Heaviness, Level};
+use crate::plan::{Heaviness, Level, Plan};
+use crate::policy::PolicySettings;
 use crate::strategy::Strategy;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A strategy with what it looks at.
 pub(crate) struct Order<'a> {
-    pub(crate) strategy: Strategy,
+    pub(crate) policy: &'a PolicySettings,
     pub(crate) members: &'a [Member],
     pub(crate) next: &'a AtomicUsize,
+    /// What the request is told apart by, if the strategy hashes and the request has it.
+    pub(crate) hash: Option<u64>,
+    pub(crate) now: u64,
 }
 
 impl Order<'_> {
@@ -18,13 +22,15 @@ impl Order<'_> {
         if let [only] = *level.members {
             return Some(only as usize);
         }
-        match self.strategy {
+        match self.policy.strategy {
             Strategy::RoundRobin => {
                 let turn = self.next.fetch_add(1, Ordering::Relaxed);
                 level.round.get(turn.checked_rem(level.round.len())?)
             }
             Strategy::Random => fastrand::choice(&*level.round),
             Strategy::LeastRequest => return self.least_request(level),
+            Strategy::PeakEwma => return self.peak_ewma(level),
+            Strategy::RingHash | Strategy::Maglev => return self.by_hash(level),
         }
         .map(|index| *index as usize)
     }
@@ -44,6 +50,43 @@ impl Order<'_> {
             }
         };
         Some(level.members[place] as usize)
+    }
+
+    /// Of two taken at random the one that should be done sooner, for its weight.
+    fn peak_ewma(&self, level: &Level) -> Option<usize> {
+        let cost = |place: usize| {
+            let member = level.members[place];
+            let estimate = self.members[member as usize].ewma.estimate(self.now, &self.policy.ewma);
+            estimate * (self.active(member) + 1) as f64 / f64::from(level.weights[place].max(1))
+        };
+        let (a, b) = two_of(level.members.len())?;
+        let place = if cost(a) <= cost(b) { a } else { b };
+        Some(level.members[place] as usize)
+    }
+
+    /// Where the key belongs, or the next that is not too busy. Requests without a key go anywhere.
+    fn by_hash(&self, level: &Level) -> Option<usize> {
+        let hash = self.hash.unwrap_or_else(|| fastrand::u64(..));
+        let table = level.table.as_ref()?;
+        let first = table.walk(hash).next();
+        let Some(factor) = self.policy.bounded_load else { return first };
+        let total = level.members.iter().map(|member| self.active(*member)).sum();
+        let free = table.walk(hash).find(|index| {
+            let active = self.members[*index].in_flight.load(Ordering::Relaxed);
+            let weight = self.members[*index].endpoint.weight();
+            !factor.is_exceeded(active, total, weight, level.sum)
+        });
+        free.or(first)
+    }
+
+    /// Another than those already tried, in the order that suits the strategy.
+    pub(crate) fn other(&self, plan: &Plan, level: &Level, first: usize, tried: &[usize]) -> Option<usize> {
+        let fresh = |index: &usize| !tried.contains(index);
+        let walked = match (&level.table, self.hash) {
+            (Some(table), Some(hash)) if tried.len() < level.members.len() => table.walk(hash).find(fresh),
+            _ => level.after(first).find(fresh),
+        };
+        walked.or_else(|| plan.levels.iter().flat_map(Level::indexes).find(fresh))
     }
 
     fn active(&self, member: u32) -> usize {

@@ -1,12 +1,15 @@
 //! Which endpoints may be picked, and how often: made anew when that changes, from values only.
 
+use crate::hash::{Slot, Table};
 use crate::panic::{Ignored, PanicSettings};
 use crate::slow_start::FULL;
 use crate::strategy::{Strategy, schedule};
 
 /// What the plan needs to know of one endpoint.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct View {
+pub(crate) struct View<'a> {
+    /// The same in every replica.
+    pub(crate) name: &'a str,
     /// 0 is drained.
     pub(crate) weight: u32,
     /// 0 comes first.
@@ -17,12 +20,6 @@ pub(crate) struct View {
     pub(crate) ejected: bool,
     /// The share of its weight, in steps of [`FULL`].
     pub(crate) share: u32,
-}
-
-impl View {
-    fn is_available(&self) -> bool {
-        self.passes && !self.ejected
-    }
 }
 
 /// The endpoints that may be picked.
@@ -45,6 +42,10 @@ pub(crate) struct Level {
     pub(crate) heaviness: Heaviness,
     /// One round by weight, for the strategies that take turns.
     pub(crate) round: Box<[u32]>,
+    /// For the strategies that hash.
+    pub(crate) table: Option<Table>,
+    /// The sum of the weights.
+    pub(crate) sum: u64,
 }
 
 /// Whether the members' weights differ.
@@ -55,7 +56,7 @@ pub(crate) enum Heaviness {
 }
 
 impl Plan {
-    pub(crate) fn new(views: &[View], strategy: Strategy, panic: PanicSettings) -> Self {
+    pub(crate) fn new(views: &[View<'_>], strategy: Strategy, panic: PanicSettings) -> Self {
         let (shares, panics) = shares(views, panic);
         let mut until = 0;
         let levels = shares.into_iter().map(|(members, share)| {
@@ -63,6 +64,11 @@ impl Plan {
             Level::new(views, &members, until, strategy)
         });
         Self { levels: levels.collect(), panics }
+    }
+
+    /// Whether this endpoint may be picked at all.
+    pub(crate) fn has(&self, index: usize) -> bool {
+        self.levels.iter().any(|level| level.members.contains(&(index as u32)))
     }
 
     /// The level that takes the request with this number, of which the last two digits count.
@@ -79,15 +85,24 @@ impl Plan {
 }
 
 impl Level {
-    fn new(views: &[View], members: &[usize], until: u32, strategy: Strategy) -> Self {
+    fn new(views: &[View<'_>], members: &[usize], until: u32, strategy: Strategy) -> Self {
         let slow = members.iter().any(|i| views[*i].share < FULL);
-        let weight = |view: &View| if slow { view.weight.saturating_mul(view.share) } else { view.weight };
+        let weight =
+            |view: &View<'_>| if slow { view.weight.saturating_mul(view.share) } else { view.weight };
         let weighed: Vec<_> = members.iter().map(|i| (*i, weight(&views[*i]))).collect();
         let weights: Box<[u32]> = weighed.iter().map(|(_, weight)| *weight).collect();
         let even = weights.iter().all(|weight| *weight == weights[0]);
         let round = match strategy {
             Strategy::RoundRobin | Strategy::Random => schedule(&weighed).into(),
-            Strategy::LeastRequest => Box::default(),
+            _ => Box::default(),
+        };
+        let slot =
+            |(i, weight): &(usize, u32)| Slot { index: *i as u32, name: views[*i].name, weight: *weight };
+        let slots = || weighed.iter().map(slot).collect::<Vec<_>>();
+        let table = match strategy {
+            Strategy::RingHash => Some(Table::ring(&slots())),
+            Strategy::Maglev => Some(Table::maglev(&slots())),
+            _ => None,
         };
         Self {
             until,
@@ -95,23 +110,25 @@ impl Level {
             weights,
             heaviness: if even { Heaviness::Even } else { Heaviness::Uneven },
             round,
+            table,
+            sum: weighed.iter().map(|(_, weight)| u64::from(*weight)).sum(),
         }
     }
 }
 
 /// For each priority that has any, its members and how many of a hundred requests they take; and whether
 /// that is panic (Envoy: priority levels, overprovisioning factor 1.4).
-fn shares(views: &[View], panic: PanicSettings) -> (Vec<(Vec<usize>, u32)>, bool) {
+fn shares(views: &[View<'_>], panic: PanicSettings) -> (Vec<(Vec<usize>, u32)>, bool) {
     let mut priorities: Vec<u32> = views.iter().map(|view| view.priority).collect();
     priorities.sort_unstable();
     priorities.dedup();
     let mut groups = Vec::new();
     for priority in priorities {
-        let of = |wanted: &dyn Fn(&View) -> bool| -> Vec<usize> {
-            let here = |view: &View| view.priority == priority && view.weight > 0;
+        let of = |wanted: &dyn Fn(&View<'_>) -> bool| -> Vec<usize> {
+            let here = |view: &View<'_>| view.priority == priority && view.weight > 0;
             views.iter().enumerate().filter(|(_, view)| here(view) && wanted(view)).map(|(i, _)| i).collect()
         };
-        let (all, available) = (of(&|_| true), of(&View::is_available));
+        let (all, available) = (of(&|_| true), of(&|view| view.passes && !view.ejected));
         let health = (140 * available.len()).checked_div(all.len()).unwrap_or(0).min(100) as u32;
         let (floor, fallback) = match panic.ignore {
             Ignored::Ejections => (of(&|view| view.passes).len(), of(&|view| view.passes)),
@@ -154,11 +171,12 @@ mod tests {
     use crate::Percent;
     use proptest::prelude::{Strategy as _, any, prop, prop_assert, prop_assert_eq, proptest};
 
-    const WELL: View = View { weight: 1, priority: 0, passes: true, ejected: false, share: FULL };
-    const SICK: View = View { passes: false, ..WELL };
-    const EJECTED: View = View { ejected: true, ..WELL };
+    const WELL: View<'_> =
+        View { name: "", weight: 1, priority: 0, passes: true, ejected: false, share: FULL };
+    const SICK: View<'_> = View { passes: false, ..WELL };
+    const EJECTED: View<'_> = View { ejected: true, ..WELL };
 
-    fn seen(views: &[View], panic: PanicSettings) -> (Vec<(Vec<usize>, u32)>, bool) {
+    fn seen(views: &[View<'_>], panic: PanicSettings) -> (Vec<(Vec<usize>, u32)>, bool) {
         shares(views, panic)
     }
 
@@ -187,7 +205,7 @@ mod tests {
 
     #[test]
     fn requests_spill_to_the_next_priority_when_the_first_is_below_five_sevenths() {
-        let later = |view: View| View { priority: 1, ..view };
+        let later = |view: View<'static>| View { priority: 1, ..view };
         for (views, expected) in [
             (vec![WELL, WELL, later(WELL)], vec![100, 0]),
             (vec![WELL, WELL, WELL, SICK, later(WELL)], vec![100, 0]),
@@ -201,9 +219,9 @@ mod tests {
         }
     }
 
-    fn any_view() -> impl proptest::strategy::Strategy<Value = View> {
+    fn any_view() -> impl proptest::strategy::Strategy<Value = View<'static>> {
         (0u32..3, 0u32..3, any::<bool>(), any::<bool>()).prop_map(|(weight, priority, passes, ejected)| {
-            View { weight, priority, passes, ejected, share: FULL }
+            View { name: "", weight, priority, passes, ejected, share: FULL }
         })
     }
 

@@ -1,4 +1,7 @@
-use crate::{OutlierSettings, PanicSettings, SlowStartSettings, Strategy};
+use crate::{
+    EwmaSettings, HashOn, LoadFactor, OutlierSettings, PanicSettings, SlowStartSettings, StickySettings,
+    Strategy,
+};
 use gateway_core::units::{Scalar, Short, ShortForm};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -11,6 +14,17 @@ use serde::de::value::{Error, StrDeserializer};
 pub struct PolicySettings {
     /// How the next endpoint is picked. Default `round_robin`.
     pub strategy: Strategy,
+    /// What `ring_hash` and `maglev` tell requests apart by: `client_ip`, `header NAME`, `cookie NAME`,
+    /// `query NAME`, `path`, `principal`, or a list of which the first that a request has counts. Default
+    /// `client_ip`.
+    pub hash_on: HashOn,
+    /// For `ring_hash` and `maglev`: how busy an endpoint may be, in percent of its share, before a request goes
+    /// to the next one; such as 125. Default: any.
+    pub bounded_load: Option<LoadFactor>,
+    /// How `peak_ewma` judges speed.
+    pub ewma: EwmaSettings,
+    /// Clients come back to the endpoint that answered them: the name of a cookie, or a table. Default: no.
+    pub sticky: Option<Short<StickySettings>>,
     /// Endpoints that keep failing are left alone for a while. Default: on, with Envoy's numbers.
     pub outlier: Short<OutlierSettings>,
     /// What happens when too few endpoints are left. Default 50: below half, ejections are ignored.

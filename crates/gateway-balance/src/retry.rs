@@ -27,6 +27,12 @@ pub(crate) enum Verdict {
     Unknown,
 }
 
+impl Verdict {
+    pub(crate) fn is_failure(self) -> bool {
+        matches!(self, Self::ServerError | Self::GatewayError | Self::LocalFailure)
+    }
+}
+
 impl Outcome {
     pub(crate) fn verdict(self) -> Verdict {
         match self {

@@ -4,7 +4,7 @@ use crate::set::{EndpointSet, Picked, Unavailable};
 use crate::settings::{BalanceSettings, RetrySettings};
 use bytes::Bytes;
 use gateway_core::{BoxError, Code, Endpoint, FailureKind, Problem, Upstream, UpstreamError};
-use http::header::{HeaderValue, RETRY_AFTER};
+use http::header::{HeaderValue, RETRY_AFTER, SET_COOKIE};
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -80,6 +80,9 @@ where
             Ok(match answer {
                 Ok((mut response, picked)) => {
                     response.extensions_mut().insert(picked.endpoint().clone());
+                    if let Some(cookie) = picked.cookie() {
+                        response.headers_mut().append(SET_COOKIE, cookie.clone());
+                    }
                     response.map(|body| gateway_core::Body::stream(BalancedBody { body, _picked: picked }))
                 }
                 Err(failure) => failure.into_problem(inner.reveal_endpoints).into_response(),
@@ -150,7 +153,7 @@ impl<U> Inner<U> {
         // Held while a retry is on its way: its share of the budget.
         let mut _budget = None;
         for attempt in 1.. {
-            let picked = self.set.pick(&tried, now).map_err(Failure::Unavailable)?;
+            let picked = self.set.pick(Some(head), &tried, now).map_err(Failure::Unavailable)?;
             let (until, limit) = self.limit(deadline);
             let sending = self.upstreams[picked.index].send(head, body);
             let result = match tokio::time::timeout_at(until, sending).await {
@@ -163,7 +166,7 @@ impl<U> Inner<U> {
                 Err(Failure::Upstream(error)) => Outcome::Failed(error.kind()),
                 Err(_) => Outcome::Failed(FailureKind::Timeout),
             };
-            self.set.record(&picked, outcome.verdict());
+            self.set.record(&picked, outcome.verdict(), now);
             if attempt < self.retry.attempts && wanted(outcome, request, &self.retry) {
                 let delay = self.retry.backoff.delay(attempt, fastrand::f64());
                 _budget = None;

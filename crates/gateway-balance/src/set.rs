@@ -1,15 +1,20 @@
+use crate::Strategy;
 use crate::budget::RetryBudget;
 use crate::member::{Clock, Member};
 use crate::outlier::{Cause, OutlierMode};
 use crate::pick::Order;
-use crate::plan::{Level, Plan, View};
+use crate::plan::{Plan, View};
 use crate::policy::PolicySettings;
 use crate::retry::Verdict;
+use crate::sticky::Sticky;
 use arc_swap::ArcSwap;
 use gateway_core::Endpoint;
 use gateway_core::units::Timespan;
+use http::HeaderValue;
+use http::request::Parts;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// The endpoints of one service with their health and load. Cheap to clone; clones share everything, so that
@@ -31,6 +36,7 @@ pub(crate) struct Shared {
     next: AtomicUsize,
     retries: AtomicU64,
     pub(crate) budget: RetryBudget,
+    sticky: Option<Sticky>,
 }
 
 /// One endpoint and how it is doing.
@@ -59,12 +65,15 @@ impl EndpointSet {
     /// may be no more than a [`Strategy`](crate::Strategy). `name` is for logs.
     #[must_use]
     pub fn new(name: &str, endpoints: Vec<Endpoint>, policy: impl Into<PolicySettings>) -> Self {
+        let policy = policy.into();
+        let sticky = policy.sticky.as_deref().map(|settings| Sticky::new(settings, name, endpoints.iter()));
         let set = Self(Arc::new(Shared {
             name: name.to_owned(),
-            policy: policy.into(),
+            sticky,
             clock: Clock::starting_now(),
             plan: ArcSwap::default(),
-            members: endpoints.into_iter().map(Member::new).collect(),
+            members: endpoints.into_iter().map(|endpoint| Member::new(endpoint, &policy.ewma)).collect(),
+            policy,
             changing: Mutex::new(()),
             due: AtomicU64::new(u64::MAX),
             next: AtomicUsize::new(0),
@@ -119,7 +128,7 @@ impl EndpointSet {
     /// The endpoint whose turn it is, without sending it anything; `None` if none is available.
     #[must_use]
     pub fn pick_endpoint(&self) -> Option<Endpoint> {
-        self.pick(&[], Instant::now()).ok().map(|picked| picked.endpoint().clone())
+        self.pick(None, &[], Instant::now()).ok().map(|picked| picked.endpoint().clone())
     }
 
     /// Says whether the endpoint at this index passes its checks. Returns whether that is news.
@@ -148,28 +157,52 @@ impl EndpointSet {
         self.0.clock.at(Instant::now())
     }
 
-    /// The next endpoint, another than those already tried if there is one.
-    pub(crate) fn pick(&self, tried: &[usize], now: Instant) -> Result<Picked, Unavailable> {
-        self.0.refresh(self.0.clock.at(now));
-        let plan = self.0.plan.load();
-        let level = plan.level(|| fastrand::u64(..)).ok_or(Unavailable::NoEndpoint)?;
-        let order = Order { strategy: self.0.policy.strategy, members: &self.0.members, next: &self.0.next };
-        let first = order.first(level).ok_or(Unavailable::NoEndpoint)?;
-        let index = if tried.contains(&first) {
-            // Rare: any other in the order of the level, then any of another level.
-            let others = level.after(first).chain(plan.levels.iter().flat_map(Level::indexes));
-            others.into_iter().find(|i| !tried.contains(i)).unwrap_or(first)
-        } else {
-            first
+    /// The next endpoint for a request, another than those already tried if there is one.
+    pub(crate) fn pick(
+        &self,
+        head: Option<&Parts>,
+        tried: &[usize],
+        now: Instant,
+    ) -> Result<Picked, Unavailable> {
+        let shared = &*self.0;
+        let now = shared.clock.at(now);
+        shared.refresh(now);
+        let plan = shared.plan.load();
+        if let (Some(sticky), Some(head)) = (&shared.sticky, head)
+            && let Some(index) = sticky.endpoint(head)
+            && !tried.contains(&index)
+            && plan.has(index)
+        {
+            return Ok(Picked::new(self.clone(), index, Affinity::Kept));
+        }
+        let hash = match head {
+            Some(head) if shared.policy.strategy.hashes() => shared.policy.hash_on.hash(head),
+            _ => None,
         };
-        Ok(Picked::new(self.clone(), index))
+        let order = Order { policy: &shared.policy, members: &shared.members, next: &shared.next, hash, now };
+        let level =
+            plan.level(|| hash.unwrap_or_else(|| fastrand::u64(..))).ok_or(Unavailable::NoEndpoint)?;
+        let first = order.first(level).ok_or(Unavailable::NoEndpoint)?;
+        let index = match tried.contains(&first) {
+            // Rare. Where all were tried, one is tried again.
+            true => order.other(&plan, level, first, tried).unwrap_or(first),
+            false => first,
+        };
+        Ok(Picked::new(self.clone(), index, Affinity::New))
     }
 
-    /// Learns from how a request to this endpoint ended. A success costs no more than a look at three counters.
-    pub(crate) fn record(&self, picked: &Picked, verdict: Verdict) {
-        let outlier = &self.0.policy.outlier.0;
-        if outlier.mode != OutlierMode::Off
-            && let Some(cause) = self.0.members[picked.index].streaks.record(verdict, outlier)
+    /// Learns from how a request to this endpoint ended that began at `started`. A success costs no more than a
+    /// look at three counters, and at the clock for the strategy that wants to know the time it took.
+    pub(crate) fn record(&self, picked: &Picked, verdict: Verdict, started: Instant) {
+        let (member, policy) = (&self.0.members[picked.index], &self.0.policy);
+        if policy.strategy == Strategy::PeakEwma && verdict != Verdict::Unknown {
+            let now = Instant::now();
+            let floor = if verdict.is_failure() { *policy.ewma.penalty } else { Duration::ZERO };
+            let took = now.saturating_duration_since(started).max(floor);
+            member.ewma.observe(took, self.0.clock.at(now), &policy.ewma);
+        }
+        if policy.outlier.mode != OutlierMode::Off
+            && let Some(cause) = member.streaks.record(verdict, &policy.outlier)
         {
             self.0.eject(picked.index, cause, self.now());
         }
@@ -195,14 +228,15 @@ impl Shared {
 
     fn replan_locked(&self, now: u64) {
         let mut due = u64::MAX;
-        let views: Vec<View> = self
+        let slow_start = self.policy.slow_start.as_deref().filter(|_| !self.policy.strategy.hashes());
+        let views: Vec<View<'_>> = self
             .members
             .iter()
             .map(|member| {
                 if member.returns(now) {
                     tracing::info!("{}: {} is no longer ejected", self.name, member.endpoint);
                 }
-                let (view, changes) = member.view(now, self.policy.slow_start.as_deref());
+                let (view, changes) = member.view(now, slow_start);
                 due = due.min(changes);
                 view
             })
@@ -242,7 +276,7 @@ impl Shared {
             return;
         }
         let time = member.eject(now, |times, well_for| outlier.ejection(times, well_for, fastrand::f64()));
-        let shown = Timespan(std::time::Duration::from_secs(time.as_secs()));
+        let shown = Timespan(Duration::from_secs(time.as_secs()));
         tracing::warn!("{name}: {} is ejected for {shown}: {cause} in a row", member.endpoint);
         self.replan_locked(now);
     }
@@ -253,12 +287,28 @@ impl Shared {
 pub(crate) struct Picked {
     set: EndpointSet,
     pub(crate) index: usize,
+    affinity: Affinity,
+}
+
+/// Whether the client came back to the endpoint by its cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Affinity {
+    Kept,
+    New,
 }
 
 impl Picked {
-    fn new(set: EndpointSet, index: usize) -> Self {
+    fn new(set: EndpointSet, index: usize, affinity: Affinity) -> Self {
         set.0.members[index].in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { set, index }
+        Self { set, index, affinity }
+    }
+
+    /// The cookie that is to be set, so that the client comes back.
+    pub(crate) fn cookie(&self) -> Option<&HeaderValue> {
+        match self.affinity {
+            Affinity::Kept => None,
+            Affinity::New => self.set.0.sticky.as_ref()?.cookie(self.index),
+        }
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
@@ -275,8 +325,6 @@ impl Drop for Picked {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Strategy;
-    use std::time::Duration;
 
     fn set(weights: &[u32], strategy: Strategy) -> EndpointSet {
         let endpoints = weights.iter().enumerate().map(|(i, w)| {
@@ -285,8 +333,17 @@ mod tests {
         EndpointSet::new("test", endpoints.collect(), strategy)
     }
 
+    const ALL: [Strategy; 6] = [
+        Strategy::RoundRobin,
+        Strategy::Random,
+        Strategy::LeastRequest,
+        Strategy::PeakEwma,
+        Strategy::RingHash,
+        Strategy::Maglev,
+    ];
+
     fn picks(set: &EndpointSet, n: usize) -> Vec<usize> {
-        (0..n).map(|_| set.pick(&[], Instant::now()).unwrap().index).collect()
+        (0..n).map(|_| set.pick(None, &[], Instant::now()).unwrap().index).collect()
     }
 
     #[test]
@@ -304,7 +361,8 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..1000 {
-                        counts[set.pick(&[], Instant::now()).unwrap().index].fetch_add(1, Ordering::Relaxed);
+                        counts[set.pick(None, &[], Instant::now()).unwrap().index]
+                            .fetch_add(1, Ordering::Relaxed);
                     }
                 });
             }
@@ -324,7 +382,7 @@ mod tests {
         assert_eq!(seen, [0, 0, 1, 1]);
         set.set_healthy(0, false);
         set.set_healthy(1, false);
-        assert!(set.pick(&[], Instant::now()).is_err());
+        assert!(set.pick(None, &[], Instant::now()).is_err());
         assert!(!set.is_ready());
         set.set_healthy(1, true);
         assert_eq!(picks(&set, 2), [1, 1]);
@@ -332,12 +390,12 @@ mod tests {
 
     #[test]
     fn a_retry_goes_to_another_endpoint_while_there_is_one() {
-        for strategy in [Strategy::RoundRobin, Strategy::Random, Strategy::LeastRequest] {
+        for strategy in ALL {
             let set = set(&[1, 1], strategy);
             for _ in 0..50 {
-                assert_eq!(set.pick(&[0], Instant::now()).unwrap().index, 1, "{strategy:?}");
+                assert_eq!(set.pick(None, &[0], Instant::now()).unwrap().index, 1, "{strategy:?}");
                 assert!(
-                    set.pick(&[0, 1], Instant::now()).is_ok(),
+                    set.pick(None, &[0, 1], Instant::now()).is_ok(),
                     "{strategy:?}: all were tried, one is still picked"
                 );
             }
@@ -347,7 +405,7 @@ mod tests {
     #[test]
     fn least_request_avoids_the_busy_one() {
         let set = set(&[1, 1], Strategy::LeastRequest);
-        let busy: Vec<_> = (0..10).map(|_| Picked::new(set.clone(), 0)).collect();
+        let busy: Vec<_> = (0..10).map(|_| Picked::new(set.clone(), 0, Affinity::New)).collect();
         let on_idle = picks(&set, 400).iter().filter(|i| **i == 1).count();
         assert_eq!(on_idle, 400, "of two, the idle one is always found");
         drop(busy);
@@ -362,7 +420,8 @@ mod tests {
 
     fn fail(set: &EndpointSet, index: usize, times: usize) {
         for _ in 0..times {
-            set.record(&Picked::new(set.clone(), index), Verdict::LocalFailure);
+            let picked = Picked::new(set.clone(), index, Affinity::New);
+            set.record(&picked, Verdict::LocalFailure, Instant::now());
         }
     }
 
@@ -451,11 +510,88 @@ mod tests {
         let endpoints = endpoints.map(|(url, p)| Endpoint::parse(url).unwrap().with_priority(p)).to_vec();
         let set = EndpointSet::new("test", endpoints, Strategy::RoundRobin);
         assert!(!picks(&set, 100).contains(&2));
-        assert_eq!(set.pick(&[0, 1], Instant::now()).unwrap().index, 2, "a retry may go there as well");
+        assert_eq!(set.pick(None, &[0, 1], Instant::now()).unwrap().index, 2, "a retry may go there as well");
         set.set_healthy(0, false);
         let spilled = picks(&set, 1000).iter().filter(|i| **i == 2).count();
         assert!((230..370).contains(&spilled), "{spilled} of 1000 went to the second priority");
         set.set_healthy(1, false);
         assert_eq!(picks(&set, 3), [2, 2, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn peak_ewma_prefers_the_faster_and_remembers_failures() {
+        let set = set(&[1, 1, 1], Strategy::PeakEwma);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        for (index, took) in [(0, 5), (1, 500), (2, 5)] {
+            let started = Instant::now() - Duration::from_millis(took);
+            set.record(&Picked::new(set.clone(), index, Affinity::New), Verdict::Good, started);
+        }
+        assert!(!picks(&set, 300).contains(&1), "of two, the slow one is never the better");
+        set.record(&Picked::new(set.clone(), 0, Affinity::New), Verdict::ServerError, Instant::now());
+        let first = picks(&set, 300).iter().filter(|i| **i == 0).count();
+        assert_eq!(first, 0, "one that fails at once is not fast");
+    }
+
+    #[test]
+    fn a_key_stays_with_its_endpoint_and_only_its_endpoints_keys_move() {
+        for strategy in [Strategy::RingHash, Strategy::Maglev] {
+            let mut policy = PolicySettings::from(strategy);
+            policy.hash_on = crate::HashKey::Path.into();
+            let endpoints =
+                (1..=4).map(|i| Endpoint::parse(&format!("http://10.0.0.{i}")).unwrap()).collect();
+            let set = EndpointSet::new("test", endpoints, policy);
+            let heads: Vec<_> = (0..200)
+                .map(|i| http::Request::get(format!("/{i}")).body(()).unwrap().into_parts().0)
+                .collect();
+            let owners = |set: &EndpointSet| -> Vec<usize> {
+                heads.iter().map(|head| set.pick(Some(head), &[], Instant::now()).unwrap().index).collect()
+            };
+            let before = owners(&set);
+            assert_eq!(before, owners(&set), "{strategy:?}");
+            assert!((0..4).all(|i| before.contains(&i)), "{strategy:?}: {before:?}");
+            for (head, owner) in heads.iter().zip(&before) {
+                assert_ne!(set.pick(Some(head), &[*owner], Instant::now()).unwrap().index, *owner);
+            }
+            set.set_healthy(2, false);
+            let after = owners(&set);
+            let moved = before.iter().zip(&after).filter(|(was, is)| **was != 2 && was != is).count();
+            assert!(moved <= 24 && !after.contains(&2), "{strategy:?}: {moved} of 200 moved without need");
+        }
+    }
+
+    #[test]
+    fn a_hot_key_spills_over_when_loads_are_bounded() {
+        let mut policy = PolicySettings::from(Strategy::RingHash);
+        policy.hash_on = crate::HashKey::Path.into();
+        policy.bounded_load = Some(crate::LoadFactor::new(125));
+        let endpoints = (1..=4).map(|i| Endpoint::parse(&format!("http://10.0.0.{i}")).unwrap()).collect();
+        let set = EndpointSet::new("test", endpoints, policy);
+        let head = http::Request::get("/hot").body(()).unwrap().into_parts().0;
+        let held: Vec<_> = (0..100).map(|_| set.pick(Some(&head), &[], Instant::now()).unwrap()).collect();
+        let most = set.states().map(|state| state.in_flight).max().unwrap();
+        assert!(most <= 32, "{most} of 100 on one of four endpoints");
+        drop(held);
+    }
+
+    #[test]
+    fn a_client_comes_back_by_its_cookie_until_its_endpoint_is_gone() {
+        let sticky = crate::StickySettings { name: "sid".into(), ..Default::default() };
+        let policy =
+            PolicySettings { sticky: Some(gateway_core::units::Short(sticky)), ..Default::default() };
+        let endpoints = (1..=3).map(|i| Endpoint::parse(&format!("http://10.0.0.{i}")).unwrap()).collect();
+        let set = EndpointSet::new("test", endpoints, policy);
+        let new = http::Request::get("/").header("cookie", "sid=stale").body(()).unwrap().into_parts().0;
+        let picked = set.pick(Some(&new), &[], Instant::now()).unwrap();
+        let cookie = picked.cookie().unwrap().to_str().unwrap().split(';').next().unwrap().to_owned();
+        let back = http::Request::get("/").header("cookie", cookie).body(()).unwrap().into_parts().0;
+        for _ in 0..5 {
+            let again = set.pick(Some(&back), &[], Instant::now()).unwrap();
+            assert_eq!((again.index, again.cookie()), (picked.index, None));
+        }
+        let retried = set.pick(Some(&back), &[picked.index], Instant::now()).unwrap();
+        assert!(retried.index != picked.index && retried.cookie().is_some());
+        set.set_healthy(picked.index, false);
+        let moved = set.pick(Some(&back), &[], Instant::now()).unwrap();
+        assert!(moved.index != picked.index && moved.cookie().is_some());
     }
 }
