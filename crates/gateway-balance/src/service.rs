@@ -1,10 +1,10 @@
 use crate::replay::Replay;
-use crate::retry::{Outcome, Repeatable, wanted};
+use crate::retry::{Outcome, Repeatable, retry_after, wanted};
 use crate::set::{EndpointSet, Picked, Unavailable};
 use crate::settings::{BalanceSettings, RetrySettings};
 use bytes::Bytes;
 use gateway_core::{BoxError, Code, Endpoint, FailureKind, Problem, Upstream, UpstreamError};
-use http::header::{HeaderValue, RETRY_AFTER, SET_COOKIE};
+use http::header::{HeaderName, HeaderValue, RETRY_AFTER, SET_COOKIE};
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -17,6 +17,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
 use tower::Service;
+
+/// Tells an endpoint that a request is a retry, and the number of it.
+const ATTEMPT: HeaderName = HeaderName::from_static("x-retry-attempt");
 
 /// Sends each request to one endpoint of a set, and to another when that fails; see the [crate's page](crate).
 ///
@@ -150,12 +153,14 @@ impl<U> Inner<U> {
         let (mut body, repeat) = Replay::prepare(body, &self.retry);
         let request = Repeatable::of(head);
         let mut tried: Vec<usize> = Vec::new();
+        // A copy of the head, only if retries are to say that they are.
+        let mut renumbered: Option<Parts> = None;
         // Held while a retry is on its way: its share of the budget.
         let mut _budget = None;
         for attempt in 1.. {
             let picked = self.set.pick(Some(head), &tried, now).map_err(Failure::Unavailable)?;
             let (until, limit) = self.limit(deadline);
-            let sending = self.upstreams[picked.index].send(head, body);
+            let sending = self.upstreams[picked.index].send(renumbered.as_ref().unwrap_or(head), body);
             let result = match tokio::time::timeout_at(until, sending).await {
                 Ok(Ok(response)) => Ok(response),
                 Ok(Err(error)) => Err(Failure::Upstream(error)),
@@ -168,9 +173,15 @@ impl<U> Inner<U> {
             };
             self.set.record(&picked, outcome.verdict(), now);
             if attempt < self.retry.attempts && wanted(outcome, request, &self.retry) {
-                let delay = self.retry.backoff.delay(attempt, fastrand::f64());
+                let backoff = self.retry.backoff.delay(attempt, fastrand::f64());
+                let delay = match &result {
+                    Ok(response) if self.retry.retry_after => {
+                        retry_after(response.headers()).map_or(backoff, |asked| asked.max(backoff))
+                    }
+                    _ => backoff,
+                };
                 _budget = None;
-                if Instant::now() + delay < deadline
+                if deadline.saturating_duration_since(Instant::now()) > delay
                     && let Some(again) = repeat.again()
                     && let Some(share) = self.set.budget().retry()
                 {
@@ -180,6 +191,10 @@ impl<U> Inner<U> {
                     // Closes the failed attempt's connection, and gives the endpoint back, before the wait.
                     drop((result, picked));
                     self.set.count_retry();
+                    if self.retry.attempt_header {
+                        let numbered = renumbered.get_or_insert_with(|| head.clone());
+                        numbered.headers.insert(ATTEMPT, HeaderValue::from(attempt));
+                    }
                     if !delay.is_zero() {
                         tokio::time::sleep(delay).await;
                     }
