@@ -41,10 +41,13 @@
 
 mod backoff;
 mod budget;
+mod circuit;
 mod cookie;
+mod entry;
 mod ewma;
 mod hash;
 mod health;
+mod limits;
 mod member;
 mod outlier;
 mod panic;
@@ -63,9 +66,11 @@ mod sticky;
 mod strategy;
 
 pub use backoff::Backoff;
+pub use circuit::{CircuitSettings, CircuitState};
 pub use ewma::EwmaSettings;
 pub use hash::{HashKey, HashOn, LoadFactor};
 pub use health::{HealthSettings, health_checks};
+pub use limits::LimitSettings;
 pub use outlier::{OutlierMode, OutlierSettings};
 pub use panic::{Ignored, PanicSettings};
 pub use percent::Percent;

@@ -1,10 +1,11 @@
 //! One endpoint of a set and what is known of it, in atomics: requests read it without a lock.
 
+use crate::circuit::{Breaker, CircuitState};
 use crate::ewma::Ewma;
 use crate::outlier::Streaks;
 use crate::plan::View;
 use crate::slow_start::FULL;
-use crate::{EwmaSettings, SlowStartSettings};
+use crate::{PolicySettings, SlowStartSettings};
 use gateway_core::Endpoint;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -34,6 +35,7 @@ pub(crate) struct Member {
     pub(crate) in_flight: AtomicUsize,
     pub(crate) streaks: Streaks,
     pub(crate) ewma: Ewma,
+    pub(crate) breaker: Option<Breaker>,
     /// Whether it passes its active health checks.
     passing: AtomicBool,
     /// Since when, if it did not always.
@@ -47,12 +49,13 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    pub(crate) fn new(endpoint: Endpoint, ewma: &EwmaSettings) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, policy: &PolicySettings) -> Self {
         Self {
             endpoint,
             in_flight: AtomicUsize::new(0),
             streaks: Streaks::default(),
-            ewma: Ewma::new(ewma),
+            ewma: Ewma::new(&policy.ewma),
+            breaker: policy.endpoint_circuit.on().map(Breaker::new),
             passing: AtomicBool::new(true),
             passing_since: AtomicU64::new(0),
             ejected_until: AtomicU64::new(0),
@@ -72,6 +75,10 @@ impl Member {
 
     pub(crate) fn is_available(&self, now: u64) -> bool {
         self.endpoint.weight() > 0 && self.passes() && !self.is_ejected(now)
+    }
+
+    pub(crate) fn circuit(&self, now: u64) -> CircuitState {
+        self.breaker.as_ref().map_or(CircuitState::Closed, |breaker| breaker.state(now))
     }
 
     pub(crate) fn ejections(&self) -> u64 {
@@ -122,12 +129,14 @@ impl Member {
             Some(settings) if back > 0 => (settings.share(elapsed), millis(settings.step())),
             _ => (FULL, 0),
         };
+        let open_until = self.breaker.as_ref().and_then(|breaker| breaker.open_until(now));
         let view = View {
             name: self.endpoint.authority().as_str(),
             weight: self.endpoint.weight(),
             priority: self.endpoint.priority(),
             passes: self.passes(),
             ejected: until > now,
+            broken: open_until.is_some(),
             share,
         };
         let changes = match (until > now, share < FULL) {
@@ -135,6 +144,6 @@ impl Member {
             (false, true) => now + step,
             (false, false) => u64::MAX,
         };
-        (view, changes)
+        (view, changes.min(open_until.unwrap_or(u64::MAX)))
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct View<'a> {
     pub(crate) passes: bool,
     /// Whether it is ejected.
     pub(crate) ejected: bool,
+    /// Whether its circuit is open.
+    pub(crate) broken: bool,
     /// The share of its weight, in steps of [`FULL`].
     pub(crate) share: u32,
 }
@@ -29,6 +31,8 @@ pub(crate) struct Plan {
     pub(crate) levels: Box<[Level]>,
     /// Whether health is ignored for want of endpoints.
     pub(crate) panics: bool,
+    /// Whether there would be endpoints but for their circuits.
+    pub(crate) broken: bool,
 }
 
 /// Endpoints of one priority.
@@ -63,7 +67,8 @@ impl Plan {
             until += share;
             Level::new(views, &members, until, strategy)
         });
-        Self { levels: levels.collect(), panics }
+        let broken = views.iter().any(|view| view.broken && view.passes && view.weight > 0);
+        Self { levels: levels.collect(), panics, broken }
     }
 
     /// Whether this endpoint may be picked at all.
@@ -128,11 +133,11 @@ fn shares(views: &[View<'_>], panic: PanicSettings) -> (Vec<(Vec<usize>, u32)>, 
             let here = |view: &View<'_>| view.priority == priority && view.weight > 0;
             views.iter().enumerate().filter(|(_, view)| here(view) && wanted(view)).map(|(i, _)| i).collect()
         };
-        let (all, available) = (of(&|_| true), of(&|view| view.passes && !view.ejected));
+        let (all, available) = (of(&|_| true), of(&|view| view.passes && !view.ejected && !view.broken));
         let health = (140 * available.len()).checked_div(all.len()).unwrap_or(0).min(100) as u32;
         let (floor, fallback) = match panic.ignore {
-            Ignored::Ejections => (of(&|view| view.passes).len(), of(&|view| view.passes)),
-            Ignored::Health => (all.len(), all),
+            Ignored::Ejections => (of(&|view| view.passes).len(), of(&|view| view.passes && !view.broken)),
+            Ignored::Health => (all.len(), of(&|view| !view.broken)),
         };
         let short = panic.threshold.exceeds(available.len(), floor);
         groups.push((available, health, short.then_some(fallback)));
@@ -172,7 +177,7 @@ mod tests {
     use proptest::prelude::{Strategy as _, any, prop, prop_assert, prop_assert_eq, proptest};
 
     const WELL: View<'_> =
-        View { name: "", weight: 1, priority: 0, passes: true, ejected: false, share: FULL };
+        View { name: "", weight: 1, priority: 0, passes: true, ejected: false, broken: false, share: FULL };
     const SICK: View<'_> = View { passes: false, ..WELL };
     const EJECTED: View<'_> = View { ejected: true, ..WELL };
 
@@ -221,7 +226,7 @@ mod tests {
 
     fn any_view() -> impl proptest::strategy::Strategy<Value = View<'static>> {
         (0u32..3, 0u32..3, any::<bool>(), any::<bool>()).prop_map(|(weight, priority, passes, ejected)| {
-            View { name: "", weight, priority, passes, ejected, share: FULL }
+            View { name: "", weight, priority, passes, ejected, broken: false, share: FULL }
         })
     }
 

@@ -1,8 +1,8 @@
 use crate::{
-    EwmaSettings, HashOn, LoadFactor, OutlierSettings, PanicSettings, SlowStartSettings, StickySettings,
-    Strategy,
+    CircuitSettings, EwmaSettings, HashOn, LimitSettings, LoadFactor, OutlierSettings, PanicSettings,
+    SlowStartSettings, StickySettings, Strategy,
 };
-use gateway_core::units::{Scalar, Short, ShortForm};
+use gateway_core::units::{Scalar, Short, ShortForm, Switch, Timespan};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
@@ -31,6 +31,14 @@ pub struct PolicySettings {
     pub panic: Short<PanicSettings>,
     /// An endpoint that comes back gets its share bit by bit: `"30s"`, or a table. Default: at once.
     pub slow_start: Option<Short<SlowStartSettings>>,
+    /// How many requests may be on their way at once. Default: any number.
+    pub limits: LimitSettings,
+    /// A circuit breaker for the service as a whole: `true`, or a table. Default false.
+    pub circuit: Switch<CircuitSettings>,
+    /// A circuit breaker for each endpoint: `true`, or a table. Default false.
+    pub endpoint_circuit: Switch<CircuitSettings>,
+    /// How long a request waits for an endpoint when none is available, within `timeout`. Default: not at all.
+    pub hold: Option<Timespan>,
 }
 
 impl From<Strategy> for PolicySettings {

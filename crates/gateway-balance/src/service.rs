@@ -1,5 +1,6 @@
+use crate::entry::Entry;
 use crate::replay::Replay;
-use crate::retry::{Outcome, Repeatable, retry_after, wanted};
+use crate::retry::{Outcome, Repeatable, Verdict, retry_after, wanted};
 use crate::set::{EndpointSet, Picked, Unavailable};
 use crate::settings::{BalanceSettings, RetrySettings};
 use bytes::Bytes;
@@ -77,20 +78,40 @@ where
         let inner = self.0.clone();
         Box::pin(async move {
             let (head, body) = request.into_parts();
+            let mut entry = match inner.set.enter(Instant::now()) {
+                Ok(entry) => entry,
+                Err(why) => return Ok(Failure::Unavailable(why).into_problem(false).into_response()),
+            };
             let active = Active::new(&inner.set);
             let answer = inner.send(&head, body).await;
             drop(active);
+            if let Some(entry) = &mut entry {
+                entry.record(verdict(&answer));
+            }
             Ok(match answer {
                 Ok((mut response, picked)) => {
                     response.extensions_mut().insert(picked.endpoint().clone());
                     if let Some(cookie) = picked.cookie() {
                         response.headers_mut().append(SET_COOKIE, cookie.clone());
                     }
-                    response.map(|body| gateway_core::Body::stream(BalancedBody { body, _picked: picked }))
+                    response.map(|body| {
+                        gateway_core::Body::stream(BalancedBody { body, _picked: picked, _entry: entry })
+                    })
                 }
                 Err(failure) => failure.into_problem(inner.reveal_endpoints).into_response(),
             })
         })
+    }
+}
+
+/// What the end of a request says about the service.
+fn verdict<B>(answer: &Result<(Response<B>, Picked), Failure>) -> Verdict {
+    match answer {
+        Ok((response, _)) => Outcome::Answered(response.status()).verdict(),
+        Err(Failure::Upstream(error)) => Outcome::Failed(error.kind()).verdict(),
+        Err(Failure::Timeout(_)) => Verdict::LocalFailure,
+        // It was asked for nothing.
+        Err(Failure::Unavailable(_)) => Verdict::Unknown,
     }
 }
 
@@ -121,6 +142,13 @@ impl Failure {
         match self {
             Self::Unavailable(Unavailable::NoEndpoint) => {
                 Problem::new(Code::NoEndpoint).with_header(RETRY_AFTER, HeaderValue::from_static("1"))
+            }
+            Self::Unavailable(Unavailable::Overloaded) => {
+                Problem::new(Code::Overloaded).with_header(RETRY_AFTER, HeaderValue::from_static("1"))
+            }
+            Self::Unavailable(Unavailable::CircuitOpen { wait }) => {
+                let seconds = wait.as_millis().div_ceil(1000).max(1) as u64;
+                Problem::new(Code::CircuitOpen).with_header(RETRY_AFTER, HeaderValue::from(seconds))
             }
             Self::Timeout(limit) => {
                 let limit = gateway_core::units::Timespan(limit);
@@ -158,7 +186,14 @@ impl<U> Inner<U> {
         // Held while a retry is on its way: its share of the budget.
         let mut _budget = None;
         for attempt in 1.. {
-            let picked = self.set.pick(Some(head), &tried, now).map_err(Failure::Unavailable)?;
+            let mut picked = match self.set.pick(Some(head), &tried, now) {
+                Ok(picked) => picked,
+                Err(why) => {
+                    let picked = self.wait_for_endpoint(head, &tried, deadline, why).await;
+                    now = Instant::now();
+                    picked.map_err(Failure::Unavailable)?
+                }
+            };
             let (until, limit) = self.limit(deadline);
             let sending = self.upstreams[picked.index].send(renumbered.as_ref().unwrap_or(head), body);
             let result = match tokio::time::timeout_at(until, sending).await {
@@ -171,7 +206,7 @@ impl<U> Inner<U> {
                 Err(Failure::Upstream(error)) => Outcome::Failed(error.kind()),
                 Err(_) => Outcome::Failed(FailureKind::Timeout),
             };
-            self.set.record(&picked, outcome.verdict(), now);
+            self.set.record(&mut picked, outcome.verdict(), now);
             if attempt < self.retry.attempts && wanted(outcome, request, &self.retry) {
                 let backoff = self.retry.backoff.delay(attempt, fastrand::f64());
                 let delay = match &result {
@@ -207,6 +242,29 @@ impl<U> Inner<U> {
         Err(Failure::Unavailable(Unavailable::NoEndpoint))
     }
 
+    /// Waits for an endpoint as long as the policy and the deadline allow; `why` says what is missing.
+    async fn wait_for_endpoint(
+        &self,
+        head: &Parts,
+        tried: &[usize],
+        deadline: Instant,
+        mut why: Unavailable,
+    ) -> Result<Picked, Unavailable> {
+        /// What is not told, such as a place that is free again, is looked for this often (Caddy's interval).
+        const INTERVAL: Duration = Duration::from_millis(250);
+        let Some(hold) = self.set.hold() else { return Err(why) };
+        let until = deadline.min(Instant::now() + hold);
+        while Instant::now() < until {
+            let changed = self.set.changed().notified();
+            let _ = tokio::time::timeout_at(until.min(Instant::now() + INTERVAL), changed).await;
+            match self.set.pick(Some(head), tried, Instant::now()) {
+                Ok(picked) => return Ok(picked),
+                Err(still) => why = still,
+            }
+        }
+        Err(why)
+    }
+
     /// Until when the attempt that begins now may take, and how long that limit is called.
     fn limit(&self, deadline: Instant) -> (Instant, Duration) {
         match self.per_try {
@@ -223,6 +281,7 @@ pin_project! {
         #[pin]
         body: B,
         _picked: Picked,
+        _entry: Option<Entry>,
     }
 }
 

@@ -1,5 +1,6 @@
 use crate::Strategy;
 use crate::budget::RetryBudget;
+use crate::circuit::{Admission, Breaker, Change, CircuitState, End};
 use crate::member::{Clock, Member};
 use crate::outlier::{Cause, OutlierMode};
 use crate::pick::Order;
@@ -15,6 +16,7 @@ use http::request::Parts;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// The endpoints of one service with their health and load. Cheap to clone; clones share everything, so that
@@ -37,6 +39,17 @@ pub(crate) struct Shared {
     retries: AtomicU64,
     pub(crate) budget: RetryBudget,
     sticky: Option<Sticky>,
+    gate: Gate,
+    /// For requests that wait for an endpoint: told when the plan changes.
+    changed: Notify,
+}
+
+/// What limits the service as a whole.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    pub(crate) most: Option<usize>,
+    pub(crate) breaker: Option<Breaker>,
+    pub(crate) inside: AtomicUsize,
 }
 
 /// One endpoint and how it is doing.
@@ -44,12 +57,15 @@ pub(crate) struct Shared {
 pub struct EndpointState {
     /// Which.
     pub endpoint: Endpoint,
-    /// Whether requests are sent to it: it passes its checks and is not ejected.
+    /// Whether requests are sent to it: it passes its checks, is not ejected, and its circuit is not
+    /// open.
     pub healthy: bool,
     /// Whether it is ejected: it failed too often in a row and is left alone for a while.
     pub ejected: bool,
     /// How often it was ejected, or would have been in the mode `report`.
     pub ejections: u64,
+    /// Whether its circuit lets requests pass; always closed without `endpoint_circuit`.
+    pub circuit: CircuitState,
     /// Requests it is working on.
     pub in_flight: usize,
 }
@@ -57,7 +73,12 @@ pub struct EndpointState {
 /// Why no endpoint could be picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unavailable {
+    /// None is healthy.
     NoEndpoint,
+    /// Too many requests fail; what is refused may be tried again after this time.
+    CircuitOpen { wait: Duration },
+    /// As many requests are on their way as are allowed.
+    Overloaded,
 }
 
 impl EndpointSet {
@@ -70,9 +91,15 @@ impl EndpointSet {
         let set = Self(Arc::new(Shared {
             name: name.to_owned(),
             sticky,
+            gate: Gate {
+                most: policy.limits.max_requests.map(|most| most.get() as usize),
+                breaker: policy.circuit.on().map(Breaker::new),
+                inside: AtomicUsize::new(0),
+            },
+            changed: Notify::new(),
             clock: Clock::starting_now(),
             plan: ArcSwap::default(),
-            members: endpoints.into_iter().map(|endpoint| Member::new(endpoint, &policy.ewma)).collect(),
+            members: endpoints.into_iter().map(|endpoint| Member::new(endpoint, &policy)).collect(),
             policy,
             changing: Mutex::new(()),
             due: AtomicU64::new(u64::MAX),
@@ -97,7 +124,8 @@ impl EndpointSet {
             let ejected = member.is_ejected(now);
             EndpointState {
                 endpoint: member.endpoint.clone(),
-                healthy: member.passes() && !ejected,
+                healthy: member.passes() && !ejected && member.circuit(now) != CircuitState::Open,
+                circuit: member.circuit(now),
                 ejected,
                 ejections: member.ejections(),
                 in_flight: member.in_flight.load(Ordering::Relaxed),
@@ -117,6 +145,13 @@ impl EndpointSet {
     pub fn is_panicking(&self) -> bool {
         self.0.refresh(self.now());
         self.0.plan.load().panics
+    }
+
+    /// Whether the circuit of the service as a whole lets requests pass; always closed without `circuit`.
+    #[must_use]
+    pub fn circuit(&self) -> CircuitState {
+        let breaker = self.0.gate.breaker.as_ref();
+        breaker.map_or(CircuitState::Closed, |breaker| breaker.state(self.now()))
     }
 
     /// How many attempts beyond the first there were.
@@ -153,6 +188,23 @@ impl EndpointSet {
         &self.0.budget
     }
 
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.0.gate
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.0.clock
+    }
+
+    /// How long a request may wait for an endpoint.
+    pub(crate) fn hold(&self) -> Option<Duration> {
+        self.0.policy.hold.map(|hold| hold.0)
+    }
+
+    pub(crate) fn changed(&self) -> &Notify {
+        &self.0.changed
+    }
+
     fn now(&self) -> u64 {
         self.0.clock.at(Instant::now())
     }
@@ -172,34 +224,83 @@ impl EndpointSet {
             && let Some(index) = sticky.endpoint(head)
             && !tried.contains(&index)
             && plan.has(index)
+            && let Ok(picked) = self.take(index, Affinity::Kept, now)
         {
-            return Ok(Picked::new(self.clone(), index, Affinity::Kept));
+            return Ok(picked);
         }
         let hash = match head {
             Some(head) if shared.policy.strategy.hashes() => shared.policy.hash_on.hash(head),
             _ => None,
         };
         let order = Order { policy: &shared.policy, members: &shared.members, next: &shared.next, hash, now };
-        let level =
-            plan.level(|| hash.unwrap_or_else(|| fastrand::u64(..))).ok_or(Unavailable::NoEndpoint)?;
-        let first = order.first(level).ok_or(Unavailable::NoEndpoint)?;
+        let level = plan.level(|| hash.unwrap_or_else(|| fastrand::u64(..)));
+        let Some((level, first)) = level.and_then(|level| Some((level, order.first(level)?))) else {
+            let wait = Duration::from_millis(shared.due.load(Ordering::Relaxed).saturating_sub(now));
+            return Err(if plan.broken {
+                Unavailable::CircuitOpen { wait }
+            } else {
+                Unavailable::NoEndpoint
+            });
+        };
         let index = match tried.contains(&first) {
             // Rare. Where all were tried, one is tried again.
             true => order.other(&plan, level, first, tried).unwrap_or(first),
             false => first,
         };
-        Ok(Picked::new(self.clone(), index, Affinity::New))
+        self.take(index, Affinity::New, now).or_else(|refused| {
+            // It is full or being probed: any other will do.
+            let mut tried = tried.to_vec();
+            tried.push(index);
+            while let Some(other) = order.other(&plan, level, first, &tried) {
+                if let Ok(picked) = self.take(other, Affinity::New, now) {
+                    return Ok(picked);
+                }
+                tried.push(other);
+            }
+            Err(refused)
+        })
+    }
+
+    /// Takes a place at an endpoint, unless it is full or its circuit lets no more requests pass.
+    fn take(&self, index: usize, affinity: Affinity, now: u64) -> Result<Picked, Unavailable> {
+        let member = &self.0.members[index];
+        let before = member.in_flight.fetch_add(1, Ordering::Relaxed);
+        // Gives the place back if it is refused.
+        let mut picked = Picked { set: self.clone(), index, affinity, admission: Admission::Free };
+        let most = self.0.policy.limits.max_requests_per_endpoint;
+        if most.is_some_and(|most| before >= most.get() as usize) {
+            return Err(Unavailable::Overloaded);
+        }
+        if let Some(breaker) = &member.breaker {
+            picked.admission = breaker.admit(now).map_err(|wait| Unavailable::CircuitOpen { wait })?;
+        }
+        Ok(picked)
     }
 
     /// Learns from how a request to this endpoint ended that began at `started`. A success costs no more than a
     /// look at three counters, and at the clock for the strategy that wants to know the time it took.
-    pub(crate) fn record(&self, picked: &Picked, verdict: Verdict, started: Instant) {
+    pub(crate) fn record(&self, picked: &mut Picked, verdict: Verdict, started: Instant) {
         let (member, policy) = (&self.0.members[picked.index], &self.0.policy);
         if policy.strategy == Strategy::PeakEwma && verdict != Verdict::Unknown {
             let now = Instant::now();
             let floor = if verdict.is_failure() { *policy.ewma.penalty } else { Duration::ZERO };
             let took = now.saturating_duration_since(started).max(floor);
             member.ewma.observe(took, self.0.clock.at(now), &policy.ewma);
+        }
+        if let (Some(breaker), Some(end)) = (&member.breaker, End::of(verdict)) {
+            let now = self.now();
+            let admission = std::mem::replace(&mut picked.admission, Admission::Free);
+            let (name, endpoint) = (self.name(), &member.endpoint);
+            match breaker.record(admission, end, now) {
+                Change::Nothing => {}
+                Change::Opened(time) => {
+                    tracing::warn!(
+                        "{name}: the circuit of {endpoint} is open for {time:?}: too many requests fail"
+                    );
+                    self.0.replan(now);
+                }
+                Change::Closed => tracing::info!("{name}: the circuit of {endpoint} is closed again"),
+            }
         }
         if policy.outlier.mode != OutlierMode::Off
             && let Some(cause) = member.streaks.record(verdict, &policy.outlier)
@@ -247,6 +348,7 @@ impl Shared {
         }
         self.plan.store(Arc::new(plan));
         self.due.store(due, Ordering::Relaxed);
+        self.changed.notify_waiters();
     }
 
     /// Off the path of requests that succeed: an endpoint failed too often in a row.
@@ -288,6 +390,7 @@ pub(crate) struct Picked {
     set: EndpointSet,
     pub(crate) index: usize,
     affinity: Affinity,
+    admission: Admission,
 }
 
 /// Whether the client came back to the endpoint by its cookie.
@@ -298,11 +401,6 @@ enum Affinity {
 }
 
 impl Picked {
-    fn new(set: EndpointSet, index: usize, affinity: Affinity) -> Self {
-        set.0.members[index].in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { set, index, affinity }
-    }
-
     /// The cookie that is to be set, so that the client comes back.
     pub(crate) fn cookie(&self) -> Option<&HeaderValue> {
         match self.affinity {
@@ -318,7 +416,11 @@ impl Picked {
 
 impl Drop for Picked {
     fn drop(&mut self) {
-        self.set.0.members[self.index].in_flight.fetch_sub(1, Ordering::Relaxed);
+        let member = &self.set.0.members[self.index];
+        member.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let (Admission::Probe, Some(breaker)) = (self.admission, &member.breaker) {
+            breaker.release();
+        }
     }
 }
 
@@ -341,6 +443,10 @@ mod tests {
         Strategy::RingHash,
         Strategy::Maglev,
     ];
+
+    fn at(set: &EndpointSet, index: usize) -> Picked {
+        set.take(index, Affinity::New, set.now()).unwrap()
+    }
 
     fn picks(set: &EndpointSet, n: usize) -> Vec<usize> {
         (0..n).map(|_| set.pick(None, &[], Instant::now()).unwrap().index).collect()
@@ -405,7 +511,7 @@ mod tests {
     #[test]
     fn least_request_avoids_the_busy_one() {
         let set = set(&[1, 1], Strategy::LeastRequest);
-        let busy: Vec<_> = (0..10).map(|_| Picked::new(set.clone(), 0, Affinity::New)).collect();
+        let busy: Vec<_> = (0..10).map(|_| at(&set, 0)).collect();
         let on_idle = picks(&set, 400).iter().filter(|i| **i == 1).count();
         assert_eq!(on_idle, 400, "of two, the idle one is always found");
         drop(busy);
@@ -420,8 +526,7 @@ mod tests {
 
     fn fail(set: &EndpointSet, index: usize, times: usize) {
         for _ in 0..times {
-            let picked = Picked::new(set.clone(), index, Affinity::New);
-            set.record(&picked, Verdict::LocalFailure, Instant::now());
+            set.record(&mut at(set, index), Verdict::LocalFailure, Instant::now());
         }
     }
 
@@ -524,10 +629,10 @@ mod tests {
         tokio::time::advance(Duration::from_secs(60)).await;
         for (index, took) in [(0, 5), (1, 500), (2, 5)] {
             let started = Instant::now() - Duration::from_millis(took);
-            set.record(&Picked::new(set.clone(), index, Affinity::New), Verdict::Good, started);
+            set.record(&mut at(&set, index), Verdict::Good, started);
         }
         assert!(!picks(&set, 300).contains(&1), "of two, the slow one is never the better");
-        set.record(&Picked::new(set.clone(), 0, Affinity::New), Verdict::ServerError, Instant::now());
+        set.record(&mut at(&set, 0), Verdict::ServerError, Instant::now());
         let first = picks(&set, 300).iter().filter(|i| **i == 0).count();
         assert_eq!(first, 0, "one that fails at once is not fast");
     }

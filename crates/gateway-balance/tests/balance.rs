@@ -132,3 +132,123 @@ async fn a_client_is_given_a_cookie_once_and_comes_back_with_it() {
     }
     assert!(seen.lock().unwrap().iter().all(|(host, _)| host == "a"));
 }
+
+/// As [`get`], but the answer's body is not yet read.
+async fn open(balance: &Balance<Scripted>) -> Response<impl Sized> {
+    balance.clone().oneshot(Request::get("/").body(Empty::<Bytes>::new()).unwrap()).await.unwrap()
+}
+
+fn once() -> BalanceSettings {
+    BalanceSettings {
+        retry: Short(RetrySettings { attempts: 1, ..RetrySettings::default() }),
+        ..BalanceSettings::default()
+    }
+}
+
+fn policy(text: &str) -> PolicySettings {
+    serde_json::from_str(text).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_requests_than_allowed_are_refused_until_an_answer_has_ended() {
+    let policy = policy(r#"{"limits": {"max_requests": 2}}"#);
+    let (balance, ..) = balance(&["a"], policy, &once(), |_, _| (Duration::ZERO, Ok(status(200))));
+    let first = open(&balance).await;
+    let _second = open(&balance).await;
+    for _ in 0..3 {
+        assert_eq!(get(&balance).await, (503, Some("overloaded")));
+    }
+    drop(first);
+    assert_eq!(get(&balance).await, (200, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_endpoint_is_passed_over_and_only_full_endpoints_refuse() {
+    let policy = policy(r#"{"limits": {"max_requests_per_endpoint": 1}}"#);
+    let (balance, set, seen) =
+        balance(&["a", "b"], policy, &once(), |_, _| (Duration::ZERO, Ok(status(200))));
+    let held = open(&balance).await;
+    for _ in 0..4 {
+        assert_eq!(get(&balance).await, (200, None));
+    }
+    assert!(seen.lock().unwrap()[1..].iter().all(|(host, _)| host == "b"));
+    let both = open(&balance).await;
+    assert_eq!(get(&balance).await, (503, Some("overloaded")));
+    drop((held, both));
+    assert!(set.states().all(|state| state.in_flight == 0), "refused requests hold no place");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_fails_is_not_asked_until_probes_succeed() {
+    use gateway_balance::CircuitState::{Closed, HalfOpen, Open};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let policy = policy(r#"{"circuit": {"min_requests": 4, "probes": 1, "open": "5s"}, "outlier": "off"}"#);
+    let sick = Arc::new(AtomicBool::new(true));
+    let state = sick.clone();
+    let (balance, set, seen) = balance(&["a", "b"], policy, &once(), move |_, _| {
+        (Duration::ZERO, Ok(status(if state.load(Ordering::Relaxed) { 500 } else { 200 })))
+    });
+    for _ in 0..4 {
+        assert_eq!(get(&balance).await, (500, None));
+    }
+    assert_eq!((get(&balance).await, set.circuit()), ((503, Some("circuit-open")), Open));
+    assert_eq!(seen.lock().unwrap().len(), 4);
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert_eq!((set.circuit(), get(&balance).await), (HalfOpen, (500, None)));
+    let refused = open(&balance).await;
+    assert_eq!(refused.headers()["retry-after"], "10", "the second time takes twice as long");
+    sick.store(false, Ordering::Relaxed);
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert_eq!((get(&balance).await, set.circuit()), ((200, None), Closed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_circuit_of_one_endpoint_leaves_the_others_alone() {
+    use gateway_balance::CircuitState::{Closed, HalfOpen, Open};
+    let policy =
+        policy(r#"{"endpoint_circuit": {"min_requests": 4, "probes": 1, "open": "5s"}, "outlier": "off"}"#);
+    let (balance, set, seen) = balance(&["a", "b"], policy, &once(), |endpoint, _| {
+        let sick = endpoint.host() == "a";
+        (Duration::from_millis(if sick { 10 } else { 0 }), Ok(status(if sick { 500 } else { 200 })))
+    });
+    for _ in 0..20 {
+        get(&balance).await;
+    }
+    let on_a = || seen.lock().unwrap().iter().filter(|(host, _)| host == "a").count();
+    let states = || set.states().map(|state| (state.circuit, state.healthy)).collect::<Vec<_>>();
+    assert_eq!((on_a(), states()), (4, vec![(Open, false), (Closed, true)]));
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert_eq!(states()[0], (HalfOpen, true));
+    // The probe is under way: all others go elsewhere.
+    let all = futures_util::future::join_all((0..10).map(|_| get(&balance))).await;
+    assert_eq!((on_a(), all.iter().filter(|(status, _)| *status == 200).count()), (5, 9));
+    assert_eq!(states()[0], (Open, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answer_is_circuit_open_when_that_is_all_that_keeps_endpoints_away() {
+    let policy = policy(r#"{"endpoint_circuit": {"min_requests": 2, "open": "5s"}, "outlier": "off"}"#);
+    let (balance, ..) = balance(&["a"], policy, &once(), |_, _| (Duration::ZERO, Err(FailureKind::Connect)));
+    for _ in 0..2 {
+        assert_eq!(get(&balance).await, (502, Some("upstream-connect-failed")));
+    }
+    let refused = open(&balance).await;
+    assert_eq!(refused.extensions().get::<Problem>().unwrap().code().name(), "circuit-open");
+    assert_eq!(refused.headers()["retry-after"], "5");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_held_until_a_place_is_free_or_its_time_is_over() {
+    let policy = policy(r#"{"limits": {"max_requests_per_endpoint": 1}, "hold": "2s"}"#);
+    let (balance, ..) = balance(&["a"], policy, &once(), |_, _| (Duration::from_secs(1), Ok(status(200))));
+    let held = open(&balance).await;
+    let start = Instant::now();
+    assert_eq!(get(&balance).await, (503, Some("overloaded")));
+    assert_eq!(start.elapsed().as_secs(), 2);
+    let free = async {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        drop(held);
+    };
+    let (answer, ()) = futures_util::future::join(get(&balance), free).await;
+    assert_eq!(answer, (200, None));
+}

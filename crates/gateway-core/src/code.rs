@@ -43,10 +43,14 @@ pub enum Code {
     NoEndpoint,
     /// A backing store is away and the policy says to refuse meanwhile.
     StoreUnavailable,
+    /// More is in progress than the gateway or the service can bear; the request was shed.
+    Overloaded,
     /// The gateway is shutting down.
     Draining,
     /// The upstream did not answer in time.
     UpstreamTimeout,
+    /// Too many requests failed: for a while none is sent.
+    CircuitOpen,
 }
 
 #[derive(Clone, Copy)]
@@ -70,7 +74,7 @@ const fn said(row: Row, message: &'static str, detail: &'static str) -> Row {
 }
 
 use StatusCode as S;
-static ROWS: [Row; 21] = [
+static ROWS: [Row; 23] = [
     row(Code::BadRequest, "bad-request", S::BAD_REQUEST, "Bad request"),
     said(
         row(Code::MissingCredentials, "missing-credentials", S::UNAUTHORIZED, "Credentials are required"),
@@ -146,6 +150,7 @@ static ROWS: [Row; 21] = [
         S::SERVICE_UNAVAILABLE,
         "A backing store is unavailable",
     ),
+    row(Code::Overloaded, "overloaded", S::SERVICE_UNAVAILABLE, "Overloaded"),
     row(Code::Draining, "draining", S::SERVICE_UNAVAILABLE, "The gateway is shutting down"),
     said(
         row(
@@ -156,6 +161,11 @@ static ROWS: [Row; 21] = [
         ),
         "Gateway Timeout",
         "Gateway Timeout",
+    ),
+    said(
+        row(Code::CircuitOpen, "circuit-open", S::SERVICE_UNAVAILABLE, "The service fails too often"),
+        "Service Unavailable",
+        "Service unavailable",
     ),
 ];
 
