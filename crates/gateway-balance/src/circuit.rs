@@ -1,5 +1,7 @@
 //! A breaker that stops sending requests while too many of them fail, and probes whether that is over.
 
+mod window;
+
 use crate::Percent;
 use crate::member::millis;
 use gateway_core::units::{Scalar, ShortForm, Timespan};
@@ -7,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+use window::{Sum, Window};
 
 /// When a circuit opens and how it closes again. Short form: `true`, for the defaults.
 ///
@@ -202,67 +205,6 @@ impl Breaker {
 pub(crate) enum End {
     Good,
     Failed,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Sum {
-    total: u32,
-    failed: u32,
-}
-
-const BUCKETS: u64 = 10;
-/// The bits of each count in a bucket; those above are the number of the bucket's turn.
-const BITS: u32 = 20;
-const MOST: u64 = (1 << BITS) - 1;
-
-/// Counts over a time that moves on, in tenths of it. Each is one atomic, so that old counts are never mixed with
-/// new ones.
-#[derive(Debug)]
-struct Window {
-    width: u64,
-    buckets: [AtomicU64; BUCKETS as usize],
-}
-
-impl Window {
-    fn new(length: u64) -> Self {
-        Self { width: (length / BUCKETS).max(1), buckets: Default::default() }
-    }
-
-    fn clear(&self) {
-        for bucket in &self.buckets {
-            bucket.store(0, Relaxed);
-        }
-    }
-
-    fn turn(&self, now: u64) -> u64 {
-        now / self.width
-    }
-
-    /// Counts one request and returns the sums if it failed: nobody asks after those that did not.
-    fn add(&self, now: u64, end: End) -> Sum {
-        let turn = self.turn(now);
-        let mark = (turn << (2 * BITS)) >> (2 * BITS);
-        let count = |old: u64| {
-            let (total, failed) =
-                if old >> (2 * BITS) == mark { (old >> BITS & MOST, old & MOST) } else { (0, 0) };
-            let failed = (failed + u64::from(end == End::Failed)).min(MOST);
-            Some(mark << (2 * BITS) | (total + 1).min(MOST) << BITS | failed)
-        };
-        let _ = self.buckets[(turn % BUCKETS) as usize].fetch_update(Relaxed, Relaxed, count);
-        if end == End::Failed { self.sum(turn) } else { Sum::default() }
-    }
-
-    fn sum(&self, turn: u64) -> Sum {
-        let mut sum = Sum::default();
-        for turn in turn.saturating_sub(BUCKETS - 1)..=turn {
-            let bucket = self.buckets[(turn % BUCKETS) as usize].load(Relaxed);
-            if bucket >> (2 * BITS) == (turn << (2 * BITS)) >> (2 * BITS) {
-                sum.total += (bucket >> BITS & MOST) as u32;
-                sum.failed += (bucket & MOST) as u32;
-            }
-        }
-        sum
-    }
 }
 
 #[cfg(test)]

@@ -74,7 +74,8 @@ impl Member {
     }
 
     pub(crate) fn is_available(&self, now: u64) -> bool {
-        self.endpoint.weight() > 0 && self.passes() && !self.is_ejected(now)
+        let closed = self.circuit(now) != CircuitState::Open;
+        self.endpoint.weight() > 0 && self.passes() && !self.is_ejected(now) && closed
     }
 
     pub(crate) fn circuit(&self, now: u64) -> CircuitState {

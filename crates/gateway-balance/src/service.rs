@@ -78,12 +78,13 @@ where
         let inner = self.0.clone();
         Box::pin(async move {
             let (head, body) = request.into_parts();
-            let mut entry = match inner.set.enter(Instant::now()) {
+            let now = Instant::now();
+            let mut entry = match inner.set.enter(now) {
                 Ok(entry) => entry,
                 Err(why) => return Ok(Failure::Unavailable(why).into_problem(false).into_response()),
             };
             let active = Active::new(&inner.set);
-            let answer = inner.send(&head, body).await;
+            let answer = inner.send(&head, body, now).await;
             drop(active);
             if let Some(entry) = &mut entry {
                 entry.record(verdict(&answer));
@@ -170,13 +171,17 @@ impl Failure {
 }
 
 impl<U> Inner<U> {
-    async fn send<B>(&self, head: &Parts, body: B) -> Result<(Response<U::Body>, Picked), Failure>
+    async fn send<B>(
+        &self,
+        head: &Parts,
+        body: B,
+        mut now: Instant,
+    ) -> Result<(Response<U::Body>, Picked), Failure>
     where
         U: Upstream<Replay<B>>,
         B: Body<Data = Bytes> + Unpin,
         B::Error: Into<BoxError>,
     {
-        let mut now = Instant::now();
         let deadline = now + self.total;
         let (mut body, repeat) = Replay::prepare(body, &self.retry);
         let request = Repeatable::of(head);

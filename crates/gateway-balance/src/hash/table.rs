@@ -124,12 +124,12 @@ mod tests {
             let names = names(weights.len());
             let slots = slots(&names, &weights);
             let sum: u32 = weights.iter().sum();
-            for (table, tolerance) in [(Table::ring(&slots), 0.5), (Table::maglev(&slots), 0.25)] {
+            for (table, tolerance, slack) in [(Table::ring(&slots), 0.5, 80.0), (Table::maglev(&slots), 0.25, 40.0)] {
                 let mut counts = vec![0u32; weights.len()];
                 (0..KEYS).for_each(|key| counts[owner(&table, key)] += 1);
                 for (count, weight) in counts.iter().zip(&weights) {
                     let expected = KEYS as f64 * f64::from(*weight) / f64::from(sum);
-                    prop_assert!((f64::from(*count) - expected).abs() < expected * tolerance, "{counts:?} for {weights:?}");
+                    prop_assert!((f64::from(*count) - expected).abs() < expected * tolerance + slack, "{counts:?} for {weights:?}");
                 }
             }
         }
