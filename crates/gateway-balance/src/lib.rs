@@ -1,15 +1,39 @@
-//! Load balancing over the endpoints of a service: picking, active health checks, retries within a budget, and
-//! timeouts, as one tower service.
+//! Load balancing over the endpoints of a service: picking, health seen and asked for, circuit breakers, retries
+//! within a budget, and timeouts, as one tower service.
 //!
 //! [`Balance`] takes a request and answers with the response of one of its endpoints, or with a problem:
 //!
 //! | situation | answer |
 //! |---|---|
 //! | no endpoint is healthy | 503 `no-endpoint` and `Retry-After: 1` |
+//! | a circuit is open | 503 `circuit-open` and `Retry-After` |
+//! | as many requests as allowed are on their way | 503 `overloaded` and `Retry-After: 1` |
 //! | no connection to any endpoint tried | 502 `upstream-connect-failed` |
 //! | the connection broke before an answer | 502 `upstream-reset` |
 //! | the answer was not valid HTTP | 502 `upstream-protocol-error` |
 //! | no answer in time, retries included | 504 `upstream-timeout` |
+//!
+//! What is decided by whom:
+//!
+//! | settings | what they say | at first |
+//! |---|---|---|
+//! | [`Strategy`] | which endpoint is next: in turn, at random, by load, by latency, by a hash of the request | in turn |
+//! | [`HashOn`], [`LoadFactor`] | what is hashed, and how uneven that may make the load | the client's address; any |
+//! | [`StickySettings`] | a cookie brings a client back to its endpoint | off |
+//! | [`HealthSettings`] | active checks take an endpoint out and back in | off |
+//! | [`OutlierSettings`] | an endpoint that keeps failing is left alone for a while | on |
+//! | [`PanicSettings`] | ejections are ignored when too few endpoints are left | below half |
+//! | [`SlowStartSettings`] | an endpoint that comes back gets its share bit by bit | off |
+//! | [`CircuitSettings`] | too many failures stop all requests for a while, to the service or to one endpoint | off |
+//! | [`LimitSettings`] | how many requests may be on their way at once | any number |
+//! | [`RetrySettings`], [`RetryOn`] | what is tried again, at another endpoint | once, where it is safe |
+//! | [`TimeoutSettings`] | how long all of it may take | 15 s |
+//!
+//! All but the last two and the checks stand together in [`PolicySettings`], which an [`EndpointSet`] is made
+//! with; its state is shared by all that balance over the set. Endpoints may also have weights and priorities:
+//! those of the next priority take over what the ones before cannot, from the point where fewer than five
+//! sevenths of them are available. No part needs a task but the active checks: what ends with time is noticed
+//! by the next request. A request that succeeds takes no lock.
 //!
 //! Retrying and picking are one service because a retry must go to another endpoint, and because the request's
 //! head need not be copied for it. What sends the requests is any [`Upstream`](gateway_core::Upstream), for
@@ -41,18 +65,45 @@
 
 mod backoff;
 mod budget;
+mod circuit;
+mod cookie;
+mod entry;
+mod ewma;
+mod hash;
 mod health;
+mod limits;
+mod member;
+mod outlier;
+mod panic;
+mod percent;
+mod pick;
+mod plan;
+mod policy;
 mod replay;
 mod retry;
+mod retry_on;
 mod service;
 mod set;
 mod settings;
+mod slow_start;
+mod sticky;
 mod strategy;
 
 pub use backoff::Backoff;
+pub use circuit::{CircuitSettings, CircuitState};
+pub use ewma::EwmaSettings;
+pub use hash::{HashKey, HashOn, LoadFactor};
 pub use health::{HealthSettings, health_checks};
+pub use limits::LimitSettings;
+pub use outlier::{OutlierMode, OutlierSettings};
+pub use panic::{Ignored, PanicSettings};
+pub use percent::Percent;
+pub use policy::PolicySettings;
 pub use replay::Replay;
+pub use retry_on::RetryOn;
 pub use service::{Balance, BalancedBody};
 pub use set::{EndpointSet, EndpointState};
 pub use settings::{BalanceSettings, RetrySettings, TimeoutSettings};
+pub use slow_start::SlowStartSettings;
+pub use sticky::{SameSite, StickyKey, StickySettings};
 pub use strategy::Strategy;

@@ -2,14 +2,51 @@
 
 use crate::RetrySettings;
 use gateway_core::FailureKind;
+use http::header::RETRY_AFTER;
 use http::request::Parts;
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
+use std::time::Duration;
 
 /// How one attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Failed(FailureKind),
     Answered(StatusCode),
+}
+
+/// What an outcome says about the endpoint it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It answered, and not with a 5xx status.
+    Good,
+    /// It answered with a 5xx status other than those of [`Verdict::GatewayError`].
+    ServerError,
+    /// It answered with 502, 503 or 504.
+    GatewayError,
+    /// It could not be connected to, broke the connection, did not speak HTTP, or took too long.
+    LocalFailure,
+    /// Nothing: the client itself broke off.
+    Unknown,
+}
+
+impl Verdict {
+    pub(crate) fn is_failure(self) -> bool {
+        matches!(self, Self::ServerError | Self::GatewayError | Self::LocalFailure)
+    }
+}
+
+impl Outcome {
+    pub(crate) fn verdict(self) -> Verdict {
+        match self {
+            Self::Failed(FailureKind::RequestBody) => Verdict::Unknown,
+            Self::Failed(_) => Verdict::LocalFailure,
+            Self::Answered(status) => match status.as_u16() {
+                502..=504 => Verdict::GatewayError,
+                500.. => Verdict::ServerError,
+                _ => Verdict::Good,
+            },
+        }
+    }
 }
 
 /// What about the request decides whether it may be repeated at all.
@@ -34,12 +71,20 @@ impl Repeatable {
 
 /// Whether this outcome calls for another attempt and allows it.
 pub(crate) fn wanted(outcome: Outcome, request: Repeatable, settings: &RetrySettings) -> bool {
-    match (outcome, request) {
-        (Outcome::Failed(FailureKind::Connect), _) => true,
-        (Outcome::Failed(FailureKind::RequestBody), _) | (_, Repeatable::IfUnsent) => false,
-        (Outcome::Failed(_), Repeatable::Always) => true,
-        (Outcome::Answered(status), Repeatable::Always) => settings.statuses.contains(&status.as_u16()),
+    let safe = request == Repeatable::Always || outcome == Outcome::Failed(FailureKind::Connect);
+    safe && match outcome {
+        Outcome::Failed(kind) => settings.on.iter().any(|on| on.takes_failure(kind)),
+        Outcome::Answered(status) => {
+            settings.statuses.contains(&status.as_u16())
+                || settings.on.iter().any(|on| on.takes_status(status))
+        }
     }
+}
+
+/// How long an answer asks to wait (RFC 9110 §10.2.3), in seconds; a date is not understood and waits for nothing.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    text.trim().parse().ok().map(Duration::from_secs)
 }
 
 #[cfg(test)]
@@ -74,5 +119,35 @@ mod tests {
             let seen = wanted(outcome, Repeatable::of(head), &RetrySettings::default());
             assert_eq!(seen, expected, "{} {outcome:?}", head.method);
         }
+    }
+
+    #[test]
+    fn conditions_that_are_not_asked_for_are_not_retried() {
+        let get = http::Request::get("/").body(()).unwrap().into_parts().0;
+        let settings = RetrySettings {
+            on: vec![crate::RetryOn::Retriable4xx],
+            statuses: vec![429],
+            ..Default::default()
+        };
+        for (outcome, expected) in [
+            (Outcome::Failed(FailureKind::Connect), false),
+            (Outcome::Answered(StatusCode::BAD_GATEWAY), false),
+            (Outcome::Answered(StatusCode::CONFLICT), true),
+            (Outcome::Answered(StatusCode::TOO_MANY_REQUESTS), true),
+        ] {
+            assert_eq!(wanted(outcome, Repeatable::of(&get), &settings), expected, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_read_in_seconds() {
+        for (text, seconds) in
+            [("2", Some(2)), (" 0 ", Some(0)), ("-1", None), ("Fri, 31 Dec 1999 23:59:59 GMT", None)]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, text.parse().unwrap());
+            assert_eq!(retry_after(&headers).map(|wait| wait.as_secs()), seconds, "{text}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new()), None);
     }
 }

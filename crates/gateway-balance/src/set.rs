@@ -1,9 +1,22 @@
 use crate::budget::RetryBudget;
-use crate::strategy::{Strategy, schedule};
+use crate::circuit::{Breaker, CircuitState};
+use crate::member::{Clock, Member};
+use crate::outlier::{Cause, OutlierMode};
+use crate::plan::{Plan, View};
+use crate::policy::PolicySettings;
+use crate::sticky::Sticky;
 use arc_swap::ArcSwap;
 use gateway_core::Endpoint;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use gateway_core::units::Timespan;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+mod picked;
+
+pub(crate) use picked::{Picked, Unavailable};
 
 /// The endpoints of one service with their health and load. Cheap to clone; clones share everything, so that
 /// all workers of a process balance as one.
@@ -13,21 +26,29 @@ pub struct EndpointSet(Arc<Shared>);
 #[derive(Debug)]
 pub(crate) struct Shared {
     name: String,
-    strategy: Strategy,
+    policy: PolicySettings,
+    clock: Clock,
     members: Box<[Member]>,
-    /// One round over the healthy members: indexes into `members`. Replaced when health changes.
-    round: ArcSwap<Vec<u32>>,
+    /// Replaced when it changes who may be picked, under the lock; read without one.
+    plan: ArcSwap<Plan>,
     changing: Mutex<()>,
+    /// When the plan changes for no other reason than time: an ejection ends, a share grows.
+    due: AtomicU64,
     next: AtomicUsize,
     retries: AtomicU64,
     pub(crate) budget: RetryBudget,
+    sticky: Option<Sticky>,
+    gate: Gate,
+    /// For requests that wait for an endpoint: told when the plan changes.
+    changed: Notify,
 }
 
+/// What limits the service as a whole.
 #[derive(Debug)]
-pub(crate) struct Member {
-    pub(crate) endpoint: Endpoint,
-    healthy: AtomicBool,
-    in_flight: AtomicUsize,
+pub(crate) struct Gate {
+    pub(crate) most: Option<usize>,
+    pub(crate) breaker: Option<Breaker>,
+    pub(crate) inside: AtomicUsize,
 }
 
 /// One endpoint and how it is doing.
@@ -35,30 +56,46 @@ pub(crate) struct Member {
 pub struct EndpointState {
     /// Which.
     pub endpoint: Endpoint,
-    /// Whether requests are sent to it.
+    /// Whether requests are sent to it: it passes its checks, is not ejected, and its circuit is not
+    /// open.
     pub healthy: bool,
+    /// Whether it is ejected: it failed too often in a row and is left alone for a while.
+    pub ejected: bool,
+    /// How often it was ejected, or would have been in the mode `report`.
+    pub ejections: u64,
+    /// Whether its circuit lets requests pass; always closed without `endpoint_circuit`.
+    pub circuit: CircuitState,
     /// Requests it is working on.
     pub in_flight: usize,
 }
 
 impl EndpointSet {
-    /// A set whose endpoints are all taken for healthy until a health check says otherwise. `name` is for logs.
+    /// A set whose endpoints are all taken for healthy until a check or their answers say otherwise. The policy
+    /// may be no more than a [`Strategy`](crate::Strategy). `name` is for logs.
     #[must_use]
-    pub fn new(name: &str, endpoints: Vec<Endpoint>, strategy: Strategy) -> Self {
-        let member =
-            |endpoint| Member { endpoint, healthy: AtomicBool::new(true), in_flight: AtomicUsize::new(0) };
-        let members: Box<[Member]> = endpoints.into_iter().map(member).collect();
+    pub fn new(name: &str, endpoints: Vec<Endpoint>, policy: impl Into<PolicySettings>) -> Self {
+        let policy = policy.into();
+        let sticky = policy.sticky.as_deref().map(|settings| Sticky::new(settings, name, endpoints.iter()));
         let set = Self(Arc::new(Shared {
             name: name.to_owned(),
-            strategy,
-            round: ArcSwap::default(),
-            members,
+            sticky,
+            gate: Gate {
+                most: policy.limits.max_requests.map(|most| most.get() as usize),
+                breaker: policy.circuit.on().map(Breaker::new),
+                inside: AtomicUsize::new(0),
+            },
+            changed: Notify::new(),
+            clock: Clock::starting_now(),
+            plan: ArcSwap::default(),
+            members: endpoints.into_iter().map(|endpoint| Member::new(endpoint, &policy)).collect(),
+            policy,
             changing: Mutex::new(()),
+            due: AtomicU64::new(u64::MAX),
             next: AtomicUsize::new(0),
             retries: AtomicU64::new(0),
             budget: RetryBudget::default(),
         }));
-        set.0.replan();
+        set.0.replan(set.now());
         set
     }
 
@@ -70,17 +107,39 @@ impl EndpointSet {
 
     /// Every endpoint and how it is doing.
     pub fn states(&self) -> impl Iterator<Item = EndpointState> {
-        self.0.members.iter().map(|member| EndpointState {
-            endpoint: member.endpoint.clone(),
-            healthy: member.healthy.load(Ordering::Relaxed),
-            in_flight: member.in_flight.load(Ordering::Relaxed),
+        let now = self.now();
+        self.0.members.iter().map(move |member| {
+            let ejected = member.is_ejected(now);
+            EndpointState {
+                endpoint: member.endpoint.clone(),
+                healthy: member.passes() && !ejected && member.circuit(now) != CircuitState::Open,
+                circuit: member.circuit(now),
+                ejected,
+                ejections: member.ejections(),
+                in_flight: member.in_flight.load(Ordering::Relaxed),
+            }
         })
     }
 
     /// Whether any endpoint can take requests.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.0.round.load().is_empty()
+        self.0.refresh(self.now());
+        !self.0.plan.load().levels.is_empty()
+    }
+
+    /// Whether so few endpoints are left that [`PanicSettings`](crate::PanicSettings) has their health ignored.
+    #[must_use]
+    pub fn is_panicking(&self) -> bool {
+        self.0.refresh(self.now());
+        self.0.plan.load().panics
+    }
+
+    /// Whether the circuit of the service as a whole lets requests pass; always closed without `circuit`.
+    #[must_use]
+    pub fn circuit(&self) -> CircuitState {
+        let breaker = self.0.gate.breaker.as_ref();
+        breaker.map_or(CircuitState::Closed, |breaker| breaker.state(self.now()))
     }
 
     /// How many attempts beyond the first there were.
@@ -89,17 +148,18 @@ impl EndpointSet {
         self.0.retries.load(Ordering::Relaxed)
     }
 
-    /// The endpoint whose turn it is, without sending it anything; `None` if none is healthy.
+    /// The endpoint whose turn it is, without sending it anything; `None` if none is available.
     #[must_use]
     pub fn pick_endpoint(&self) -> Option<Endpoint> {
-        self.pick(&[]).map(|picked| picked.endpoint().clone())
+        self.pick(None, &[], Instant::now()).ok().map(|picked| picked.endpoint().clone())
     }
 
-    /// Says whether requests may be sent to the endpoint at this index. Returns whether that is news.
+    /// Says whether the endpoint at this index passes its checks. Returns whether that is news.
     pub(crate) fn set_healthy(&self, index: usize, healthy: bool) -> bool {
-        let news = self.0.members[index].healthy.swap(healthy, Ordering::Relaxed) != healthy;
+        let now = self.now();
+        let news = self.0.members[index].set_passing(healthy, now);
         if news {
-            self.0.replan();
+            self.0.replan(now);
         }
         news
     }
@@ -116,156 +176,101 @@ impl EndpointSet {
         &self.0.budget
     }
 
-    /// The next endpoint, another than those already tried if there is one.
-    pub(crate) fn pick(&self, tried: &[usize]) -> Option<Picked> {
-        let round = self.0.round.load();
-        let first = self.pick_in(&round)?;
-        let index = if tried.contains(&first) {
-            // Rare: look for another in the order of the round.
-            let at = round.iter().position(|i| *i as usize == first).unwrap_or(0);
-            let others = round[at..].iter().chain(&round[..at]).map(|i| *i as usize);
-            others.into_iter().find(|i| !tried.contains(i)).unwrap_or(first)
-        } else {
-            first
-        };
-        Some(Picked::new(self.clone(), index))
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.0.gate
     }
 
-    fn pick_in(&self, round: &[u32]) -> Option<usize> {
-        let at = match (round.len(), self.0.strategy) {
-            (0, _) => return None,
-            (1, _) => 0,
-            (n, Strategy::RoundRobin) => self.0.next.fetch_add(1, Ordering::Relaxed) % n,
-            (n, Strategy::Random) => fastrand::usize(..n),
-            (n, Strategy::LeastRequest) => {
-                let (a, b) = (fastrand::usize(..n), fastrand::usize(..n));
-                if self.load_of(round[a]) <= self.load_of(round[b]) { a } else { b }
-            }
-        };
-        Some(round[at] as usize)
+    pub(crate) fn clock(&self) -> Clock {
+        self.0.clock
     }
 
-    /// Requests in flight for the share it takes; the round already favours heavy members.
-    fn load_of(&self, member: u32) -> usize {
-        self.0.members[member as usize].in_flight.load(Ordering::Relaxed)
+    /// How long a request may wait for an endpoint.
+    pub(crate) fn hold(&self) -> Option<Duration> {
+        self.0.policy.hold.map(|hold| hold.0)
+    }
+
+    pub(crate) fn changed(&self) -> &Notify {
+        &self.0.changed
+    }
+
+    fn now(&self) -> u64 {
+        self.0.clock.at(Instant::now())
     }
 }
 
 impl Shared {
-    fn replan(&self) {
+    /// Makes the plan anew if it is time to: no task watches the clock.
+    fn refresh(&self, now: u64) {
+        let due = self.due.load(Ordering::Relaxed);
+        // Of many who notice at once, one does it.
+        if now >= due
+            && self.due.compare_exchange(due, u64::MAX, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            self.replan(now);
+        }
+    }
+
+    fn replan(&self, now: u64) {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let healthy: Vec<_> =
-            self.members.iter().enumerate().filter(|(_, m)| m.healthy.load(Ordering::Relaxed)).collect();
-        let weights: Vec<_> = healthy.iter().map(|(i, m)| (*i, m.endpoint.weight())).collect();
-        self.round.store(Arc::new(schedule(&weights)));
-    }
-}
-
-/// An endpoint that was picked: counted as busy until dropped.
-#[derive(Debug)]
-pub(crate) struct Picked {
-    set: EndpointSet,
-    pub(crate) index: usize,
-}
-
-impl Picked {
-    fn new(set: EndpointSet, index: usize) -> Self {
-        set.0.members[index].in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { set, index }
+        self.replan_locked(now);
     }
 
-    pub(crate) fn endpoint(&self) -> &Endpoint {
-        &self.set.0.members[self.index].endpoint
+    fn replan_locked(&self, now: u64) {
+        let mut due = u64::MAX;
+        let slow_start = self.policy.slow_start.as_deref().filter(|_| !self.policy.strategy.hashes());
+        let views: Vec<View<'_>> = self
+            .members
+            .iter()
+            .map(|member| {
+                if member.returns(now) {
+                    tracing::info!("{}: {} is no longer ejected", self.name, member.endpoint);
+                }
+                let (view, changes) = member.view(now, slow_start);
+                due = due.min(changes);
+                view
+            })
+            .collect();
+        let plan = Plan::new(&views, self.policy.strategy, self.policy.panic.0);
+        if plan.panics && !self.plan.load().panics {
+            tracing::warn!("{}: too few endpoints are available: their health is ignored", self.name);
+        }
+        self.plan.store(Arc::new(plan));
+        self.due.store(due, Ordering::Relaxed);
+        self.changed.notify_waiters();
     }
-}
 
-impl Drop for Picked {
-    fn drop(&mut self) {
-        self.set.0.members[self.index].in_flight.fetch_sub(1, Ordering::Relaxed);
+    /// Off the path of requests that succeed: an endpoint failed too often in a row.
+    #[cold]
+    fn eject(&self, index: usize, cause: Cause, now: u64) {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (member, outlier) = (&self.members[index], &self.policy.outlier.0);
+        if member.is_ejected(now) {
+            return;
+        }
+        member.streaks.clear();
+        let name = &self.name;
+        let all = self.members.iter().filter(|member| member.endpoint.weight() > 0);
+        let ejected = all.clone().filter(|member| member.is_ejected(now)).count();
+        let others =
+            self.members.iter().enumerate().filter(|(i, member)| *i != index && member.is_available(now));
+        if others.count() == 0 || !outlier.has_room(ejected, all.count()) {
+            tracing::debug!(
+                "{name}: {} has too many {cause} in a row, but none more may be ejected",
+                member.endpoint
+            );
+            return;
+        }
+        if outlier.mode == OutlierMode::Report {
+            member.count_ejection();
+            tracing::warn!("{name}: {} would be ejected for {cause} in a row", member.endpoint);
+            return;
+        }
+        let time = member.eject(now, |times, well_for| outlier.ejection(times, well_for, fastrand::f64()));
+        let shown = Timespan(Duration::from_secs(time.as_secs()));
+        tracing::warn!("{name}: {} is ejected for {shown}: {cause} in a row", member.endpoint);
+        self.replan_locked(now);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn set(weights: &[u32], strategy: Strategy) -> EndpointSet {
-        let endpoints = weights.iter().enumerate().map(|(i, w)| {
-            Endpoint::parse(&format!("http://127.0.0.1:{}", 3000 + i)).unwrap().with_weight(*w)
-        });
-        EndpointSet::new("test", endpoints.collect(), strategy)
-    }
-
-    fn picks(set: &EndpointSet, n: usize) -> Vec<usize> {
-        (0..n).map(|_| set.pick(&[]).unwrap().index).collect()
-    }
-
-    #[test]
-    fn s3_08_round_robin_starts_at_the_first_and_goes_on_in_turn() {
-        let (a, b) = (set(&[1, 1, 1], Strategy::RoundRobin), set(&[1, 1, 1], Strategy::RoundRobin));
-        assert_eq!(picks(&a, 5), [0, 1, 2, 0, 1]);
-        assert_eq!(picks(&b, 2), [0, 1], "each service has its own counter");
-    }
-
-    #[test]
-    fn s3_08_round_robin_is_exact_under_concurrency() {
-        let set = set(&[1, 1], Strategy::RoundRobin);
-        let counts = [AtomicUsize::new(0), AtomicUsize::new(0)];
-        std::thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| {
-                    for _ in 0..1000 {
-                        counts[set.pick(&[]).unwrap().index].fetch_add(1, Ordering::Relaxed);
-                    }
-                });
-            }
-        });
-        let counts = counts.map(AtomicUsize::into_inner);
-        assert_eq!(counts, [4000, 4000]);
-    }
-
-    #[test]
-    fn s4_30_only_healthy_endpoints_are_picked_and_a_shrinking_set_keeps_the_index_in_bounds() {
-        let set = set(&[1, 1, 1], Strategy::RoundRobin);
-        picks(&set, 2);
-        assert!(set.set_healthy(2, false));
-        assert!(!set.set_healthy(2, false), "it is news only once");
-        let mut seen = picks(&set, 4);
-        seen.sort_unstable();
-        assert_eq!(seen, [0, 0, 1, 1]);
-        set.set_healthy(0, false);
-        set.set_healthy(1, false);
-        assert!(set.pick(&[]).is_none());
-        assert!(!set.is_ready());
-        set.set_healthy(1, true);
-        assert_eq!(picks(&set, 2), [1, 1]);
-    }
-
-    #[test]
-    fn a_retry_goes_to_another_endpoint_while_there_is_one() {
-        for strategy in [Strategy::RoundRobin, Strategy::Random, Strategy::LeastRequest] {
-            let set = set(&[1, 1], strategy);
-            for _ in 0..50 {
-                assert_eq!(set.pick(&[0]).unwrap().index, 1, "{strategy:?}");
-                assert!(set.pick(&[0, 1]).is_some(), "{strategy:?}: all were tried, one is still picked");
-            }
-        }
-    }
-
-    #[test]
-    fn least_request_avoids_the_busy_one() {
-        let set = set(&[1, 1], Strategy::LeastRequest);
-        let busy: Vec<_> = (0..10).map(|_| Picked::new(set.clone(), 0)).collect();
-        let on_idle = picks(&set, 400).iter().filter(|i| **i == 1).count();
-        // Both choices fall on the busy one in a quarter of the cases.
-        assert!((250..350).contains(&on_idle), "{on_idle} of 400 went to the idle endpoint");
-        drop(busy);
-        assert!(set.states().all(|s| s.in_flight == 0));
-    }
-
-    #[test]
-    fn weight_zero_takes_no_requests() {
-        let set = set(&[1, 0], Strategy::RoundRobin);
-        assert_eq!(picks(&set, 3), [0, 0, 0]);
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-use crate::Backoff;
+use crate::{Backoff, RetryOn};
 use gateway_core::units::{ByteSize, Scalar, Short, ShortForm, Timespan};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -44,8 +44,8 @@ impl ShortForm for TimeoutSettings {
 
 /// What is tried again, and how often. Short form: `3`, the number of attempts.
 ///
-/// A request that never reached an endpoint is always safe to repeat. Any other failure, and the statuses
-/// below, are retried only for idempotent methods (RFC 9110 §9.2.2) or with an `Idempotency-Key`, and only while
+/// A request that never reached an endpoint is always safe to repeat. Any other failure and any answer are
+/// retried only for idempotent methods (RFC 9110 §9.2.2) or with an `Idempotency-Key`, and only while
 /// the body can be replayed. Retries go to another endpoint if there is one, and stop when they exceed a fifth
 /// of the service's requests.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -56,8 +56,17 @@ pub struct RetrySettings {
     /// The wait between them: `"100ms"` (exponential with jitter), `"linear 100ms"` or `"none"`.
     /// Default `25ms`.
     pub backoff: Backoff,
+    /// What is retried, beside some statuses: `connect-failure`, `refused-stream`, `reset`, `timeout`,
+    /// `gateway-error`, `5xx`, `retriable-4xx`. Default the first four.
+    pub on: Vec<RetryOn>,
     /// Answers that are retried. Default 502, 503 and 504.
     pub statuses: Vec<u16>,
+    /// Whether a failed answer's `Retry-After` (in seconds) is waited for if that is longer than the backoff. An
+    /// answer that asks for more time than there is goes to the client. Default true.
+    pub retry_after: bool,
+    /// Whether endpoints are told the number of a retry, from 1, in the header `X-Retry-Attempt`. First attempts
+    /// have none. Default false.
+    pub attempt_header: bool,
     /// The largest request body kept for replay. Default `64KiB`.
     pub body_limit: ByteSize,
 }
@@ -67,7 +76,10 @@ impl Default for RetrySettings {
         Self {
             attempts: 2,
             backoff: Backoff::Exponential(std::time::Duration::from_millis(25)),
+            on: RetryOn::DEFAULT.to_vec(),
             statuses: vec![502, 503, 504],
+            retry_after: true,
+            attempt_header: false,
             body_limit: ByteSize::kib(64),
         }
     }

@@ -12,6 +12,20 @@ pub enum Strategy {
     Random,
     /// The one with fewer requests in flight for its weight, of two taken at random (Envoy: `LEAST_REQUEST`).
     LeastRequest,
+    /// The faster and less busy one, of two taken at random: by how long answers have taken lately, slow ones
+    /// remembered (linkerd2: `PeakEwma`). Failures count as slow.
+    PeakEwma,
+    /// By a property of the request, see `hash_on`: on a ring of at least 1024 points (Envoy: `RING_HASH`).
+    RingHash,
+    /// By a property of the request, see `hash_on`: in a table of 65537 places, spread more evenly than a ring
+    /// and costlier when endpoints come and go (Envoy: `MAGLEV`).
+    Maglev,
+}
+
+impl Strategy {
+    pub(crate) fn hashes(self) -> bool {
+        matches!(self, Self::RingHash | Self::Maglev)
+    }
 }
 
 /// The order of one round: each index as often as its weight says, spread evenly.

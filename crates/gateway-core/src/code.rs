@@ -49,6 +49,8 @@ pub enum Code {
     Draining,
     /// The upstream did not answer in time.
     UpstreamTimeout,
+    /// Too many requests failed: for a while none is sent.
+    CircuitOpen,
 }
 
 #[derive(Clone, Copy)]
@@ -72,7 +74,7 @@ const fn said(row: Row, message: &'static str, detail: &'static str) -> Row {
 }
 
 use StatusCode as S;
-static ROWS: [Row; 22] = [
+static ROWS: [Row; 23] = [
     row(Code::BadRequest, "bad-request", S::BAD_REQUEST, "Bad request"),
     said(
         row(Code::MissingCredentials, "missing-credentials", S::UNAUTHORIZED, "Credentials are required"),
@@ -159,6 +161,11 @@ static ROWS: [Row; 22] = [
         ),
         "Gateway Timeout",
         "Gateway Timeout",
+    ),
+    said(
+        row(Code::CircuitOpen, "circuit-open", S::SERVICE_UNAVAILABLE, "The service fails too often"),
+        "Service Unavailable",
+        "Service unavailable",
     ),
 ];
 

@@ -2,7 +2,7 @@ use http::Uri;
 use http::uri::Authority;
 use std::sync::Arc;
 
-/// One instance of a service: where it listens, and its weight. Cheap to clone; equal when both are equal.
+/// One instance of a service: where it listens, its weight and its priority. Cheap to clone; equal when all are equal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint(Arc<Address>);
 
@@ -11,6 +11,7 @@ struct Address {
     authority: Authority,
     port: u16,
     weight: u32,
+    priority: u32,
 }
 
 /// Why a text is no endpoint.
@@ -22,7 +23,7 @@ pub struct EndpointError {
 }
 
 impl Endpoint {
-    /// Reads an endpoint from its URL: `http://HOST[:PORT]`, without path, query or credentials. Weight 1.
+    /// Reads an endpoint from its URL: `http://HOST[:PORT]`, without path, query or credentials. Weight 1, priority 0.
     ///
     /// # Errors
     /// Says what is wrong with the text.
@@ -52,13 +53,19 @@ impl Endpoint {
             Some(Ok(port)) => port,
             Some(Err(_)) => return Err(wrong("its port is no number from 1 to 65535")),
         };
-        Ok(Self(Arc::new(Address { authority, port, weight: 1 })))
+        Ok(Self(Arc::new(Address { authority, port, weight: 1, priority: 0 })))
     }
 
     /// The same endpoint with another share of the requests. 0 takes none: drained.
     #[must_use]
     pub fn with_weight(&self, weight: u32) -> Self {
-        Self(Arc::new(Address { authority: self.0.authority.clone(), port: self.0.port, weight }))
+        Self(Arc::new(Address { authority: self.0.authority.clone(), weight, ..*self.0 }))
+    }
+
+    /// The same endpoint with another priority: 0 comes first, and the next takes over what that cannot.
+    #[must_use]
+    pub fn with_priority(&self, priority: u32) -> Self {
+        Self(Arc::new(Address { authority: self.0.authority.clone(), priority, ..*self.0 }))
     }
 
     /// Host and port as written, for the `Host` header and for logs.
@@ -83,6 +90,12 @@ impl Endpoint {
     #[must_use]
     pub fn weight(&self) -> u32 {
         self.0.weight
+    }
+
+    /// Its priority: 0 comes first.
+    #[must_use]
+    pub fn priority(&self) -> u32 {
+        self.0.priority
     }
 }
 

@@ -1,0 +1,74 @@
+//! What a request passes before any endpoint is picked for it: the limit and the circuit of the whole service.
+
+use crate::circuit::{Admission, Change, End};
+use crate::retry::Verdict;
+use crate::set::{EndpointSet, Unavailable};
+use std::sync::atomic::Ordering;
+use tokio::time::Instant;
+
+/// A request that was let in, until its answer's body has ended.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    set: EndpointSet,
+    admission: Admission,
+}
+
+impl EndpointSet {
+    /// Lets a request in; `None` where nothing is limited, so that there is nothing to keep.
+    pub(crate) fn enter(&self, now: Instant) -> Result<Option<Entry>, Unavailable> {
+        let gate = self.gate();
+        if gate.most.is_none() && gate.breaker.is_none() {
+            return Ok(None);
+        }
+        let before = gate.inside.fetch_add(1, Ordering::Relaxed);
+        // Gives the place back if it is refused.
+        let mut entry = Entry { set: self.clone(), admission: Admission::Free };
+        if gate.most.is_some_and(|most| before >= most) {
+            return Err(Unavailable::Overloaded);
+        }
+        if let Some(breaker) = &gate.breaker {
+            entry.admission =
+                breaker.admit(self.clock().at(now)).map_err(|wait| Unavailable::CircuitOpen { wait })?;
+        }
+        Ok(Some(entry))
+    }
+}
+
+impl Entry {
+    /// Learns how the request ended, retries included.
+    pub(crate) fn record(&mut self, verdict: Verdict) {
+        let (Some(breaker), Some(end)) = (&self.set.gate().breaker, End::of(verdict)) else { return };
+        let admission = std::mem::replace(&mut self.admission, Admission::Free);
+        match breaker.record(admission, end, self.set.clock().at(Instant::now())) {
+            Change::Nothing => {}
+            Change::Opened(time) => {
+                tracing::warn!(
+                    "{}: the circuit is open for {time:?}: too many requests fail",
+                    self.set.name()
+                );
+            }
+            Change::Closed => tracing::info!("{}: the circuit is closed again", self.set.name()),
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let gate = self.set.gate();
+        gate.inside.fetch_sub(1, Ordering::Relaxed);
+        if let (Admission::Probe, Some(breaker)) = (self.admission, &gate.breaker) {
+            breaker.release();
+        }
+    }
+}
+
+impl End {
+    /// What counts for a circuit; nothing if the request says nothing about the service.
+    pub(crate) fn of(verdict: Verdict) -> Option<Self> {
+        match verdict {
+            Verdict::Good => Some(Self::Good),
+            Verdict::Unknown => None,
+            Verdict::ServerError | Verdict::GatewayError | Verdict::LocalFailure => Some(Self::Failed),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! One endpoint of a set and what is known of it, in atomics: requests read it without a lock.
+
+use crate::circuit::{Breaker, CircuitState};
+use crate::ewma::Ewma;
+use crate::outlier::Streaks;
+use crate::plan::View;
+use crate::slow_start::FULL;
+use crate::{PolicySettings, SlowStartSettings};
+use gateway_core::Endpoint;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Time as milliseconds since a set was made, plus one: it fits an atomic, and 0 is free for "never".
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    pub(crate) fn starting_now() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn at(self, now: Instant) -> u64 {
+        millis(now.saturating_duration_since(self.0)) + 1
+    }
+}
+
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 2)
+}
+
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) in_flight: AtomicUsize,
+    pub(crate) streaks: Streaks,
+    pub(crate) ewma: Ewma,
+    pub(crate) breaker: Option<Breaker>,
+    /// Whether it passes its active health checks.
+    passing: AtomicBool,
+    /// Since when, if it did not always.
+    passing_since: AtomicU64,
+    ejected_until: AtomicU64,
+    /// Whether its return is still to be noticed.
+    out: AtomicBool,
+    /// How often in a row, for the length of the next ejection.
+    times: AtomicU32,
+    ejections: AtomicU64,
+}
+
+impl Member {
+    pub(crate) fn new(endpoint: Endpoint, policy: &PolicySettings) -> Self {
+        Self {
+            endpoint,
+            in_flight: AtomicUsize::new(0),
+            streaks: Streaks::default(),
+            ewma: Ewma::new(&policy.ewma),
+            breaker: policy.endpoint_circuit.on().map(Breaker::new),
+            passing: AtomicBool::new(true),
+            passing_since: AtomicU64::new(0),
+            ejected_until: AtomicU64::new(0),
+            out: AtomicBool::new(false),
+            times: AtomicU32::new(0),
+            ejections: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn passes(&self) -> bool {
+        self.passing.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_ejected(&self, now: u64) -> bool {
+        self.ejected_until.load(Ordering::Relaxed) > now
+    }
+
+    pub(crate) fn is_available(&self, now: u64) -> bool {
+        let closed = self.circuit(now) != CircuitState::Open;
+        self.endpoint.weight() > 0 && self.passes() && !self.is_ejected(now) && closed
+    }
+
+    pub(crate) fn circuit(&self, now: u64) -> CircuitState {
+        self.breaker.as_ref().map_or(CircuitState::Closed, |breaker| breaker.state(now))
+    }
+
+    pub(crate) fn ejections(&self) -> u64 {
+        self.ejections.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_ejection(&self) {
+        self.ejections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns whether that is news.
+    pub(crate) fn set_passing(&self, passing: bool, now: u64) -> bool {
+        let news = self.passing.swap(passing, Ordering::Relaxed) != passing;
+        if news && passing {
+            self.passing_since.store(now, Ordering::Relaxed);
+        }
+        news
+    }
+
+    /// Ejects it. `length` says, from how often it was before and for how long it has been well, how often that
+    /// now is and how long it takes.
+    pub(crate) fn eject(&self, now: u64, length: impl FnOnce(u32, Duration) -> (u32, Duration)) -> Duration {
+        let well_for = now.saturating_sub(self.ejected_until.load(Ordering::Relaxed));
+        let (times, time) = length(self.times.load(Ordering::Relaxed), Duration::from_millis(well_for));
+        self.times.store(times, Ordering::Relaxed);
+        self.ejected_until.store(now.saturating_add(millis(time)), Ordering::Relaxed);
+        self.out.store(true, Ordering::Relaxed);
+        self.count_ejection();
+        time
+    }
+
+    /// Whether an ejection has ended since this was last asked.
+    pub(crate) fn returns(&self, now: u64) -> bool {
+        let returns = !self.is_ejected(now) && self.out.swap(false, Ordering::Relaxed);
+        if returns {
+            // What was on its way while it was ejected is held against it no more.
+            self.streaks.clear();
+        }
+        returns
+    }
+
+    /// What the plan needs to know, and when that changes by itself.
+    pub(crate) fn view(&self, now: u64, slow_start: Option<&SlowStartSettings>) -> (View<'_>, u64) {
+        let until = self.ejected_until.load(Ordering::Relaxed);
+        let back = self.passing_since.load(Ordering::Relaxed).max(until);
+        let elapsed = Duration::from_millis(now.saturating_sub(back));
+        let (share, step) = match slow_start {
+            Some(settings) if back > 0 => (settings.share(elapsed), millis(settings.step())),
+            _ => (FULL, 0),
+        };
+        let open_until = self.breaker.as_ref().and_then(|breaker| breaker.open_until(now));
+        let view = View {
+            name: self.endpoint.authority().as_str(),
+            weight: self.endpoint.weight(),
+            priority: self.endpoint.priority(),
+            passes: self.passes(),
+            ejected: until > now,
+            broken: open_until.is_some(),
+            share,
+        };
+        let changes = match (until > now, share < FULL) {
+            (true, _) => until,
+            (false, true) => now + step,
+            (false, false) => u64::MAX,
+        };
+        (view, changes.min(open_until.unwrap_or(u64::MAX)))
+    }
+}

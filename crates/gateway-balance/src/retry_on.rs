@@ -1,0 +1,81 @@
+use gateway_core::FailureKind;
+use http::StatusCode;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// A condition on which a request is tried again (the names are Envoy's).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RetryOn {
+    /// No connection could be made: the request was not sent, so that any method is retried.
+    ConnectFailure,
+    /// The endpoint closed a kept connection without a byte of an answer: what HTTP/1 has for a stream that is
+    /// refused.
+    RefusedStream,
+    /// The connection broke before the answer's head was complete, or what came was not valid HTTP.
+    Reset,
+    /// There was no answer within `timeout.per_try`.
+    Timeout,
+    /// The answer was 502, 503 or 504.
+    GatewayError,
+    /// The answer was 500 or above, or there was none for any of the reasons above.
+    #[serde(rename = "5xx")]
+    ServerError,
+    /// The answer was 409: a conflict that may be over the next time.
+    #[serde(rename = "retriable-4xx")]
+    Retriable4xx,
+}
+
+impl RetryOn {
+    /// What is retried unless the settings say otherwise, beside some statuses.
+    pub(crate) const DEFAULT: [Self; 4] =
+        [Self::ConnectFailure, Self::RefusedStream, Self::Reset, Self::Timeout];
+
+    pub(crate) fn takes_failure(self, kind: FailureKind) -> bool {
+        match kind {
+            // Nobody is left to answer.
+            FailureKind::RequestBody => false,
+            FailureKind::Connect => matches!(self, Self::ConnectFailure | Self::ServerError),
+            FailureKind::Stale => matches!(self, Self::RefusedStream | Self::Reset | Self::ServerError),
+            FailureKind::Reset | FailureKind::Protocol => matches!(self, Self::Reset | Self::ServerError),
+            FailureKind::Timeout => matches!(self, Self::Timeout | Self::ServerError),
+        }
+    }
+
+    pub(crate) fn takes_status(self, status: StatusCode) -> bool {
+        match self {
+            Self::GatewayError => matches!(status.as_u16(), 502..=504),
+            Self::ServerError => status.as_u16() >= 500,
+            Self::Retriable4xx => status == StatusCode::CONFLICT,
+            Self::ConnectFailure | Self::RefusedStream | Self::Reset | Self::Timeout => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_condition_takes_what_its_name_says() {
+        use FailureKind::{Connect, Protocol, RequestBody, Reset, Stale, Timeout};
+        for (name, failures, statuses) in [
+            ("connect-failure", vec![Connect], vec![]),
+            ("refused-stream", vec![Stale], vec![]),
+            ("reset", vec![Stale, Reset, Protocol], vec![]),
+            ("timeout", vec![Timeout], vec![]),
+            ("gateway-error", vec![], vec![502, 503, 504]),
+            ("5xx", vec![Connect, Stale, Reset, Protocol, Timeout], vec![500, 502, 503, 504, 599]),
+            ("retriable-4xx", vec![], vec![409]),
+        ] {
+            let on: RetryOn = serde_json::from_str(&format!("\"{name}\"")).unwrap();
+            for kind in [Connect, Stale, Reset, Protocol, Timeout, RequestBody] {
+                assert_eq!(on.takes_failure(kind), failures.contains(&kind), "{name} {kind:?}");
+            }
+            for status in [200, 404, 409, 429, 500, 502, 503, 504, 599] {
+                let taken = on.takes_status(StatusCode::from_u16(status).unwrap());
+                assert_eq!(taken, statuses.contains(&status), "{name} {status}");
+            }
+        }
+    }
+}

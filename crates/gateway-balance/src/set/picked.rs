@@ -1,0 +1,167 @@
+//! Picking an endpoint for a request, and learning from how the request ended.
+
+use super::EndpointSet;
+use crate::Strategy;
+use crate::circuit::{Admission, Change, End};
+use crate::outlier::OutlierMode;
+use crate::pick::Order;
+use crate::retry::Verdict;
+use gateway_core::Endpoint;
+use http::HeaderValue;
+use http::request::Parts;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Why no endpoint could be picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unavailable {
+    /// None is healthy.
+    NoEndpoint,
+    /// Too many requests fail; what is refused may be tried again after this time.
+    CircuitOpen { wait: Duration },
+    /// As many requests are on their way as are allowed.
+    Overloaded,
+}
+
+impl EndpointSet {
+    /// The next endpoint for a request, another than those already tried if there is one.
+    pub(crate) fn pick(
+        &self,
+        head: Option<&Parts>,
+        tried: &[usize],
+        now: Instant,
+    ) -> Result<Picked, Unavailable> {
+        let shared = &*self.0;
+        let now = shared.clock.at(now);
+        shared.refresh(now);
+        let plan = shared.plan.load();
+        if let (Some(sticky), Some(head)) = (&shared.sticky, head)
+            && let Some(index) = sticky.endpoint(head)
+            && !tried.contains(&index)
+            && plan.has(index)
+            && let Ok(picked) = self.take(index, Affinity::Kept, now)
+        {
+            return Ok(picked);
+        }
+        let hash = match head {
+            Some(head) if shared.policy.strategy.hashes() => shared.policy.hash_on.hash(head),
+            _ => None,
+        };
+        let order = Order { policy: &shared.policy, members: &shared.members, next: &shared.next, hash, now };
+        let level = plan.level(|| hash.unwrap_or_else(|| fastrand::u64(..)));
+        let Some((level, first)) = level.and_then(|level| Some((level, order.first(level)?))) else {
+            let wait = Duration::from_millis(shared.due.load(Ordering::Relaxed).saturating_sub(now));
+            return Err(if plan.broken {
+                Unavailable::CircuitOpen { wait }
+            } else {
+                Unavailable::NoEndpoint
+            });
+        };
+        let index = match tried.contains(&first) {
+            // Rare. Where all were tried, one is tried again.
+            true => order.other(&plan, level, first, tried).unwrap_or(first),
+            false => first,
+        };
+        self.take(index, Affinity::New, now).or_else(|refused| {
+            // It is full or being probed: any other will do.
+            let mut tried = tried.to_vec();
+            tried.push(index);
+            while let Some(other) = order.other(&plan, level, first, &tried) {
+                if let Ok(picked) = self.take(other, Affinity::New, now) {
+                    return Ok(picked);
+                }
+                tried.push(other);
+            }
+            Err(refused)
+        })
+    }
+
+    /// Takes a place at an endpoint, unless it is full or its circuit lets no more requests pass.
+    pub(super) fn take(&self, index: usize, affinity: Affinity, now: u64) -> Result<Picked, Unavailable> {
+        let member = &self.0.members[index];
+        let before = member.in_flight.fetch_add(1, Ordering::Relaxed);
+        // Gives the place back if it is refused.
+        let mut picked = Picked { set: self.clone(), index, affinity, admission: Admission::Free };
+        let most = self.0.policy.limits.max_requests_per_endpoint;
+        if most.is_some_and(|most| before >= most.get() as usize) {
+            return Err(Unavailable::Overloaded);
+        }
+        if let Some(breaker) = &member.breaker {
+            picked.admission = breaker.admit(now).map_err(|wait| Unavailable::CircuitOpen { wait })?;
+        }
+        Ok(picked)
+    }
+
+    /// Learns from how a request to this endpoint ended that began at `started`. A success costs no more than a
+    /// look at three counters, and at the clock for the strategy that wants to know the time it took.
+    pub(crate) fn record(&self, picked: &mut Picked, verdict: Verdict, started: Instant) {
+        let (member, policy) = (&self.0.members[picked.index], &self.0.policy);
+        if policy.strategy == Strategy::PeakEwma && verdict != Verdict::Unknown {
+            let now = Instant::now();
+            let floor = if verdict.is_failure() { *policy.ewma.penalty } else { Duration::ZERO };
+            let took = now.saturating_duration_since(started).max(floor);
+            member.ewma.observe(took, self.0.clock.at(now), &policy.ewma);
+        }
+        if let (Some(breaker), Some(end)) = (&member.breaker, End::of(verdict)) {
+            let now = self.now();
+            let admission = std::mem::replace(&mut picked.admission, Admission::Free);
+            let (name, endpoint) = (self.name(), &member.endpoint);
+            match breaker.record(admission, end, now) {
+                Change::Nothing => {}
+                Change::Opened(time) => {
+                    tracing::warn!(
+                        "{name}: the circuit of {endpoint} is open for {time:?}: too many requests fail"
+                    );
+                    self.0.replan(now);
+                }
+                Change::Closed => tracing::info!("{name}: the circuit of {endpoint} is closed again"),
+            }
+        }
+        if policy.outlier.mode != OutlierMode::Off
+            && let Some(cause) = member.streaks.record(verdict, &policy.outlier)
+        {
+            self.0.eject(picked.index, cause, self.now());
+        }
+    }
+}
+
+/// An endpoint that was picked: counted as busy until dropped.
+#[derive(Debug)]
+pub(crate) struct Picked {
+    set: EndpointSet,
+    pub(crate) index: usize,
+    affinity: Affinity,
+    admission: Admission,
+}
+
+/// Whether the client came back to the endpoint by its cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Affinity {
+    Kept,
+    New,
+}
+
+impl Picked {
+    /// The cookie that is to be set, so that the client comes back.
+    pub(crate) fn cookie(&self) -> Option<&HeaderValue> {
+        match self.affinity {
+            Affinity::Kept => None,
+            Affinity::New => self.set.0.sticky.as_ref()?.cookie(self.index),
+        }
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.set.0.members[self.index].endpoint
+    }
+}
+
+impl Drop for Picked {
+    fn drop(&mut self) {
+        let member = &self.set.0.members[self.index];
+        member.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let (Admission::Probe, Some(breaker)) = (self.admission, &member.breaker) {
+            breaker.release();
+        }
+    }
+}

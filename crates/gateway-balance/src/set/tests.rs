@@ -1,0 +1,284 @@
+use super::picked::Affinity;
+use super::*;
+use crate::Strategy;
+use crate::retry::Verdict;
+
+fn set(weights: &[u32], strategy: Strategy) -> EndpointSet {
+    let endpoints = weights
+        .iter()
+        .enumerate()
+        .map(|(i, w)| Endpoint::parse(&format!("http://127.0.0.1:{}", 3000 + i)).unwrap().with_weight(*w));
+    EndpointSet::new("test", endpoints.collect(), strategy)
+}
+
+const ALL: [Strategy; 6] = [
+    Strategy::RoundRobin,
+    Strategy::Random,
+    Strategy::LeastRequest,
+    Strategy::PeakEwma,
+    Strategy::RingHash,
+    Strategy::Maglev,
+];
+
+fn at(set: &EndpointSet, index: usize) -> Picked {
+    set.take(index, Affinity::New, set.now()).unwrap()
+}
+
+fn picks(set: &EndpointSet, n: usize) -> Vec<usize> {
+    (0..n).map(|_| set.pick(None, &[], Instant::now()).unwrap().index).collect()
+}
+
+#[test]
+fn s3_08_round_robin_starts_at_the_first_and_goes_on_in_turn() {
+    let (a, b) = (set(&[1, 1, 1], Strategy::RoundRobin), set(&[1, 1, 1], Strategy::RoundRobin));
+    assert_eq!(picks(&a, 5), [0, 1, 2, 0, 1]);
+    assert_eq!(picks(&b, 2), [0, 1], "each service has its own counter");
+}
+
+#[test]
+fn s3_08_round_robin_is_exact_under_concurrency() {
+    let set = set(&[1, 1], Strategy::RoundRobin);
+    let counts = [AtomicUsize::new(0), AtomicUsize::new(0)];
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..1000 {
+                    counts[set.pick(None, &[], Instant::now()).unwrap().index]
+                        .fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let counts = counts.map(AtomicUsize::into_inner);
+    assert_eq!(counts, [4000, 4000]);
+}
+
+#[test]
+fn s4_30_only_healthy_endpoints_are_picked_and_a_shrinking_set_keeps_the_index_in_bounds() {
+    let set = set(&[1, 1, 1], Strategy::RoundRobin);
+    picks(&set, 2);
+    assert!(set.set_healthy(2, false));
+    assert!(!set.set_healthy(2, false), "it is news only once");
+    let mut seen = picks(&set, 4);
+    seen.sort_unstable();
+    assert_eq!(seen, [0, 0, 1, 1]);
+    set.set_healthy(0, false);
+    set.set_healthy(1, false);
+    assert!(set.pick(None, &[], Instant::now()).is_err());
+    assert!(!set.is_ready());
+    set.set_healthy(1, true);
+    assert_eq!(picks(&set, 2), [1, 1]);
+}
+
+#[test]
+fn a_retry_goes_to_another_endpoint_while_there_is_one() {
+    for strategy in ALL {
+        let set = set(&[1, 1], strategy);
+        for _ in 0..50 {
+            assert_eq!(set.pick(None, &[0], Instant::now()).unwrap().index, 1, "{strategy:?}");
+            assert!(
+                set.pick(None, &[0, 1], Instant::now()).is_ok(),
+                "{strategy:?}: all were tried, one is still picked"
+            );
+        }
+    }
+}
+
+#[test]
+fn least_request_avoids_the_busy_one() {
+    let set = set(&[1, 1], Strategy::LeastRequest);
+    let busy: Vec<_> = (0..10).map(|_| at(&set, 0)).collect();
+    let on_idle = picks(&set, 400).iter().filter(|i| **i == 1).count();
+    assert_eq!(on_idle, 400, "of two, the idle one is always found");
+    drop(busy);
+    assert!(set.states().all(|s| s.in_flight == 0));
+}
+
+#[test]
+fn weight_zero_takes_no_requests() {
+    let set = set(&[1, 0], Strategy::RoundRobin);
+    assert_eq!(picks(&set, 3), [0, 0, 0]);
+}
+
+fn fail(set: &EndpointSet, index: usize, times: usize) {
+    for _ in 0..times {
+        set.record(&mut at(set, index), Verdict::LocalFailure, Instant::now());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_fails_five_times_is_left_alone_for_half_a_minute() {
+    let set = set(&[1, 1, 1], Strategy::RoundRobin);
+    fail(&set, 1, 4);
+    assert!(set.states().all(|state| state.healthy));
+    fail(&set, 1, 1);
+    let states: Vec<_> = set.states().map(|state| (state.healthy, state.ejected, state.ejections)).collect();
+    assert_eq!(states, [(true, false, 0), (false, true, 1), (true, false, 0)]);
+    assert!(!picks(&set, 10).contains(&1));
+    tokio::time::advance(Duration::from_millis(29_900)).await;
+    assert!(!picks(&set, 10).contains(&1));
+    tokio::time::advance(Duration::from_millis(1_200)).await;
+    assert!(picks(&set, 3).contains(&1), "it returns without anyone's doing");
+    fail(&set, 1, 5);
+    tokio::time::advance(Duration::from_secs(59)).await;
+    assert!(!picks(&set, 10).contains(&1), "the second time lasts twice as long");
+    tokio::time::advance(Duration::from_secs(3)).await;
+    assert!(picks(&set, 3).contains(&1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_endpoint_is_not_ejected_where_a_tenth_is_less_than_two() {
+    let set = set(&[1; 10], Strategy::RoundRobin);
+    fail(&set, 1, 5);
+    fail(&set, 2, 50);
+    assert_eq!(set.states().filter(|state| state.ejected).count(), 1);
+    assert!(picks(&set, 9).contains(&2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_endpoint_is_never_ejected() {
+    let set = set(&[1], Strategy::RoundRobin);
+    fail(&set, 0, 50);
+    assert_eq!(picks(&set, 1), [0]);
+    assert!(set.states().all(|state| state.healthy && state.ejections == 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_counts_and_changes_nothing() {
+    let mut policy = PolicySettings::default();
+    policy.outlier.0.mode = OutlierMode::Report;
+    let endpoints = ["http://a", "http://b"].map(|url| Endpoint::parse(url).unwrap()).to_vec();
+    let set = EndpointSet::new("test", endpoints, policy);
+    fail(&set, 1, 10);
+    let states: Vec<_> = set.states().map(|state| (state.healthy, state.ejections)).collect();
+    assert_eq!(states, [(true, 0), (true, 2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ejection_is_ignored_once_the_checks_take_the_others_out() {
+    let set = set(&[1, 1], Strategy::RoundRobin);
+    fail(&set, 1, 5);
+    set.set_healthy(0, false);
+    assert_eq!(picks(&set, 2), [1, 1], "it may fail, and there is no other");
+    assert!(set.is_panicking());
+    set.set_healthy(1, false);
+    assert!(!set.is_ready(), "without any endpoint that passes its checks there is none");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_comes_back_gets_its_share_bit_by_bit() {
+    let policy = PolicySettings { slow_start: Some(Default::default()), ..PolicySettings::default() };
+    let endpoints = ["http://a", "http://b"].map(|url| Endpoint::parse(url).unwrap()).to_vec();
+    let set = EndpointSet::new("test", endpoints, policy);
+    let share = |set: &EndpointSet| picks(set, 1000).into_iter().filter(|i| *i == 1).count();
+    assert_eq!(share(&set), 500, "at the start of the process nobody starts slowly");
+    set.set_healthy(1, false);
+    set.set_healthy(1, true);
+    let mut shares = Vec::new();
+    for _ in 0..4 {
+        shares.push(share(&set));
+        tokio::time::advance(Duration::from_millis(10_100)).await;
+    }
+    // 2, 6, 13 and 20 parts for 20 of the other.
+    let expected = [1000 * 2 / 22, 1000 * 6 / 26, 1000 * 13 / 33, 500];
+    assert!(shares.iter().zip(expected).all(|(seen, wanted)| seen.abs_diff(wanted) <= 2), "{shares:?}");
+}
+
+#[test]
+fn the_next_priority_takes_over_what_the_first_cannot() {
+    let endpoints = [("http://a", 0), ("http://b", 0), ("http://c", 1)];
+    let endpoints = endpoints.map(|(url, p)| Endpoint::parse(url).unwrap().with_priority(p)).to_vec();
+    let set = EndpointSet::new("test", endpoints, Strategy::RoundRobin);
+    assert!(!picks(&set, 100).contains(&2));
+    assert_eq!(set.pick(None, &[0, 1], Instant::now()).unwrap().index, 2, "a retry may go there as well");
+    set.set_healthy(0, false);
+    let spilled = picks(&set, 1000).iter().filter(|i| **i == 2).count();
+    assert!((230..370).contains(&spilled), "{spilled} of 1000 went to the second priority");
+    set.set_healthy(1, false);
+    assert_eq!(picks(&set, 3), [2, 2, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn peak_ewma_prefers_the_faster_and_remembers_failures() {
+    let set = set(&[1, 1, 1], Strategy::PeakEwma);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    for (index, took) in [(0, 5), (1, 500), (2, 5)] {
+        let started = Instant::now() - Duration::from_millis(took);
+        set.record(&mut at(&set, index), Verdict::Good, started);
+    }
+    assert!(!picks(&set, 300).contains(&1), "of two, the slow one is never the better");
+    set.record(&mut at(&set, 0), Verdict::ServerError, Instant::now());
+    let first = picks(&set, 300).iter().filter(|i| **i == 0).count();
+    assert_eq!(first, 0, "one that fails at once is not fast");
+}
+
+#[test]
+fn a_key_stays_with_its_endpoint_and_only_its_endpoints_keys_move() {
+    for strategy in [Strategy::RingHash, Strategy::Maglev] {
+        let mut policy = PolicySettings::from(strategy);
+        policy.hash_on = crate::HashKey::Path.into();
+        let endpoints = (1..=4).map(|i| Endpoint::parse(&format!("http://10.0.0.{i}")).unwrap()).collect();
+        let set = EndpointSet::new("test", endpoints, policy);
+        let heads: Vec<_> =
+            (0..200).map(|i| http::Request::get(format!("/{i}")).body(()).unwrap().into_parts().0).collect();
+        let owners = |set: &EndpointSet| -> Vec<usize> {
+            heads.iter().map(|head| set.pick(Some(head), &[], Instant::now()).unwrap().index).collect()
+        };
+        let before = owners(&set);
+        assert_eq!(before, owners(&set), "{strategy:?}");
+        assert!((0..4).all(|i| before.contains(&i)), "{strategy:?}: {before:?}");
+        for (head, owner) in heads.iter().zip(&before) {
+            assert_ne!(set.pick(Some(head), &[*owner], Instant::now()).unwrap().index, *owner);
+        }
+        set.set_healthy(2, false);
+        let after = owners(&set);
+        let moved = before.iter().zip(&after).filter(|(was, is)| **was != 2 && was != is).count();
+        assert!(moved <= 24 && !after.contains(&2), "{strategy:?}: {moved} of 200 moved without need");
+    }
+}
+
+#[test]
+fn a_hot_key_spills_over_when_loads_are_bounded() {
+    let mut policy = PolicySettings::from(Strategy::RingHash);
+    policy.hash_on = crate::HashKey::Path.into();
+    policy.bounded_load = Some(crate::LoadFactor::new(125));
+    let endpoints = (1..=4).map(|i| Endpoint::parse(&format!("http://10.0.0.{i}")).unwrap()).collect();
+    let set = EndpointSet::new("test", endpoints, policy);
+    let head = http::Request::get("/hot").body(()).unwrap().into_parts().0;
+    let held: Vec<_> = (0..100).map(|_| set.pick(Some(&head), &[], Instant::now()).unwrap()).collect();
+    let most = set.states().map(|state| state.in_flight).max().unwrap();
+    assert!(most <= 32, "{most} of 100 on one of four endpoints");
+    drop(held);
+}
+
+#[test]
+fn a_client_comes_back_by_its_cookie_until_its_endpoint_is_gone() {
+    let sticky = crate::StickySettings { name: "sid".into(), ..Default::default() };
+    let policy = PolicySettings { sticky: Some(gateway_core::units::Short(sticky)), ..Default::default() };
+    let endpoints = (1..=3).map(|i| Endpoint::parse(&format!("http://10.0.0.{i}")).unwrap()).collect();
+    let set = EndpointSet::new("test", endpoints, policy);
+    let new = http::Request::get("/").header("cookie", "sid=stale").body(()).unwrap().into_parts().0;
+    let picked = set.pick(Some(&new), &[], Instant::now()).unwrap();
+    let cookie = picked.cookie().unwrap().to_str().unwrap().split(';').next().unwrap().to_owned();
+    let back = http::Request::get("/").header("cookie", cookie).body(()).unwrap().into_parts().0;
+    for _ in 0..5 {
+        let again = set.pick(Some(&back), &[], Instant::now()).unwrap();
+        assert_eq!((again.index, again.cookie()), (picked.index, None));
+    }
+    let retried = set.pick(Some(&back), &[picked.index], Instant::now()).unwrap();
+    assert!(retried.index != picked.index && retried.cookie().is_some());
+    set.set_healthy(picked.index, false);
+    let moved = set.pick(Some(&back), &[], Instant::now()).unwrap();
+    assert!(moved.index != picked.index && moved.cookie().is_some());
+}
+
+#[test]
+fn least_request_shares_by_weight_when_idle_and_by_weight_and_load_when_busy() {
+    let set = set(&[3, 1], Strategy::LeastRequest);
+    let on_first = |set: &EndpointSet| picks(set, 4000).into_iter().filter(|i| *i == 0).count();
+    let idle = on_first(&set);
+    assert!((2850..3150).contains(&idle), "{idle} of 4000, expected 3000");
+    let _busy: Vec<_> = (0..2).map(|_| at(&set, 0)).collect();
+    let even = on_first(&set);
+    assert!((1850..2150).contains(&even), "{even} of 4000, expected 2000: 3 / (2 + 1) is 1 / (0 + 1)");
+}
