@@ -146,7 +146,8 @@ impl Planner<'_> {
         let mut endpoints = Vec::new();
         for (i, endpoint) in service.endpoints.iter().enumerate() {
             let key = format!("services.{name}.endpoints[{i}]");
-            let parsed = self.noted(&key, Endpoint::parse(&endpoint.url))?.with_weight(endpoint.weight);
+            let parsed = self.noted(&key, Endpoint::parse(&endpoint.url))?;
+            let parsed = parsed.with_weight(endpoint.weight).with_priority(endpoint.priority);
             if endpoints.contains(&parsed) {
                 self.mistakes.push(self.origin.mistake(&key, format!("{parsed} is listed twice")));
             }
@@ -164,7 +165,7 @@ impl Planner<'_> {
             self.mistakes.push(self.origin.mistake(&key, message));
         }
         Some(ServicePlan {
-            set: EndpointSet::new(name, endpoints, service.balance),
+            set: EndpointSet::new(name, endpoints, service.balance.0.clone()),
             balancing: service.balancing(),
             connection: service.connection.clone(),
             health: service.health.as_ref().map(|health| health.0.clone()),
@@ -286,8 +287,8 @@ impl Planner<'_> {
                 path: route.path.clone(),
                 ignore_case: !route.case_sensitive,
                 methods,
-                headers: Vec::new(),
                 priority: route.priority,
+                ..RouteMatch::new(route.path.clone()).with(&route.matches)
             },
             service: service?,
             correlation_id,

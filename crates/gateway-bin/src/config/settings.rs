@@ -1,12 +1,12 @@
 //! The configuration file as it is written: tables of the crates' own settings, put together.
 
 use gateway_auth::JwtSettings;
-use gateway_balance::{BalanceSettings, HealthSettings, RetrySettings, Strategy, TimeoutSettings};
+use gateway_balance::{BalanceSettings, HealthSettings, PolicySettings, RetrySettings, TimeoutSettings};
 use gateway_core::ProblemFormat;
 use gateway_core::units::{ByteSize, Scalar, Short, ShortForm, Switch, Timespan};
 use gateway_observe::AccessLogSettings;
 use gateway_ratelimit::RateLimitSettings;
-use gateway_routing::{HostPattern, PathPattern};
+use gateway_routing::{HostPattern, MatchSettings, PathPattern};
 use gateway_store::StoreSettings;
 use gateway_transform::{
     CorrelationIdSettings, CorsSettings, ForwardedSettings, HeaderRules, NormalizeSettings,
@@ -173,9 +173,9 @@ pub(crate) struct AuthSettings {
 pub(crate) struct ServiceSettings {
     /// Its instances: `"http://127.0.0.1:3001"`, or `{ url = "…", weight = 5 }`.
     pub(crate) endpoints: Vec<Short<EndpointSettings>>,
-    /// How the next one is picked. Default `round_robin`.
+    /// How the next one is picked: `"round_robin"` and others, or a table. Default `round_robin`.
     #[serde(default)]
-    pub(crate) balance: Strategy,
+    pub(crate) balance: Short<PolicySettings>,
     /// How long an answer may take: `"5s"` in all, or a table. Default `15s`.
     #[serde(default)]
     pub(crate) timeout: Short<TimeoutSettings>,
@@ -211,6 +211,9 @@ pub(crate) struct EndpointSettings {
     /// Its share of the requests; 0 takes none. Default 1.
     #[serde(default = "one")]
     pub(crate) weight: u32,
+    /// Lower ones are used first; the next take over as those fail (Envoy's priorities). Default 0.
+    #[serde(default)]
+    pub(crate) priority: u32,
 }
 
 fn one() -> u32 {
@@ -222,7 +225,7 @@ impl ShortForm for EndpointSettings {
     const TYPE: &'static str = "string";
     fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
         match value {
-            Scalar::Text(url) => Some(Ok(Self { url: url.to_owned(), weight: one() })),
+            Scalar::Text(url) => Some(Ok(Self { url: url.to_owned(), weight: one(), priority: 0 })),
             Scalar::Number(_) | Scalar::Switch(_) => None,
         }
     }
@@ -234,17 +237,20 @@ impl ShortForm for EndpointSettings {
 pub(crate) struct RouteSettings {
     /// What it is called in logs and metrics. Default: its path.
     pub(crate) name: Option<String>,
-    /// `/exact`, `/prefix/*` (ends at a segment), `/users/{id}`.
+    /// `/exact`, `/prefix/*` (ends at a segment), `/users/{id}`, or a regular expression after `~`.
     pub(crate) path: PathPattern,
     /// Whether upper and lower case in the path differ. Default true.
     #[serde(default = "yes")]
     pub(crate) case_sensitive: bool,
-    /// `shop.example` or `*.shop.example`. Default: any.
+    /// `shop.example`, `*.shop.example` or `www.*`. Default: any.
     #[serde(default)]
     pub(crate) hosts: Vec<HostPattern>,
     /// Such as `["GET", "POST"]`; GET takes HEAD too. Default: any.
     #[serde(default)]
     pub(crate) methods: Vec<String>,
+    /// What else a request must have: headers, query parameters, cookies, a client's network.
+    #[serde(default, rename = "match")]
+    pub(crate) matches: MatchSettings,
     /// Before all other rules of precedence. Default 0.
     #[serde(default)]
     pub(crate) priority: i32,
