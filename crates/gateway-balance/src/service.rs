@@ -62,7 +62,7 @@ impl<U> Balance<U> {
 impl<U, B> Service<Request<B>> for Balance<U>
 where
     U: Upstream<Replay<B>> + Send + Sync + 'static,
-    U::Body: Send,
+    U::Body: Body<Data = Bytes> + Send,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {

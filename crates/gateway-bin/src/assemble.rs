@@ -2,21 +2,21 @@
 //! the first to see a request.
 
 use crate::config::{Plan, RoutePlan};
+use crate::end::{Answer, AnyBody, End, RequestStream};
 use crate::fallback::Refuse;
 use crate::panic::CatchPanicLayer;
 use crate::stack::{Edge, RouteService, Stack};
-use bytes::Bytes;
 use gateway_auth::JwtLayer;
 use gateway_balance::Balance;
-use gateway_core::BoxError;
 use gateway_observe::{Lines, Metrics, ObserveLayer, RouteLabels};
 use gateway_routing::RouteTable;
 use gateway_upstream::HttpUpstream;
-use http_body::Body;
+use http::Request;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::rc::Rc;
-use tower::Layer;
-use tower::util::option_layer;
+use tower::util::{BoxCloneSyncService, option_layer};
+use tower::{Layer, Service, ServiceExt};
 
 /// What one worker observes with.
 #[derive(Clone, Default)]
@@ -34,8 +34,7 @@ impl Observers {
 /// The edge of one worker: its own pools and connections, with limits, health and verified tokens shared.
 pub(crate) fn edge<B>(plan: &Plan, observers: &Observers) -> Edge<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
+    B: RequestStream,
 {
     let worker = Worker {
         plan,
@@ -56,6 +55,8 @@ where
         // Checked when the plan was made: there are no conflicts.
         routes: RouteTable::build(routes.collect()).unwrap_or_else(|_| RouteTable::empty()),
         fallback: worker.fallback(),
+        client_ip: plan.client_ip.clone(),
+        underscores: plan.underscores,
         normalize: plan.normalize,
         max_head: plan.max_head,
         identity_headers: Plan::identity_headers(),
@@ -70,34 +71,81 @@ struct Worker<'p> {
 }
 
 impl Worker<'_> {
+    /// The layers of a route, the last to see a request first.
     fn stack<B>(&self, route: &RoutePlan) -> Option<Rc<dyn RouteService<B>>>
     where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<BoxError>,
+        B: RequestStream,
     {
-        let labels = RouteLabels { endpoint: route.name.clone(), service: route.service.clone() };
         let auth = route.auth.as_deref().and_then(|name| self.jwt.get(name)).cloned();
-        let service = self.balances.get(route.service.as_str())?.clone();
+        let service = self.end(route)?;
         let service = option_layer(route.strip.as_ref().map(|(_, layer)| layer.clone())).layer(service);
         let service = self.plan.forwarded.layer(service);
         let service = option_layer(route.headers.clone()).layer(service);
-        let service = option_layer(route.default_headers.clone()).layer(service);
         let service = option_layer(route.rate_limit.as_ref().map(|(_, layer)| layer.clone())).layer(service);
         let service = option_layer(auth).layer(service);
+        if route.redirect.is_none() && route.maintenance.is_none() {
+            return Some(self.outside(route, service));
+        }
+        let service = option_layer(route.redirect.clone()).layer(service);
+        let service = option_layer(route.maintenance.clone()).layer(service);
+        Some(self.outside(route, BoxCloneSyncService::new(service)))
+    }
+
+    /// What every request of a route passes, whoever answers it.
+    fn outside<B, S>(&self, route: &RoutePlan, service: S) -> Rc<dyn RouteService<B>>
+    where
+        B: RequestStream,
+        S: Service<Request<B>, Response = Answer<B>, Error = Infallible> + Clone + 'static,
+        S::Future: 'static,
+    {
+        let service_name = route.service.clone().unwrap_or_default();
+        let labels = RouteLabels { endpoint: route.name.clone(), service: service_name };
         let service = option_layer(route.security_headers.clone()).layer(service);
         let service = option_layer(route.cors.clone()).layer(service);
         let service = CatchPanicLayer.layer(service);
         let service = self.plan.problems.layer(service);
         let service = self.observers.layer(labels).layer(service);
         let service = option_layer(route.correlation_id.clone()).layer(service);
-        Some(Rc::new(Stack::new(service)))
+        Rc::new(Stack::new(service))
+    }
+
+    /// Who answers: the service's endpoints, behind the policies that few routes have.
+    fn end<B>(&self, route: &RoutePlan) -> Option<End<B>>
+    where
+        B: RequestStream,
+    {
+        let mut end = match (&route.respond, &route.service) {
+            (Some(respond), _) => End::guarded(respond.layer(Refuse::new())),
+            (None, Some(name)) => End::Balance(self.balances.get(name.as_str())?.clone()),
+            (None, None) => End::guarded(Refuse::new()),
+        };
+        if let Some(service) = route.service.as_ref().and_then(|name| self.plan.services.get(name)) {
+            if let Some(adaptive) = &service.adaptive {
+                end = End::guarded(adaptive.layer(end));
+            }
+            if let Some(admission) = &service.admission {
+                end = End::guarded(admission.layer(end));
+            }
+        }
+        if let Some(concurrency) = &route.concurrency {
+            end = End::guarded(concurrency.layer(end).map_response(|answer| answer.map(AnyBody::boxed)));
+        }
+        if let Some(fault) = &route.fault {
+            end = End::guarded(fault.layer(end).map_response(|answer| answer.map(AnyBody::boxed)));
+        }
+        if let Some(via) = &self.plan.via {
+            end = End::guarded(via.layer(end));
+        }
+        if let Some(rewrite) = &route.rewrite {
+            end = End::guarded(rewrite.layer(end));
+        }
+        Some(end)
     }
 
     /// What answers requests that no route takes: counted, logged and shown like all others.
     fn fallback<B>(&self) -> Rc<dyn RouteService<B>>
     where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<BoxError>,
+        B: RequestStream,
     {
         let labels = RouteLabels { endpoint: "unmatched".to_owned(), service: String::new() };
         let service = self.plan.problems.layer(Refuse::new());

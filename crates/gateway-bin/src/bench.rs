@@ -2,6 +2,7 @@
 
 use crate::assemble::{Observers, edge};
 use crate::config;
+pub use crate::end::RequestStream;
 use crate::stack::Edge;
 use bytes::Bytes;
 use gateway_core::{BoxError, ClientAddr};
@@ -11,7 +12,7 @@ use http_body::Body;
 use std::path::Path;
 
 /// One worker's edge, as the binary has it.
-pub struct InProcess<B> {
+pub struct InProcess<B: RequestStream> {
     edge: Edge<B>,
     /// Lives as long as lines are written.
     _log: Option<AccessLog>,
@@ -19,8 +20,7 @@ pub struct InProcess<B> {
 
 impl<B> InProcess<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
+    B: RequestStream,
 {
     /// The edge of a configuration file.
     ///

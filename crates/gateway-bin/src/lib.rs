@@ -21,6 +21,7 @@ mod assemble;
 pub mod bench;
 pub mod cli;
 mod config;
+mod end;
 mod fallback;
 mod panic;
 mod reference;

@@ -9,18 +9,17 @@ struct Row {
     hosts: Vec<String>,
     path: String,
     methods: Vec<String>,
-    service: String,
+    service: Option<String>,
     endpoints: Vec<String>,
     strip: Option<String>,
     auth: Option<String>,
     rate_limit: Option<String>,
-    cors: bool,
-    security_headers: bool,
-    correlation_id: bool,
+    policies: Vec<String>,
 }
 
 fn rows(config: &Config) -> Vec<Row> {
-    let endpoints = |route: &RoutePlan| match config.plan.services.get(&route.service) {
+    let service = |route: &RoutePlan| config.plan.services.get(route.service.as_deref()?);
+    let endpoints = |route: &RoutePlan| match service(route) {
         Some(service) => service.set.states().map(|state| state.endpoint.to_string()).collect(),
         None => Vec::new(),
     };
@@ -34,9 +33,7 @@ fn rows(config: &Config) -> Vec<Row> {
         strip: route.strip.as_ref().map(|(prefix, _)| prefix.clone()),
         auth: route.auth.clone(),
         rate_limit: route.rate_limit.as_ref().map(|(name, _)| name.clone()),
-        cors: route.cors.is_some(),
-        security_headers: route.security_headers.is_some(),
-        correlation_id: route.correlation_id.is_some(),
+        policies: route.policies(),
     };
     config.plan.routes.iter().map(row).collect()
 }
@@ -55,21 +52,14 @@ pub(crate) fn table(config: &Config, markdown: bool) -> String {
     };
     let mut lines = vec![header];
     for row in rows(config) {
-        let mut policies: Vec<String> = Vec::new();
-        policies.extend(row.cors.then(|| "cors".to_owned()));
-        policies.extend(row.security_headers.then(|| "security-headers".to_owned()));
-        policies.extend(row.auth.map(|name| format!("auth={name}")));
-        policies.extend(row.rate_limit.map(|name| format!("rate-limit={name}")));
-        policies.extend(row.strip.map(|prefix| format!("strip={prefix}")));
-        policies.extend(row.correlation_id.then(|| "correlation-id".to_owned()));
         let endpoints: Vec<String> = row.endpoints.iter().map(|url| url.replacen("http://", "", 1)).collect();
         lines.push([
             any(&row.hosts, " "),
             row.path,
             any(&row.methods, ","),
-            row.service,
+            row.service.unwrap_or_else(|| "-".to_owned()),
             endpoints.join(" "),
-            policies.join(" "),
+            row.policies.join(" "),
         ]);
     }
     if markdown {

@@ -1,12 +1,11 @@
 //! A route's stack of layers behind one box, and the edge that every request passes on its way to one.
 
+use crate::end::{AnyBody, RequestStream};
 use crate::fallback::Refusal;
-use gateway_balance::{BalancedBody, Replay};
 use gateway_core::{ClientAddr, Code, Problem};
 use gateway_observe::ObservedBody;
 use gateway_routing::{Match, RouteTable};
-use gateway_transform::{NormalizeSettings, normalize_path};
-use gateway_upstream::UpstreamBody;
+use gateway_transform::{ClientIpLayer, NormalizeSettings, UnderscoreHeaders, normalize_path};
 use http::header::{ALLOW, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
@@ -20,13 +19,13 @@ use std::task::{Context, Poll, Waker};
 use tower::{Service, ServiceExt};
 
 /// The body of every answer: of the gateway itself, or of an upstream, without a box.
-pub(crate) type AnswerBody<B> = ObservedBody<gateway_core::Body<BalancedBody<UpstreamBody<Replay<B>>>>>;
+pub(crate) type AnswerBody<B> = ObservedBody<AnyBody<B>>;
 
 /// The one box of a request: the future of its route's stack.
 pub(crate) type Answering<B> = Pin<Box<dyn Future<Output = Result<Response<AnswerBody<B>>, Infallible>>>>;
 
 /// A stack of layers whose type is hidden: where the static types of the routes meet.
-pub(crate) trait RouteService<B> {
+pub(crate) trait RouteService<B: RequestStream> {
     fn call(&self, request: Request<B>) -> Answering<B>;
 }
 
@@ -44,7 +43,7 @@ impl<S, B> RouteService<B> for Stack<S>
 where
     S: Service<Request<B>, Response = Response<AnswerBody<B>>, Error = Infallible> + Clone + 'static,
     S::Future: 'static,
-    B: 'static,
+    B: RequestStream,
 {
     fn call(&self, request: Request<B>) -> Answering<B> {
         let mut service = self.0.borrow_mut();
@@ -57,10 +56,12 @@ where
 }
 
 /// What one worker does with every request: make it unambiguous, find its route, hand it over.
-pub(crate) struct Edge<B> {
+pub(crate) struct Edge<B: RequestStream> {
     pub(crate) routes: RouteTable<Rc<dyn RouteService<B>>>,
     /// Answers what no route takes.
     pub(crate) fallback: Rc<dyn RouteService<B>>,
+    pub(crate) client_ip: ClientIpLayer,
+    pub(crate) underscores: UnderscoreHeaders,
     pub(crate) normalize: NormalizeSettings,
     /// The largest head, in bytes. The server's own limit is that of its buffer, which is less exact.
     pub(crate) max_head: usize,
@@ -68,10 +69,11 @@ pub(crate) struct Edge<B> {
     pub(crate) identity_headers: Vec<HeaderName>,
 }
 
-impl<B> Edge<B> {
+impl<B: RequestStream> Edge<B> {
     /// Answers one request of this client.
     pub(crate) fn call(&self, mut request: Request<B>, client: ClientAddr) -> Answering<B> {
         request.extensions_mut().insert(client);
+        self.client_ip.apply(&mut request);
         if let Err(problem) = self.clean(&mut request) {
             return self.refuse(request, *problem);
         }
@@ -127,6 +129,7 @@ impl<B> Edge<B> {
         for name in spoofed {
             request.headers_mut().remove(name);
         }
+        self.underscores.apply(request.headers_mut())?;
         // Before any layer adds a header that the client could nominate for removal.
         gateway_http1::remove_nominated(request.headers_mut());
         if let Some(authority) = request.uri().authority() {

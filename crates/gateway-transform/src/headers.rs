@@ -41,9 +41,16 @@ impl HeaderRules {
 
 /// Changes headers by rule.
 #[derive(Clone, Debug)]
-pub struct HeadersLayer(Arc<(Edits, Edits)>);
+pub struct HeadersLayer(Arc<[Rules]>);
 
-#[derive(Debug)]
+/// What is done to requests, and to answers.
+#[derive(Clone, Debug)]
+struct Rules {
+    request: Edits,
+    response: Edits,
+}
+
+#[derive(Clone, Debug)]
 struct Edits {
     remove: Vec<HeaderName>,
     set: Vec<(HeaderName, HeaderValue)>,
@@ -56,7 +63,15 @@ impl HeadersLayer {
     /// # Errors
     /// A name or value that no header may have, or a header that only the gateway itself may change.
     pub fn new(rules: &HeaderRules) -> Result<Self, TransformError> {
-        Ok(Self(Arc::new((Edits::new(&rules.request)?, Edits::new(&rules.response)?))))
+        let rules = Rules { request: Edits::new(&rules.request)?, response: Edits::new(&rules.response)? };
+        Ok(Self(Arc::new([rules])))
+    }
+
+    /// The rules of all these, one after the other, in one layer; `None` if there are none.
+    #[must_use]
+    pub fn in_turn(layers: &[Self]) -> Option<Self> {
+        let rules: Arc<[Rules]> = layers.iter().flat_map(|layer| layer.0.iter().cloned()).collect();
+        (!rules.is_empty()).then_some(Self(rules))
     }
 }
 
@@ -125,13 +140,17 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        self.layer.0.0.apply(request.headers_mut());
+        for rules in &*self.layer.0 {
+            rules.request.apply(request.headers_mut());
+        }
         AnswerFuture { inner: self.inner.call(request), edit: self.layer.clone() }
     }
 }
 
 impl Edit for HeadersLayer {
     fn edit(&self, _: Version, headers: &mut HeaderMap) {
-        self.0.1.apply(headers);
+        for rules in &*self.0 {
+            rules.response.apply(headers);
+        }
     }
 }

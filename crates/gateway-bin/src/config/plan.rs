@@ -1,16 +1,19 @@
 //! Settings made into parts that can run: every layer, endpoint and route, or what is wrong with them.
 
 use super::load::{Mistake, Origin, nearest};
-use super::settings::{RouteDefaults, RouteSettings, ServiceSettings, Settings};
+use super::settings::{Policies, RouteSettings, ServiceSettings, Settings};
 use gateway_auth::JwtLayer;
 use gateway_balance::{BalanceSettings, EndpointSet, HealthSettings};
+use gateway_core::units::Switch;
 use gateway_core::{Code, Endpoint, Override, Overrides, ProblemLayer};
+use gateway_overload::{AdaptiveLimitLayer, AdmissionLayer, ConcurrencyLimitLayer, FaultLayer};
 use gateway_ratelimit::RateLimitLayer;
 use gateway_routing::{Conflict, RouteMatch, RouteTable};
 use gateway_store::Store;
 use gateway_transform::{
-    CorrelationIdLayer, CorsLayer, ForwardedLayer, HeaderRules, HeadersLayer, NormalizeSettings,
-    SecurityHeadersLayer, StripPrefixLayer,
+    ClientIpLayer, CorrelationIdLayer, CorrelationIdSettings, CorsLayer, ForwardedLayer, HeaderRules,
+    HeadersLayer, MaintenanceLayer, NormalizeSettings, RedirectLayer, RespondLayer, RewriteLayer,
+    SecurityHeadersLayer, StripPrefixLayer, UnderscoreHeaders, ViaLayer,
 };
 use gateway_upstream::UpstreamSettings;
 use http::{HeaderName, Method, StatusCode};
@@ -22,7 +25,10 @@ use std::fmt::Display;
 pub(crate) struct Plan {
     pub(crate) store: Store,
     pub(crate) problems: ProblemLayer,
+    pub(crate) client_ip: ClientIpLayer,
     pub(crate) forwarded: ForwardedLayer,
+    pub(crate) underscores: UnderscoreHeaders,
+    pub(crate) via: Option<ViaLayer>,
     pub(crate) normalize: NormalizeSettings,
     pub(crate) max_head: usize,
     pub(crate) correlation_id: Option<CorrelationIdLayer>,
@@ -37,6 +43,8 @@ pub(crate) struct ServicePlan {
     pub(crate) balancing: BalanceSettings,
     pub(crate) connection: UpstreamSettings,
     pub(crate) health: Option<HealthSettings>,
+    pub(crate) adaptive: Option<AdaptiveLimitLayer>,
+    pub(crate) admission: Option<AdmissionLayer>,
 }
 
 /// One route's match and layers.
@@ -44,15 +52,46 @@ pub(crate) struct ServicePlan {
 pub(crate) struct RoutePlan {
     pub(crate) name: String,
     pub(crate) matches: RouteMatch,
-    pub(crate) service: String,
+    /// `None` where the gateway answers itself.
+    pub(crate) service: Option<String>,
     pub(crate) correlation_id: Option<CorrelationIdLayer>,
     pub(crate) cors: Option<CorsLayer>,
     pub(crate) security_headers: Option<SecurityHeadersLayer>,
     pub(crate) auth: Option<String>,
     pub(crate) rate_limit: Option<(String, RateLimitLayer)>,
-    pub(crate) default_headers: Option<HeadersLayer>,
+    /// Those of the defaults, of the group and of the route, in this order.
     pub(crate) headers: Option<HeadersLayer>,
     pub(crate) strip: Option<(String, StripPrefixLayer)>,
+    pub(crate) rewrite: Option<RewriteLayer>,
+    pub(crate) redirect: Option<RedirectLayer>,
+    pub(crate) respond: Option<RespondLayer>,
+    pub(crate) maintenance: Option<MaintenanceLayer>,
+    pub(crate) concurrency: Option<ConcurrencyLimitLayer>,
+    pub(crate) fault: Option<FaultLayer>,
+}
+
+impl RoutePlan {
+    /// Its policies in the order in which a request meets them, for people.
+    pub(crate) fn policies(&self) -> Vec<String> {
+        let mut all: Vec<String> = Vec::new();
+        let mut named = |on: bool, name: &str| all.extend(on.then(|| name.to_owned()));
+        named(self.cors.is_some(), "cors");
+        named(self.security_headers.is_some(), "security-headers");
+        named(self.maintenance.is_some(), "maintenance");
+        named(self.redirect.is_some(), "redirect");
+        named(self.auth.is_some(), &format!("auth={}", self.auth.as_deref().unwrap_or_default()));
+        let limit = self.rate_limit.as_ref().map_or("", |(name, _)| name);
+        named(self.rate_limit.is_some(), &format!("rate-limit={limit}"));
+        named(self.headers.is_some(), "headers");
+        let prefix = self.strip.as_ref().map_or("", |(prefix, _)| prefix);
+        named(self.strip.is_some(), &format!("strip={prefix}"));
+        named(self.rewrite.is_some(), "rewrite");
+        named(self.fault.is_some(), "fault");
+        named(self.concurrency.is_some(), "concurrency");
+        named(self.respond.is_some(), "respond");
+        named(self.correlation_id.is_some(), "correlation-id");
+        all
+    }
 }
 
 /// Headers that tell a service who is calling. From outside they are always removed.
@@ -76,18 +115,13 @@ impl Plan {
         let jwt = planner.jwt(&store.clone().unwrap_or_else(Store::memory));
         let limits = planner.rate_limits();
         let problems = planner.problems();
-        let RouteDefaults { correlation_id, headers, .. } = &settings.defaults;
-        let correlation_id = correlation_id
-            .on()
-            .and_then(|on| planner.noted("defaults.correlation_id", CorrelationIdLayer::new(on)));
-        let default_headers = planner.headers("defaults.headers", headers);
+        let correlation_id = planner.default_correlation_id();
+        let via = settings.via.as_ref().and_then(|via| planner.noted("via", ViaLayer::new(via)));
         let routes: Vec<_> = settings
             .routes
             .iter()
             .enumerate()
-            .filter_map(|(i, route)| {
-                planner.route(i, route, &limits, correlation_id.as_ref(), default_headers.as_ref())
-            })
+            .filter_map(|(i, route)| planner.route(i, route, &limits, correlation_id.as_ref()))
             .collect();
         planner.conflicts(&routes);
         if settings.routes.is_empty() && mistakes.len() == before {
@@ -98,7 +132,10 @@ impl Plan {
         Some(Self {
             store: store?,
             problems,
+            client_ip: ClientIpLayer::new(&settings.forwarded),
             forwarded: ForwardedLayer::new(&settings.forwarded),
+            underscores: settings.underscore_headers,
+            via,
             normalize: settings.normalize,
             max_head: usize::try_from(settings.server.max_head.bytes()).unwrap_or(usize::MAX),
             correlation_id,
@@ -110,6 +147,20 @@ impl Plan {
 
     pub(crate) fn identity_headers() -> Vec<HeaderName> {
         IDENTITY_HEADERS.into_iter().map(HeaderName::from_static).collect()
+    }
+}
+
+/// What a route, its group and the defaults say, in this order, and where.
+struct Levels<'a>(Vec<(String, Policies<'a>)>);
+
+impl<'a> Levels<'a> {
+    /// The first that says something of a policy, and the key it stands in.
+    fn first<T>(&self, name: &str, of: impl Fn(&Policies<'a>) -> Option<T>) -> (String, Option<T>) {
+        let found = self.0.iter().find_map(|(place, policies)| Some((place, of(policies)?)));
+        match found {
+            Some((place, value)) => (format!("{place}.{name}"), Some(value)),
+            None => (name.to_owned(), None),
+        }
     }
 }
 
@@ -169,6 +220,16 @@ impl Planner<'_> {
             balancing: service.balancing(),
             connection: service.connection.clone(),
             health: service.health.as_ref().map(|health| health.0.clone()),
+            adaptive: self.switch(
+                &format!("services.{name}.adaptive"),
+                &service.adaptive,
+                AdaptiveLimitLayer::new,
+            ),
+            admission: self.switch(
+                &format!("services.{name}.admission"),
+                &service.admission,
+                AdmissionLayer::new,
+            ),
         })
     }
 
@@ -212,11 +273,28 @@ impl Planner<'_> {
         ProblemLayer::with_overrides(self.settings.errors.format, overrides)
     }
 
+    /// The layer of a policy that is switched on.
+    fn switch<T, L, E: Display>(
+        &mut self,
+        key: &str,
+        switch: &Switch<T>,
+        make: impl Fn(&T) -> Result<L, E>,
+    ) -> Option<L> {
+        switch.on().and_then(|on| self.noted(key, make(on)))
+    }
+
     fn headers(&mut self, key: &str, rules: &HeaderRules) -> Option<HeadersLayer> {
         if rules.is_empty() {
             return None;
         }
         self.noted(key, HeadersLayer::new(rules))
+    }
+
+    fn default_correlation_id(&mut self) -> Option<CorrelationIdLayer> {
+        match &self.settings.defaults.correlation_id {
+            Some(own) => self.switch("defaults.correlation_id", own, CorrelationIdLayer::new),
+            None => CorrelationIdLayer::new(&CorrelationIdSettings::default()).ok(),
+        }
     }
 
     /// A name that must be one of those defined in a table; `none` turns the policy off.
@@ -242,20 +320,51 @@ impl Planner<'_> {
         route: &RouteSettings,
         limits: &BTreeMap<String, RateLimitLayer>,
         default_correlation: Option<&CorrelationIdLayer>,
-        default_headers: Option<&HeadersLayer>,
     ) -> Option<RoutePlan> {
         let key = |name: &str| format!("routes[{index}].{name}");
-        let defaults = &self.settings.defaults;
-        let inherited = |own: &Option<String>, name: &str, default: &Option<String>| match own {
-            Some(own) => (key(name), Some(own.clone())),
-            None => (format!("defaults.{name}"), default.clone()),
-        };
-        let (auth_key, auth) = inherited(&route.auth, "auth", &defaults.auth);
-        let (limit_key, limit) = inherited(&route.rate_limit, "rate_limit", &defaults.rate_limit);
-        let service = self.reference(&key("service"), Some(&route.service), "service", "/services");
-        let auth = self.reference(&auth_key, auth.as_deref(), "[auth.jwt]", "/auth/jwt");
-        let limit = self.reference(&limit_key, limit.as_deref(), "rate limit", "/rate_limits");
+        let settings = self.settings;
+        let group = self.reference(&key("group"), route.group.as_deref(), "group", "/groups");
+        // From the most special to the most general, each with where it stands.
+        let mut levels = vec![(format!("routes[{index}]"), route.policies())];
+        if let Some((name, group)) = group.as_ref().and_then(|name| settings.groups.get_key_value(name)) {
+            levels.push((format!("groups.{name}"), group.policies()));
+        }
+        levels.push(("defaults".to_owned(), settings.defaults.policies()));
+        let levels = Levels(levels);
 
+        let (auth_key, auth) = levels.first("auth", |policies| policies.auth);
+        let auth = self.reference(&auth_key, auth, "[auth.jwt]", "/auth/jwt");
+        let (limit_key, limit) = levels.first("rate_limit", |policies| policies.rate_limit);
+        let limit = self.reference(&limit_key, limit, "rate limit", "/rate_limits");
+        let (cors_key, cors) = levels.first("cors", |policies| policies.cors);
+        let cors = cors.and_then(|cors| self.switch(&cors_key, cors, CorsLayer::new));
+        let (security_key, security) = levels.first("security_headers", |policies| policies.security_headers);
+        let security_headers =
+            security.and_then(|security| self.switch(&security_key, security, SecurityHeadersLayer::new));
+        let (closed_key, closed) = levels.first("maintenance", |policies| policies.maintenance);
+        let maintenance = closed.and_then(|closed| self.switch(&closed_key, closed, MaintenanceLayer::new));
+        let (most_key, most) = levels.first("concurrency", |policies| policies.concurrency);
+        let concurrency = most.and_then(|most| self.noted(&most_key, ConcurrencyLimitLayer::new(most)));
+        let (fault_key, fault) = levels.first("fault", |policies| policies.fault);
+        let fault = fault.and_then(|fault| self.noted(&fault_key, FaultLayer::new(fault)));
+        let (id_key, id) = levels.first("correlation_id", |policies| policies.correlation_id);
+        let correlation_id = match id {
+            Some(id) if !id_key.starts_with("defaults") => self.switch(&id_key, id, CorrelationIdLayer::new),
+            _ => default_correlation.cloned(),
+        };
+        let mut headers = Vec::new();
+        for (place, policies) in levels.0.iter().rev() {
+            headers.extend(self.headers(&format!("{place}.headers"), policies.headers));
+        }
+
+        let service = self.reference(&key("service"), route.service.as_deref(), "service", "/services");
+        let answers_itself = route.redirect.is_some() || route.respond.is_some();
+        if route.service.is_none() && !answers_itself {
+            let place = format!("routes[{index}]");
+            let message = format!("`service` is missing in {}", self.origin.original(&place));
+            let mistake = self.origin.mistake(&place, message);
+            self.mistakes.push(mistake.with_help("name one, or answer by `redirect` or `respond`"));
+        }
         let mut methods = Vec::new();
         for (i, method) in route.methods.iter().enumerate() {
             let parsed =
@@ -264,41 +373,39 @@ impl Planner<'_> {
                 .ok_or_else(|| format!("`{method}` is not a method; expected GET, POST, … in capitals"));
             methods.extend(self.noted(&format!("routes[{index}].methods[{i}]"), parsed));
         }
-        let correlation_id = match &route.correlation_id {
-            None => default_correlation.cloned(),
-            Some(own) => {
-                own.on().and_then(|on| self.noted(&key("correlation_id"), CorrelationIdLayer::new(on)))
-            }
-        };
-        let cors = route.cors.as_ref().unwrap_or(&defaults.cors).on();
-        let cors = cors.and_then(|on| self.noted(&key("cors"), CorsLayer::new(on)));
-        let security = route.security_headers.as_ref().unwrap_or(&defaults.security_headers).on();
-        let security_headers =
-            security.and_then(|on| self.noted(&key("security_headers"), SecurityHeadersLayer::new(on)));
-        let headers = self.headers(&key("headers"), &route.headers);
-        let strip = route.strip.as_ref().and_then(|prefix| {
-            let layer = self.noted(&key("strip"), StripPrefixLayer::new(prefix))?;
-            Some((prefix.clone(), layer.ignore_case(!route.case_sensitive)))
+        let strip = route.strip.as_ref().and_then(|strip| {
+            let layer = self.noted(&key("strip"), StripPrefixLayer::from_settings(strip))?;
+            Some((strip.prefix.clone(), layer.ignore_case(!route.case_sensitive)))
         });
+        let rewrite = route.rewrite.as_ref();
+        let rewrite = rewrite.and_then(|rewrite| self.noted(&key("rewrite"), RewriteLayer::new(rewrite)));
+        let redirect = route.redirect.as_ref();
+        let redirect = redirect.and_then(|to| self.noted(&key("redirect"), RedirectLayer::new(to)));
+        let respond = route.respond.as_ref();
+        let respond = respond.and_then(|answer| self.noted(&key("respond"), RespondLayer::new(answer)));
         Some(RoutePlan {
             name: route.name.clone().unwrap_or_else(|| route.path.as_str().to_owned()),
             matches: RouteMatch {
                 hosts: route.hosts.clone(),
-                path: route.path.clone(),
                 ignore_case: !route.case_sensitive,
                 methods,
                 priority: route.priority,
                 ..RouteMatch::new(route.path.clone()).with(&route.matches)
             },
-            service: service?,
+            service: if answers_itself { service } else { Some(service?) },
             correlation_id,
             cors,
             security_headers,
             auth,
             rate_limit: limit.and_then(|name| Some((name.clone(), limits.get(&name)?.clone()))),
-            default_headers: default_headers.cloned(),
-            headers,
+            headers: HeadersLayer::in_turn(&headers),
             strip,
+            rewrite,
+            redirect,
+            respond,
+            maintenance,
+            concurrency,
+            fault,
         })
     }
 

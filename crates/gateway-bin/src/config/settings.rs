@@ -1,17 +1,18 @@
 //! The configuration file as it is written: tables of the crates' own settings, put together.
 
+mod route;
+
+pub(crate) use route::{Policies, PolicySet, RouteSettings};
+
 use gateway_auth::JwtSettings;
 use gateway_balance::{BalanceSettings, HealthSettings, PolicySettings, RetrySettings, TimeoutSettings};
 use gateway_core::ProblemFormat;
 use gateway_core::units::{ByteSize, Scalar, Short, ShortForm, Switch, Timespan};
 use gateway_observe::AccessLogSettings;
+use gateway_overload::{AdaptiveSettings, AdmissionSettings};
 use gateway_ratelimit::RateLimitSettings;
-use gateway_routing::{HostPattern, MatchSettings, PathPattern};
 use gateway_store::StoreSettings;
-use gateway_transform::{
-    CorrelationIdSettings, CorsSettings, ForwardedSettings, HeaderRules, NormalizeSettings,
-    SecurityHeadersSettings,
-};
+use gateway_transform::{ForwardedSettings, NormalizeSettings, UnderscoreHeaders, ViaSettings};
 use gateway_upstream::UpstreamSettings;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -39,16 +40,24 @@ pub(crate) struct Settings {
     pub(crate) store: StoreSettings,
     /// One path for matching, policies and upstreams.
     pub(crate) normalize: NormalizeSettings,
-    /// Which proxies in front of the gateway are believed.
+    /// Which proxies in front of the gateway are believed, and what upstreams are told.
     pub(crate) forwarded: ForwardedSettings,
+    /// Request headers with underscores, which some services take for dashes: `keep`, `delete` or `reject`.
+    /// Default `keep`; those that say who calls are removed in any case.
+    pub(crate) underscore_headers: UnderscoreHeaders,
+    /// `Via` towards upstreams: `true`, a name, or a table. Default: none.
+    pub(crate) via: Option<Short<ViaSettings>>,
     /// What all routes get unless they say otherwise.
-    pub(crate) defaults: RouteDefaults,
+    pub(crate) defaults: PolicySet,
     /// Upstream services by name.
     pub(crate) services: BTreeMap<String, ServiceSettings>,
     /// Ways to authenticate, by name.
     pub(crate) auth: AuthSettings,
     /// Rate limits by name: `"100/min"` or a table.
     pub(crate) rate_limits: BTreeMap<String, Short<RateLimitSettings>>,
+    /// What some routes have in common, by name. A route's own settings come before its group's, those before
+    /// [defaults].
+    pub(crate) groups: BTreeMap<String, PolicySet>,
     /// The routes. The most specific one that matches wins, whatever their order.
     pub(crate) routes: Vec<RouteSettings>,
 }
@@ -184,6 +193,14 @@ pub(crate) struct ServiceSettings {
     pub(crate) retry: Short<RetrySettings>,
     /// Active health checks: the path to ask for, or a table. Default: none.
     pub(crate) health: Option<Short<HealthSettings>>,
+    /// As many requests at once as the service turns out to bear: `true`, the name of an algorithm, or a table.
+    /// Default `false`.
+    #[serde(default)]
+    pub(crate) adaptive: Switch<AdaptiveSettings>,
+    /// Refuses a share of the requests while too many fail, the least important first: `true` or a table.
+    /// Default `false`.
+    #[serde(default)]
+    pub(crate) admission: Switch<AdmissionSettings>,
     /// How connections are made and kept.
     #[serde(default)]
     pub(crate) connection: UpstreamSettings,
@@ -229,81 +246,4 @@ impl ShortForm for EndpointSettings {
             Scalar::Number(_) | Scalar::Switch(_) => None,
         }
     }
-}
-
-/// One route: what it matches, where it goes, and what happens on the way.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RouteSettings {
-    /// What it is called in logs and metrics. Default: its path.
-    pub(crate) name: Option<String>,
-    /// `/exact`, `/prefix/*` (ends at a segment), `/users/{id}`, or a regular expression after `~`.
-    pub(crate) path: PathPattern,
-    /// Whether upper and lower case in the path differ. Default true.
-    #[serde(default = "yes")]
-    pub(crate) case_sensitive: bool,
-    /// `shop.example`, `*.shop.example` or `www.*`. Default: any.
-    #[serde(default)]
-    pub(crate) hosts: Vec<HostPattern>,
-    /// Such as `["GET", "POST"]`; GET takes HEAD too. Default: any.
-    #[serde(default)]
-    pub(crate) methods: Vec<String>,
-    /// What else a request must have: headers, query parameters, cookies, a client's network.
-    #[serde(default, rename = "match")]
-    pub(crate) matches: MatchSettings,
-    /// Before all other rules of precedence. Default 0.
-    #[serde(default)]
-    pub(crate) priority: i32,
-    /// The service that answers.
-    pub(crate) service: String,
-    /// The prefix that the service does not see.
-    pub(crate) strip: Option<String>,
-    /// The name of an [auth.jwt] that callers must pass, or `"none"`. Default: as in [defaults].
-    pub(crate) auth: Option<String>,
-    /// The name of a rate limit, or `"none"`. Default: as in [defaults].
-    pub(crate) rate_limit: Option<String>,
-    /// The request's id, in a header: `true`, `false` or a table. Default: as in [defaults].
-    pub(crate) correlation_id: Option<Switch<CorrelationIdSettings>>,
-    /// Cross-origin requests: `true`, `false` or a table. Default: as in [defaults].
-    pub(crate) cors: Option<Switch<CorsSettings>>,
-    /// Security headers in answers: `true`, `false` or a table. Default: as in [defaults].
-    pub(crate) security_headers: Option<Switch<SecurityHeadersSettings>>,
-    /// Headers set, added and removed, after those of [defaults].
-    #[serde(default)]
-    pub(crate) headers: HeaderRules,
-}
-
-/// What all routes get unless they say otherwise.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct RouteDefaults {
-    /// The name of an [auth.jwt] that callers must pass. Default: none.
-    pub(crate) auth: Option<String>,
-    /// The name of a rate limit. Default: none.
-    pub(crate) rate_limit: Option<String>,
-    /// The request's id, in a header. Default `true`: `X-Correlation-ID`.
-    pub(crate) correlation_id: Switch<CorrelationIdSettings>,
-    /// Cross-origin requests. Default `false`.
-    pub(crate) cors: Switch<CorsSettings>,
-    /// Security headers in answers. Default `false`.
-    pub(crate) security_headers: Switch<SecurityHeadersSettings>,
-    /// Headers set, added and removed.
-    pub(crate) headers: HeaderRules,
-}
-
-impl Default for RouteDefaults {
-    fn default() -> Self {
-        Self {
-            auth: None,
-            rate_limit: None,
-            correlation_id: Switch::On(CorrelationIdSettings::default()),
-            cors: Switch::Off,
-            security_headers: Switch::Off,
-            headers: HeaderRules::default(),
-        }
-    }
-}
-
-fn yes() -> bool {
-    true
 }

@@ -1,0 +1,120 @@
+//! A route as it is written, and the policies that it shares with groups and defaults.
+
+use gateway_core::units::{Short, Switch};
+use gateway_overload::{ConcurrencySettings, FaultSettings};
+use gateway_routing::{HostPattern, MatchSettings, PathPattern};
+use gateway_transform::{
+    CorrelationIdSettings, CorsSettings, HeaderRules, MaintenanceSettings, RedirectSettings, RespondSettings,
+    RewriteSettings, SecurityHeadersSettings, StripPrefixSettings,
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// Defines settings that hold policies, so that a route, a group and the defaults all take the same keys.
+macro_rules! with_policies {
+    ($(#[$about:meta])* struct $name:ident { $($own:tt)* }) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        pub(crate) struct $name {
+            $($own)*
+            /// The name of an [auth.jwt] that callers must pass, or `"none"`. Default: none.
+            pub(crate) auth: Option<String>,
+            /// The name of a rate limit, or `"none"`. Default: none.
+            pub(crate) rate_limit: Option<String>,
+            /// The request's id, in a header: `true`, `false` or a table. Default `true`: `X-Correlation-ID`.
+            pub(crate) correlation_id: Option<Switch<CorrelationIdSettings>>,
+            /// Cross-origin requests: `true`, `false` or a table. Default `false`.
+            pub(crate) cors: Option<Switch<CorsSettings>>,
+            /// Security headers in answers: `true`, `false` or a table. Default `false`.
+            pub(crate) security_headers: Option<Switch<SecurityHeadersSettings>>,
+            /// The most requests at once: a number, or a table. Default: no limit.
+            pub(crate) concurrency: Option<Short<ConcurrencySettings>>,
+            /// Delays and failures on purpose. Default: none.
+            pub(crate) fault: Option<FaultSettings>,
+            /// Answers 503 to all but some: `true` or a table. Default `false`.
+            pub(crate) maintenance: Option<Switch<MaintenanceSettings>>,
+            /// Headers set, added and removed: those of [defaults] first, then those of the group, then the route's.
+            #[serde(default)]
+            pub(crate) headers: HeaderRules,
+        }
+
+        impl $name {
+            /// What it says of policies.
+            pub(crate) fn policies(&self) -> Policies<'_> {
+                Policies {
+                    auth: self.auth.as_deref(),
+                    rate_limit: self.rate_limit.as_deref(),
+                    correlation_id: self.correlation_id.as_ref(),
+                    cors: self.cors.as_ref(),
+                    security_headers: self.security_headers.as_ref(),
+                    concurrency: self.concurrency.as_ref(),
+                    fault: self.fault.as_ref(),
+                    maintenance: self.maintenance.as_ref(),
+                    headers: &self.headers,
+                }
+            }
+        }
+    };
+}
+
+/// The policies of a route, a group or the defaults. `None` leaves the choice to whoever is more general.
+#[derive(Clone, Copy)]
+pub(crate) struct Policies<'a> {
+    pub(crate) auth: Option<&'a str>,
+    pub(crate) rate_limit: Option<&'a str>,
+    pub(crate) correlation_id: Option<&'a Switch<CorrelationIdSettings>>,
+    pub(crate) cors: Option<&'a Switch<CorsSettings>>,
+    pub(crate) security_headers: Option<&'a Switch<SecurityHeadersSettings>>,
+    pub(crate) concurrency: Option<&'a Short<ConcurrencySettings>>,
+    pub(crate) fault: Option<&'a FaultSettings>,
+    pub(crate) maintenance: Option<&'a Switch<MaintenanceSettings>>,
+    pub(crate) headers: &'a HeaderRules,
+}
+
+with_policies! {
+    /// What all routes, or those of a group, get unless they say otherwise.
+    #[derive(Default)]
+    struct PolicySet {}
+}
+
+with_policies! {
+    /// One route: what it matches, where it goes, and what happens on the way.
+    struct RouteSettings {
+        /// What it is called in logs and metrics. Default: its path.
+        pub(crate) name: Option<String>,
+        /// `/exact`, `/prefix/*` (ends at a segment), `/users/{id}`, or a regular expression after `~`.
+        pub(crate) path: PathPattern,
+        /// Whether upper and lower case in the path differ. Default true.
+        #[serde(default = "yes")]
+        pub(crate) case_sensitive: bool,
+        /// `shop.example`, `*.shop.example` or `www.*`. Default: any.
+        #[serde(default)]
+        pub(crate) hosts: Vec<HostPattern>,
+        /// Such as `["GET", "POST"]`; GET takes HEAD too. Default: any.
+        #[serde(default)]
+        pub(crate) methods: Vec<String>,
+        /// What else a request must have: headers, query parameters, cookies, a client's network.
+        #[serde(default, rename = "match")]
+        pub(crate) matches: MatchSettings,
+        /// Before all other rules of precedence. Default 0.
+        #[serde(default)]
+        pub(crate) priority: i32,
+        /// The service that answers. Needed unless `redirect` or `respond` does.
+        pub(crate) service: Option<String>,
+        /// The prefix that the service does not see: a text, or a table.
+        pub(crate) strip: Option<Short<StripPrefixSettings>>,
+        /// Another path, host or query towards the service.
+        pub(crate) rewrite: Option<RewriteSettings>,
+        /// Sends the client elsewhere: `"https"`, a path, a URL, or a table.
+        pub(crate) redirect: Option<Short<RedirectSettings>>,
+        /// An answer of the gateway's own: a text, a status, or a table.
+        pub(crate) respond: Option<Short<RespondSettings>>,
+        /// The name of a group whose settings the route takes over.
+        pub(crate) group: Option<String>,
+    }
+}
+
+fn yes() -> bool {
+    true
+}
