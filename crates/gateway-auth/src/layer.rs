@@ -59,10 +59,17 @@ impl JwtLayer {
         Ok(Self { shared: Arc::new(shared), store })
     }
 
-    /// The same layer with a connection to the store of its own, for a thread with its own runtime.
+    /// The same layer over another connection to the store, such as that of a thread with its own runtime
+    /// ([`Store::per_worker`]).
     #[must_use]
-    pub fn per_worker(&self) -> Self {
-        Self { shared: self.shared.clone(), store: self.store.per_worker() }
+    pub fn with_store(&self, store: Store) -> Self {
+        Self { shared: self.shared.clone(), store }
+    }
+
+    /// Whether both verify by the same key.
+    #[must_use]
+    pub fn has_keys_of(&self, other: &Self) -> bool {
+        self.shared.namespace == other.shared.namespace
     }
 
     /// What revokes the tokens of this layer.

@@ -65,6 +65,19 @@ impl Member {
         }
     }
 
+    /// Takes over the health of the same endpoint in another set, whose clock says `then` when this one's says
+    /// `now`.
+    pub(crate) fn learn_from(&self, known: &Self, now: u64, then: u64) {
+        self.passing.store(known.passes(), Ordering::Relaxed);
+        let left = known.ejected_until.load(Ordering::Relaxed).saturating_sub(then);
+        if left > 0 {
+            self.ejected_until.store(now + left, Ordering::Relaxed);
+            self.out.store(true, Ordering::Relaxed);
+        }
+        self.times.store(known.times.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.ejections.store(known.ejections.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     pub(crate) fn passes(&self) -> bool {
         self.passing.load(Ordering::Relaxed)
     }

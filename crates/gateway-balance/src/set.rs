@@ -99,6 +99,25 @@ impl EndpointSet {
         set
     }
 
+    /// Whether both are the same set, and not only alike.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Takes over what an earlier set knows of the endpoints that both have: whether they pass their checks, and
+    /// whether they are ejected. For a service whose settings have changed while it runs.
+    pub fn learn_from(&self, earlier: &Self) {
+        let (now, then) = (self.now(), earlier.now());
+        for member in &self.0.members {
+            let known = earlier.0.members.iter().find(|known| known.endpoint.is_at(&member.endpoint));
+            if let Some(known) = known {
+                member.learn_from(known, now, then);
+            }
+        }
+        self.0.replan(now);
+    }
+
     /// What the set is called.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -1,12 +1,12 @@
 //! The admin listener: health, readiness, metrics, the route table. Bind it where only operators reach it.
 
+use crate::live::View;
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use gateway_auth::Revocations;
-use gateway_balance::EndpointSet;
 use gateway_core::{Code, Problem};
 use gateway_observe::HealthReport;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -18,16 +18,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
 
 /// What the admin listener shows.
 pub(crate) struct Admin {
-    pub(crate) services: Vec<EndpointSet>,
+    pub(crate) view: Arc<ArcSwap<View>>,
     pub(crate) metrics: Option<PrometheusHandle>,
     /// Brings the gauges that are only read now and then up to date.
     pub(crate) refresh: Box<dyn Fn() + Send + Sync>,
-    pub(crate) routes: String,
-    pub(crate) revocations: Vec<Revocations>,
     pub(crate) ready: Arc<AtomicBool>,
+    /// Asks for a reload; the answer is what is wrong with the configuration.
+    pub(crate) reload: mpsc::Sender<oneshot::Sender<Result<(), String>>>,
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -63,7 +64,9 @@ impl Admin {
         match request.uri().path() {
             "/revoke" if request.method() == Method::POST => self.revoke(request).await,
             "/revoke" => not_allowed("POST"),
-            "/livez" | "/readyz" | "/ready" | "/health" | "/metrics" | "/routes" if !get => {
+            "/reload" if request.method() == Method::POST => self.reload().await,
+            "/reload" => not_allowed("POST"),
+            "/livez" | "/readyz" | "/ready" | "/health" | "/metrics" | "/routes" | "/config" if !get => {
                 not_allowed("GET, HEAD")
             }
             "/livez" => text("ok\n"),
@@ -79,25 +82,50 @@ impl Admin {
                     .with_detail("metrics are off: `metrics = false`")
                     .into_response(),
             },
-            "/routes" => typed(self.routes.clone(), "application/json"),
+            "/routes" => typed(self.view.load().routes.clone(), "application/json"),
+            "/config" => match serde_json::to_string(&self.view.load().status) {
+                Ok(status) => typed(status + "\n", "application/json"),
+                Err(_) => Problem::new(Code::InternalError).into_response(),
+            },
             _ => Problem::new(Code::NoRoute)
-                .with_detail("the admin listener has /livez /readyz /health /metrics /routes /revoke")
+                .with_detail(
+                    "the admin listener has /livez /readyz /health /metrics /routes /config /reload /revoke",
+                )
                 .into_response(),
         }
     }
 
     fn health(&self) -> Answer {
-        let services = self.services.iter().map(|set| (set.name().to_owned(), set.is_ready()));
+        let view = self.view.load();
+        let services = view.services.iter().map(|set| (set.name().to_owned(), set.is_ready()));
         match serde_json::to_string(&HealthReport::now(env!("CARGO_PKG_VERSION"), services)) {
             Ok(report) => typed(report, "application/json"),
             Err(_) => Problem::new(Code::InternalError).into_response(),
         }
     }
 
+    /// Reads the configuration again, and says what is wrong with it.
+    async fn reload(&self) -> Answer {
+        let (tell, told) = oneshot::channel();
+        if self.reload.send(tell).await.is_err() {
+            return Problem::new(Code::Draining).into_response();
+        }
+        match told.await {
+            Ok(Ok(())) => text("reloaded\n"),
+            Ok(Err(mistakes)) => {
+                let mut answer = typed(mistakes + "\n", "text/plain; charset=utf-8");
+                *answer.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+                answer
+            }
+            Err(_) => Problem::new(Code::Draining).into_response(),
+        }
+    }
+
     /// Revokes the token in the body until it expires.
     async fn revoke(&self, request: Request<Incoming>) -> Answer {
         let bad = |detail: &'static str| Problem::new(Code::BadRequest).with_detail(detail).into_response();
-        if self.revocations.is_empty() {
+        let view = self.view.load_full();
+        if view.revocations.is_empty() {
             return Problem::new(Code::NoRoute).with_detail("no [auth.jwt] is configured").into_response();
         }
         let Ok(body) = Limited::new(request.into_body(), 64 * 1024).collect().await else {
@@ -109,7 +137,7 @@ impl Admin {
         };
         // Which of them the token is for is not asked: revoked is revoked.
         let mut failed = None;
-        for revocations in &self.revocations {
+        for revocations in &view.revocations {
             if let Err(error) = revocations.revoke(token).await {
                 failed = Some(error);
             }

@@ -8,11 +8,14 @@ use crate::panic::CatchPanicLayer;
 use crate::stack::{Edge, RouteService, Stack};
 use gateway_auth::JwtLayer;
 use gateway_balance::Balance;
+use gateway_core::Endpoint;
 use gateway_observe::{Lines, Metrics, ObserveLayer, RouteLabels};
 use gateway_routing::RouteTable;
-use gateway_upstream::HttpUpstream;
+use gateway_store::Store;
+use gateway_upstream::{HttpUpstream, UpstreamSettings};
 use http::Request;
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::rc::Rc;
 use tower::util::{BoxCloneSyncService, option_layer};
@@ -31,35 +34,53 @@ impl Observers {
     }
 }
 
-/// The edge of one worker: its own pools and connections, with limits, health and verified tokens shared.
-pub(crate) fn edge<B>(plan: &Plan, observers: &Observers) -> Edge<B>
-where
-    B: RequestStream,
-{
-    let worker = Worker {
-        plan,
-        observers,
-        balances: plan
-            .services
-            .iter()
-            .map(|(name, service)| {
-                let connect =
-                    |endpoint: &_| HttpUpstream::new(Clone::clone(endpoint), service.connection.clone());
-                (name.as_str(), Balance::new(service.set.clone(), &service.balancing, connect))
-            })
-            .collect(),
-        jwt: plan.jwt.iter().map(|(name, layer)| (name.as_str(), layer.per_worker())).collect(),
-    };
-    let routes = plan.routes.iter().filter_map(|route| Some((route.matches.clone(), worker.stack(route)?)));
-    Edge {
-        // Checked when the plan was made: there are no conflicts.
-        routes: RouteTable::build(routes.collect()).unwrap_or_else(|_| RouteTable::empty()),
-        fallback: worker.fallback(),
-        client_ip: plan.client_ip.clone(),
-        underscores: plan.underscores,
-        normalize: plan.normalize,
-        max_head: plan.max_head,
-        identity_headers: Plan::identity_headers(),
+/// Makes a worker's edges, one after the other: connections to endpoints that stay outlive a reload.
+pub(crate) struct Assembly {
+    observers: Observers,
+    /// This worker's own connection to the store.
+    store: Store,
+    upstreams: HashMap<String, (UpstreamSettings, HttpUpstream)>,
+}
+
+impl Assembly {
+    pub(crate) fn new(plan: &Plan, observers: Observers) -> Self {
+        Self { observers, store: plan.store.per_worker(), upstreams: HashMap::new() }
+    }
+
+    /// The edge of a plan: its own pools and connections, with limits, health and verified tokens shared.
+    pub(crate) fn edge<B: RequestStream>(&mut self, plan: &Plan) -> Edge<B> {
+        let mut used = HashMap::new();
+        let mut balances = BTreeMap::new();
+        for (name, service) in &plan.services {
+            let settings = &service.connection;
+            let known = RefCell::new((&mut self.upstreams, &mut used));
+            let connect = |endpoint: &Endpoint| {
+                let (upstreams, used) = &mut *known.borrow_mut();
+                let key = format!("{name} {endpoint}");
+                let kept = upstreams.remove(&key).filter(|(before, _)| before == settings);
+                let (_, upstream) = kept.unwrap_or_else(|| {
+                    (settings.clone(), HttpUpstream::new(endpoint.clone(), settings.clone()))
+                });
+                used.insert(key, (settings.clone(), upstream.clone()));
+                upstream
+            };
+            balances.insert(name.as_str(), Balance::new(service.set.clone(), &service.balancing, connect));
+        }
+        self.upstreams = used;
+        let jwt = plan.jwt.iter().map(|(name, layer)| (name.as_str(), layer.with_store(self.store.clone())));
+        let worker = Worker { plan, observers: &self.observers, balances, jwt: jwt.collect() };
+        let routes =
+            plan.routes.iter().filter_map(|route| Some((route.matches.clone(), worker.stack(route)?)));
+        Edge {
+            // Checked when the plan was made: there are no conflicts.
+            routes: RouteTable::build(routes.collect()).unwrap_or_else(|_| RouteTable::empty()),
+            fallback: worker.fallback(),
+            client_ip: plan.client_ip.clone(),
+            underscores: plan.underscores,
+            normalize: plan.normalize,
+            max_head: plan.connections.max_head,
+            identity_headers: Plan::identity_headers(),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The in-process stack for benches: one worker's edge without a listener.
 
-use crate::assemble::{Observers, edge};
+use crate::assemble::{Assembly, Observers};
 use crate::config;
 pub use crate::end::RequestStream;
 use crate::stack::Edge;
@@ -31,7 +31,7 @@ where
         let metrics = if config.settings.metrics.0 { Some(Metrics::new(prometheus()?.0)) } else { None };
         let log = config.settings.access_log.0.on().map(AccessLog::open).transpose()?;
         let observers = Observers { metrics, lines: log.as_ref().map(AccessLog::lines) };
-        Ok(Self { edge: edge(&config.plan, &observers), _log: log })
+        Ok(Self { edge: Assembly::new(&config.plan, observers).edge(&config.plan), _log: log })
     }
 
     /// Answers one request.

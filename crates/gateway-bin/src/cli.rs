@@ -89,7 +89,7 @@ pub fn main() -> ExitCode {
     let text = match command.unwrap_or(Command::Run) {
         Command::Run => {
             return match load(&path) {
-                Ok(config) => match run::run(&config, &path) {
+                Ok(config) => match run::run(config, &path) {
                     Ok(()) => ExitCode::SUCCESS,
                     Err(error) => fail(&error.to_string(), FAILED),
                 },

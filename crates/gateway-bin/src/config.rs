@@ -6,7 +6,7 @@ mod settings;
 
 pub(crate) use load::{Mistakes, nearest};
 pub(crate) use plan::{Plan, RoutePlan};
-pub(crate) use settings::{LogLevel, Settings};
+pub(crate) use settings::{LogLevel, ServerSettings, Settings};
 
 use load::Loaded;
 use std::path::Path;
@@ -22,9 +22,18 @@ pub(crate) struct Config {
 /// # Errors
 /// Everything that is wrong with it.
 pub(crate) fn load(path: Option<&Path>) -> Result<Config, Mistakes> {
+    load_after(path, None)
+}
+
+/// Reads and checks a configuration that is to take the place of another: what both say alike lives on, with its
+/// counts, health and connections.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub(crate) fn load_after(path: Option<&Path>, previous: Option<&Config>) -> Result<Config, Mistakes> {
     let Loaded { settings, mut mistakes, origin } = load::load::<Settings>(path)?;
     let planned = settings.map(|settings| {
-        let plan = Plan::new(&settings, &origin, &mut mistakes);
+        let plan = Plan::new(&settings, &origin, previous, &mut mistakes);
         (settings, plan)
     });
     Mistakes::some(mistakes)?;

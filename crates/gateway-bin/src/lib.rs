@@ -23,6 +23,7 @@ pub mod cli;
 mod config;
 mod end;
 mod fallback;
+mod live;
 mod panic;
 mod reference;
 mod routes;

@@ -1,15 +1,13 @@
 //! The life of the process: listen, serve, and end without losing a request.
 
 use crate::admin::{self, Admin};
-use crate::assemble::{Observers, edge};
-use crate::config::{Config, Plan};
-use crate::routes;
-use crate::server::{self, End};
-use gateway_balance::health_checks;
+use crate::assemble::Observers;
+use crate::config::{Config, ServerSettings};
+use crate::live::{Live, View, Watch};
+use crate::server::{self, Orders};
+use arc_swap::ArcSwap;
+use gateway_balance::CircuitState;
 use gateway_observe::{AccessLog, ConnectionGauge, Metrics, prometheus};
-use gateway_server::Limits;
-use gateway_upstream::HttpUpstream;
-use metrics_exporter_prometheus::PrometheusHandle;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -18,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing_subscriber::filter::LevelFilter;
 
 /// Why the gateway cannot run.
@@ -39,8 +37,8 @@ pub(crate) enum RunError {
 }
 
 /// Runs until SIGTERM or SIGINT.
-pub(crate) fn run(config: &Config, path: &Path) -> Result<(), RunError> {
-    start_logging(config);
+pub(crate) fn run(config: Config, path: &Path) -> Result<(), RunError> {
+    start_logging(&config);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(serve(config, path));
     // Without waiting for workers that a second signal gave up.
@@ -70,8 +68,9 @@ fn start_logging(config: &Config) {
     }));
 }
 
-async fn serve(config: &Config, path: &Path) -> Result<(), RunError> {
-    let Config { settings, plan } = config;
+async fn serve(config: Config, path: &Path) -> Result<(), RunError> {
+    let Config { settings, plan } = &config;
+    let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let failed = |address, key| {
@@ -106,34 +105,21 @@ async fn serve(config: &Config, path: &Path) -> Result<(), RunError> {
     };
     let log = settings.access_log.0.on().map(AccessLog::open).transpose()?.map(Arc::new);
 
-    let limits = Limits {
-        header_timeout: *settings.server.header_timeout,
-        max_head: plan.max_head,
-        max_headers: settings.server.max_headers,
-        ..Limits::default()
-    };
-    let (drain, draining) = watch::channel(false);
+    let mut live = Live::begin(config, path, metrics.clone());
+    let (end, ending) = watch::channel(None);
     let ready = Arc::new(AtomicBool::new(true));
     let mut threads = Vec::new();
     for (number, listener) in listeners.into_iter().enumerate() {
         let observers = Observers { metrics: metrics.clone(), lines: log.as_ref().map(|log| log.lines()) };
         let connections = metrics.as_ref().map_or_else(ConnectionGauge::noop, Metrics::connections);
-        let plan = plan.clone();
+        let orders = Orders { plan: live.plans(), end: ending.clone() };
         threads.push(server::spawn_worker(
             format!("worker-{number}"),
             listener,
-            move || edge(&plan, &observers),
-            limits,
+            observers,
             connections,
-            End { signal: draining.clone(), timeout: *settings.server.drain_timeout },
+            orders,
         )?);
-    }
-    for service in plan.services.values() {
-        if let Some(health) = service.health.clone() {
-            let connection = service.connection.clone();
-            let connect = move |endpoint: &_| HttpUpstream::new(Clone::clone(endpoint), connection.clone());
-            tokio::spawn(health_checks(service.set.clone(), health, connect));
-        }
     }
     if let Some(handle) = handle.clone() {
         tokio::spawn(async move {
@@ -144,21 +130,45 @@ async fn serve(config: &Config, path: &Path) -> Result<(), RunError> {
             }
         });
     }
-    if let (Some(listener), Some(settings)) = (admin_listener, &settings.admin) {
-        tracing::info!("admin on http://{}", settings.listen);
-        let admin = admin(config, handle, metrics, log.clone(), ready.clone());
+    let (reload, mut reloads) = mpsc::channel(1);
+    if let Some(listener) = admin_listener {
+        tracing::info!("admin on http://{}", listener.local_addr()?);
+        let refresh = refresh(live.view(), metrics.clone(), log.as_ref());
+        let admin = Admin { view: live.view(), metrics: handle, refresh, ready: ready.clone(), reload };
         tokio::spawn(admin::serve(listener, Arc::new(admin)));
     }
-    tracing::info!("listening on http://{address} with {workers} workers, {} routes", plan.routes.len());
+    let routes = live.config().plan.routes.len();
+    tracing::info!("listening on http://{address} with {workers} workers, {routes} routes");
 
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let mut file = Watch::new(path);
+    loop {
+        let watched = live.config().settings.server.watch;
+        let (why, asked) = tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => ("SIGHUP", None),
+            () = file.changed(), if watched => ("the file has changed", None),
+            Some(asked) = reloads.recv() => ("an operator asked", Some(asked)),
+        };
+        let result = live.reload(why);
+        if let Some(asked) = asked {
+            // Whoever asked may have gone.
+            let _ = asked.send(result);
+        }
     }
-    tracing::info!("draining: no new connections, {} for requests to finish", settings.server.drain_timeout);
+    let ServerSettings { drain_timeout, drain_delay, .. } = live.config().settings.server;
     ready.store(false, Ordering::Relaxed);
+    if !drain_delay.is_zero() {
+        tracing::info!("not ready any more; taking connections for another {drain_delay}");
+        tokio::select! {
+            () = tokio::time::sleep(*drain_delay) => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+    tracing::info!("draining: no new connections, {drain_timeout} for requests to finish");
     // Nobody is left to listen only if every worker has ended already.
-    let _ = drain.send(true);
+    let _ = end.send(Some(*drain_timeout));
     let ended =
         tokio::task::spawn_blocking(move || threads.into_iter().map(std::thread::JoinHandle::join).collect());
     let ended: Vec<std::thread::Result<std::io::Result<()>>> = tokio::select! {
@@ -175,38 +185,39 @@ async fn serve(config: &Config, path: &Path) -> Result<(), RunError> {
     Ok(())
 }
 
-fn admin(
-    config: &Config,
-    handle: Option<PrometheusHandle>,
+/// What brings the gauges up to date that are only read now and then.
+fn refresh(
+    view: Arc<ArcSwap<View>>,
     metrics: Option<Metrics>,
-    log: Option<Arc<AccessLog>>,
-    ready: Arc<AtomicBool>,
-) -> Admin {
-    let plan: &Plan = &config.plan;
-    let services: Vec<_> = plan.services.values().map(|service| service.set.clone()).collect();
-    let sets = services.clone();
-    let log = log.map(|log| Arc::downgrade(&log));
-    let refresh = move || {
+    log: Option<&Arc<AccessLog>>,
+) -> Box<dyn Fn() + Send + Sync> {
+    let log = log.map(Arc::downgrade);
+    Box::new(move || {
         let Some(metrics) = &metrics else { return };
-        for set in &sets {
+        for set in &view.load().services {
             let service = || ("service", set.name().to_owned());
             metrics.counter("gateway_upstream_retries_total", vec![service()]).absolute(set.retries());
+            metrics.gauge("gateway_upstream_panic", vec![service()]).set(flag(set.is_panicking()));
+            metrics.gauge("gateway_upstream_circuit_open", vec![service()]).set(flag(is_open(set.circuit())));
             for state in set.states() {
                 let labels = || vec![service(), ("endpoint", state.endpoint.to_string())];
-                metrics.gauge("gateway_upstream_healthy", labels()).set(f64::from(u8::from(state.healthy)));
+                metrics.gauge("gateway_upstream_healthy", labels()).set(flag(state.healthy));
                 metrics.gauge("gateway_upstream_in_flight", labels()).set(state.in_flight as f64);
+                metrics.gauge("gateway_upstream_ejected", labels()).set(flag(state.ejected));
+                metrics.counter("gateway_upstream_ejections_total", labels()).absolute(state.ejections);
+                metrics.gauge("gateway_endpoint_circuit_open", labels()).set(flag(is_open(state.circuit)));
             }
         }
         if let Some(log) = log.as_ref().and_then(std::sync::Weak::upgrade) {
             metrics.counter("gateway_access_log_dropped_total", Vec::new()).absolute(log.dropped());
         }
-    };
-    Admin {
-        services,
-        metrics: handle,
-        refresh: Box::new(refresh),
-        routes: routes::json(config),
-        revocations: plan.jwt.values().map(gateway_auth::JwtLayer::revocations).collect(),
-        ready,
-    }
+    })
+}
+
+fn flag(on: bool) -> f64 {
+    f64::from(u8::from(on))
+}
+
+fn is_open(circuit: CircuitState) -> bool {
+    circuit == CircuitState::Open
 }

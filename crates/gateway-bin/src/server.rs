@@ -1,6 +1,8 @@
 //! The data plane's threads: each worker has its own listener, runtime, stacks and pools, and a request never
 //! leaves the thread that accepted it.
 
+use crate::assemble::{Assembly, Observers};
+use crate::config::Plan;
 use crate::stack::{AnswerBody, Answering, Edge};
 use futures_util::FutureExt;
 use gateway_core::{ClientAddr, Problem};
@@ -8,10 +10,11 @@ use gateway_observe::ConnectionGauge;
 use gateway_server::{Drain, Handler, Limits, RequestBody, serve_connection};
 use http::Request;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -43,37 +46,37 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> 
     Ok(socket.into())
 }
 
-/// How a worker learns that it is to end.
+/// What a worker is told from outside.
 #[derive(Clone)]
-pub(crate) struct End {
-    /// True when it is.
-    pub(crate) signal: watch::Receiver<bool>,
-    /// How long requests may take to finish.
-    pub(crate) timeout: Duration,
+pub(crate) struct Orders {
+    /// The plan in force.
+    pub(crate) plan: watch::Receiver<Arc<Plan>>,
+    /// Whether to take no more connections and end: with how long requests may take to finish.
+    pub(crate) end: watch::Receiver<Option<Duration>>,
 }
 
-/// One worker's thread. It ends when the signal is given and the connections are done, or the time is up.
+/// One worker's thread. It ends when it is ordered to and the connections are done, or the time is up.
 pub(crate) fn spawn_worker(
     name: String,
     listener: std::net::TcpListener,
-    edge: impl FnOnce() -> Edge<RequestBody> + Send + 'static,
-    limits: Limits,
+    observers: Observers,
     connections: ConnectionGauge,
-    end: End,
+    mut orders: Orders,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     std::thread::Builder::new().name(name).spawn(move || {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
         runtime.block_on(async move {
+            let plan = orders.plan.borrow_and_update().clone();
+            let mut assembly = Assembly::new(&plan, observers);
             let worker = Worker {
-                edge: Rc::new(edge()),
-                limits: Rc::new(limits),
+                shared: Rc::new(Shared { edge: RefCell::new(assembly.edge(&plan)) }),
+                limits: RefCell::new(Rc::new(plan.connections)),
                 open: Rc::default(),
                 gauge: connections,
-                end,
                 draining: Drain::default(),
             };
-            worker.run(TcpListener::from_std(listener)?).await;
+            worker.run(TcpListener::from_std(listener)?, assembly, orders).await;
             Ok(())
         })
     })
@@ -86,21 +89,34 @@ struct Open {
 }
 
 struct Worker {
-    edge: Rc<Edge<RequestBody>>,
-    limits: Rc<Limits>,
+    shared: Rc<Shared>,
+    limits: RefCell<Rc<Limits>>,
     open: Rc<Open>,
     gauge: ConnectionGauge,
-    end: End,
     draining: Drain,
 }
 
+/// What all connections of a worker use. A reload replaces it between two requests.
+struct Shared {
+    edge: RefCell<Edge<RequestBody>>,
+}
+
 impl Worker {
-    async fn run(&self, listener: TcpListener) {
-        let mut end = self.end.signal.clone();
-        loop {
+    async fn run(&self, listener: TcpListener, mut assembly: Assembly, mut orders: Orders) {
+        let mut reloads = true;
+        let timeout = loop {
             let accepted = tokio::select! {
                 biased;
-                _ = end.wait_for(|ending| *ending) => break,
+                end = orders.end.wait_for(Option::is_some) => break end.ok().and_then(|end| *end).unwrap_or_default(),
+                changed = orders.plan.changed(), if reloads => {
+                    reloads = changed.is_ok();
+                    let plan = orders.plan.borrow_and_update().clone();
+                    let edge = assembly.edge(&plan);
+                    // What was in force lives on in the requests that it answers.
+                    drop(self.shared.edge.replace(edge));
+                    self.limits.replace(Rc::new(plan.connections));
+                    continue;
+                }
                 accepted = listener.accept() => accepted,
             };
             match accepted {
@@ -110,7 +126,7 @@ impl Worker {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
-        }
+        };
         // Whoever has connected already is still served.
         while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
             self.serve(stream, peer);
@@ -122,7 +138,7 @@ impl Worker {
                 self.open.none_left.notified().await;
             }
         };
-        if tokio::time::timeout(self.end.timeout, left).await.is_err() {
+        if tokio::time::timeout(timeout, left).await.is_err() {
             tracing::warn!(
                 "{} connections were still busy when the time to drain was up",
                 self.open.count.get()
@@ -134,8 +150,8 @@ impl Worker {
         // Heads and small bodies are written whole: Nagle's algorithm would only delay them.
         let _ = stream.set_nodelay(true);
         let guards = (OpenGuard::new(&self.open), self.gauge.enter());
-        let handler = ToEdge { edge: self.edge.clone(), client: ClientAddr(peer) };
-        let serving = serve_connection(stream, handler, self.limits.clone(), self.draining.clone());
+        let handler = ToEdge { shared: self.shared.clone(), client: ClientAddr(peer) };
+        let serving = serve_connection(stream, handler, self.limits.borrow().clone(), self.draining.clone());
         tokio::task::spawn_local(async move {
             let _guards = guards;
             serving.await;
@@ -164,7 +180,7 @@ impl Drop for OpenGuard {
 /// Hands the requests of one client to the edge.
 #[derive(Clone)]
 struct ToEdge {
-    edge: Rc<Edge<RequestBody>>,
+    shared: Rc<Shared>,
     client: ClientAddr,
 }
 
@@ -173,10 +189,10 @@ impl Handler for ToEdge {
     type Future = Answering<RequestBody>;
 
     fn call(&self, request: Request<RequestBody>) -> Self::Future {
-        self.edge.call(request, self.client)
+        self.shared.edge.borrow().call(request, self.client)
     }
 
     fn refuse(&self, problem: Problem) -> Self::Future {
-        self.edge.refuse_unread(problem, self.client)
+        self.shared.edge.borrow().refuse_unread(problem, self.client)
     }
 }

@@ -68,6 +68,12 @@ impl Endpoint {
         Self(Arc::new(Address { authority: self.0.authority.clone(), priority, ..*self.0 }))
     }
 
+    /// Whether both are the same address, whatever their weights.
+    #[must_use]
+    pub fn is_at(&self, other: &Self) -> bool {
+        self.0.authority == other.0.authority && self.0.port == other.0.port
+    }
+
     /// Host and port as written, for the `Host` header and for logs.
     #[must_use]
     pub fn authority(&self) -> &Authority {

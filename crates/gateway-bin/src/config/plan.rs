@@ -1,5 +1,6 @@
 //! Settings made into parts that can run: every layer, endpoint and route, or what is wrong with them.
 
+use super::Config;
 use super::load::{Mistake, Origin, nearest};
 use super::settings::{Policies, RouteSettings, ServiceSettings, Settings};
 use gateway_auth::JwtLayer;
@@ -9,6 +10,7 @@ use gateway_core::{Code, Endpoint, Override, Overrides, ProblemLayer};
 use gateway_overload::{AdaptiveLimitLayer, AdmissionLayer, ConcurrencyLimitLayer, FaultLayer};
 use gateway_ratelimit::RateLimitLayer;
 use gateway_routing::{Conflict, RouteMatch, RouteTable};
+use gateway_server::Limits;
 use gateway_store::Store;
 use gateway_transform::{
     ClientIpLayer, CorrelationIdLayer, CorrelationIdSettings, CorsLayer, ForwardedLayer, HeaderRules,
@@ -30,10 +32,11 @@ pub(crate) struct Plan {
     pub(crate) underscores: UnderscoreHeaders,
     pub(crate) via: Option<ViaLayer>,
     pub(crate) normalize: NormalizeSettings,
-    pub(crate) max_head: usize,
+    pub(crate) connections: Limits,
     pub(crate) correlation_id: Option<CorrelationIdLayer>,
     pub(crate) services: BTreeMap<String, ServicePlan>,
     pub(crate) jwt: BTreeMap<String, JwtLayer>,
+    pub(crate) limits: BTreeMap<String, RateLimitLayer>,
     pub(crate) routes: Vec<RoutePlan>,
 }
 
@@ -107,11 +110,19 @@ const IDENTITY_HEADERS: [&str; 7] = [
 
 impl Plan {
     /// Adds what is wrong to the mistakes; `None` if something is.
-    pub(crate) fn new(settings: &Settings, origin: &Origin, mistakes: &mut Vec<Mistake>) -> Option<Self> {
+    pub(crate) fn new(
+        settings: &Settings,
+        origin: &Origin,
+        previous: Option<&Config>,
+        mistakes: &mut Vec<Mistake>,
+    ) -> Option<Self> {
         let before = mistakes.len();
-        let mut planner = Planner { settings, origin, mistakes };
+        let mut planner = Planner { settings, origin, previous, mistakes };
         let services = planner.services();
-        let store = planner.noted("store.redis.url", Store::open(&settings.store));
+        let store = match previous.filter(|previous| previous.settings.store == settings.store) {
+            Some(previous) => Some(previous.plan.store.clone()),
+            None => planner.noted("store.redis.url", Store::open(&settings.store)),
+        };
         let jwt = planner.jwt(&store.clone().unwrap_or_else(Store::memory));
         let limits = planner.rate_limits();
         let problems = planner.problems();
@@ -137,10 +148,11 @@ impl Plan {
             underscores: settings.underscore_headers,
             via,
             normalize: settings.normalize,
-            max_head: usize::try_from(settings.server.max_head.bytes()).unwrap_or(usize::MAX),
+            connections: settings.server.limits(),
             correlation_id,
             services,
             jwt,
+            limits,
             routes,
         })
     }
@@ -167,6 +179,7 @@ impl<'a> Levels<'a> {
 struct Planner<'a> {
     settings: &'a Settings,
     origin: &'a Origin,
+    previous: Option<&'a Config>,
     mistakes: &'a mut Vec<Mistake>,
 }
 
@@ -193,7 +206,25 @@ impl Planner<'_> {
             .collect()
     }
 
+    /// What the previous configuration made of the same settings, or, if they were others, of the same name.
+    fn kept<T: PartialEq, P: Clone>(
+        &self,
+        name: &str,
+        now: &T,
+        of: impl Fn(&'_ Config) -> (&BTreeMap<String, T>, &BTreeMap<String, P>),
+    ) -> (Option<P>, Option<P>) {
+        let Some(previous) = self.previous else { return (None, None) };
+        let (settings, made) = of(previous);
+        let made = made.get(name).cloned();
+        if settings.get(name) == Some(now) { (made, None) } else { (None, made) }
+    }
+
     fn service(&mut self, name: &str, service: &ServiceSettings) -> Option<ServicePlan> {
+        let (same, earlier) =
+            self.kept(name, service, |config| (&config.settings.services, &config.plan.services));
+        if same.is_some() {
+            return same;
+        }
         let mut endpoints = Vec::new();
         for (i, endpoint) in service.endpoints.iter().enumerate() {
             let key = format!("services.{name}.endpoints[{i}]");
@@ -215,8 +246,12 @@ impl Planner<'_> {
             let message = format!("`{}` is no path; expected something like \"/health\"", health.path);
             self.mistakes.push(self.origin.mistake(&key, message));
         }
+        let set = EndpointSet::new(name, endpoints, service.balance.0.clone());
+        if let Some(earlier) = earlier {
+            set.learn_from(&earlier.set);
+        }
         Some(ServicePlan {
-            set: EndpointSet::new(name, endpoints, service.balance.0.clone()),
+            set,
             balancing: service.balancing(),
             connection: service.connection.clone(),
             health: service.health.as_ref().map(|health| health.0.clone()),
@@ -235,9 +270,13 @@ impl Planner<'_> {
 
     fn jwt(&mut self, store: &Store) -> BTreeMap<String, JwtLayer> {
         let settings = self.settings;
+        let store_kept = self.previous.is_some_and(|previous| previous.settings.store == settings.store);
         let layers = settings.auth.jwt.iter().filter_map(|(name, jwt)| {
             let layer = self.noted(&format!("auth.jwt.{name}"), JwtLayer::new(jwt, store.clone()))?;
-            Some((name.clone(), layer))
+            // Files may hold other keys than before, whatever the settings say.
+            let (same, _) = self.kept(name, jwt, |config| (&config.settings.auth.jwt, &config.plan.jwt));
+            let same = same.filter(|same| store_kept && same.has_keys_of(&layer));
+            Some((name.clone(), same.unwrap_or(layer)))
         });
         layers.collect()
     }
@@ -245,6 +284,11 @@ impl Planner<'_> {
     fn rate_limits(&mut self) -> BTreeMap<String, RateLimitLayer> {
         let settings = self.settings;
         let layers = settings.rate_limits.iter().filter_map(|(name, limit)| {
+            let (same, _) =
+                self.kept(name, limit, |config| (&config.settings.rate_limits, &config.plan.limits));
+            if let Some(same) = same {
+                return Some((name.clone(), same));
+            }
             let layer = self.noted(&format!("rate_limits.{name}"), RateLimitLayer::new(name, limit))?;
             Some((name.clone(), layer))
         });

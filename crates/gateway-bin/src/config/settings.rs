@@ -11,6 +11,7 @@ use gateway_core::units::{ByteSize, Scalar, Short, ShortForm, Switch, Timespan};
 use gateway_observe::AccessLogSettings;
 use gateway_overload::{AdaptiveSettings, AdmissionSettings};
 use gateway_ratelimit::RateLimitSettings;
+use gateway_server::Limits;
 use gateway_store::StoreSettings;
 use gateway_transform::{ForwardedSettings, NormalizeSettings, UnderscoreHeaders, ViaSettings};
 use gateway_upstream::UpstreamSettings;
@@ -62,6 +63,23 @@ pub(crate) struct Settings {
     pub(crate) routes: Vec<RouteSettings>,
 }
 
+impl Settings {
+    /// The keys that are only read at start and differ.
+    pub(crate) fn differing_start_keys(&self, other: &Self) -> Vec<&'static str> {
+        let admin = |settings: &Self| settings.admin.as_ref().map(|admin| admin.listen);
+        let differs = [
+            ("server.listen", self.server.listen != other.server.listen),
+            ("server.workers", self.server.workers != other.server.workers),
+            ("admin.listen", admin(self) != admin(other)),
+            ("log.level", self.log.level != other.log.level),
+            ("access_log", self.access_log != other.access_log),
+            ("metrics", self.metrics != other.metrics),
+            ("store", self.store != other.store),
+        ];
+        differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    }
+}
+
 /// The access log, on by default.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(transparent)]
@@ -93,7 +111,7 @@ pub(crate) struct ServerSettings {
     pub(crate) listen: SocketAddr,
     /// Threads that serve requests, each with its own connections. Default: one per core.
     pub(crate) workers: Option<NonZeroUsize>,
-    /// How long a client may take to send a request's head, and a kept-alive connection may idle. Default `30s`.
+    /// How long a client may take to send a request's head; then 408. Default `10s`.
     pub(crate) header_timeout: Timespan,
     /// The largest request head; over it the answer is 431. Default `64KiB`.
     pub(crate) max_head: ByteSize,
@@ -101,6 +119,37 @@ pub(crate) struct ServerSettings {
     pub(crate) max_headers: usize,
     /// How long requests may take to finish at shutdown. Default `10s`.
     pub(crate) drain_timeout: Timespan,
+    /// How long connections are still accepted at shutdown after `/readyz` has begun to say no, so that a load
+    /// balancer can notice. Default `0s`.
+    pub(crate) drain_delay: Timespan,
+    /// Whether the configuration is read again when its file changes. Default true; SIGHUP always does.
+    pub(crate) watch: bool,
+    /// How long a kept-alive connection may idle. Default `60s`.
+    pub(crate) idle_timeout: Timespan,
+    /// How long a client may send nothing of a body that is waited for; then 408. Default `30s`.
+    pub(crate) body_timeout: Timespan,
+    /// How long a client may take nothing of its answer; then it is disconnected. Default `30s`.
+    pub(crate) write_timeout: Timespan,
+    /// How long a WebSocket or other tunnel may be silent in both directions. Default `5m`.
+    pub(crate) tunnel_timeout: Timespan,
+    /// The most requests at once on one HTTP/2 connection. Default 100.
+    pub(crate) max_streams: u32,
+}
+
+impl ServerSettings {
+    /// What one client connection may cost.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            max_head: usize::try_from(self.max_head.bytes()).unwrap_or(usize::MAX),
+            max_headers: self.max_headers,
+            header_timeout: *self.header_timeout,
+            idle_timeout: *self.idle_timeout,
+            body_timeout: *self.body_timeout,
+            write_timeout: *self.write_timeout,
+            tunnel_timeout: *self.tunnel_timeout,
+            max_streams: self.max_streams,
+        }
+    }
 }
 
 impl Default for ServerSettings {
@@ -108,10 +157,17 @@ impl Default for ServerSettings {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             workers: None,
-            header_timeout: Timespan::secs(30),
+            header_timeout: Timespan::secs(10),
             max_head: ByteSize::kib(64),
             max_headers: 100,
             drain_timeout: Timespan::secs(10),
+            drain_delay: Timespan::secs(0),
+            watch: true,
+            idle_timeout: Timespan::secs(60),
+            body_timeout: Timespan::secs(30),
+            write_timeout: Timespan::secs(30),
+            tunnel_timeout: Timespan::secs(300),
+            max_streams: 100,
         }
     }
 }
@@ -177,7 +233,7 @@ pub(crate) struct AuthSettings {
 }
 
 /// One upstream service.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ServiceSettings {
     /// Its instances: `"http://127.0.0.1:3001"`, or `{ url = "…", weight = 5 }`.
@@ -220,7 +276,7 @@ impl ServiceSettings {
 }
 
 /// One instance of a service. Short form: its URL.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EndpointSettings {
     /// `http://HOST[:PORT]`.

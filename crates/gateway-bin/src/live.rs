@@ -1,0 +1,206 @@
+//! The configuration in force, and how another takes its place.
+
+use crate::config::{self, Config, Plan};
+use crate::routes;
+use arc_swap::ArcSwap;
+use gateway_auth::{JwtLayer, Revocations};
+use gateway_balance::{EndpointSet, health_checks};
+use gateway_observe::Metrics;
+use gateway_upstream::HttpUpstream;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How often the file is looked at. Two looks must see the same before it counts as changed.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What the admin listener shows of the configuration in force.
+pub(crate) struct View {
+    pub(crate) services: Vec<EndpointSet>,
+    pub(crate) routes: String,
+    pub(crate) revocations: Vec<Revocations>,
+    pub(crate) status: Status,
+}
+
+/// How the last reload went.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Status {
+    /// When the configuration in force was read, in seconds since 1970.
+    pub(crate) loaded: u64,
+    pub(crate) reloads: u64,
+    pub(crate) rejected: u64,
+    /// Why the last one was rejected; `None` if it was not.
+    pub(crate) error: Option<String>,
+}
+
+pub(crate) struct Live {
+    path: PathBuf,
+    config: Config,
+    plans: watch::Sender<Arc<Plan>>,
+    view: Arc<ArcSwap<View>>,
+    checks: BTreeMap<String, (EndpointSet, JoinHandle<()>)>,
+    status: Status,
+    metrics: Option<Metrics>,
+}
+
+impl Live {
+    /// Puts a configuration in force.
+    pub(crate) fn begin(config: Config, path: &Path, metrics: Option<Metrics>) -> Self {
+        let status = Status { loaded: unix_now(), ..Status::default() };
+        let view = Arc::new(ArcSwap::from_pointee(View::of(&config, &status)));
+        let (plans, _) = watch::channel(Arc::new(config.plan.clone()));
+        let checks = BTreeMap::new();
+        let mut live = Self { path: path.to_owned(), config, plans, view, checks, status, metrics };
+        live.check_health();
+        live.count();
+        live
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn view(&self) -> Arc<ArcSwap<View>> {
+        self.view.clone()
+    }
+
+    /// For a worker: the plan in force, and those that follow.
+    pub(crate) fn plans(&self) -> watch::Receiver<Arc<Plan>> {
+        self.plans.subscribe()
+    }
+
+    /// Reads the file again. With a mistake in it, all stays as it is.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn reload(&mut self, why: &str) -> Result<(), String> {
+        let result =
+            config::load_after(Some(&self.path), Some(&self.config)).map_err(|mistakes| mistakes.to_string());
+        let result = match result {
+            Ok(config) => {
+                self.replace(config);
+                tracing::info!(
+                    "{why}: {} is in force, {} routes",
+                    self.path.display(),
+                    self.config.plan.routes.len()
+                );
+                Ok(())
+            }
+            Err(mistakes) => {
+                tracing::error!(
+                    "{why}: {} was rejected, what was in force stays: {mistakes}",
+                    self.path.display()
+                );
+                self.status.rejected += 1;
+                self.status.error = Some(mistakes.clone());
+                Err(mistakes)
+            }
+        };
+        self.view.store(Arc::new(View::of(&self.config, &self.status)));
+        self.count();
+        result
+    }
+
+    fn replace(&mut self, config: Config) {
+        for key in self.config.settings.differing_start_keys(&config.settings) {
+            tracing::warn!("`{key}` has changed, which takes a restart or an upgrade");
+        }
+        self.config = config;
+        self.status =
+            Status { loaded: unix_now(), reloads: self.status.reloads + 1, error: None, ..self.status };
+        self.plans.send_replace(Arc::new(self.config.plan.clone()));
+        self.check_health();
+    }
+
+    /// Begins the health checks of services that are new or have changed, ends those of services that are gone.
+    fn check_health(&mut self) {
+        let mut before = std::mem::take(&mut self.checks);
+        for (name, service) in &self.config.plan.services {
+            let Some(health) = service.health.clone() else { continue };
+            let running = match before.remove(name) {
+                Some((set, running)) if set.is(&service.set) => running,
+                other => {
+                    stop(other);
+                    let connection = service.connection.clone();
+                    let connect =
+                        move |endpoint: &_| HttpUpstream::new(Clone::clone(endpoint), connection.clone());
+                    tokio::spawn(health_checks(service.set.clone(), health, connect))
+                }
+            };
+            self.checks.insert(name.clone(), (service.set.clone(), running));
+        }
+        before.into_values().for_each(|gone| stop(Some(gone)));
+    }
+
+    fn count(&self) {
+        let Some(metrics) = &self.metrics else { return };
+        let Status { loaded, reloads, rejected, error } = &self.status;
+        let result = |result: &str| vec![("result", result.to_owned())];
+        metrics.counter("gateway_config_reloads_total", result("success")).absolute(*reloads);
+        metrics.counter("gateway_config_reloads_total", result("failure")).absolute(*rejected);
+        let successful = if error.is_none() { 1.0 } else { 0.0 };
+        metrics.gauge("gateway_config_last_reload_successful", Vec::new()).set(successful);
+        metrics.gauge("gateway_config_last_reload_success_timestamp_seconds", Vec::new()).set(*loaded as f64);
+    }
+}
+
+fn stop(checks: Option<(EndpointSet, JoinHandle<()>)>) {
+    if let Some((_, running)) = checks {
+        running.abort();
+    }
+}
+
+impl View {
+    fn of(config: &Config, status: &Status) -> Self {
+        let plan = &config.plan;
+        Self {
+            services: plan.services.values().map(|service| service.set.clone()).collect(),
+            routes: routes::json(config),
+            revocations: plan.jwt.values().map(JwtLayer::revocations).collect(),
+            status: status.clone(),
+        }
+    }
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// What tells whether a file has changed, also where it is replaced by a link to another (Kubernetes).
+type Seen = Option<(SystemTime, u64, u64)>;
+
+/// Waits until a file has changed and stays as it is for a moment.
+pub(crate) struct Watch {
+    path: PathBuf,
+    seen: Seen,
+}
+
+impl Watch {
+    pub(crate) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), seen: look(path) }
+    }
+
+    pub(crate) async fn changed(&mut self) {
+        let mut last = self.seen;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let now = look(&self.path);
+            // A file that is away is about to come back.
+            if now.is_some() && now == last && now != self.seen {
+                self.seen = now;
+                return;
+            }
+            last = now;
+        }
+    }
+}
+
+fn look(path: &Path) -> Seen {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+}

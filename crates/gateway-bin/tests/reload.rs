@@ -1,0 +1,202 @@
+//! Configurations change while requests are under way, and nothing is lost.
+#![allow(clippy::unwrap_used)]
+
+use gateway_testkit::{Client, Gateway, Request, Signal, Upstream, get, wait_until};
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+const EXE: &str = env!("CARGO_BIN_EXE_gateway");
+const SOON: Duration = Duration::from_secs(10);
+
+fn gateway(routes: &str, watch: bool) -> Gateway {
+    let config = format!(
+        "access_log = false\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 2\nwatch = {watch}\n\
+         [admin]\nlisten = \"127.0.0.1:@ADMIN@\"\n{routes}"
+    );
+    Gateway::builder(EXE).config(&config).start()
+}
+
+fn service(name: &str, upstream: &Upstream, more: &str) -> String {
+    format!("[services.{name}]\nendpoints = [\"{}\"]\n{more}\n", upstream.url())
+}
+
+fn route(path: &str, service: &str) -> String {
+    format!("[[routes]]\npath = \"{path}\"\nservice = \"{service}\"\n")
+}
+
+/// Changes the file; `from` must stand in it.
+fn edit(gateway: &Gateway, from: &str, to: &str) {
+    let path = gateway.dir().join("gateway.toml");
+    let before = fs::read_to_string(&path).unwrap();
+    assert!(before.contains(from), "{before}");
+    fs::write(path, before.replacen(from, to, 1)).unwrap();
+}
+
+fn status(gateway: &Gateway) -> serde_json::Value {
+    get(gateway.admin(), "/config").json()
+}
+
+fn reload(gateway: &Gateway) -> (u16, String) {
+    let answer = Client::new(gateway.admin()).send(&Request::new("POST", "/reload"));
+    (answer.status, answer.text())
+}
+
+#[test]
+fn a_signal_a_changed_file_and_the_admin_listener_each_bring_a_new_configuration_into_force() {
+    let (a, b) = (Upstream::named("a"), Upstream::named("b"));
+    let routes = service("a", &a, "") + &service("b", &b, "") + &route("/*", "a");
+    for how in ["signal", "file", "admin"] {
+        let gateway = gateway(&routes, how == "file");
+        let mut kept = Client::new(gateway.addr());
+        assert_eq!(kept.send(&Request::get("/")).text(), "a", "{how}");
+        edit(&gateway, "service = \"a\"", "service = \"b\"");
+        match how {
+            "signal" => gateway.process().signal(Signal::SIGHUP),
+            "admin" => assert_eq!(reload(&gateway), (200, "reloaded\n".to_owned())),
+            _ => {}
+        }
+        wait_until("the reload", SOON, || (status(&gateway)["reloads"] == 1).then_some(()));
+        wait_until("both workers", SOON, || {
+            (0..8).all(|_| get(gateway.addr(), "/").text() == "b").then_some(())
+        });
+        assert_eq!(kept.send(&Request::get("/")).text(), "b", "{how}: a kept connection sees it too");
+        let metrics = get(gateway.admin(), "/metrics").text();
+        assert!(metrics.contains("gateway_config_reloads_total{result=\"success\"} 1"), "{metrics}");
+        assert!(get(gateway.admin(), "/routes").text().contains("\"service\": \"b\""));
+    }
+}
+
+#[test]
+fn a_configuration_with_mistakes_is_rejected_with_the_reason_and_the_last_good_one_stays() {
+    let a = Upstream::named("a");
+    let gateway = gateway(&(service("a", &a, "") + &route("/*", "a")), false);
+    edit(&gateway, "service = \"a\"", "service = \"aa\"");
+    let (code, text) = reload(&gateway);
+    assert_eq!(code, 422);
+    assert!(text.contains("there is no service `aa`") && text.contains("did you mean `a`?"), "{text}");
+    assert_eq!(get(gateway.addr(), "/").text(), "a");
+    let status = status(&gateway);
+    assert_eq!((&status["rejected"], &status["reloads"]), (&1.into(), &0.into()));
+    assert!(status["error"].as_str().unwrap().contains("no service `aa`"), "{status}");
+    let metrics = get(gateway.admin(), "/metrics").text();
+    for line in
+        ["gateway_config_reloads_total{result=\"failure\"} 1", "gateway_config_last_reload_successful 0"]
+    {
+        assert!(metrics.contains(line), "no `{line}` in {metrics}");
+    }
+    edit(&gateway, "service = \"aa\"", "service = \"a\"");
+    assert_eq!(reload(&gateway).0, 200);
+    assert!(get(gateway.admin(), "/config").json()["error"].is_null());
+    let finished = gateway.stop();
+    assert!(finished.stderr.contains("was rejected, what was in force stays"), "{}", finished.stderr);
+}
+
+#[test]
+fn what_has_not_changed_keeps_its_connections_counts_and_health() {
+    let (a, b) = (Upstream::named("a"), Upstream::named("b"));
+    let dead = format!("http://127.0.0.1:{}", gateway_testkit::free_port());
+    let routes = service("a", &a, "")
+        + &format!(
+            "[services.b]\nendpoints = [\"{}\", \"{dead}\"]\nhealth = {{ path = \"/\", interval = \"50ms\" }}\n",
+            b.url()
+        )
+        + "[rate_limits.few]\nlimit = \"3/h\"\n"
+        + &route("/*", "a")
+        + "rate_limit = \"few\"\n"
+        + &route("/b/*", "b");
+    let config = format!(
+        "access_log = false\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 1\nwatch = false\n\
+         [admin]\nlisten = \"127.0.0.1:@ADMIN@\"\n{routes}"
+    );
+    let gateway = Gateway::builder(EXE).config(&config).start();
+    let mut client = Client::new(gateway.addr());
+    assert_eq!(client.send(&Request::get("/")).status, 200);
+    let sick = format!("gateway_upstream_healthy{{service=\"b\",endpoint=\"{dead}\"}} 0");
+    wait_until(&sick, SOON, || get(gateway.admin(), "/metrics").text().contains(&sick).then_some(()));
+    let checks = b.hits();
+    for turn in 0..2 {
+        // Another service's table, then the watched service itself, changes.
+        let (from, to) = match turn {
+            0 => ("[[routes]]", "[services.c]\nendpoints = [\"http://127.0.0.1:1\"]\n[[routes]]"),
+            _ => ("[services.b]", "[services.b]\ntimeout = \"9s\""),
+        };
+        edit(&gateway, from, to);
+        assert_eq!(reload(&gateway).0, 200);
+        assert_eq!(client.send(&Request::get("/")).status, 200);
+        assert!(get(gateway.admin(), "/metrics").text().contains(&sick), "turn {turn}: health is remembered");
+        assert_eq!(get(gateway.addr(), "/b/").text(), "b");
+    }
+    assert_eq!(client.send(&Request::get("/")).status, 429, "the limit's count lives on");
+    assert_eq!(a.connections(), 1, "the connection to the endpoint lives on");
+    wait_until("checks that go on", SOON, || (b.hits() > checks + 4).then_some(()));
+}
+
+#[test]
+fn a_request_under_way_is_finished_by_what_it_began_with() {
+    let (a, b) = (Upstream::named("a"), Upstream::named("b"));
+    let gateway = gateway(&(service("a", &a, "") + &service("b", &b, "") + &route("/*", "a")), false);
+    let addr = gateway.addr();
+    a.stall();
+    let busy = std::thread::spawn(move || get(addr, "/"));
+    wait_until("the request upstream", SOON, || (a.hits() == 1).then_some(()));
+    edit(&gateway, &service("a", &a, ""), "");
+    edit(&gateway, "service = \"a\"", "service = \"b\"");
+    assert_eq!(reload(&gateway).0, 200);
+    wait_until("the new one", SOON, || (get(addr, "/").text() == "b").then_some(()));
+    a.resume();
+    assert_eq!(busy.join().unwrap().text(), "a");
+}
+
+#[test]
+fn keys_that_are_only_read_at_start_say_so() {
+    let a = Upstream::named("a");
+    let gateway = gateway(&(service("a", &a, "") + &route("/*", "a")), false);
+    edit(&gateway, "workers = 2", "workers = 1");
+    assert_eq!(reload(&gateway).0, 200);
+    let finished = gateway.stop();
+    assert!(
+        finished.stderr.contains("`server.workers` has changed, which takes a restart"),
+        "{}",
+        finished.stderr
+    );
+}
+
+#[test]
+fn fifty_reloads_under_load_lose_no_request() {
+    let (a, b) = (Upstream::named("a"), Upstream::named("b"));
+    let gateway = gateway(&(service("a", &a, "") + &service("b", &b, "") + &route("/*", "a")), false);
+    let (addr, stop) = (gateway.addr(), Arc::new(AtomicBool::new(false)));
+    let (done, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let clients: Vec<_> = (0..8)
+        .map(|i| {
+            let (stop, done, failed) = (stop.clone(), done.clone(), failed.clone());
+            std::thread::spawn(move || {
+                let mut client = Client::new(addr);
+                while !stop.load(Ordering::Relaxed) {
+                    let request =
+                        if i % 2 == 0 { Request::get("/") } else { Request::new("PUT", "/").body("a body") };
+                    let answer = client.send(&request);
+                    let good = answer.status == 200 && ["a", "b"].contains(&answer.text().as_str());
+                    if good { &done } else { &failed }.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for i in 0..50 {
+        let (from, to) = if i % 2 == 0 { ("a", "b") } else { ("b", "a") };
+        edit(&gateway, &format!("service = \"{from}\""), &format!("service = \"{to}\""));
+        assert_eq!(reload(&gateway).0, 200);
+        let before = done.load(Ordering::Relaxed);
+        wait_until("requests between reloads", SOON, || {
+            (done.load(Ordering::Relaxed) > before + 8).then_some(())
+        });
+    }
+    stop.store(true, Ordering::Relaxed);
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    let (done, failed) = (done.load(Ordering::Relaxed), failed.load(Ordering::Relaxed));
+    println!("{done} requests during 50 reloads, {failed} failed");
+    assert_eq!(failed, 0, "of {done}");
+    assert!(a.hits() > 0 && b.hits() > 0);
+}
