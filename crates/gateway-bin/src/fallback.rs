@@ -2,18 +2,24 @@
 
 use bytes::Bytes;
 use gateway_core::{Code, Problem};
-use http::{Request, Response};
+use http::header::{ALLOW, HeaderValue};
+use http::{Request, Response, StatusCode};
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::marker::PhantomData;
 use std::task::{Context, Poll};
 use tower::Service;
 
-/// Request extension: why the edge refused the request.
+/// Request extension: why no route has the request.
 #[derive(Clone)]
-pub(crate) struct Refusal(pub(crate) Problem);
+pub(crate) enum Refusal {
+    /// It is refused.
+    Problem(Problem),
+    /// It only asks which methods there are: these.
+    Options(HeaderValue),
+}
 
-/// Answers with the problem that the edge found.
+/// Answers with what the edge found.
 pub(crate) struct Refuse<R>(PhantomData<fn() -> R>);
 
 impl<R> Refuse<R> {
@@ -38,8 +44,16 @@ impl<B, R: From<Bytes>> Service<Request<B>> for Refuse<R> {
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let refusal = request.extensions_mut().remove::<Refusal>();
-        let problem = refusal.map_or_else(|| Problem::new(Code::NoRoute), |Refusal(problem)| problem);
-        ready(Ok(problem.into_response()))
+        let answer = match request.extensions_mut().remove::<Refusal>() {
+            None => Problem::new(Code::NoRoute).into_response(),
+            Some(Refusal::Problem(problem)) => problem.into_response(),
+            Some(Refusal::Options(allow)) => {
+                let mut answer = Response::new(R::from(Bytes::new()));
+                *answer.status_mut() = StatusCode::NO_CONTENT;
+                answer.headers_mut().insert(ALLOW, allow);
+                answer
+            }
+        };
+        ready(Ok(answer))
     }
 }

@@ -75,15 +75,19 @@ impl<B: RequestStream> Edge<B> {
         request.extensions_mut().insert(client);
         self.client_ip.apply(&mut request);
         if let Err(problem) = self.clean(&mut request) {
-            return self.refuse(request, *problem);
+            return self.refuse(request, Refusal::Problem(*problem));
         }
         match self.routes.find(&request) {
             Match::Found(found) => found.route.call(request),
+            Match::MethodNotAllowed { allow } if *request.method() == Method::OPTIONS => {
+                let allow = allow.clone();
+                self.refuse(request, Refusal::Options(allow))
+            }
             Match::MethodNotAllowed { allow } => {
                 let problem = Problem::new(Code::MethodNotAllowed).with_header(ALLOW, allow.clone());
-                self.refuse(request, problem)
+                self.refuse(request, Refusal::Problem(problem))
             }
-            Match::NotFound => self.refuse(request, Problem::new(Code::NoRoute)),
+            Match::NotFound => self.refuse(request, Refusal::Problem(Problem::new(Code::NoRoute))),
         }
     }
 
@@ -96,11 +100,11 @@ impl<B: RequestStream> Edge<B> {
         *request.method_mut() = Method::from_bytes(b"-").unwrap_or_default();
         *request.uri_mut() = Uri::from_static("*");
         request.extensions_mut().insert(client);
-        self.refuse(request, problem)
+        self.refuse(request, Refusal::Problem(problem))
     }
 
-    fn refuse(&self, mut request: Request<B>, problem: Problem) -> Answering<B> {
-        request.extensions_mut().insert(Refusal(problem));
+    fn refuse(&self, mut request: Request<B>, refusal: Refusal) -> Answering<B> {
+        request.extensions_mut().insert(refusal);
         self.fallback.call(request)
     }
 

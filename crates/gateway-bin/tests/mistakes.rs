@@ -363,6 +363,9 @@ fn requests_that_cannot_be_taken_get_their_status_and_the_gateway_lives() {
     assert_eq!(allowed.header("allow"), Some("GET, HEAD, POST"));
     assert_eq!(allowed.header("content-type"), Some("application/problem+json"));
     assert_eq!(allowed.json()["code"], "method-not-allowed");
+    let asked =
+        gateway_testkit::Client::new(gateway.addr()).send(&gateway_testkit::Request::new("OPTIONS", "/"));
+    assert_eq!((asked.status, asked.header("allow")), (204, Some("GET, HEAD, POST")));
     assert_eq!(get(gateway.addr(), "/").text(), "a");
     assert!(!gateway.stop().stderr.contains("panic"));
 }

@@ -128,11 +128,13 @@ impl JsonSchema for HostPattern {
 
 /// The host of a request without port and trailing dot.
 pub(crate) fn bare(host: &str) -> &str {
-    let end = match host.rfind(']') {
-        Some(bracket) => bracket + 1,
-        None => host.find(':').unwrap_or(host.len()),
+    let bytes = host.as_bytes();
+    // Byte by byte, for it is short and looked at for every request.
+    let end = match bytes.first() {
+        Some(b'[') => bytes.iter().position(|b| *b == b']').map(|bracket| bracket + 1),
+        _ => bytes.iter().position(|b| *b == b':'),
     };
-    let host = &host[..end];
+    let host = &host[..end.unwrap_or(host.len())];
     host.strip_suffix('.').unwrap_or(host)
 }
 
