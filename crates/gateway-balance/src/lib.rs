@@ -11,7 +11,7 @@
 //! | no connection to any endpoint tried | 502 `upstream-connect-failed` |
 //! | the connection broke before an answer | 502 `upstream-reset` |
 //! | the answer was not valid HTTP | 502 `upstream-protocol-error` |
-//! | no answer in time, retries included | 504 `upstream-timeout` |
+//! | no answer in time, retries included; or none before the client's own deadline | 504 `upstream-timeout` |
 //!
 //! What is decided by whom:
 //!
@@ -33,7 +33,11 @@
 //! with; its state is shared by all that balance over the set. Endpoints may also have weights and priorities:
 //! those of the next priority take over what the ones before cannot, from the point where fewer than five
 //! sevenths of them are available. No part needs a task but the active checks: what ends with time is noticed
-//! by the next request. A request that succeeds takes no lock.
+//! by the next request. A request that succeeds takes no lock, but for a moment to borrow a timer of its worker's.
+//!
+//! Timeouts hold until the answer's head. What a client says of its own deadline, in `grpc-timeout` or in the header
+//! that [`TimeoutSettings`] names, shortens them, and the endpoint is told what is left. Bodies, and so streams of any
+//! kind, are not cut off.
 //!
 //! Retrying and picking are one service because a retry must go to another endpoint, and because the request's
 //! head need not be copied for it. What sends the requests is any [`Upstream`](gateway_core::Upstream), for
@@ -66,9 +70,12 @@
 mod backoff;
 mod budget;
 mod circuit;
+mod client_deadline;
 mod cookie;
+mod deadline;
 mod entry;
 mod ewma;
+mod failure;
 mod hash;
 mod health;
 mod limits;
@@ -88,9 +95,11 @@ mod settings;
 mod slow_start;
 mod sticky;
 mod strategy;
+mod timeout;
 
 pub use backoff::Backoff;
 pub use circuit::{CircuitSettings, CircuitState};
+pub use client_deadline::MillisHeader;
 pub use ewma::EwmaSettings;
 pub use hash::{HashKey, HashOn, LoadFactor};
 pub use health::{HealthSettings, health_checks};

@@ -1,11 +1,15 @@
+use crate::client_deadline::tell_budget;
+use crate::deadline::Timers;
 use crate::entry::Entry;
+use crate::failure::Failure;
 use crate::replay::Replay;
 use crate::retry::{Outcome, Repeatable, Verdict, retry_after, wanted};
 use crate::set::{EndpointSet, Picked, Unavailable};
-use crate::settings::{BalanceSettings, RetrySettings};
+use crate::settings::{BalanceSettings, RetrySettings, TimeoutSettings};
+use crate::timeout::Time;
 use bytes::Bytes;
-use gateway_core::{BoxError, Code, Endpoint, FailureKind, Problem, Upstream, UpstreamError};
-use http::header::{HeaderName, HeaderValue, RETRY_AFTER, SET_COOKIE};
+use gateway_core::{BoxError, Endpoint, Upstream};
+use http::header::{HeaderName, HeaderValue, SET_COOKIE};
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -24,13 +28,20 @@ const ATTEMPT: HeaderName = HeaderName::from_static("x-retry-attempt");
 
 /// Sends each request to one endpoint of a set, and to another when that fails; see the [crate's page](crate).
 ///
-/// Cheap to clone. `U` is what sends requests to one endpoint; there is one of it for each.
+/// Cheap to clone. `U` is what sends requests to one endpoint; there is one of it for each. Its timers belong to the
+/// runtime that it is first used in: where there are several, each has a balance of its own over the same
+/// [`EndpointSet`].
+///
+/// Answers carry the [`Endpoint`] they came from in their extensions, for logs and metrics.
 #[derive(Debug)]
-pub struct Balance<U>(Arc<Inner<U>>);
+pub struct Balance<U> {
+    inner: Arc<Inner<U>>,
+    names_endpoints: bool,
+}
 
 impl<U> Clone for Balance<U> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self { inner: self.inner.clone(), names_endpoints: self.names_endpoints }
     }
 }
 
@@ -38,24 +49,32 @@ impl<U> Clone for Balance<U> {
 struct Inner<U> {
     set: EndpointSet,
     upstreams: Box<[U]>,
-    total: Duration,
-    per_try: Option<Duration>,
+    timeout: TimeoutSettings,
     retry: RetrySettings,
     reveal_endpoints: bool,
+    timers: Timers,
 }
 
 impl<U> Balance<U> {
     /// Balances over the set; `connect` makes what sends requests to one endpoint.
     pub fn new(set: EndpointSet, settings: &BalanceSettings, connect: impl Fn(&Endpoint) -> U) -> Self {
         let upstreams = set.members().iter().map(|member| connect(&member.endpoint)).collect();
-        Self(Arc::new(Inner {
+        let inner = Inner {
             set,
             upstreams,
-            total: *settings.timeout.total,
-            per_try: settings.timeout.per_try.map(|t| t.0),
+            timeout: settings.timeout.0.clone(),
             retry: settings.retry.0.clone(),
             reveal_endpoints: settings.reveal_endpoints,
-        }))
+            timers: Timers::default(),
+        };
+        Self { inner: Arc::new(inner), names_endpoints: true }
+    }
+
+    /// Leaves the [`Endpoint`] out of the answers' extensions, which then cost nothing: for where nobody reads it.
+    #[must_use]
+    pub fn without_endpoint_names(mut self) -> Self {
+        self.names_endpoints = false;
+        self
     }
 }
 
@@ -75,23 +94,25 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let inner = self.0.clone();
+        let Self { inner, names_endpoints } = self.clone();
         Box::pin(async move {
-            let (head, body) = request.into_parts();
+            let (mut head, body) = request.into_parts();
             let now = Instant::now();
             let mut entry = match inner.set.enter(now) {
                 Ok(entry) => entry,
                 Err(why) => return Ok(Failure::Unavailable(why).into_problem(false).into_response()),
             };
             let active = Active::new(&inner.set);
-            let answer = inner.send(&head, body, now).await;
+            let answer = inner.send(&mut head, body, now).await;
             drop(active);
             if let Some(entry) = &mut entry {
                 entry.record(verdict(&answer));
             }
             Ok(match answer {
                 Ok((mut response, picked)) => {
-                    response.extensions_mut().insert(picked.endpoint().clone());
+                    if names_endpoints {
+                        response.extensions_mut().insert(picked.endpoint().clone());
+                    }
                     if let Some(cookie) = picked.cookie() {
                         response.headers_mut().append(SET_COOKIE, cookie.clone());
                     }
@@ -109,10 +130,7 @@ where
 fn verdict<B>(answer: &Result<(Response<B>, Picked), Failure>) -> Verdict {
     match answer {
         Ok((response, _)) => Outcome::Answered(response.status()).verdict(),
-        Err(Failure::Upstream(error)) => Outcome::Failed(error.kind()).verdict(),
-        Err(Failure::Timeout(_)) => Verdict::LocalFailure,
-        // It was asked for nothing.
-        Err(Failure::Unavailable(_)) => Verdict::Unknown,
+        Err(failure) => failure.verdict(),
     }
 }
 
@@ -132,48 +150,10 @@ impl Drop for Active<'_> {
     }
 }
 
-enum Failure {
-    Unavailable(Unavailable),
-    Timeout(Duration),
-    Upstream(UpstreamError),
-}
-
-impl Failure {
-    fn into_problem(self, reveal: bool) -> Problem {
-        match self {
-            Self::Unavailable(Unavailable::NoEndpoint) => {
-                Problem::new(Code::NoEndpoint).with_header(RETRY_AFTER, HeaderValue::from_static("1"))
-            }
-            Self::Unavailable(Unavailable::Overloaded) => {
-                Problem::new(Code::Overloaded).with_header(RETRY_AFTER, HeaderValue::from_static("1"))
-            }
-            Self::Unavailable(Unavailable::CircuitOpen { wait }) => {
-                let seconds = wait.as_millis().div_ceil(1000).max(1) as u64;
-                Problem::new(Code::CircuitOpen).with_header(RETRY_AFTER, HeaderValue::from(seconds))
-            }
-            Self::Timeout(limit) => {
-                let limit = gateway_core::units::Timespan(limit);
-                Problem::new(Code::UpstreamTimeout).with_detail(format!("no answer within {limit}"))
-            }
-            Self::Upstream(error) => {
-                let code = match error.kind() {
-                    FailureKind::Connect => Code::UpstreamConnectFailed,
-                    FailureKind::Stale | FailureKind::Reset => Code::UpstreamReset,
-                    FailureKind::Protocol => Code::UpstreamProtocolError,
-                    FailureKind::Timeout => Code::UpstreamTimeout,
-                    FailureKind::RequestBody => Code::BadRequest,
-                };
-                let detail = if reveal { error.to_string() } else { error.message().to_owned() };
-                Problem::new(code).with_detail(detail)
-            }
-        }
-    }
-}
-
 impl<U> Inner<U> {
     async fn send<B>(
         &self,
-        head: &Parts,
+        head: &mut Parts,
         body: B,
         mut now: Instant,
     ) -> Result<(Response<U::Body>, Picked), Failure>
@@ -182,36 +162,46 @@ impl<U> Inner<U> {
         B: Body<Data = Bytes> + Unpin,
         B::Error: Into<BoxError>,
     {
-        let deadline = now + self.total;
+        let start = now;
+        let time = Time::of(head, &self.timeout, start);
         let (mut body, repeat) = Replay::prepare(body, &self.retry);
         let request = Repeatable::of(head);
         let mut tried: Vec<usize> = Vec::new();
-        // A copy of the head, only if retries are to say that they are.
-        let mut renumbered: Option<Parts> = None;
         // Held while a retry is on its way: its share of the budget.
         let mut _budget = None;
         for attempt in 1.. {
+            if time.client.end().is_some_and(|end| end <= now) {
+                return Err(Failure::ClientDeadline);
+            }
             let mut picked = match self.set.pick(Some(head), &tried, now) {
                 Ok(picked) => picked,
                 Err(why) => {
-                    let picked = self.wait_for_endpoint(head, &tried, deadline, why).await;
+                    // Boxed, as it is rare: its timer would make every request's future larger.
+                    let picked = Box::pin(self.wait_for_endpoint(head, &tried, time.end(), why)).await;
                     now = Instant::now();
                     picked.map_err(Failure::Unavailable)?
                 }
             };
-            let (until, limit) = self.limit(deadline);
-            let sending = self.upstreams[picked.index].send(renumbered.as_ref().unwrap_or(head), body);
-            let result = match tokio::time::timeout_at(until, sending).await {
-                Ok(Ok(response)) => Ok(response),
-                Ok(Err(error)) => Err(Failure::Upstream(error)),
-                Err(_) => Err(Failure::Timeout(limit)),
+            let (until, limit) = time.limit(now);
+            if now > start {
+                time.client.tell(&mut head.headers, &self.timeout, now);
+            }
+            if let Some(header) = &self.timeout.budget_header {
+                tell_budget(&mut head.headers, header, until.saturating_duration_since(now));
+            }
+            let sending = self.upstreams[picked.index].send(head, body);
+            let result = match self.timers.limit(until, sending).await {
+                Some(sent) => sent.map_err(Failure::Upstream),
+                None => Err(limit.into()),
             };
-            let outcome = match &result {
-                Ok(response) => Outcome::Answered(response.status()),
-                Err(Failure::Upstream(error)) => Outcome::Failed(error.kind()),
-                Err(_) => Outcome::Failed(FailureKind::Timeout),
+            let (outcome, verdict) = match &result {
+                Ok(response) => {
+                    let outcome = Outcome::Answered(response.status());
+                    (outcome, outcome.verdict())
+                }
+                Err(failure) => (failure.outcome(), failure.verdict()),
             };
-            self.set.record(&mut picked, outcome.verdict(), now);
+            self.set.record(&mut picked, verdict, now);
             if attempt < self.retry.attempts && wanted(outcome, request, &self.retry) {
                 let backoff = self.retry.backoff.delay(attempt, fastrand::f64());
                 let delay = match &result {
@@ -221,7 +211,8 @@ impl<U> Inner<U> {
                     _ => backoff,
                 };
                 _budget = None;
-                if deadline.saturating_duration_since(Instant::now()) > delay
+                now = Instant::now();
+                if time.end().saturating_duration_since(now) > delay
                     && let Some(again) = repeat.again()
                     && let Some(share) = self.set.budget().retry()
                 {
@@ -232,13 +223,12 @@ impl<U> Inner<U> {
                     drop((result, picked));
                     self.set.count_retry();
                     if self.retry.attempt_header {
-                        let numbered = renumbered.get_or_insert_with(|| head.clone());
-                        numbered.headers.insert(ATTEMPT, HeaderValue::from(attempt));
+                        head.headers.insert(ATTEMPT, HeaderValue::from(attempt));
                     }
                     if !delay.is_zero() {
-                        tokio::time::sleep(delay).await;
+                        self.timers.until(now + delay).await;
+                        now = Instant::now();
                     }
-                    now = Instant::now();
                     continue;
                 }
             }
@@ -268,14 +258,6 @@ impl<U> Inner<U> {
             }
         }
         Err(why)
-    }
-
-    /// Until when the attempt that begins now may take, and how long that limit is called.
-    fn limit(&self, deadline: Instant) -> (Instant, Duration) {
-        match self.per_try {
-            Some(limit) if Instant::now() + limit < deadline => (Instant::now() + limit, limit),
-            _ => (deadline, self.total),
-        }
     }
 }
 

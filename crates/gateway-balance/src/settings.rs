@@ -1,4 +1,4 @@
-use crate::{Backoff, RetryOn};
+use crate::{Backoff, MillisHeader, RetryOn};
 use gateway_core::units::{ByteSize, Scalar, Short, ShortForm, Timespan};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -16,6 +16,14 @@ pub struct BalanceSettings {
 }
 
 /// How long an answer may take, until its head. Short form: `"5s"`, the total.
+///
+/// What comes after the head, be it a download, server-sent events, a WebSocket or the messages of a gRPC call, is not
+/// cut off: there the connection's `body_idle_timeout` watches. A gRPC call whose answer begins only after all of the
+/// client's messages needs a total as long as those take.
+///
+/// A gRPC call's `grpc-timeout` shortens the total, and the endpoint is told what is left of it. An attempt that only
+/// such a deadline ends says nothing about the endpoint, since clients may ask for any; `per_try` is what finds
+/// endpoints that hang.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TimeoutSettings {
@@ -23,11 +31,18 @@ pub struct TimeoutSettings {
     pub total: Timespan,
     /// One attempt; an endpoint too slow for it is left for another. Default: none but the total.
     pub per_try: Option<Timespan>,
+    /// A request header with the milliseconds that the client will wait, such as `x-request-timeout-ms`. It shortens
+    /// the total, and the endpoint is told what is left of it in the same header; what is no number is passed on.
+    /// Default: none.
+    pub deadline_header: Option<MillisHeader>,
+    /// A request header that tells every endpoint how many milliseconds the gateway will wait for this attempt, such
+    /// as Envoy's `x-envoy-expected-rq-timeout-ms`; what the client sends in it is replaced. Default: none.
+    pub budget_header: Option<MillisHeader>,
 }
 
 impl Default for TimeoutSettings {
     fn default() -> Self {
-        Self { total: Timespan::secs(15), per_try: None }
+        Self { total: Timespan::secs(15), per_try: None, deadline_header: None, budget_header: None }
     }
 }
 
@@ -36,7 +51,7 @@ impl ShortForm for TimeoutSettings {
     const TYPE: &'static str = "string";
     fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
         match value {
-            Scalar::Text(text) => Some(text.parse().map(|total| Self { total, per_try: None })),
+            Scalar::Text(text) => Some(text.parse().map(|total| Self { total, ..Self::default() })),
             Scalar::Number(_) | Scalar::Switch(_) => None,
         }
     }

@@ -252,3 +252,145 @@ async fn a_request_is_held_until_a_place_is_free_or_its_time_is_over() {
     let (answer, ()) = futures_util::future::join(get(&balance), free).await;
     assert_eq!(answer, (200, None));
 }
+
+/// What each request said in some headers.
+type Heard = Arc<Mutex<Vec<Vec<Option<String>>>>>;
+
+/// A balance whose endpoints take this long to answer 503, and what they heard in these headers.
+fn hearing(
+    settings: &BalanceSettings,
+    policy: &str,
+    takes: Duration,
+    names: &'static [&'static str],
+) -> (Balance<Scripted>, EndpointSet, Heard) {
+    let heard = Heard::default();
+    let notes = heard.clone();
+    let (balance, set, _) = balance(&["a", "b"], self::policy(policy), settings, move |_, head| {
+        let said = |name: &&str| head.headers.get(*name).map(|value| value.to_str().unwrap().to_owned());
+        notes.lock().unwrap().push(names.iter().map(said).collect());
+        (takes, Ok(status(503)))
+    });
+    (balance, set, heard)
+}
+
+fn call(headers: &[(&str, &str)]) -> Request<Empty<Bytes>> {
+    let request = Request::post("/shop.Cart/Add").header("idempotency-key", "1");
+    headers
+        .iter()
+        .fold(request, |request, (name, value)| request.header(*name, *value))
+        .body(Empty::new())
+        .unwrap()
+}
+
+fn settings(timeout: &str, retry: &str) -> BalanceSettings {
+    serde_json::from_str(&format!(r#"{{"timeout": {timeout}, "retry": {retry}}}"#)).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grpc_timeout_shortens_the_total_and_the_endpoint_is_told_what_is_left() {
+    let settings = settings(r#""15s""#, r#"{"attempts": 3, "backoff": "none"}"#);
+    let (balance, _, heard) = hearing(&settings, "{}", Duration::from_secs(2), &["grpc-timeout"]);
+    let start = Instant::now();
+    let call = call(&[("content-type", "application/grpc"), ("grpc-timeout", "5S")]);
+    let response = balance.oneshot(call).await.unwrap();
+    assert_eq!((response.status().as_u16(), start.elapsed()), (504, Duration::from_secs(5)));
+    let problem = response.extensions().get::<Problem>().unwrap();
+    assert_eq!((problem.code().name(), problem.code().grpc_status()), ("upstream-timeout", 4));
+    let expected = ["5S", "3000000u", "1000000u"].map(|left| vec![Some(left.to_owned())]);
+    assert_eq!(*heard.lock().unwrap(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_longer_than_the_total_is_passed_on_but_gives_no_more_time() {
+    let settings = settings(r#""1s""#, "1");
+    let (balance, _, heard) = hearing(&settings, "{}", Duration::from_secs(60), &["grpc-timeout"]);
+    let start = Instant::now();
+    let call = call(&[("content-type", "application/grpc"), ("grpc-timeout", "1H")]);
+    assert_eq!(balance.oneshot(call).await.unwrap().status(), 504);
+    assert_eq!(start.elapsed(), Duration::from_secs(1));
+    assert_eq!(*heard.lock().unwrap(), [[Some("1H".to_owned())]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_has_passed_is_answered_without_asking_anyone() {
+    let (balance, _, heard) = hearing(&settings(r#""15s""#, "2"), "{}", Duration::ZERO, &["grpc-timeout"]);
+    let call = call(&[("content-type", "application/grpc+proto"), ("grpc-timeout", "0m")]);
+    assert_eq!(balance.oneshot(call).await.unwrap().status(), 504);
+    assert!(heard.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn headers_of_the_operators_choice_carry_the_deadline_and_the_budget() {
+    let timeout =
+        r#"{"total": "15s", "per_try": "4s", "deadline_header": "x-timeout", "budget_header": "x-budget"}"#;
+    let settings = settings(timeout, r#"{"attempts": 2, "backoff": "none"}"#);
+    let (balance, _, heard) = hearing(&settings, "{}", Duration::from_secs(3), &["x-timeout", "x-budget"]);
+    let said = |texts: [Option<&str>; 2]| texts.map(|text| text.map(str::to_owned)).to_vec();
+    let answer = balance.clone().oneshot(call(&[("x-timeout", "5000"), ("x-budget", "99")])).await.unwrap();
+    assert_eq!(answer.status(), 504);
+    let expected = [[Some("5000"), Some("4000")], [Some("2000"), Some("2000")]].map(said);
+    assert_eq!(std::mem::take(&mut *heard.lock().unwrap()), expected);
+    // Without a deadline, or with one that is none, the gateway's own limits hold.
+    for (sent, told) in [(&[][..], None), (&[("x-timeout", "soon")], Some("soon"))] {
+        assert_eq!(balance.clone().oneshot(call(sent)).await.unwrap().status(), 503);
+        let expected = [[told, Some("4000")], [told, Some("4000")]].map(said);
+        assert_eq!(std::mem::take(&mut *heard.lock().unwrap()), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_in_a_hurry_cannot_have_endpoints_ejected_nor_circuits_opened() {
+    let policy = r#"{"circuit": {"min_requests": 4}, "endpoint_circuit": {"min_requests": 4}}"#;
+    let (balance, set, heard) = hearing(&settings(r#""15s""#, "1"), policy, Duration::from_secs(1), &[]);
+    for _ in 0..40 {
+        let call = call(&[("content-type", "application/grpc"), ("grpc-timeout", "1u")]);
+        assert_eq!(balance.clone().oneshot(call).await.unwrap().status(), 504);
+    }
+    assert_eq!(heard.lock().unwrap().len(), 40);
+    assert!(set.states().all(|state| state.healthy), "{:?}", set.states().collect::<Vec<_>>());
+    assert_eq!(set.circuit(), gateway_balance::CircuitState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn z1_a_stream_goes_on_long_after_the_total_is_over() {
+    use futures_util::StreamExt;
+    use http_body::Frame;
+    use http_body_util::{BodyExt, StreamBody};
+
+    /// Answers at once and then sends an event every ten seconds, for an hour.
+    struct Events;
+
+    type Event = Result<Frame<Bytes>, std::convert::Infallible>;
+
+    impl<B: Send> Upstream<B> for Events {
+        type Body = StreamBody<futures_util::stream::BoxStream<'static, Event>>;
+        async fn send(&self, _: &Parts, _: B) -> Result<Response<Self::Body>, UpstreamError> {
+            let events = futures_util::stream::iter(0..360).then(|_| async {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                Ok(Frame::data(Bytes::from_static(b"data: tick\n\n")))
+            });
+            Ok(Response::new(StreamBody::new(events.boxed())))
+        }
+    }
+
+    let endpoints = vec![Endpoint::parse("http://a").unwrap()];
+    let set = EndpointSet::new("test", endpoints, Strategy::RoundRobin);
+    let balance = Balance::new(set.clone(), &settings(r#""5s""#, "2"), |_| Events);
+    let start = Instant::now();
+    let call = call(&[("content-type", "application/grpc"), ("grpc-timeout", "2S")]);
+    let response = balance.oneshot(call).await.unwrap();
+    let events = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!((events.len(), start.elapsed()), (360 * 12, Duration::from_secs(3600)));
+    assert_eq!(set.states().next().unwrap().in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_name_their_endpoint_unless_nobody_wants_to_know() {
+    let (balance, ..) =
+        balance(&["a"], Strategy::RoundRobin, &once(), |_, _| (Duration::ZERO, Ok(status(200))));
+    for (balance, named) in [(balance.clone(), true), (balance.without_endpoint_names(), false)] {
+        let request = Request::get("/").body(Empty::<Bytes>::new()).unwrap();
+        let response = balance.oneshot(request).await.unwrap();
+        assert_eq!(response.extensions().get::<Endpoint>().is_some(), named);
+    }
+}

@@ -4,7 +4,9 @@
 //! | name | what it is |
 //! |---|---|
 //! | [`Problem`], [`Code`] | what a layer answers when it refuses: RFC 9457, with a stable code |
-//! | [`ProblemLayer`] | shows every problem of the service below in one format |
+//! | [`ProblemLayer`] | shows every problem of the service below in one format; to gRPC clients as `grpc-status` |
+//! | [`ProxyStatus`], [`ProxyError`] | the same cause in the words of RFC 9209, in `Proxy-Status` |
+//! | [`Grpc`] | whether a request is a gRPC call |
 //! | [`ClientAddr`], [`PeerAddr`], [`Scheme`], [`RequestId`], [`Principal`] | request extensions: the only channel between layers |
 //! | [`Endpoint`], [`Upstream`] | one instance of a service, and something that can send it a request |
 //! | [`Body`] | a response body: nothing, bytes, or a stream, without a box |
@@ -31,9 +33,11 @@ mod body;
 mod client;
 mod code;
 mod endpoint;
+mod grpc;
 mod principal;
 mod problem;
 mod problem_layer;
+mod proxy_status;
 mod request_id;
 pub mod units;
 mod upgrade;
@@ -43,9 +47,11 @@ pub use body::Body;
 pub use client::{ClientAddr, PeerAddr, Scheme};
 pub use code::Code;
 pub use endpoint::{Endpoint, EndpointError};
+pub use grpc::Grpc;
 pub use principal::{AuthMethod, Principal};
 pub use problem::{Problem, ProblemFormat};
 pub use problem_layer::{Override, Overrides, ProblemLayer, ProblemService};
+pub use proxy_status::{ProxyError, ProxyStatus};
 pub use request_id::RequestId;
 pub use upgrade::Upgrade;
 pub use upstream::{FailureKind, Upstream, UpstreamError};

@@ -1,4 +1,4 @@
-use crate::{Code, RequestId};
+use crate::{Code, ProxyError, RequestId};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
@@ -28,6 +28,7 @@ pub enum ProblemFormat {
 pub struct Problem {
     code: Code,
     detail: Option<Cow<'static, str>>,
+    proxy_error: Option<ProxyError>,
     headers: HeaderMap,
 }
 
@@ -35,13 +36,21 @@ impl Problem {
     /// A problem with nothing to say beyond its code.
     #[must_use]
     pub fn new(code: Code) -> Self {
-        Self { code, detail: None, headers: HeaderMap::new() }
+        Self { code, detail: None, proxy_error: None, headers: HeaderMap::new() }
     }
 
     /// Says what happened in this very case. Clients see it: no secrets, no internal host names.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
         self.detail = Some(detail.into());
+        self
+    }
+
+    /// Says more exactly than the code does what RFC 9209 calls it: an unknown host, say, where the code says that
+    /// there is no connection.
+    #[must_use]
+    pub fn with_proxy_error(mut self, error: ProxyError) -> Self {
+        self.proxy_error = Some(error);
         self
     }
 
@@ -62,6 +71,12 @@ impl Problem {
     #[must_use]
     pub fn detail(&self) -> Option<&str> {
         self.detail.as_deref()
+    }
+
+    /// What RFC 9209 calls it.
+    #[must_use]
+    pub fn proxy_error(&self) -> ProxyError {
+        self.proxy_error.unwrap_or(self.code.proxy_error())
     }
 
     /// The answer as `application/problem+json`.

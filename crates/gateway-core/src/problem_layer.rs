@@ -1,7 +1,9 @@
+use crate::grpc::{self, Grpc};
 use crate::problem::content_type;
-use crate::{Code, Problem, ProblemFormat, RequestId};
+use crate::proxy_status::PROXY_STATUS;
+use crate::{Code, Problem, ProblemFormat, ProxyStatus, RequestId};
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use std::collections::HashMap;
@@ -25,13 +27,46 @@ pub type Overrides = HashMap<Code, Override>;
 
 /// Shows every [`Problem`] that the service below answers in one format, with the operator's own words, and
 /// with the request's id. Answers that are not problems pass untouched.
+///
+/// A gRPC request ([`Grpc`]) is answered in gRPC's way instead: with HTTP status 200, an empty body, and among the
+/// headers `grpc-status` ([`Code::grpc_status`]) and `grpc-message`, the operator's text, the problem's detail or the
+/// code's title. The problem's own headers stay, and so does the problem in the answer's extensions.
+///
+/// Failures also say in `Proxy-Status` that it was the gateway who answered, and why; see
+/// [`with_proxy_status`](Self::with_proxy_status).
+///
+/// ```
+/// use bytes::Bytes;
+/// use gateway_core::{Code, Problem, ProblemFormat, ProblemLayer};
+/// use http::Request;
+/// use http_body_util::Full;
+/// use tower::{Layer, ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let refuse = service_fn(|_: Request<()>| async {
+///     Ok::<_, std::convert::Infallible>(Problem::new(Code::NoEndpoint).into_response::<Full<Bytes>>())
+/// });
+/// let service = ProblemLayer::new(ProblemFormat::Problem).layer(refuse);
+///
+/// let call = Request::post("/shop.Cart/Add").header("content-type", "application/grpc").body(()).unwrap();
+/// let response = service.oneshot(call).await.unwrap();
+/// assert_eq!(response.status(), 200);
+/// assert_eq!(response.headers()["grpc-status"], "14");
+/// assert_eq!(response.headers()["grpc-message"], "No endpoint can take the request");
+/// assert_eq!(
+///     response.headers()["proxy-status"],
+///     "gateway; error=destination_unavailable; details=\"no-endpoint\""
+/// );
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ProblemLayer(Arc<Renderer>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Renderer {
     format: ProblemFormat,
     overrides: Overrides,
+    proxy_status: ProxyStatus,
 }
 
 impl ProblemLayer {
@@ -44,7 +79,14 @@ impl ProblemLayer {
     /// Shows problems in this format, some of them with another status or other words.
     #[must_use]
     pub fn with_overrides(format: ProblemFormat, overrides: Overrides) -> Self {
-        Self(Arc::new(Renderer { format, overrides }))
+        Self(Arc::new(Renderer { format, overrides, proxy_status: ProxyStatus::default() }))
+    }
+
+    /// Chooses which problems are told in `Proxy-Status`. At first those with a status of 500 or more.
+    #[must_use]
+    pub fn with_proxy_status(mut self, proxy_status: ProxyStatus) -> Self {
+        Arc::make_mut(&mut self.0).proxy_status = proxy_status;
+        self
     }
 }
 
@@ -78,7 +120,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let id = request.extensions().get::<RequestId>().cloned();
-        ProblemFuture { inner: self.inner.call(request), renderer: self.renderer.clone(), id }
+        let grpc = Grpc::of(request.headers());
+        ProblemFuture { inner: self.inner.call(request), renderer: self.renderer.clone(), id, grpc }
     }
 }
 
@@ -89,6 +132,7 @@ pin_project! {
         inner: F,
         renderer: Arc<Renderer>,
         id: Option<RequestId>,
+        grpc: Option<Grpc>,
     }
 }
 
@@ -103,21 +147,73 @@ where
         let this = self.project();
         let mut response = ready!(this.inner.poll(cx))?;
         if let Some(problem) = response.extensions().get::<Problem>() {
-            let (status, body) = this.renderer.show(problem, this.id.as_ref());
-            *response.body_mut() = R::from(body);
-            *response.status_mut() = status;
-            response.headers_mut().insert(CONTENT_TYPE, content_type(this.renderer.format));
-            response.headers_mut().remove(CONTENT_LENGTH);
+            let shown = match *this.grpc {
+                None => this.renderer.show(problem, this.id.as_ref()),
+                Some(grpc) => this.renderer.show_to_grpc(problem, grpc),
+            };
+            shown.replace(&mut response);
         }
         Poll::Ready(Ok(response))
     }
 }
 
+/// What takes the place of a problem's own answer.
+struct Shown {
+    status: StatusCode,
+    content_type: HeaderValue,
+    body: Bytes,
+    /// `grpc-status` and `grpc-message`.
+    grpc: Option<(HeaderValue, HeaderValue)>,
+    proxy_status: Option<HeaderValue>,
+}
+
+impl Shown {
+    fn replace<R: From<Bytes>>(self, response: &mut Response<R>) {
+        *response.body_mut() = R::from(self.body);
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, self.content_type);
+        headers.remove(CONTENT_LENGTH);
+        if let Some((status, message)) = self.grpc {
+            headers.insert(grpc::STATUS, status);
+            headers.insert(grpc::MESSAGE, message);
+        }
+        if let Some(proxy_status) = self.proxy_status {
+            headers.append(PROXY_STATUS, proxy_status);
+        }
+    }
+}
+
 impl Renderer {
-    fn show(&self, problem: &Problem, id: Option<&RequestId>) -> (StatusCode, Bytes) {
+    fn show(&self, problem: &Problem, id: Option<&RequestId>) -> Shown {
+        let (status, text) = self.said(problem);
+        Shown {
+            status,
+            content_type: content_type(self.format),
+            body: problem.body(self.format, status, text, id),
+            grpc: None,
+            proxy_status: self.proxy_status.value(problem, status),
+        }
+    }
+
+    /// gRPC's `Trailers-Only`: the outcome among the headers, and no body.
+    fn show_to_grpc(&self, problem: &Problem, grpc: Grpc) -> Shown {
+        let (status, text) = self.said(problem);
+        let code = problem.code();
+        let message = text.or(problem.detail()).unwrap_or(code.title());
+        Shown {
+            status: StatusCode::OK,
+            content_type: grpc.content_type(),
+            body: Bytes::new(),
+            grpc: Some((HeaderValue::from(u16::from(code.grpc_status())), grpc::message(message))),
+            proxy_status: self.proxy_status.value(problem, status),
+        }
+    }
+
+    /// The status and the words that the operator wants for it.
+    fn said(&self, problem: &Problem) -> (StatusCode, Option<&str>) {
         let replaced = self.overrides.get(&problem.code());
         let status = replaced.and_then(|o| o.status).unwrap_or(problem.code().status());
-        let text = replaced.and_then(|o| o.text.as_deref());
-        (status, problem.body(self.format, status, text, id))
+        (status, replaced.and_then(|o| o.text.as_deref()))
     }
 }

@@ -1,4 +1,4 @@
-use crate::Endpoint;
+use crate::{Endpoint, ProxyError};
 use http::Response;
 use http::request::Parts;
 use std::future::Future;
@@ -45,13 +45,28 @@ pub struct UpstreamError {
     kind: FailureKind,
     message: String,
     endpoint: Endpoint,
+    cause: Option<ProxyError>,
 }
 
 impl UpstreamError {
     /// A failure of this endpoint. The message names no host: it may be shown to clients.
     #[must_use]
     pub fn new(kind: FailureKind, endpoint: &Endpoint, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), endpoint: endpoint.clone() }
+        Self { kind, message: message.into(), endpoint: endpoint.clone(), cause: None }
+    }
+
+    /// Says more exactly than the kind does what happened, such as [`ProxyError::DnsError`] where the kind is
+    /// [`FailureKind::Connect`].
+    #[must_use]
+    pub fn with_cause(mut self, cause: ProxyError) -> Self {
+        self.cause = Some(cause);
+        self
+    }
+
+    /// What happened more exactly than the kind says, if that is known.
+    #[must_use]
+    pub fn cause(&self) -> Option<ProxyError> {
+        self.cause
     }
 
     /// What kind of failure it was.

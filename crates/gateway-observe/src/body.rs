@@ -45,7 +45,12 @@ impl<B: Body> Body for ObservedBody<B> {
                 }
             }
             // Dropping it writes it down.
-            Poll::Ready(None | Some(Err(_))) => *this.observation = None,
+            Poll::Ready(None) => *this.observation = None,
+            Poll::Ready(Some(Err(_))) => {
+                if let Some(mut observation) = this.observation.take() {
+                    observation.cut_off = true;
+                }
+            }
             Poll::Pending => {}
         }
         polled

@@ -1,9 +1,9 @@
 use crate::body::ObservedBody;
-use crate::line::Record;
+use crate::line::{Break, Record};
 use crate::log::Lines;
 use crate::metrics::{Metrics, RouteLabels, RouteMetrics};
 use crate::time::Utc;
-use gateway_core::{ClientAddr, Endpoint, Principal, Problem, RequestId};
+use gateway_core::{ClientAddr, Code, Endpoint, Principal, Problem, RequestId};
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode, Uri};
 use pin_project_lite::pin_project;
@@ -68,6 +68,10 @@ pub(crate) struct Observation {
     /// Only what a line needs.
     request: Option<Asked>,
     status: Option<StatusCode>,
+    /// Why, if the gateway itself answered.
+    code: Option<Code>,
+    /// Whether the answer broke off.
+    pub(crate) cut_off: bool,
     problem: Option<Problem>,
     principal: Option<Principal>,
     endpoint: Option<Endpoint>,
@@ -102,6 +106,8 @@ impl Observation {
             method: request.method().clone(),
             request: route.lines.is_some().then(asked),
             status: None,
+            code: None,
+            cut_off: false,
             problem: None,
             principal: None,
             endpoint: None,
@@ -111,9 +117,11 @@ impl Observation {
 
     fn answered<B>(&mut self, response: &Response<B>) {
         self.status = Some(response.status());
+        let facts = response.extensions();
+        let problem = facts.get::<Problem>();
+        self.code = problem.map(Problem::code);
         if self.request.is_some() {
-            let facts = response.extensions();
-            self.problem = facts.get().cloned();
+            self.problem = problem.cloned();
             self.principal = facts.get().cloned();
             self.endpoint = facts.get().cloned();
         }
@@ -125,8 +133,12 @@ impl Drop for Observation {
         let took = self.start.elapsed();
         let status = self.status.unwrap_or(CLIENT_GONE);
         if let Some(metrics) = &self.route.metrics {
-            metrics.count(&self.method, status, took);
+            metrics.count(&self.method, status, self.code, took);
         }
+        let broke = match self.status {
+            None => Some(Break::ClientGone),
+            Some(_) => self.cut_off.then_some(Break::AnswerCutOff),
+        };
         if let (Some(lines), Some(asked)) = (&self.route.lines, &self.request)
             && lines.wants(status.as_u16())
         {
@@ -140,6 +152,7 @@ impl Drop for Observation {
                 user_agent: asked.user_agent.as_ref(),
                 route: &self.route.labels,
                 status: status.as_u16(),
+                broke,
                 problem: self.problem.as_ref(),
                 principal: self.principal.as_ref(),
                 endpoint: self.endpoint.as_ref(),

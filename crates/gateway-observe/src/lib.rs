@@ -7,11 +7,16 @@
 //!
 //! | metric | labels |
 //! |---|---|
-//! | `http_requests_total` | `method`, `endpoint`, `status`, `service` |
+//! | `http_requests_total` | `method`, `endpoint`, `status`, `service`, and `code` where the gateway itself answered |
 //! | `http_request_duration_seconds` | `method`, `endpoint`, `service` |
 //! | `http_active_connections` | |
 //!
-//! `endpoint` is the route's pattern, never the path that was asked for.
+//! `endpoint` is the route's pattern, never the path that was asked for. `code` is the [`Code`](gateway_core::Code) of
+//! the gateway's own answer, one of few: with it, failures of a service and of the gateway in front of it are counted
+//! apart, and a gRPC client's problems too, whose HTTP status is 200. The answers of services have no such label.
+//!
+//! The access log says the same in its field `reason`, and there also why a request has no whole answer: `client-gone`,
+//! if the client left before it began (status 499), and `answer-cut-off`, if its body broke off.
 //!
 //! ```
 //! use axum::{body::Body, extract::Request, routing::get, Router};

@@ -8,6 +8,25 @@ use http::{HeaderValue, Method, Uri};
 use std::net::IpAddr;
 use std::time::Duration;
 
+/// Why there is no whole answer, although nobody made a problem of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Break {
+    /// The client went before there was an answer.
+    ClientGone,
+    /// The answer's body broke off.
+    AnswerCutOff,
+}
+
+impl Break {
+    /// Stands where the codes of problems do, and is none of them.
+    fn name(self) -> &'static str {
+        match self {
+            Self::ClientGone => "client-gone",
+            Self::AnswerCutOff => "answer-cut-off",
+        }
+    }
+}
+
 /// What is known of a request when it is over.
 #[derive(Debug)]
 pub(crate) struct Record<'a> {
@@ -21,6 +40,7 @@ pub(crate) struct Record<'a> {
     pub(crate) route: &'a RouteLabels,
     /// 0 when there was no answer.
     pub(crate) status: u16,
+    pub(crate) broke: Option<Break>,
     pub(crate) problem: Option<&'a Problem>,
     pub(crate) principal: Option<&'a Principal>,
     pub(crate) endpoint: Option<&'a Endpoint>,
@@ -51,7 +71,8 @@ fn write_json(line: &mut Vec<u8>, r: &Record<'_>, redact: &[String]) {
     text(line, "service", r.route.service.as_bytes());
     optional(line, "upstream", r.endpoint.map(|endpoint| endpoint.authority().as_str()));
     number(line, "status", u64::from(r.status));
-    optional(line, "reason", r.problem.map(|problem| problem.code().name()));
+    let code = r.problem.map(|problem| problem.code().name());
+    optional(line, "reason", code.or(r.broke.map(Break::name)));
     optional(line, "user", r.principal.map(Principal::id));
     field(line, "duration_ms");
     let micros = u64::try_from(r.took.as_micros()).unwrap_or(u64::MAX);
@@ -210,6 +231,7 @@ mod tests {
             user_agent: agent.as_ref(),
             route: &RouteLabels { endpoint: "/a/*".to_owned(), service: "a".to_owned() },
             status: 200,
+            broke: None,
             problem: None,
             principal: None,
             endpoint: None,
@@ -232,6 +254,13 @@ mod tests {
              \"upstream\":null,\"status\":200,\"reason\":null,\"user\":null,\"duration_ms\":0.045,\"bytes_in\":0,\
              \"bytes_out\":5,\"user_agent\":\"curl\"}\n"
         );
+    }
+
+    #[test]
+    fn what_stands_for_a_code_is_none() {
+        for broke in [Break::ClientGone, Break::AnswerCutOff] {
+            assert_eq!(gateway_core::Code::from_name(broke.name()), None, "{broke:?}");
+        }
     }
 
     proptest! {

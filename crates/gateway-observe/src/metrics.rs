@@ -1,4 +1,5 @@
 use arc_swap::ArcSwap;
+use gateway_core::Code;
 use http::{Method, StatusCode};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{
@@ -133,8 +134,8 @@ pub struct RouteLabels {
     pub service: String,
 }
 
-/// The metrics of one route. Each combination of method and status is registered when it first occurs, and found
-/// again by a look through a short list.
+/// The metrics of one route. Each combination of method, status and code is registered when it first occurs, and
+/// found again by a look through a short list.
 pub(crate) struct RouteMetrics {
     metrics: Metrics,
     labels: RouteLabels,
@@ -145,6 +146,7 @@ pub(crate) struct RouteMetrics {
 struct Known {
     method: &'static str,
     status: StatusCode,
+    code: Option<Code>,
     requests: Counter,
     duration: Histogram,
 }
@@ -154,31 +156,35 @@ impl RouteMetrics {
         Self { metrics, labels, known: ArcSwap::default() }
     }
 
-    pub(crate) fn count(&self, method: &Method, status: StatusCode, took: Duration) {
+    /// Counts a request. `code` says why, where the gateway itself answered.
+    pub(crate) fn count(&self, method: &Method, status: StatusCode, code: Option<Code>, took: Duration) {
         let method = bounded(method);
         let record = |known: &Known| {
             known.requests.increment(1);
             known.duration.record(took.as_secs_f64());
         };
         let list = self.known.load();
-        if let Some(known) = list.iter().find(|known| known.status == status && known.method == method) {
+        let same = |known: &&Known| known.status == status && known.code == code && known.method == method;
+        if let Some(known) = list.iter().find(same) {
             return record(known);
         }
-        let known = self.register(method, status);
+        let known = self.register(method, status, code);
         record(&known);
         // Two that come at once register the same series: one entry is lost and made again.
         self.known.store(Arc::new(list.iter().cloned().chain([known]).collect()));
     }
 
-    fn register(&self, method: &'static str, status: StatusCode) -> Known {
+    fn register(&self, method: &'static str, status: StatusCode, code: Option<Code>) -> Known {
         let RouteLabels { endpoint, service } = self.labels.clone();
         let base = vec![("method", method.to_owned()), ("endpoint", endpoint), ("service", service.clone())];
         let mut full = base.clone();
         full.truncate(2);
         full.extend([("status", status.as_str().to_owned()), ("service", service)]);
+        full.extend(code.map(|code| ("code", code.name().to_owned())));
         Known {
             method,
             status,
+            code,
             requests: self.metrics.0.counter(&key(REQUESTS, full)),
             duration: self.metrics.0.histogram(&key(DURATION, base)),
         }

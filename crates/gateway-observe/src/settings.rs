@@ -54,7 +54,8 @@ impl ShortForm for AccessLogSettings {
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// `time`, `id`, `client`, `method`, `host`, `uri`, `route`, `service`, `upstream`, `status`, `reason`, `user`,
-    /// `duration_ms`, `bytes_in`, `bytes_out`, `user_agent`.
+    /// `duration_ms`, `bytes_in`, `bytes_out`, `user_agent`. `reason` is the code of the gateway's own answer,
+    /// `client-gone` or `answer-cut-off`; null where a service has answered.
     #[default]
     Json,
     /// The fields of Echo's logger (S3-22).

@@ -131,7 +131,7 @@ async fn s4_03_to_s4_07_metrics_have_their_names_help_and_few_labels() {
         "# HELP http_requests_total Total number of HTTP requests",
         "# TYPE http_requests_total counter",
         r#"http_requests_total{method="OTHER",endpoint="/api/users/*",status="200",service="users"} 50"#,
-        r#"http_requests_total{method="GET",endpoint="/api/users/*",status="502",service="users"} 1"#,
+        r#"http_requests_total{method="GET",endpoint="/api/users/*",status="502",service="users",code="upstream-connect-failed"} 1"#,
         "# HELP http_request_duration_seconds HTTP request duration in seconds",
         "# TYPE http_request_duration_seconds histogram",
         r#"http_request_duration_seconds_count{method="GET",endpoint="/api/users/*",service="users"} 1"#,
@@ -171,6 +171,70 @@ async fn futures_poll_once<F: Future + Unpin>(mut future: F) -> Option<F::Output
         std::task::Poll::Pending => std::task::Poll::Ready(None),
     })
     .await
+}
+
+#[tokio::test]
+async fn the_gateways_own_answers_are_counted_apart_from_a_services_by_their_code() {
+    let (recorder, handle) = prometheus().unwrap();
+    let layer = ObserveLayer::new(labels(), Some(Metrics::new(recorder)), None);
+    let answer = service_fn(|request: Request<()>| async move {
+        let problem = |code| Problem::new(code).into_response::<Full<Bytes>>();
+        let mut response = match request.uri().path() {
+            "/open" => problem(Code::CircuitOpen),
+            "/full" => problem(Code::Overloaded),
+            "/grpc" => problem(Code::UpstreamTimeout),
+            _ => Response::builder().status(503).body(Full::default()).unwrap(),
+        };
+        if request.uri().path() == "/grpc" {
+            *response.status_mut() = http::StatusCode::OK;
+        }
+        Ok::<_, Infallible>(response)
+    });
+    for path in ["/open", "/full", "/own", "/open", "/grpc"] {
+        let response = layer.layer(answer).oneshot(request(path)).await.unwrap();
+        response.into_body().collect().await.unwrap();
+    }
+    let text = handle.render();
+    for (status, code, count) in [
+        (503, r#",code="circuit-open""#, 2),
+        (503, r#",code="overloaded""#, 1),
+        (503, "", 1),
+        (200, r#",code="upstream-timeout""#, 1),
+    ] {
+        let line = format!(
+            r#"http_requests_total{{method="GET",endpoint="/api/users/*",status="{status}",service="users"{code}}} {count}"#
+        );
+        assert!(text.lines().any(|seen| seen == line), "no `{line}` in\n{text}");
+    }
+    assert!(!text.lines().any(|line| line.starts_with("http_request_duration") && line.contains("code=")));
+}
+
+#[tokio::test]
+async fn the_log_says_why_a_request_has_no_whole_answer() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let settings = AccessLogSettings { path: Some(file.path().into()), ..AccessLogSettings::default() };
+    let log = AccessLog::open(&settings).unwrap();
+    let layer = ObserveLayer::new(labels(), None, Some(log.lines()));
+    let never =
+        service_fn(|_: Request<()>| std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>());
+    drop(layer.layer(never).oneshot(request("/unanswered")));
+    let mut asking = Box::pin(layer.layer(never).oneshot(request("/left")));
+    assert!(futures_poll_once(asking.as_mut()).await.is_none());
+    drop(asking);
+    let cut = service_fn(async |_: Request<()>| {
+        let frames = [Ok(http_body::Frame::data(Bytes::from_static(b"hel"))), Err("reset")];
+        let body = http_body_util::StreamBody::new(futures_util::stream::iter(frames));
+        Ok::<_, Infallible>(Response::new(body))
+    });
+    let response = layer.layer(cut).oneshot(request("/cut")).await.unwrap();
+    assert!(response.into_body().collect().await.is_err());
+    log.close();
+    let text = std::fs::read_to_string(file.path()).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let said: Vec<_> =
+        lines.map(|line| [&line["uri"], &line["status"], &line["reason"]].map(Value::to_string)).collect();
+    let expected = [[r#""/left""#, "499", r#""client-gone""#], [r#""/cut""#, "200", r#""answer-cut-off""#]];
+    assert_eq!(said, expected);
 }
 
 #[tokio::test]

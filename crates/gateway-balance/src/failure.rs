@@ -1,0 +1,75 @@
+//! Why a request was not answered by an endpoint, as clients are told.
+
+use crate::retry::Outcome;
+use crate::retry::Verdict;
+use crate::set::Unavailable;
+use gateway_core::units::Timespan;
+use gateway_core::{Code, FailureKind, Problem, UpstreamError};
+use http::header::{HeaderValue, RETRY_AFTER};
+use std::time::Duration;
+
+pub(crate) enum Failure {
+    Unavailable(Unavailable),
+    /// No answer within the gateway's own limit.
+    Timeout(Duration),
+    /// No answer within the time that the client had left for it.
+    ClientDeadline,
+    Upstream(UpstreamError),
+}
+
+impl Failure {
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Upstream(error) => Outcome::Failed(error.kind()),
+            Self::Timeout(_) | Self::ClientDeadline | Self::Unavailable(_) => {
+                Outcome::Failed(FailureKind::Timeout)
+            }
+        }
+    }
+
+    /// What it says about whoever was asked.
+    pub(crate) fn verdict(&self) -> Verdict {
+        match self {
+            Self::Upstream(_) | Self::Timeout(_) => self.outcome().verdict(),
+            // Nothing was asked; or a client, which may be anyone, chose to wait for too short a time.
+            Self::Unavailable(_) | Self::ClientDeadline => Verdict::Unknown,
+        }
+    }
+
+    /// `reveal` has clients see which endpoint failed.
+    pub(crate) fn into_problem(self, reveal: bool) -> Problem {
+        match self {
+            Self::Unavailable(Unavailable::NoEndpoint) => {
+                Problem::new(Code::NoEndpoint).with_header(RETRY_AFTER, HeaderValue::from_static("1"))
+            }
+            Self::Unavailable(Unavailable::Overloaded) => {
+                Problem::new(Code::Overloaded).with_header(RETRY_AFTER, HeaderValue::from_static("1"))
+            }
+            Self::Unavailable(Unavailable::CircuitOpen { wait }) => {
+                let seconds = wait.as_millis().div_ceil(1000).max(1) as u64;
+                Problem::new(Code::CircuitOpen).with_header(RETRY_AFTER, HeaderValue::from(seconds))
+            }
+            Self::Timeout(limit) => {
+                let limit = Timespan(limit);
+                Problem::new(Code::UpstreamTimeout).with_detail(format!("no answer within {limit}"))
+            }
+            Self::ClientDeadline => Problem::new(Code::UpstreamTimeout)
+                .with_detail("no answer within the time that the request gives for it"),
+            Self::Upstream(error) => {
+                let code = match error.kind() {
+                    FailureKind::Connect => Code::UpstreamConnectFailed,
+                    FailureKind::Stale | FailureKind::Reset => Code::UpstreamReset,
+                    FailureKind::Protocol => Code::UpstreamProtocolError,
+                    FailureKind::Timeout => Code::UpstreamTimeout,
+                    FailureKind::RequestBody => Code::BadRequest,
+                };
+                let detail = if reveal { error.to_string() } else { error.message().to_owned() };
+                let problem = Problem::new(code).with_detail(detail);
+                match error.cause() {
+                    Some(cause) => problem.with_proxy_error(cause),
+                    None => problem,
+                }
+            }
+        }
+    }
+}
