@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::Ipv6Addr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -118,6 +119,9 @@ impl<B: RequestStream> Edge<B> {
             (None, _) if request.version() == Version::HTTP_11 => {
                 return Err(bad("the request has no Host header".into()));
             }
+            (Some(host), _) if !is_host(host.as_bytes()) => {
+                return Err(bad("the Host header is not a host".into()));
+            }
             _ => {}
         }
         let (mut size, mut spoofed) = (0, Vec::new());
@@ -139,9 +143,16 @@ impl<B: RequestStream> Edge<B> {
         if let Some(authority) = request.uri().authority() {
             let host = HeaderValue::from_str(authority.as_str())
                 .ok()
-                .filter(|_| !authority.as_str().contains('@'))
+                .filter(|host| !host.is_empty() && is_host(host.as_bytes()))
                 .ok_or_else(|| bad("the target's authority is not a host".into()))?;
-            let target = request.uri().path_and_query().cloned().map_or_else(Uri::default, Uri::from);
+            let target = match request.uri().path_and_query() {
+                // `http://host?query`, whose path is the root all the same (RFC 9112 §3.2.1).
+                Some(target) if target.as_str().starts_with('?') => {
+                    let target = PathAndQuery::try_from(format!("/{target}"));
+                    Uri::from(target.map_err(|_| bad("the target is not valid".into()))?)
+                }
+                target => target.cloned().map_or_else(Uri::default, Uri::from),
+            };
             request.headers_mut().insert(HOST, host);
             *request.uri_mut() = target;
         }
@@ -164,6 +175,28 @@ impl<B: RequestStream> Edge<B> {
         }
         Ok(())
     }
+}
+
+/// `host`, `host:port` or nothing (RFC 9110 §7.2). What a registered name may hold beyond letters, digits and
+/// `-._~` is in no name that is in use, and read differently by everyone.
+fn is_host(value: &[u8]) -> bool {
+    let is_named = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+    let end = match value {
+        [b'[', ..] => value.iter().position(|b| *b == b']').map(|at| at + 1),
+        _ => Some(value.iter().position(|b| *b == b':').unwrap_or(value.len())),
+    };
+    let Some((host, port)) = end.map(|end| value.split_at(end)) else { return false };
+    let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
+    let host_is_good = match host {
+        [b'[', address @ .., b']'] => text(address).parse::<Ipv6Addr>().is_ok(),
+        name => (!name.is_empty() || value.is_empty()) && name.iter().all(is_named),
+    };
+    let port_is_good = match port {
+        [] | [b':'] => true,
+        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit) && text(digits).parse::<u16>().is_ok(),
+        _ => false,
+    };
+    host_is_good && port_is_good
 }
 
 /// Whether some services take two header names for the same: CGI and its heirs turn dashes into underscores.

@@ -1,5 +1,6 @@
 //! The decoder of chunked bodies (RFC 9112 §7.1): pure, over a buffer, without I/O.
 
+use crate::head::lines_end_in_crlf;
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -101,8 +102,10 @@ fn line_end(buffer: &[u8], max: usize, too_long: &'static str) -> Result<Option<
 fn chunk_size(line: &[u8]) -> Result<u64, &'static str> {
     let digits = line.iter().position(|b| !b.is_ascii_hexdigit()).unwrap_or(line.len());
     let (size, rest) = line.split_at(digits);
-    let rest = rest.trim_ascii_start();
-    if size.is_empty() || !(rest.is_empty() || rest[0] == b';') || line.contains(&b'\r') {
+    let white = rest.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+    let is_extension = rest.get(white).is_none_or(|b| *b == b';');
+    let is_text = |b: &u8| *b == b'\t' || !b.is_ascii_control();
+    if size.is_empty() || !is_extension || !rest.iter().all(is_text) {
         return Err("a chunk's size is no hexadecimal number");
     }
     // Only hex digits are left, so it is UTF-8 and the error can only be overflow.
@@ -119,6 +122,12 @@ fn trailers(buffer: &mut BytesMut) -> Result<Option<HeaderMap>, &'static str> {
     }
     let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILER_FIELDS];
     match httparse::parse_headers(buffer, &mut fields) {
+        Ok(httparse::Status::Complete((length, _))) if length > MAX_TRAILERS => {
+            Err("the trailers are too large")
+        }
+        Ok(httparse::Status::Complete((length, _))) if !lines_end_in_crlf(&buffer[..length]) => {
+            Err("a line ends without CR")
+        }
         Ok(httparse::Status::Complete((length, fields))) => {
             let mut map = HeaderMap::with_capacity(fields.len());
             for field in fields {
@@ -177,7 +186,12 @@ mod tests {
             ("\n", Err("without CR")),
             ("5\r;\r\nhello", Err("hexadecimal")),
             ("10000000000000000\r\n", Err("too large")),
+            ("5\x0c\r\nhello\r\n0\r\n\r\n", Err("hexadecimal")),
+            ("5;a\0\r\nhello\r\n0\r\n\r\n", Err("hexadecimal")),
             ("0\r\nbad trailer\r\n\r\n", Err("trailers")),
+            ("0\r\n\n", Err("without CR")),
+            ("0\r\nX: y\n\r\n", Err("without CR")),
+            ("0\r\nX: y\r\n\n", Err("without CR")),
         ] {
             match (run(&[text.as_bytes()]), expected) {
                 (Ok((data, Some(_), 0)), Ok(body)) => assert_eq!(data, body.as_bytes(), "{text:?}"),
@@ -192,7 +206,10 @@ mod tests {
         let line = format!("5;{}", "x".repeat(MAX_SIZE_LINE));
         assert_eq!(run(&[line.as_bytes()]).unwrap_err(), "a chunk's size line is too long");
         let trailers = format!("0\r\nx: {}", "x".repeat(MAX_TRAILERS));
-        assert_eq!(run(&[trailers.as_bytes()]).unwrap_err(), "the trailers are too large");
+        for end in ["", "\r\n\r\n"] {
+            let trailers = format!("{trailers}{end}");
+            assert_eq!(run(&[trailers.as_bytes()]).unwrap_err(), "the trailers are too large");
+        }
     }
 
     #[test]

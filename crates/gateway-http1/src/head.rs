@@ -3,6 +3,7 @@
 mod request;
 mod response;
 
+pub(crate) use request::lines_end_in_crlf;
 pub use request::{RequestError, RequestHead, parse_request};
 pub use response::{ResponseHead, parse_response};
 

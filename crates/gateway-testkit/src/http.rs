@@ -163,7 +163,7 @@ pub fn raw(addr: SocketAddr, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&seen).into_owned()
 }
 
-fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
+pub(crate) fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
@@ -228,15 +228,15 @@ pub(crate) fn read_body(
     }
     match find(headers, "content-length") {
         Some(length) => {
-            body.resize(length.parse().map_err(|_| invalid("a length that is no number"))?, 0);
-            from.read_exact(&mut body)?;
-            Ok(Some(body))
+            let length: u64 = length.parse().map_err(|_| invalid("a length that is no number"))?;
+            from.take(length).read_to_end(&mut body)?;
+            if body.len() as u64 == length { Ok(Some(body)) } else { Err(invalid("the body breaks off")) }
         }
         None => Ok(None),
     }
 }
 
-fn read_response(from: &mut BufReader<TcpStream>, method: &str) -> io::Result<(Response, bool)> {
+pub(crate) fn read_response(from: &mut BufReader<TcpStream>, method: &str) -> io::Result<(Response, bool)> {
     loop {
         let (first, headers, _) =
             read_head(from)?.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;

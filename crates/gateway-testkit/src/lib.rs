@@ -19,6 +19,7 @@ mod process;
 mod redis;
 mod upstream;
 mod wait;
+mod wire;
 
 pub use gateway::{Finished, Gateway, GatewayBuilder};
 pub use http::{Client, Request, Response, get, raw};
@@ -27,3 +28,4 @@ pub use process::Process;
 pub use redis::{Redis, RedisValue};
 pub use upstream::{Fault, Recorded, Reply, Upstream, failing};
 pub use wait::{free_port, wait_until};
+pub use wire::Wire;

@@ -77,6 +77,19 @@ impl Process {
         self.child.id()
     }
 
+    /// How much memory it holds now, in bytes: its resident set, shared pages included.
+    ///
+    /// # Panics
+    /// It is gone, or this is not Linux.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("the status of a process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kib.expect("the resident set of a running process") * 1024
+    }
+
     /// Sends it a signal.
     ///
     /// # Panics

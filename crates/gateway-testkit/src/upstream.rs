@@ -84,6 +84,7 @@ pub struct Upstream {
 struct Shared {
     answer: Box<Answer>,
     requests: Mutex<Vec<Recorded>>,
+    broken_off: Mutex<Vec<Recorded>>,
     connections: AtomicUsize,
     open: Mutex<HashMap<usize, TcpStream>>,
     stopped: AtomicBool,
@@ -104,6 +105,7 @@ impl Upstream {
         let shared = Arc::new(Shared {
             answer: Box::new(answer),
             requests: Mutex::default(),
+            broken_off: Mutex::default(),
             connections: AtomicUsize::new(0),
             open: Mutex::default(),
             stopped: AtomicBool::new(false),
@@ -137,6 +139,12 @@ impl Upstream {
     #[must_use]
     pub fn requests(&self) -> Vec<Recorded> {
         locked(&self.shared.requests).clone()
+    }
+
+    /// The heads of the requests whose bodies ended before they were whole.
+    #[must_use]
+    pub fn broken_off(&self) -> Vec<Recorded> {
+        locked(&self.shared.broken_off).clone()
     }
 
     /// How often it was asked.
@@ -231,9 +239,14 @@ impl Shared {
         while let Ok(Some((first, headers, raw_head))) = read_head(&mut reader) {
             let mut words = first.split(' ').map(str::to_owned);
             let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-            let Ok(body) = read_body(&mut reader, &headers) else { return };
-            let body = body.unwrap_or_default();
+            let body = read_body(&mut reader, &headers);
+            let whole = body.is_ok();
+            let body = body.ok().flatten().unwrap_or_default();
             let recorded = Recorded { raw_head, method, target, headers, body, connection };
+            if !whole {
+                locked(&self.broken_off).push(recorded);
+                return;
+            }
             locked(&self.requests).push(recorded.clone());
             let mut stalled = locked(&self.stalled.0);
             while *stalled {

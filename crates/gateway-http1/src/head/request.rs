@@ -125,7 +125,11 @@ fn take(buffer: &mut BytesMut, parsed: &Parsed, fields: &Spans) -> Result<Reques
     *request.uri_mut() = Uri::from_maybe_shared(parsed.target.share(&head))
         .ok()
         .filter(|uri| {
-            uri.path_and_query().is_some_and(|target| target.as_str() == "*") || uri.path().starts_with('/')
+            let is_asterisk = || uri.path_and_query().is_some_and(|target| target.as_str() == "*");
+            let is_origin = || parsed.target.of(&head).starts_with(b"/");
+            let is_http = |s: &str| s.eq_ignore_ascii_case("http") || s.eq_ignore_ascii_case("https");
+            let is_absolute = || uri.scheme_str().is_some_and(is_http) && uri.authority().is_some();
+            is_origin() || is_absolute() || is_asterisk()
         })
         .ok_or(Malformed("the request's target is not valid"))?;
     if parsed.http_10 {
@@ -135,7 +139,7 @@ fn take(buffer: &mut BytesMut, parsed: &Parsed, fields: &Spans) -> Result<Reques
     headers.reserve(fields.len() + MORE_FIELDS);
     let mut length: Option<u64> = None;
     let (mut chunked, mut close, mut upgrades) = (false, parsed.http_10, false);
-    let (mut expects_continue, mut protocol) = (false, None);
+    let (mut expects_continue, mut protocol, mut h2c) = (false, None, false);
     for at in fields {
         let (name, value) =
             field(&head, *at).ok_or(Malformed("the request has a header that is not valid"))?;
@@ -160,7 +164,9 @@ fn take(buffer: &mut BytesMut, parsed: &Parsed, fields: &Spans) -> Result<Reques
             }
         } else if name == EXPECT {
             expects_continue = value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-        } else if name == UPGRADE && !value.as_bytes().eq_ignore_ascii_case(b"h2c") {
+        } else if name == UPGRADE {
+            // Also as one of several: a tunnel of HTTP/2 would pass by every policy.
+            h2c |= tokens(&value).any(|token| token.eq_ignore_ascii_case(b"h2c"));
             protocol = Some(value.clone());
         }
         headers.append(name, value);
@@ -175,13 +181,13 @@ fn take(buffer: &mut BytesMut, parsed: &Parsed, fields: &Spans) -> Result<Reques
         (false, None | Some(0)) => Framing::None,
         (false, Some(length)) => Framing::Length(length),
     };
-    let upgrade = protocol.filter(|_| upgrades && framing == Framing::None && !parsed.http_10);
+    let upgrade = protocol.filter(|_| upgrades && !h2c && framing == Framing::None && !parsed.http_10);
     let expects_continue = expects_continue && framing != Framing::None && !parsed.http_10;
     Ok(RequestHead { request, framing, keep_alive: !close, expects_continue, upgrade })
 }
 
 /// A line feed alone ends a line for some and not for others; that is how requests are smuggled.
-fn lines_end_in_crlf(head: &[u8]) -> bool {
+pub(crate) fn lines_end_in_crlf(head: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', head).all(|at| at > 0 && head[at - 1] == b'\r')
 }
 
@@ -237,6 +243,8 @@ mod tests {
             ("GET  / HTTP/1.1\r\n\r\n", Err("not valid")),
             ("GET a HTTP/1.1\r\n\r\n", Err("target")),
             ("GET a:80 HTTP/1.1\r\n\r\n", Err("target")),
+            ("GET ftp://a/x HTTP/1.1\r\n\r\n", Err("target")),
+            ("GET ://a/x HTTP/1.1\r\n\r\n", Err("target")),
             ("CONNECT a:443 HTTP/1.1\r\n\r\n", Err("forward")),
             ("G@T / HTTP/1.1\r\n\r\n", Err("not valid")),
         ] {
@@ -257,6 +265,8 @@ mod tests {
         for (head, continues) in [
             ("GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", false),
             ("GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket, H2C\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: h2c\r\nUpgrade: websocket\r\n\r\n", false),
             ("GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", false),
             ("GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: x\r\nContent-Length: 1\r\n\r\n", false),
             ("GET / HTTP/1.1\r\nExpect: 100-continue\r\n\r\n", false),
