@@ -2,9 +2,13 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep};
 
 /// The body of a request, read from the client only as fast as it is taken.
 ///
@@ -22,15 +26,52 @@ enum Kind {
         left: Option<u64>,
         ended: bool,
     },
-    Http2(Incoming),
+    Http2 {
+        body: Incoming,
+        patience: Box<Patience>,
+    },
+}
+
+/// How long the client of an HTTP/2 stream may send nothing while somebody waits.
+#[derive(Debug)]
+struct Patience {
+    limit: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
+    /// Tells who answers the request.
+    late: Arc<AtomicBool>,
+}
+
+impl Patience {
+    fn arrived(&mut self) {
+        self.waiting = false;
+    }
+
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
+        let limit = self.limit;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(limit)));
+        if !std::mem::replace(&mut self.waiting, true) {
+            sleep.as_mut().reset(Instant::now() + limit);
+        }
+        ready!(sleep.as_mut().poll(cx));
+        self.late.store(true, Ordering::Relaxed);
+        Poll::Ready(BodyError::TimedOut(limit))
+    }
 }
 
 /// Why a request's body broke off.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BodyError {
     /// What the client sent is not a body.
     #[error("{0}")]
     Malformed(&'static str),
+    /// The connection ended, or the request was answered, before the body did.
+    #[error("the client's connection ended before the request's body did")]
+    Gone,
+    /// The client sent nothing for [`Limits::body_timeout`](crate::Limits::body_timeout).
+    #[error("the client sent nothing of the request's body for {0:?}")]
+    TimedOut(Duration),
     /// HTTP/2 says why.
     #[error("{0}")]
     Http2(hyper::Error),
@@ -44,8 +85,14 @@ impl Default for RequestBody {
 }
 
 impl RequestBody {
-    pub(crate) fn http2(body: Incoming) -> Self {
-        Self(if body.is_end_stream() { Kind::Empty } else { Kind::Http2(body) })
+    /// The body, and what is set when the client makes it wait for too long.
+    pub(crate) fn http2(body: Incoming, limit: Duration) -> (Self, Option<Arc<AtomicBool>>) {
+        if body.is_end_stream() {
+            return (Self(Kind::Empty), None);
+        }
+        let late = Arc::new(AtomicBool::new(false));
+        let patience = Patience { limit, sleep: None, waiting: false, late: late.clone() };
+        (Self(Kind::Http2 { body, patience: Box::new(patience) }), Some(late))
     }
 
     pub(crate) fn piped(length: Option<u64>) -> (Self, Arc<Pipe>) {
@@ -64,7 +111,13 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.get_mut().0 {
             Kind::Empty => Poll::Ready(None),
-            Kind::Http2(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Http2),
+            Kind::Http2 { body, patience } => match Pin::new(body).poll_frame(cx) {
+                Poll::Ready(frame) => {
+                    patience.arrived();
+                    Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Http2)))
+                }
+                Poll::Pending => patience.poll_late(cx).map(|error| Some(Err(error))),
+            },
             Kind::Piped { ended: true, .. } | Kind::Piped { left: Some(0), .. } => Poll::Ready(None),
             Kind::Piped { pipe, left, ended } => {
                 let piece = ready!(pipe.poll_take(cx));
@@ -85,7 +138,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Empty => true,
-            Kind::Http2(body) => body.is_end_stream(),
+            Kind::Http2 { body, .. } => body.is_end_stream(),
             Kind::Piped { left, ended, .. } => *ended || *left == Some(0),
         }
     }
@@ -93,7 +146,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Empty => SizeHint::with_exact(0),
-            Kind::Http2(body) => body.size_hint(),
+            Kind::Http2 { body, .. } => body.size_hint(),
             Kind::Piped { left, .. } => left.map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
@@ -124,6 +177,15 @@ pub(crate) enum Demand {
     Gone,
 }
 
+/// Why no more pieces come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Abandoned {
+    /// The client, or the connection, is gone.
+    Broken,
+    /// The tunnel whose bytes they would have been was not granted.
+    Refused,
+}
+
 /// Room for one piece: the next is only read from the client when somebody wants it.
 ///
 /// The two sides are mostly one task, so the lock is free; a body may be read elsewhere, though.
@@ -135,6 +197,8 @@ struct State {
     piece: Option<Piece>,
     wanted: bool,
     gone: bool,
+    /// How the body ends for who reads on after the last piece: nothing more will be put.
+    abandoned: Option<Abandoned>,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
@@ -149,10 +213,37 @@ impl Pipe {
         if let Some(piece) = state.piece.take() {
             return Poll::Ready(piece);
         }
+        match state.abandoned {
+            Some(Abandoned::Broken) => return Poll::Ready(Piece::Failed(BodyError::Gone)),
+            Some(Abandoned::Refused) => return Poll::Ready(Piece::End(HeaderMap::new())),
+            None => {}
+        }
         state.wanted = true;
-        state.reader = Some(cx.waker().clone());
-        wake(state.writer.take(), cx);
+        if state.reader.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+            state.reader = Some(cx.waker().clone());
+        }
+        if let Some(writer) = &state.writer
+            && !writer.will_wake(cx.waker())
+        {
+            writer.wake_by_ref();
+        }
         Poll::Pending
+    }
+
+    /// Nothing more will be put: whoever reads elsewhere must not wait for ever.
+    pub(crate) fn abandon(&self, how: Abandoned) {
+        let mut state = self.lock();
+        if state.abandoned.is_none() {
+            state.abandoned = Some(how);
+            if let Some(reader) = state.reader.take() {
+                reader.wake();
+            }
+        }
+    }
+
+    /// Whether anybody may still read.
+    pub(crate) fn has_reader(&self) -> bool {
+        !self.lock().gone
     }
 
     fn close(&self) {
@@ -169,28 +260,21 @@ impl Pipe {
         if state.gone {
             return Demand::Gone;
         }
-        if state.wanted {
-            return Demand::Piece;
-        }
         if state.writer.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
             state.writer = Some(cx.waker().clone());
         }
-        Demand::None
+        if state.wanted { Demand::Piece } else { Demand::None }
     }
 
     pub(crate) fn put(&self, piece: Piece, cx: &mut Context<'_>) {
         let mut state = self.lock();
         state.wanted = false;
         state.piece = Some(piece);
-        wake(state.reader.take(), cx);
-    }
-}
-
-/// Wakes another task. This one goes on by itself.
-fn wake(waker: Option<Waker>, cx: &mut Context<'_>) {
-    if let Some(waker) = waker
-        && !waker.will_wake(cx.waker())
-    {
-        waker.wake();
+        // This task goes on by itself.
+        if let Some(reader) = &state.reader
+            && !reader.will_wake(cx.waker())
+        {
+            reader.wake_by_ref();
+        }
     }
 }

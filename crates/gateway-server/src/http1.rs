@@ -9,26 +9,32 @@ mod exchange;
 mod io;
 mod timer;
 mod upload;
+mod websocket;
 
 use crate::{Handler, Limits};
 use bytes::BytesMut;
 use exchange::{Exchange, Phase};
 use gateway_core::{Code, Problem};
 use gateway_http1::{RequestError, parse_request};
+use http::HeaderValue;
 use io::{Input, Output};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use timer::{Timer, Wait};
 use tokio::io::{AsyncRead, AsyncWrite};
-use upload::{Discarded, Upload};
+use upload::Discarded;
+
+pub(crate) use timer::{Timer, Wait};
+pub(crate) use upload::Upload;
 
 /// How an HTTP/2 connection begins (RFC 9113 §3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long is read on after an answer that came before the request was read, so that it is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long a WebSocket may take to end once its client was told to go.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// How much of an unread request body is read and thrown away to keep the connection.
 const MAX_DISCARD: usize = 256 * 1024;
 
@@ -67,7 +73,6 @@ enum State<H: Handler> {
     Closing {
         shut: bool,
         linger: bool,
-        budget: usize,
     },
 }
 
@@ -97,6 +102,18 @@ where
         }
     }
 
+    /// A connection that has left HTTP already: bytes both ways, the client's through `upload`.
+    pub(crate) fn tunnel(
+        io: I,
+        handler: H,
+        limits: Rc<Limits>,
+        (body, upload): (H::Body, Upload),
+        protocol: &HeaderValue,
+    ) -> Self {
+        let state = State::Exchange(Exchange::tunnel(body, upload, protocol));
+        Self { state, fresh: false, ..Self::new(io, handler, limits) }
+    }
+
     /// No request after the one under way. To be followed by a poll.
     pub(crate) fn drain(&mut self) {
         self.draining = true;
@@ -112,15 +129,16 @@ where
             State::Exchange(_) => self.exchange(io, flushed, cx),
             _ if !flushed => self.wait(Wait::Write, self.limits.write_timeout),
             State::Head => self.head(io, cx),
+            State::Discard { .. } if self.draining => self.close(true),
             State::Discard { upload, budget } => match upload.discard(&mut self.input, io, budget, cx) {
                 Discarded::All => self.become_state(State::Head),
                 Discarded::Waiting => self.wait(Wait::Body, self.limits.body_timeout),
                 Discarded::TooMuch => self.close(true),
             },
-            State::Closing { shut, linger, budget } => {
+            State::Closing { shut, linger } => {
                 if !*shut {
                     match Pin::new(&mut *io).poll_shutdown(cx) {
-                        Poll::Pending => return Turn::Wait,
+                        Poll::Pending => return self.wait(Wait::Write, self.limits.write_timeout),
                         Poll::Ready(Err(_)) => return Turn::Close,
                         Poll::Ready(Ok(())) => *shut = true,
                     }
@@ -128,7 +146,7 @@ where
                 if !*linger {
                     return Turn::Close;
                 }
-                match self.input.poll_drop(io, budget, cx) {
+                match self.input.poll_drop(io, cx) {
                     Poll::Ready(()) => Turn::Close,
                     Poll::Pending => self.wait(Wait::Linger, LINGER),
                 }
@@ -137,6 +155,7 @@ where
     }
 
     fn head(&mut self, io: &mut I, cx: &mut Context<'_>) -> Turn {
+        self.input.skip_empty_lines();
         if self.input.is_empty() {
             if self.draining {
                 return Turn::Close;
@@ -180,10 +199,13 @@ where
         let mut progress = exchange.poll_answer(&mut self.output, self.draining, cx);
         progress |= exchange.poll_upload(&mut self.input, &mut self.output, io, cx);
         if exchange.broken {
-            return self.close(false);
+            // Without the words that would make its end an end in order, such as TLS's `close_notify`.
+            return self.become_state(State::Closing { shut: true, linger: false });
         }
         if progress {
-            self.timer.clear();
+            if !exchange.is_leaving() {
+                self.timer.clear();
+            }
             return Turn::Again;
         }
         if !flushed {
@@ -194,16 +216,27 @@ where
             return match exchange.upload.take() {
                 None if keep_alive => self.become_state(State::Head),
                 None => {
-                    let linger = exchange.linger;
+                    // Requests that are not to be served would turn the end of this answer into a reset.
+                    let linger = exchange.linger || !self.input.is_empty();
                     self.close(linger)
                 }
                 Some(upload) if keep_alive && upload.may_be_discarded() => {
                     self.become_state(State::Discard { upload, budget: MAX_DISCARD })
                 }
+                Some(upload) if exchange.tunnel && upload.has_reader() && !exchange.is_leaving() => {
+                    exchange.upload = Some(upload);
+                    self.half_tunnel(io, cx)
+                }
                 Some(_) => {
                     let linger = !exchange.tunnel;
                     self.close(linger)
                 }
+            };
+        }
+        if exchange.is_leaving() {
+            return match exchange.upload {
+                Some(_) => self.wait(Wait::Farewell, FAREWELL),
+                None => self.close(false),
             };
         }
         if exchange.tunnel {
@@ -213,7 +246,7 @@ where
             return self.wait(Wait::Body, self.limits.body_timeout);
         }
         // Nothing is expected of the client but that it stays, or sends its next request early.
-        if exchange.upload.is_none() && self.input.is_empty() {
+        if exchange.reads_nothing() && self.input.is_empty() {
             match self.input.poll_read(io, cx, 0) {
                 Poll::Ready(Ok(1..)) => {}
                 Poll::Ready(_) => return Turn::Close,
@@ -224,6 +257,19 @@ where
         Turn::Wait
     }
 
+    /// The client was sent all there is; what it sends goes on.
+    fn half_tunnel(&mut self, io: &mut I, cx: &mut Context<'_>) -> Turn {
+        let State::Exchange(exchange) = &mut self.state else { return Turn::Close };
+        if !exchange.half_closed {
+            match Pin::new(io).poll_shutdown(cx) {
+                Poll::Pending => return self.wait(Wait::Write, self.limits.write_timeout),
+                Poll::Ready(Err(_)) => return Turn::Close,
+                Poll::Ready(Ok(())) => exchange.half_closed = true,
+            }
+        }
+        self.wait(Wait::Tunnel, self.limits.tunnel_timeout)
+    }
+
     /// Answers what is no request, and ends.
     fn refuse(&mut self, problem: Problem) -> Turn {
         let exchange = Exchange::refusal(self.handler.refuse(problem));
@@ -231,7 +277,7 @@ where
     }
 
     fn close(&mut self, linger: bool) -> Turn {
-        self.become_state(State::Closing { shut: false, linger, budget: MAX_DISCARD })
+        self.become_state(State::Closing { shut: false, linger })
     }
 
     fn become_state(&mut self, state: State<H>) -> Turn {
@@ -248,7 +294,7 @@ where
     /// The client, or time, has run out.
     fn expired(&mut self, wait: Wait) -> Turn {
         match wait {
-            Wait::Idle | Wait::Tunnel => self.close(false),
+            Wait::Idle | Wait::Tunnel | Wait::Farewell => self.close(false),
             Wait::Write | Wait::Linger => Turn::Close,
             Wait::Head if self.input.is_empty() => Turn::Close,
             Wait::Head => self.refuse(Problem::new(Code::RequestTimeout)),

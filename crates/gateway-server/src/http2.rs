@@ -1,5 +1,9 @@
 //! HTTP/2 connections, by hyper.
 
+mod stream;
+mod websocket;
+
+use crate::http1::{Timer, Wait};
 use crate::{Drain, Handler, Limits, RequestBody};
 use bytes::BytesMut;
 use gateway_core::{Code, Problem};
@@ -14,9 +18,12 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use stream::{AnswerBody, Answering, Counted, Streams};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use websocket::as_upgrade;
 
 /// How often a silent connection is asked whether it is still there, and how long it may take to say so.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -26,12 +33,25 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// The most streams that a client may have opened and reset again (CVE-2023-44487) before it is sent away.
 const MAX_RESETS: usize = 64;
+/// The most streams that were reset for the client's own errors before it is sent away.
+const MAX_ERRORS: usize = 64;
+/// How long a connection without streams may take to end once the client was told (GOAWAY).
+const GOODBYE: Duration = Duration::from_secs(2);
 
-/// Serves a connection whose first bytes were read already. Ends in order (GOAWAY) when it is to drain.
-pub(crate) async fn serve<I, H>(io: I, read: BytesMut, handler: H, limits: &Limits, drain: &Drain)
+/// What the streams of one connection share.
+struct Shared<H> {
+    handler: H,
+    limits: Rc<Limits>,
+    drain: Drain,
+    streams: Streams,
+}
+
+/// Serves a connection whose first bytes were read already. Ends in order (GOAWAY) when it is to drain, or has been
+/// idle for too long.
+pub(crate) async fn serve<I, H>(io: I, read: BytesMut, handler: H, limits: Rc<Limits>, drain: Drain)
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
-    H: Handler,
+    H: Handler + Clone,
 {
     let mut builder = http2::Builder::new(Local);
     builder
@@ -39,25 +59,45 @@ where
         .max_concurrent_streams(limits.max_streams)
         .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(MAX_ERRORS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT);
+        .keep_alive_timeout(PING_TIMEOUT)
+        .enable_connect_protocol();
     let io = TokioIo::new(Rewound { io, read });
-    let mut connection = pin!(builder.serve_connection(io, ToHandler(handler)));
-    let mut begins = pin!(drain.begins());
-    let (mut listening, mut told) = (false, false);
+    let shared = Rc::new(Shared { handler, limits, drain, streams: Streams::default() });
+    let mut connection = pin!(builder.serve_connection(io, ToHandler(shared.clone())));
+    let mut begins = pin!(shared.drain.begins());
+    let (mut listening, mut told, mut timer) = (false, false, Timer::default());
     // How a connection ends is the client's affair: there is nobody to tell.
-    let _ = poll_fn(|cx| {
+    poll_fn(|cx| {
         if !listening {
             listening = true;
             let _ = begins.as_mut().poll(cx);
         }
-        if !told && drain.has_begun() {
+        if !told && shared.drain.has_begun() {
             told = true;
             connection.as_mut().graceful_shutdown();
         }
-        connection.as_mut().poll(cx)
+        loop {
+            if connection.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            match shared.streams.is_idle(cx) {
+                false => timer.clear(),
+                true if told => timer.set(Wait::Linger, GOODBYE),
+                true => timer.set(Wait::Idle, shared.limits.idle_timeout),
+            }
+            match timer.poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(_) if told => return Poll::Ready(()),
+                Poll::Ready(_) => {
+                    told = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
     })
     .await;
 }
@@ -71,22 +111,36 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
     }
 }
 
-struct ToHandler<H>(H);
+struct ToHandler<H>(Rc<Shared<H>>);
 
-impl<H: Handler> Service<Request<Incoming>> for ToHandler<H> {
-    type Response = Response<H::Body>;
+impl<H: Handler + Clone> Service<Request<Incoming>> for ToHandler<H> {
+    type Response = Response<AnswerBody<H>>;
     type Error = Infallible;
-    type Future = H::Future;
+    type Future = Answering<H>;
 
-    fn call(&self, request: Request<Incoming>) -> H::Future {
-        let mut request = request.map(RequestBody::http2);
-        if *request.method() == Method::CONNECT {
-            return self
-                .0
-                .refuse(Problem::new(Code::BadRequest).with_detail("CONNECT is for forward proxies"));
+    fn call(&self, request: Request<Incoming>) -> Answering<H> {
+        let Shared { handler, limits, .. } = &*self.0;
+        let counted = Some(Counted::new(&self.0));
+        let answering = |future| Answering { future, late: None, extended: None, counted };
+        if request.headers().len() > limits.max_headers {
+            return answering(handler.refuse(Problem::new(Code::HeadersTooLarge)));
         }
+        if *request.method() == Method::CONNECT {
+            let Some((mut request, extended)) = as_upgrade(request) else {
+                let problem = Problem::new(Code::BadRequest).with_detail("CONNECT is for forward proxies");
+                return answering(handler.refuse(problem));
+            };
+            join_cookies(request.headers_mut());
+            return Answering { extended: Some(extended), ..answering(handler.call(request)) };
+        }
+        let mut late = None;
+        let mut request = request.map(|body| {
+            let (body, signal) = RequestBody::http2(body, limits.body_timeout);
+            late = signal;
+            body
+        });
         join_cookies(request.headers_mut());
-        self.0.call(request)
+        Answering { late, ..answering(handler.call(request)) }
     }
 }
 

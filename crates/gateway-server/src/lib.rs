@@ -6,7 +6,10 @@
 //!   logged and counted like all others;
 //! * ambiguous framing never gets past it (see [`gateway_http1`]);
 //! * whoever is slow, in sending or in taking, is sent away: [`Limits`];
-//! * a protocol upgrade is a request whose body and answer are the tunnel, so that layers need to know nothing of it;
+//! * a protocol upgrade is a request whose body and answer are the tunnel, so that layers need to know nothing of
+//!   it; a WebSocket over an HTTP/2 stream (RFC 8441) is the same to them;
+//! * whoever is connected when it drains ends in order: HTTP/1 by `connection: close`, HTTP/2 by GOAWAY, a WebSocket
+//!   by a Close frame 1001 between two of its frames (RFC 6455 §7.4.1), another tunnel when it is done;
 //! * an idle connection holds no buffers.
 //!
 //! ```

@@ -1,6 +1,20 @@
 use std::time::Duration;
 
 /// What one client connection may cost.
+///
+/// | limit | over HTTP/1 | over HTTP/2 |
+/// |---|---|---|
+/// | `max_head` | 414 or 431, and the connection is closed | 431 |
+/// | `max_headers` | 431, and the connection is closed | 431 |
+/// | `header_timeout` | 408; silence where nothing was sent | 408 where the preface stops |
+/// | `idle_timeout` | closed silently | GOAWAY once there is no stream, then closed |
+/// | `body_timeout` | 408; closed where the answer has begun | 408; the body fails where the answer has begun |
+/// | `write_timeout` | closed | unused: the windows bound what waits, and PING finds who is gone within 50 s |
+/// | `tunnel_timeout` | closed | the stream ends (RFC 8441) |
+/// | `max_streams` | | the client is told; a stream more is refused |
+///
+/// Besides these, fixed and of HTTP/2 alone: a client that opens and resets streams at once (CVE-2023-44487), makes
+/// the server reset them (CVE-2025-8671) or sends CONTINUATION frames without end (CVE-2024-27316) is sent away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The largest request head, in bytes; the target may take half of it. Default 64 KiB.
@@ -10,7 +24,7 @@ pub struct Limits {
     /// How long a request's head may take from its first byte, or from the beginning of the connection. Then 408.
     /// Default 10 s.
     pub header_timeout: Duration,
-    /// How long a connection may wait for its next request. Default 60 s.
+    /// How long a connection may wait for its next request; with HTTP/2 also for its first. Default 60 s.
     pub idle_timeout: Duration,
     /// How long a client may send nothing of a body that is waited for. Then 408. Default 30 s.
     pub body_timeout: Duration,

@@ -14,10 +14,22 @@ where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
     H: Handler + Clone,
 {
+    let connection = Connection::new(io, handler.clone(), limits.clone());
+    if let Ended::Http2(io, read) = run(connection, &drain).await {
+        http2::serve(io, read, handler, limits, drain).await;
+    }
+}
+
+/// Serves until the end, and tells the connection when it is to drain.
+pub(crate) async fn run<I, H>(connection: Connection<I, H>, drain: &Drain) -> Ended<I>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    H: Handler,
+{
     let mut begins = pin!(drain.begins());
-    let mut connection = pin!(Connection::new(io, handler.clone(), limits.clone()));
+    let mut connection = pin!(connection);
     let mut listening = false;
-    let ended = poll_fn(|cx| {
+    poll_fn(|cx| {
         if !listening {
             listening = true;
             let _ = begins.as_mut().poll(cx);
@@ -27,8 +39,5 @@ where
         }
         connection.as_mut().poll(cx)
     })
-    .await;
-    if let Ended::Http2(io, read) = ended {
-        http2::serve(io, read, handler, &limits, &drain).await;
-    }
+    .await
 }

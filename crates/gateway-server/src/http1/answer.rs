@@ -155,8 +155,8 @@ fn put_date(out: &mut BytesMut) {
 pub(crate) enum Put {
     More,
     End,
-    /// More than its length: the client must not take it for another answer.
-    TooLong,
+    /// More than its length, or less: the client must not take it for whole, nor its rest for another answer.
+    Broken,
 }
 
 /// Puts one frame of the body into the output, which must have room.
@@ -164,18 +164,20 @@ pub(crate) fn put_frame(output: &mut Output, framing: &mut AnswerFraming, frame:
     let data = match frame.into_data() {
         Ok(data) if data.is_empty() => return Put::More,
         Ok(data) => data,
-        Err(frame) => {
-            if *framing == AnswerFraming::Chunked {
+        Err(frame) => match framing {
+            AnswerFraming::Chunked => {
                 put_last_chunk(output.lead(), &frame.into_trailers().unwrap_or_default());
+                return Put::End;
             }
-            return Put::End;
-        }
+            AnswerFraming::Length(1..) => return Put::Broken,
+            AnswerFraming::Length(0) | AnswerFraming::None | AnswerFraming::UntilClose => return Put::End,
+        },
     };
     match framing {
         AnswerFraming::None => {}
         AnswerFraming::UntilClose => output.put(data, b""),
         AnswerFraming::Length(left) => {
-            let Some(rest) = left.checked_sub(data.len() as u64) else { return Put::TooLong };
+            let Some(rest) = left.checked_sub(data.len() as u64) else { return Put::Broken };
             *left = rest;
             output.put(data, b"");
             if rest == 0 {

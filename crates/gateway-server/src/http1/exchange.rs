@@ -1,13 +1,16 @@
 //! One request and its answer.
 
+use super::MAX_DISCARD;
 use super::answer::{AnswerFraming, Asked, Put, asks_to_close, put_frame, put_head};
 use super::io::{Input, Output};
 use super::upload::{Pumped, Upload};
+use super::websocket::{Frames, GOING_AWAY};
 use crate::{Handler, RequestBody};
+use bytes::Bytes;
 use gateway_core::Upgrade;
 use gateway_http1::{Framing, RequestHead, put_last_chunk};
-use http::{HeaderMap, Method, Response, StatusCode, Version};
-use http_body::Body;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
+use http_body::{Body, Frame};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -23,8 +26,31 @@ pub(crate) struct Exchange<H: Handler> {
     pub(crate) broken: bool,
     /// Whether both sides have left HTTP.
     pub(crate) tunnel: bool,
+    /// Whether the client was told that nothing follows, while it may go on to send: half a tunnel.
+    pub(crate) half_closed: bool,
+    farewell: Farewell,
     asked: Asked,
     waiting_for_client: bool,
+}
+
+/// How a tunnel is ended when the connection drains.
+#[derive(Debug)]
+enum Farewell {
+    /// Not at all: the protocol has no words for it that are known here.
+    None,
+    /// Between two frames of a WebSocket.
+    Due(Frames),
+    /// The client was told to go.
+    Said,
+}
+
+impl Farewell {
+    fn of(protocol: &HeaderValue) -> Self {
+        match protocol.as_bytes().eq_ignore_ascii_case(b"websocket") {
+            true => Self::Due(Frames::default()),
+            false => Self::None,
+        }
+    }
 }
 
 pub(crate) enum Phase<H: Handler> {
@@ -42,8 +68,22 @@ impl<H: Handler> Exchange<H> {
             linger: false,
             broken: false,
             tunnel: false,
+            half_closed: false,
+            farewell: Farewell::None,
             asked,
             waiting_for_client: false,
+        }
+    }
+
+    /// What follows a request that was granted its tunnel elsewhere.
+    pub(crate) fn tunnel(body: H::Body, mut upload: Upload, protocol: &HeaderValue) -> Self {
+        upload.open_tunnel();
+        let asked = Asked { http_10: false, head_only: false };
+        let phase = Phase::Answering { body, framing: AnswerFraming::UntilClose };
+        Self {
+            tunnel: true,
+            farewell: Farewell::of(protocol),
+            ..Self::new(phase, Some(upload), false, asked)
         }
     }
 
@@ -60,11 +100,12 @@ impl<H: Handler> Exchange<H> {
             let (body, pipe) = RequestBody::piped(length);
             (body, Some(Upload::new(framing, pipe, expects_continue)))
         };
+        let farewell = upgrade.as_ref().map_or(Farewell::None, Farewell::of);
         if let Some(protocol) = upgrade {
             request.extensions_mut().insert(Upgrade(protocol));
         }
         let phase = Phase::Waiting(handler.call(request.map(|()| body)));
-        Self::new(phase, upload, keep_alive, asked)
+        Self { farewell, ..Self::new(phase, upload, keep_alive, asked) }
     }
 
     /// The answer to what is no request.
@@ -77,6 +118,47 @@ impl<H: Handler> Exchange<H> {
         self.waiting_for_client
     }
 
+    /// Whether nothing is read for this request, now or ever.
+    pub(crate) fn reads_nothing(&self) -> bool {
+        self.upload.as_ref().is_none_or(|upload| upload.is_tunnel() && !self.tunnel)
+    }
+
+    /// Whether a tunnel's client was told to go.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.tunnel && matches!(self.farewell, Farewell::Said)
+    }
+
+    /// Puts the words that end a tunnel, where they may stand. `data` is what the other side sends meanwhile; what
+    /// is left of it is to be put.
+    fn take_leave(&mut self, output: &mut Output, data: Bytes) -> Bytes {
+        let Farewell::Due(frames) = &mut self.farewell else { return Bytes::new() };
+        let rest = frames.pass_rest(&data);
+        if frames.is_between_frames() {
+            let lead = output.lead();
+            lead.extend_from_slice(&data[..rest]);
+            if !frames.has_closed() {
+                lead.extend_from_slice(GOING_AWAY);
+            }
+            self.farewell = Farewell::Said;
+            return Bytes::new();
+        }
+        data
+    }
+
+    /// What of a tunnel's frame goes to the client.
+    fn follow(&mut self, output: &mut Output, frame: Frame<Bytes>, draining: bool) -> Frame<Bytes> {
+        match (frame.into_data(), &mut self.farewell) {
+            (Ok(_), Farewell::Said) => Frame::data(Bytes::new()),
+            (Ok(data), Farewell::Due(_)) if draining => Frame::data(self.take_leave(output, data)),
+            (Ok(data), Farewell::Due(frames)) => {
+                frames.pass(&data);
+                Frame::data(data)
+            }
+            (Ok(data), Farewell::None) => Frame::data(data),
+            (Err(frame), _) => frame,
+        }
+    }
+
     /// Moves the answer on; says whether it did.
     pub(crate) fn poll_answer(&mut self, output: &mut Output, draining: bool, cx: &mut Context<'_>) -> bool {
         let mut progress = false;
@@ -85,15 +167,24 @@ impl<H: Handler> Exchange<H> {
             self.begin_answer(response, output, draining);
             progress = true;
         }
-        while let Phase::Answering { body, framing } = &mut self.phase
+        if draining && self.tunnel && output.has_room() && matches!(self.farewell, Farewell::Due(_)) {
+            self.take_leave(output, Bytes::new());
+            progress |= self.is_leaving();
+        }
+        while let Phase::Answering { body, .. } = &mut self.phase
             && output.has_room()
         {
-            let put = match Pin::new(body).poll_frame(cx) {
+            let mut polled = Pin::new(body).poll_frame(cx);
+            if self.tunnel {
+                polled = polled.map_ok(|frame| self.follow(output, frame, draining));
+            }
+            let Phase::Answering { framing, .. } = &mut self.phase else { break };
+            let put = match polled {
                 Poll::Pending => break,
                 Poll::Ready(Some(Ok(frame))) => put_frame(output, framing, frame),
-                Poll::Ready(Some(Err(_))) => Put::TooLong,
+                Poll::Ready(Some(Err(_))) => Put::Broken,
                 Poll::Ready(None) => match framing {
-                    AnswerFraming::Length(1..) => Put::TooLong,
+                    AnswerFraming::Length(1..) => Put::Broken,
                     AnswerFraming::Chunked => {
                         put_last_chunk(output.lead(), &HeaderMap::new());
                         Put::End
@@ -105,7 +196,7 @@ impl<H: Handler> Exchange<H> {
             match put {
                 Put::More => {}
                 Put::End => self.phase = Phase::Answered,
-                Put::TooLong => {
+                Put::Broken => {
                     self.phase = Phase::Answered;
                     self.broken = true;
                 }
@@ -127,15 +218,18 @@ impl<H: Handler> Exchange<H> {
             // Only a service that does not know what it does answers so.
             status if status.is_informational() => head.status = StatusCode::BAD_GATEWAY,
             // The tunnel was not granted, and there is no body without one.
-            _ if asked_for_tunnel => self.upload = None,
+            _ if asked_for_tunnel => {
+                if let Some(upload) = self.upload.take() {
+                    upload.refuse_tunnel();
+                }
+            }
             _ => {}
         }
         let length = body.size_hint().exact();
         let framing = AnswerFraming::of(head.status, self.asked, length);
-        // A client that was told nothing may or may not send its body now.
-        let unsure = self.upload.as_ref().is_some_and(Upload::expects_continue);
+        let readable = self.upload.as_mut().is_none_or(|upload| upload.answer_begins(MAX_DISCARD));
         self.keep_alive &=
-            !draining && !unsure && framing != AnswerFraming::UntilClose && !asks_to_close(&head.headers);
+            !draining && readable && framing != AnswerFraming::UntilClose && !asks_to_close(&head.headers);
         put_head(output.lead(), &head, framing, length, self.asked, self.keep_alive);
         let ended = match framing {
             AnswerFraming::None | AnswerFraming::Length(0) => true,

@@ -73,19 +73,20 @@ impl Input {
         }
     }
 
-    /// Reads and throws away, until the end or the budget is used up.
-    pub(crate) fn poll_drop<I: AsyncRead + Unpin>(
-        &mut self,
-        io: &mut I,
-        budget: &mut usize,
-        cx: &mut Context<'_>,
-    ) -> Poll<()> {
+    /// Reads and throws away, until the end.
+    pub(crate) fn poll_drop<I: AsyncRead + Unpin>(&mut self, io: &mut I, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            *budget = budget.saturating_sub(self.buffer.len());
             self.buffer.clear();
-            if *budget == 0 || !matches!(ready!(self.poll_read(io, cx, 0)), Ok(1..)) {
+            if !matches!(ready!(self.poll_read(io, cx, 0)), Ok(1..)) {
                 return Poll::Ready(());
             }
+        }
+    }
+
+    /// Drops the empty lines that may stand before a request (RFC 9112 §2.2).
+    pub(crate) fn skip_empty_lines(&mut self) {
+        while self.buffer.starts_with(b"\r\n") {
+            self.buffer.advance(2);
         }
     }
 }
@@ -97,6 +98,8 @@ pub(crate) struct Output {
     piece: Bytes,
     /// Follows `piece`.
     tail: &'static [u8],
+    /// Whether all was written, but may not have left yet.
+    unflushed: bool,
 }
 
 impl Output {
@@ -136,8 +139,9 @@ impl Output {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         if self.is_empty() {
-            return Poll::Ready(Ok(()));
+            return if self.unflushed { self.poll_leave(io, timer, cx) } else { Poll::Ready(Ok(())) };
         }
+        self.unflushed = true;
         loop {
             let mut written = if self.piece.is_empty() && self.tail.is_empty() {
                 ready!(Pin::new(&mut *io).poll_write(cx, &self.lead))?
@@ -170,7 +174,19 @@ impl Output {
                 *spare = lead;
             }
         });
-        // TLS holds back what it was given until it is told.
-        Pin::new(io).poll_flush(cx)
+        self.poll_leave(io, timer, cx)
+    }
+
+    /// TLS holds back what it was given until it is told.
+    fn poll_leave<I: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut I,
+        timer: &mut Timer,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        ready!(Pin::new(io).poll_flush(cx))?;
+        self.unflushed = false;
+        timer.clear();
+        Poll::Ready(Ok(()))
     }
 }

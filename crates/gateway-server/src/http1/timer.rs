@@ -17,6 +17,8 @@ pub(crate) enum Wait {
     Write,
     /// Anything in a tunnel.
     Tunnel,
+    /// The client of a tunnel to go, having been told to.
+    Farewell,
     /// The client to notice that this is the end.
     Linger,
 }

@@ -1,7 +1,7 @@
 //! The body of a request on its way from the connection to whoever reads it.
 
 use super::io::{Input, Output};
-use crate::body::{BodyError, Demand, Piece, Pipe};
+use crate::body::{Abandoned, BodyError, Demand, Piece, Pipe};
 use bytes::{Bytes, BytesMut};
 use gateway_http1::{ChunkDecoder, Decoded, Framing};
 use http::HeaderMap;
@@ -16,8 +16,18 @@ const MAX_READ: usize = 64 * 1024;
 pub(crate) struct Upload {
     reader: Reader,
     pipe: Arc<Pipe>,
-    /// Whether the client still waits for `100 Continue`.
-    expects_continue: bool,
+    expect: Expect,
+}
+
+/// What the client was told about its `Expect: 100-continue` (RFC 9110 §10.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expect {
+    /// It sends, or will.
+    Nothing,
+    /// It waits to be told.
+    Continue,
+    /// The answer came before: it may or may not send its body now.
+    Unsure,
 }
 
 #[derive(Debug)]
@@ -69,15 +79,35 @@ impl Upload {
             Framing::Chunked => Reader::Chunked(ChunkDecoder::default()),
             Framing::None | Framing::UntilClose => Reader::Tunnel { open: false },
         };
-        Self { reader, pipe, expects_continue }
+        let expect = if expects_continue { Expect::Continue } else { Expect::Nothing };
+        Self { reader, pipe, expect }
     }
 
     pub(crate) fn is_tunnel(&self) -> bool {
         matches!(self.reader, Reader::Tunnel { .. })
     }
 
-    pub(crate) fn expects_continue(&self) -> bool {
-        self.expects_continue
+    /// The answer begins. From now on a `100 Continue` would stand within it.
+    ///
+    /// Says whether the connection can serve another request: not when it is unknown whether the body comes, nor
+    /// when so much of it is to come that nobody wants.
+    pub(crate) fn answer_begins(&mut self, max_discard: usize) -> bool {
+        if self.expect == Expect::Continue {
+            self.expect = Expect::Unsure;
+            return false;
+        }
+        let Reader::Length(left) = self.reader else { return true };
+        left <= max_discard as u64 || self.pipe.has_reader()
+    }
+
+    /// The tunnel was not granted, and there is no body without one.
+    pub(crate) fn refuse_tunnel(self) {
+        self.pipe.abandon(Abandoned::Refused);
+    }
+
+    /// Whether what the client sends may still be read.
+    pub(crate) fn has_reader(&self) -> bool {
+        self.pipe.has_reader()
     }
 
     /// The answer was 101: what follows are bytes of another protocol.
@@ -87,7 +117,7 @@ impl Upload {
 
     /// Whether reading on gets to the end of this request. Not where the client may never send the body.
     pub(crate) fn may_be_discarded(&self) -> bool {
-        !self.expects_continue && !self.is_tunnel()
+        self.expect == Expect::Nothing && !self.is_tunnel()
     }
 
     fn next(&mut self, buffer: &mut BytesMut) -> Next {
@@ -131,6 +161,8 @@ impl Upload {
         loop {
             let want = match self.next(input.buffer()) {
                 Next::Data(data) => {
+                    // Whoever sends does not wait.
+                    self.expect = Expect::Nothing;
                     self.pipe.put(Piece::Data(data), cx);
                     return Pumped::Progress;
                 }
@@ -144,7 +176,8 @@ impl Upload {
                 }
                 Next::NeedMore(want) => usize::try_from(want).unwrap_or(MAX_READ).min(MAX_READ),
             };
-            if std::mem::take(&mut self.expects_continue) {
+            if self.expect == Expect::Continue {
+                self.expect = Expect::Nothing;
                 output.lead().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
                 return Pumped::Progress;
             }
@@ -180,5 +213,13 @@ impl Upload {
                 Next::Data(_) | Next::NeedMore(_) | Next::Malformed(_) => return Discarded::TooMuch,
             }
         }
+    }
+}
+
+/// Whoever still reads learns that nothing follows. A body that has ended was read to its end, or is as long as it
+/// said, and notices nothing.
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.pipe.abandon(Abandoned::Broken);
     }
 }
