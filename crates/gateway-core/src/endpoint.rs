@@ -1,41 +1,69 @@
+use crate::Scheme;
 use http::Uri;
 use http::uri::Authority;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// One instance of a service: where it listens, its weight and its priority. Cheap to clone; equal when all are equal.
+///
+/// | written | means |
+/// |---|---|
+/// | `http://HOST[:PORT]` | plain text over TCP, port 80 unless said |
+/// | `https://HOST[:PORT]` | TLS over TCP, port 443 unless said |
+/// | `unix:/PATH` | plain text over the Unix socket at this absolute path |
+///
+/// Which version of HTTP is spoken there is not part of the address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint(Arc<Address>);
 
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Address {
+    place: Place,
     authority: Authority,
     port: u16,
     weight: u32,
     priority: u32,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    Network {
+        tls: bool,
+    },
+    /// Its name starts with `unix:`, and the path follows.
+    Socket {
+        name: Box<str>,
+        path: PathBuf,
+    },
+}
+
 /// Why a text is no endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not an endpoint: {why}; expected something like `http://127.0.0.1:3001`")]
+#[error(
+    "`{text}` is not an endpoint: {why}; expected something like `http://127.0.0.1:3001`, `https://users` or `unix:/run/users.sock`"
+)]
 pub struct EndpointError {
     text: String,
     why: &'static str,
 }
 
 impl Endpoint {
-    /// Reads an endpoint from its URL: `http://HOST[:PORT]`, without path, query or credentials. Weight 1, priority 0.
+    /// Reads an endpoint from its URL, without path, query or credentials: see [`Endpoint`]. Weight 1, priority 0.
     ///
     /// # Errors
     /// Says what is wrong with the text.
     pub fn parse(text: &str) -> Result<Self, EndpointError> {
         let wrong = |why| EndpointError { text: text.to_owned(), why };
-        let uri: Uri = text.parse().map_err(|_| wrong("it is no URL"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(wrong("TLS towards upstreams is not supported yet")),
-            Some(_) => return Err(wrong("only the scheme `http` is supported")),
-            None => return Err(wrong("it has no scheme")),
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Self::socket(text, path).map_err(wrong);
         }
+        let uri: Uri = text.parse().map_err(|_| wrong("it is no URL"))?;
+        let scheme = match uri.scheme_str() {
+            Some("http") => Scheme::Http,
+            Some("https") => Scheme::Https,
+            Some(_) => return Err(wrong("only `http`, `https` and `unix` are supported")),
+            None => return Err(wrong("it has no scheme")),
+        };
         if uri.path() != "/" || uri.query().is_some() {
             return Err(wrong("it has a path or a query, and the route decides those"));
         }
@@ -48,45 +76,87 @@ impl Endpoint {
         }
         let after_host = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
         let port = match after_host.strip_prefix(':').map(str::parse) {
-            None => 80,
+            None => scheme.default_port(),
             Some(Ok(0)) => return Err(wrong("port 0 cannot be connected to")),
             Some(Ok(port)) => port,
             Some(Err(_)) => return Err(wrong("its port is no number from 1 to 65535")),
         };
-        Ok(Self(Arc::new(Address { authority, port, weight: 1, priority: 0 })))
+        let place = Place::Network { tls: scheme == Scheme::Https };
+        Ok(Self(Arc::new(Address { place, authority, port, weight: 1, priority: 0 })))
+    }
+
+    fn socket(text: &str, path: &str) -> Result<Self, &'static str> {
+        if !path.starts_with('/') || path.ends_with('/') || path.starts_with("//") {
+            return Err("the path of a Unix socket starts with one `/` and names a file");
+        }
+        // `sun_path` of unix(7) has 108 bytes, the zero at the end included; BSD and macOS have 104.
+        if path.len() > 107 || path.contains('\0') {
+            return Err("the path of a Unix socket has at most 107 bytes");
+        }
+        let place = Place::Socket { name: text.into(), path: path.into() };
+        let authority = Authority::from_static("localhost");
+        Ok(Self(Arc::new(Address { place, authority, port: 0, weight: 1, priority: 0 })))
     }
 
     /// The same endpoint with another share of the requests. 0 takes none: drained.
     #[must_use]
     pub fn with_weight(&self, weight: u32) -> Self {
-        Self(Arc::new(Address { authority: self.0.authority.clone(), weight, ..*self.0 }))
+        Self(Arc::new(Address { weight, ..(*self.0).clone() }))
     }
 
     /// The same endpoint with another priority: 0 comes first, and the next takes over what that cannot.
     #[must_use]
     pub fn with_priority(&self, priority: u32) -> Self {
-        Self(Arc::new(Address { authority: self.0.authority.clone(), priority, ..*self.0 }))
+        Self(Arc::new(Address { priority, ..(*self.0).clone() }))
     }
 
-    /// Whether both are the same address, whatever their weights.
+    /// Whether both are the same place, whatever their weights and priorities.
     #[must_use]
     pub fn is_at(&self, other: &Self) -> bool {
-        self.0.authority == other.0.authority && self.0.port == other.0.port
+        self.0.place == other.0.place
     }
 
-    /// Host and port as written, for the `Host` header and for logs.
+    /// What tells it from the others, in logs, metrics and hashes: host and port as written, or `unix:/PATH`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match &self.0.place {
+            Place::Network { .. } => self.0.authority.as_str(),
+            Place::Socket { name, .. } => name,
+        }
+    }
+
+    /// Host and port as written, for the `Host` header. All Unix sockets are `localhost`, as with curl and nginx:
+    /// [`name`](Self::name) tells them apart.
     #[must_use]
     pub fn authority(&self) -> &Authority {
         &self.0.authority
     }
 
-    /// The host to connect to, an IPv6 address without its brackets.
+    /// Whether TLS is spoken there. A Unix socket is plain text.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        match self.0.place {
+            Place::Network { tls: true } => Scheme::Https,
+            Place::Network { tls: false } | Place::Socket { .. } => Scheme::Http,
+        }
+    }
+
+    /// The path of its Unix socket; `None` for an endpoint on the network.
+    #[must_use]
+    pub fn socket_path(&self) -> Option<&Path> {
+        match &self.0.place {
+            Place::Network { .. } => None,
+            Place::Socket { path, .. } => Some(path),
+        }
+    }
+
+    /// The host to connect to, an IPv6 address without its brackets. `localhost` for a Unix socket.
     #[must_use]
     pub fn host(&self) -> &str {
         self.0.authority.host().trim_start_matches('[').trim_end_matches(']')
     }
 
-    /// The port to connect to.
+    /// The port to connect to. 0 for a Unix socket.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.0.port
@@ -107,7 +177,10 @@ impl Endpoint {
 
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "http://{}", self.0.authority)
+        match &self.0.place {
+            Place::Network { .. } => write!(f, "{}://{}", self.scheme().as_str(), self.0.authority),
+            Place::Socket { name, .. } => f.write_str(name),
+        }
     }
 }
 
@@ -124,8 +197,14 @@ mod tests {
             ("http://users/", Ok(("users", 80))),
             ("127.0.0.1:3001", Err("scheme")),
             ("localhost", Err("scheme")),
-            ("ftp://x", Err("only the scheme")),
-            ("https://x", Err("TLS")),
+            ("ftp://x", Err("only `http`, `https` and `unix`")),
+            ("https://x", Ok(("x", 443))),
+            ("https://x:8443", Ok(("x", 8443))),
+            ("unix:/run/users.sock", Ok(("localhost", 0))),
+            ("unix:", Err("Unix socket")),
+            ("unix:users.sock", Err("Unix socket")),
+            ("unix:///run/users.sock", Err("Unix socket")),
+            ("unix:/run/", Err("names a file")),
             ("http://x/api", Err("path")),
             ("http://u:p@x", Err("credentials")),
             ("http://x:0", Err("port 0")),
@@ -138,5 +217,22 @@ mod tests {
                 (seen, _) => panic!("{text}: {seen:?}"),
             }
         }
+    }
+
+    #[test]
+    fn an_endpoint_is_shown_as_it_was_written_and_knows_its_place() {
+        let long = format!("unix:/{}", "x".repeat(107));
+        assert!(Endpoint::parse(&long).is_err_and(|e| e.to_string().contains("107 bytes")));
+        for (text, name, scheme, path) in [
+            ("http://users:81", "users:81", Scheme::Http, None),
+            ("https://users", "users", Scheme::Https, None),
+            ("unix:/run/a b.sock", "unix:/run/a b.sock", Scheme::Http, Some("/run/a b.sock")),
+        ] {
+            let endpoint = Endpoint::parse(text).unwrap().with_weight(3).with_priority(1);
+            assert_eq!((endpoint.to_string().as_str(), endpoint.name()), (text, name));
+            assert_eq!((endpoint.scheme(), endpoint.socket_path()), (scheme, path.map(Path::new)), "{text}");
+            assert_eq!((endpoint.weight(), endpoint.priority()), (3, 1));
+        }
+        assert_ne!(Endpoint::parse("http://a:443").unwrap(), Endpoint::parse("https://a:443").unwrap());
     }
 }

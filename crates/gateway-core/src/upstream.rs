@@ -26,6 +26,9 @@ pub trait Upstream<B> {
 pub enum FailureKind {
     /// No connection: the request was never sent.
     Connect,
+    /// The upstream gave the request back unprocessed: HTTP/2's `REFUSED_STREAM`, or a `GOAWAY` before its stream
+    /// (RFC 9113 §8.7). Any request is safe to send again.
+    Refused,
     /// A kept-alive connection turned out closed before anything of an answer arrived.
     Stale,
     /// The connection broke before the answer's head was complete.
