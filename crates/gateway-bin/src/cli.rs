@@ -1,6 +1,7 @@
 //! The commands.
 
-use crate::config::{self, Config, Settings};
+use crate::check::{self, Verdict};
+use crate::config::{self, Checked, Config, LogLevel, Settings};
 use crate::{reference, routes, run, token};
 use clap::{Parser, Subcommand, ValueEnum};
 use gateway_core::Code;
@@ -29,8 +30,12 @@ struct Cli {
 enum Command {
     /// Run the gateway; what happens without a command too.
     Run,
-    /// Say everything that is wrong with the configuration, or nothing.
-    Check,
+    /// Say everything that is wrong with the configuration, and warn of what is likely not meant.
+    #[command(
+        after_help = "Exit codes: 0 no mistakes; 1 with --connect, something needed cannot be reached; 2 there \
+                      are mistakes, or with --strict warnings."
+    )]
+    Check(check::Options),
     /// Show the route table.
     Routes {
         /// How.
@@ -88,23 +93,14 @@ pub fn main() -> ExitCode {
     let Cli { command, config: path } = Cli::parse();
     let text = match command.unwrap_or(Command::Run) {
         Command::Run => {
-            return match load(&path) {
-                Ok(config) => match run::run(config, &path) {
-                    Ok(()) => ExitCode::SUCCESS,
-                    Err(error) => fail(&error.to_string(), FAILED),
-                },
-                Err(code) => code,
+            return match config::read(Some(&path), None) {
+                Ok(checked) => run(checked, &path),
+                Err(mistakes) => fail(&mistakes.to_string(), MISTAKEN),
             };
         }
         Command::Schema { format } => schema(format),
         Command::Codes => codes(),
-        Command::Check => {
-            let summary = |config: &Config| {
-                let (routes, services) = (config.plan.routes.len(), config.plan.services.len());
-                Ok(format!("{}: no mistakes; {routes} routes to {services} services\n", path.display()))
-            };
-            load(&path).and_then(|config| summary(&config))
-        }
+        Command::Check(options) => return check(&path, options),
         Command::Routes { format } => load(&path).map(|config| match format {
             Format::Json => routes::json(&config),
             Format::Text => routes::table(&config, false),
@@ -123,6 +119,36 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(code) => code,
+    }
+}
+
+fn run(checked: Checked, path: &Path) -> ExitCode {
+    let Checked { config, warnings, .. } = checked;
+    if config.settings.log.level != LogLevel::Error {
+        for warning in warnings.iter() {
+            eprintln!("gateway: {}", warning.line());
+        }
+    }
+    match run::run(config, path) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string(), FAILED),
+    }
+}
+
+fn check(path: &Path, options: check::Options) -> ExitCode {
+    let report = match check::check(path, options) {
+        Ok(report) => report,
+        Err(error) => return fail(&error.to_string(), FAILED),
+    };
+    let _ = std::io::stdout().write_all(report.out.as_bytes());
+    let code = match report.verdict {
+        Verdict::Good => 0,
+        Verdict::Unreachable => FAILED,
+        Verdict::Mistaken => MISTAKEN,
+    };
+    match report.err {
+        Some(findings) => fail(&findings, code),
+        None => ExitCode::from(code),
     }
 }
 

@@ -4,7 +4,7 @@ pub(crate) mod load;
 mod plan;
 mod settings;
 
-pub(crate) use load::{Mistakes, nearest};
+pub(crate) use load::{Mistake, Mistakes, Origin, Severity, join, nearest};
 pub(crate) use plan::{Plan, RoutePlan};
 pub(crate) use settings::{LogLevel, ServerSettings, Settings};
 
@@ -17,20 +17,29 @@ pub(crate) struct Config {
     pub(crate) plan: Plan,
 }
 
+/// A configuration without mistakes, with all that can be said of it.
+pub(crate) struct Checked {
+    pub(crate) config: Config,
+    /// What is likely not what was meant, in the order of the file.
+    pub(crate) warnings: Mistakes,
+    pub(crate) origin: Origin,
+}
+
 /// Reads and checks a configuration.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub(crate) fn load(path: Option<&Path>) -> Result<Config, Mistakes> {
-    load_after(path, None)
+    read(path, None).map(|checked| checked.config)
 }
 
-/// Reads and checks a configuration that is to take the place of another: what both say alike lives on, with its
-/// counts, health and connections.
+/// Reads and checks a configuration, and keeps where everything stands. Of the one that it is to take the place
+/// of, what both say alike lives on, with its counts, health and connections.
 ///
 /// # Errors
-/// Everything that is wrong with it.
-pub(crate) fn load_after(path: Option<&Path>, previous: Option<&Config>) -> Result<Config, Mistakes> {
+/// Everything that is wrong with it. Warnings are looked for only where there are no mistakes: what was left out
+/// for one would be missing elsewhere.
+pub(crate) fn read(path: Option<&Path>, previous: Option<&Config>) -> Result<Checked, Mistakes> {
     let Loaded { settings, mut mistakes, origin } = load::load::<Settings>(path)?;
     let planned = settings.map(|settings| {
         let plan = Plan::new(&settings, &origin, previous, &mut mistakes);
@@ -38,7 +47,10 @@ pub(crate) fn load_after(path: Option<&Path>, previous: Option<&Config>) -> Resu
     });
     Mistakes::some(mistakes)?;
     match planned {
-        Some((settings, Some(plan))) => Ok(Config { settings, plan }),
+        Some((settings, Some(plan))) => {
+            let warnings = Mistakes::all(crate::check::warnings(&settings, &plan, &origin));
+            Ok(Checked { config: Config { settings, plan }, warnings, origin })
+        }
         // Not reached: without a plan there are mistakes.
         _ => Err(load::Mistake::new("the configuration cannot be used".to_owned()).into()),
     }

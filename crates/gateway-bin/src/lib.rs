@@ -9,6 +9,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | `cli` | the commands |
+//! | `check` | what is wrong with a configuration, likely wrong with it, or out of its reach |
 //! | `config` | text to settings, settings to a plan, and what is wrong with either |
 //! | `assemble` | the plan to one worker's stacks, in the order in which layers see a request |
 //! | `stack` | the edge: what happens to each request before its route is known |
@@ -19,6 +20,7 @@
 mod admin;
 mod assemble;
 pub mod bench;
+mod check;
 pub mod cli;
 mod config;
 mod end;

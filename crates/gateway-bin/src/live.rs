@@ -79,10 +79,13 @@ impl Live {
     /// What is wrong with it.
     pub(crate) fn reload(&mut self, why: &str) -> Result<(), String> {
         let result =
-            config::load_after(Some(&self.path), Some(&self.config)).map_err(|mistakes| mistakes.to_string());
+            config::read(Some(&self.path), Some(&self.config)).map_err(|mistakes| mistakes.to_string());
         let result = match result {
-            Ok(config) => {
-                self.replace(config);
+            Ok(checked) => {
+                for warning in checked.warnings.iter() {
+                    tracing::warn!("{}", warning.line());
+                }
+                self.replace(checked.config);
                 tracing::info!(
                     "{why}: {} is in force, {} routes",
                     self.path.display(),

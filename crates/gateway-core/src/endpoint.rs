@@ -113,7 +113,8 @@ impl Endpoint {
     /// Whether both are the same place, whatever their weights and priorities.
     #[must_use]
     pub fn is_at(&self, other: &Self) -> bool {
-        self.0.place == other.0.place
+        let (this, other) = (&self.0, &other.0);
+        (&this.authority, this.port, &this.place) == (&other.authority, other.port, &other.place)
     }
 
     /// What tells it from the others, in logs, metrics and hashes: host and port as written, or `unix:/PATH`.

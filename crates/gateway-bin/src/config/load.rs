@@ -5,7 +5,8 @@ mod file;
 mod mistake;
 mod substitute;
 
-pub(crate) use mistake::{Mistake, Mistakes, nearest};
+pub(crate) use file::join;
+pub(crate) use mistake::{Mistake, Mistakes, Severity, nearest};
 
 use diagnose::Taken;
 use figment::Figment;
@@ -44,6 +45,16 @@ impl Origin {
         self.at(&self.original(key), message.into(), false)
     }
 
+    /// Something about the value of a key that is likely not what was meant.
+    pub(crate) fn warning(&self, key: &str, message: impl Into<String>) -> Mistake {
+        self.mistake(key, message).with_severity(Severity::Warning)
+    }
+
+    /// The same, about all that a key names.
+    pub(crate) fn warning_of(&self, key: &str, message: impl Into<String>) -> Mistake {
+        self.at(&self.original(key), message.into(), true).with_severity(Severity::Warning)
+    }
+
     /// What the file calls a key of the settings.
     pub(crate) fn original(&self, key: &str) -> String {
         self.taken.original_key(key)
@@ -62,13 +73,12 @@ impl Origin {
     }
 
     fn at(&self, key: &str, message: String, at_key: bool) -> Mistake {
-        let mut mistake = Mistake::new(message);
+        let mut mistake = Mistake::new(message).with_key(key);
         // The environment says only what it is called.
         if let Some(metadata) = self.figment.find_metadata(&key.replace('[', ".").replace(']', ""))
             && metadata.name.contains("environment")
         {
-            let variable = format!("{ENV_PREFIX}{}", key.replace('.', "__").to_uppercase());
-            return mistake.with_source(format!("environment variable {variable}"));
+            return mistake.with_variable(format!("{ENV_PREFIX}{}", key.replace('.', "__").to_uppercase()));
         }
         let Some(file) = &self.file else { return mistake };
         let mut path = key;

@@ -1,22 +1,54 @@
 //! Mistakes as an operator sees them.
 
 use super::file::FileText;
+use serde::{Serialize, Serializer};
 use std::fmt;
 use std::ops::Range;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Severity {
+    /// The configuration cannot be used.
+    Mistake,
+    /// It can, and is likely not what was meant.
+    Warning,
+    /// It can, but something that it needs cannot be reached.
+    Failure,
+}
+
+/// Who says what is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    File(String),
+    Variable(String),
+}
 
 /// One thing that is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mistake {
+    severity: Severity,
     message: String,
     help: Option<String>,
-    source: Option<String>,
+    /// What it is about, as the file calls it.
+    key: Option<String>,
+    source: Option<Source>,
     /// Line and column from 1, the line's text, and how much of it is meant.
     place: Option<(usize, usize, String, usize)>,
 }
 
 impl Mistake {
     pub(crate) fn new(message: String) -> Self {
-        Self { message, help: None, source: None, place: None }
+        Self { severity: Severity::Mistake, message, help: None, key: None, source: None, place: None }
+    }
+
+    pub(crate) fn with_severity(mut self, severity: Severity) -> Self {
+        self.severity = severity;
+        self
+    }
+
+    pub(super) fn with_key(mut self, key: &str) -> Self {
+        self.key = (!key.is_empty()).then(|| key.to_owned());
+        self
     }
 
     /// What to do about it.
@@ -25,8 +57,15 @@ impl Mistake {
         self
     }
 
-    pub(super) fn with_source(mut self, source: String) -> Self {
-        self.source = Some(source);
+    /// The name of its file.
+    pub(super) fn with_source(mut self, file: String) -> Self {
+        self.source = Some(Source::File(file));
+        self
+    }
+
+    /// The environment variable that it stands in.
+    pub(super) fn with_variable(mut self, name: String) -> Self {
+        self.source = Some(Source::Variable(name));
         self
     }
 
@@ -51,16 +90,28 @@ impl Mistake {
     }
 }
 
+impl Mistake {
+    /// In one line, for logs.
+    pub(crate) fn line(&self) -> String {
+        let help = self.help.as_ref().map_or_else(String::new, |help| format!("; {help}"));
+        format!("{}{}{help}", self.place(), self.message)
+    }
+
+    /// Where it is and how bad, to stand before what it is.
+    fn place(&self) -> String {
+        let source = match (&self.source, &self.place) {
+            (Some(Source::File(file)), Some((line, column, ..))) => format!("{file}:{line}:{column}: "),
+            (Some(Source::File(file)), None) => format!("{file}: "),
+            (Some(Source::Variable(name)), _) => format!("environment variable {name}: "),
+            (None, _) => String::new(),
+        };
+        if self.severity == Severity::Warning { source + "warning: " } else { source }
+    }
+}
+
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(source) = &self.source {
-            write!(f, "{source}:")?;
-            if let Some((line, column, ..)) = &self.place {
-                write!(f, "{line}:{column}:")?;
-            }
-            f.write_str(" ")?;
-        }
-        writeln!(f, "{}", self.message)?;
+        writeln!(f, "{}{}", self.place(), self.message)?;
         let Some((line, column, text, meant)) = &self.place else {
             return self.help.as_ref().map_or(Ok(()), |help| writeln!(f, "  {help}"));
         };
@@ -77,19 +128,64 @@ impl fmt::Display for Mistake {
     }
 }
 
+/// For programs: what is not known is `null`.
+impl Serialize for Mistake {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Finding<'m> {
+            severity: &'static str,
+            message: &'m str,
+            file: Option<&'m str>,
+            line: Option<usize>,
+            column: Option<usize>,
+            variable: Option<&'m str>,
+            key: Option<&'m str>,
+            help: Option<&'m str>,
+        }
+        let (file, variable) = match &self.source {
+            Some(Source::File(file)) => (Some(file.as_str()), None),
+            Some(Source::Variable(name)) => (None, Some(name.as_str())),
+            None => (None, None),
+        };
+        let finding = Finding {
+            severity: if self.severity == Severity::Warning { "warning" } else { "error" },
+            message: &self.message,
+            file,
+            line: self.place.as_ref().map(|(line, ..)| *line),
+            column: self.place.as_ref().map(|(_, column, ..)| *column),
+            variable,
+            key: self.key.as_deref(),
+            help: self.help.as_deref(),
+        };
+        finding.serialize(serializer)
+    }
+}
+
 /// Everything that is wrong, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mistakes(Vec<Mistake>);
 
 impl Mistakes {
     /// Several, if there are any.
-    pub(crate) fn some(mut mistakes: Vec<Mistake>) -> Result<(), Self> {
-        if mistakes.is_empty() {
-            return Ok(());
-        }
+    pub(crate) fn some(mistakes: Vec<Mistake>) -> Result<(), Self> {
+        let all = Self::all(mistakes);
+        if all.0.is_empty() { Ok(()) } else { Err(all) }
+    }
+
+    /// These, each once.
+    pub(crate) fn all(mut mistakes: Vec<Mistake>) -> Self {
         mistakes.sort_by_key(Mistake::order);
         mistakes.dedup();
-        Err(Self(mistakes))
+        Self(mistakes)
+    }
+
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Mistake> {
+        self.0.iter()
+    }
+
+    /// How many there are of this kind.
+    pub(crate) fn count(&self, severity: Severity) -> usize {
+        self.0.iter().filter(|mistake| mistake.severity == severity).count()
     }
 }
 
@@ -104,8 +200,17 @@ impl fmt::Display for Mistakes {
         for mistake in &self.0 {
             writeln!(f, "{mistake}")?;
         }
-        let count = self.0.len();
-        write!(f, "{count} mistake{} in the configuration", if count == 1 { "" } else { "s" })
+        let number = |severity, what: &str| match self.count(severity) {
+            0 => None,
+            1 => Some(format!("1 {what}")),
+            many => Some(format!("{many} {what}s")),
+        };
+        let written = [number(Severity::Mistake, "mistake"), number(Severity::Warning, "warning")];
+        let written: Vec<String> = written.into_iter().flatten().collect();
+        let in_file = (!written.is_empty()).then(|| written.join(" and ") + " in the configuration");
+        let failures =
+            number(Severity::Failure, "needed connection").map(|number| number + " cannot be made");
+        f.write_str(&in_file.into_iter().chain(failures).collect::<Vec<_>>().join("; "))
     }
 }
 

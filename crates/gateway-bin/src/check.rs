@@ -1,0 +1,107 @@
+//! `gateway check`: what is wrong with a configuration, what is likely not what was meant, and what cannot be
+//! reached.
+
+mod connect;
+mod warnings;
+
+pub(crate) use warnings::warnings;
+
+use crate::config::{self, Checked, Mistake, Mistakes, Severity};
+use clap::{Args, ValueEnum};
+use std::path::Path;
+
+/// How a configuration is checked.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Options {
+    /// Take warnings for mistakes: exit with 2.
+    #[arg(long)]
+    strict: bool,
+    /// Try to reach Redis and every endpoint too.
+    #[arg(long)]
+    connect: bool,
+    /// How it is said.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// How findings are shown.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Format {
+    /// With the lines of the file.
+    Text,
+    /// A list in JSON.
+    Json,
+}
+
+/// What was found, and what that means for the process.
+pub(crate) struct Report {
+    pub(crate) verdict: Verdict,
+    /// For standard output.
+    pub(crate) out: String,
+    /// For standard error.
+    pub(crate) err: Option<String>,
+}
+
+/// Whether a configuration will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Good,
+    /// Something that it needs is out of reach.
+    Unreachable,
+    Mistaken,
+}
+
+/// Checks the configuration in a file.
+///
+/// # Errors
+/// The operating system refuses what connecting takes.
+pub(crate) fn check(path: &Path, options: Options) -> std::io::Result<Report> {
+    let (checked, findings) = match config::read(Some(path), None) {
+        Err(mistakes) => (None, mistakes),
+        Ok(checked) if options.connect => {
+            let reached = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?
+                .block_on(connect::connect(&checked));
+            let findings: Vec<Mistake> = checked.warnings.iter().cloned().chain(reached).collect();
+            (Some(checked), Mistakes::all(findings))
+        }
+        Ok(Checked { config, warnings, origin }) => {
+            let findings = warnings.clone();
+            (Some(Checked { config, warnings, origin }), findings)
+        }
+    };
+    let warned = findings.count(Severity::Warning);
+    let verdict = if findings.count(Severity::Mistake) > 0 || (options.strict && warned > 0) {
+        Verdict::Mistaken
+    } else if findings.count(Severity::Failure) > 0 {
+        Verdict::Unreachable
+    } else {
+        Verdict::Good
+    };
+    Ok(match options.format {
+        Format::Json => {
+            let findings: Vec<&Mistake> = findings.iter().collect();
+            // Texts and numbers always serialise.
+            let out = serde_json::to_string_pretty(&findings).unwrap_or_default() + "\n";
+            Report { verdict, out, err: None }
+        }
+        Format::Text => {
+            let good = checked.filter(|_| verdict == Verdict::Good);
+            let out = good.map_or_else(String::new, |checked| summary(path, &checked, warned));
+            let err = (findings.iter().len() > 0).then(|| findings.to_string());
+            Report { verdict, out, err }
+        }
+    })
+}
+
+fn summary(path: &Path, checked: &Checked, warned: usize) -> String {
+    let plan = &checked.config.plan;
+    let warnings = match warned {
+        0 => String::new(),
+        1 => ", 1 warning".to_owned(),
+        many => format!(", {many} warnings"),
+    };
+    let (routes, services) = (plan.routes.len(), plan.services.len());
+    format!("{}: no mistakes{warnings}; {routes} routes to {services} services\n", path.display())
+}

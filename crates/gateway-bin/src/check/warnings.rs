@@ -1,0 +1,189 @@
+//! What a configuration without mistakes is likely not meant to say.
+
+use crate::config::{Mistake, Origin, Plan, Settings, join};
+use gateway_auth::JwtSettings;
+use gateway_core::units::{Switch, Timespan};
+use gateway_routing::{RouteTable, Unreachable};
+use gateway_transform::CorsSettings;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Everything that is likely not what was meant: routes that no request reaches, names that nothing uses, times
+/// that do not add up, and doors that stand open.
+pub(crate) fn warnings(settings: &Settings, plan: &Plan, origin: &Origin) -> Vec<Mistake> {
+    let reader = Reader { settings, plan, origin };
+    let mut found = reader.unreachable();
+    found.extend(reader.unused());
+    found.extend(reader.times());
+    found.extend(reader.retried_successes());
+    found.extend(reader.cors());
+    found.extend(reader.tokens());
+    found.extend(reader.open_admin());
+    found.extend(reader.trusts_everybody());
+    found
+}
+
+struct Reader<'a> {
+    settings: &'a Settings,
+    plan: &'a Plan,
+    origin: &'a Origin,
+}
+
+impl Reader<'_> {
+    /// Routes that another one always comes before.
+    fn unreachable(&self) -> Vec<Mistake> {
+        let routes = self.plan.routes.iter().map(|route| (route.matches.clone(), ())).collect();
+        // Conflicts are mistakes, and were found before.
+        let table = RouteTable::build(routes).unwrap_or_else(|_| RouteTable::empty());
+        let mut by_route: BTreeMap<usize, Vec<Unreachable>> = BTreeMap::new();
+        for unreachable in table.lint() {
+            by_route.entry(unreachable.route).or_default().push(unreachable);
+        }
+        let warning = |(route, before): (usize, Vec<Unreachable>)| {
+            let path = self.plan.routes[route].matches.path.as_str();
+            let share = if before.len() == 1 { "takes all" } else { "takes some" };
+            let before: Vec<String> = before
+                .iter()
+                .map(|Unreachable { by, because, .. }| {
+                    let by = self.origin.original(&format!("routes[{by}]"));
+                    format!("{by} {share} of its requests and {because}")
+                })
+                .collect();
+            let message = format!("`{path}` is never used: {}", before.join(", "));
+            let warning = self.origin.warning(&format!("routes[{route}].path"), message);
+            warning.with_help("take it out, make it more specific, or give it a higher `priority`")
+        };
+        by_route.into_iter().map(warning).collect()
+    }
+
+    /// What is defined by name and named by no route.
+    fn unused(&self) -> Vec<Mistake> {
+        let Self { settings, plan, .. } = self;
+        let routes = &plan.routes;
+        let services = routes.iter().filter_map(|route| route.service.as_deref()).collect();
+        let auth = routes.iter().filter_map(|route| route.auth.as_deref()).collect();
+        let limits = routes.iter().filter_map(|route| Some(route.rate_limit.as_ref()?.0.as_str())).collect();
+        let groups = settings.routes.iter().filter_map(|route| route.group.as_deref()).collect();
+        let mut found = self.idle("services", "service", settings.services.keys(), &services);
+        found.extend(self.idle("auth.jwt", "[auth.jwt]", settings.auth.jwt.keys(), &auth));
+        found.extend(self.idle("rate_limits", "rate limit", settings.rate_limits.keys(), &limits));
+        found.extend(self.idle("groups", "group", settings.groups.keys(), &groups));
+        found
+    }
+
+    fn idle<'n>(
+        &self,
+        table: &str,
+        what: &str,
+        names: impl Iterator<Item = &'n String>,
+        used: &BTreeSet<&str>,
+    ) -> Vec<Mistake> {
+        let unused = names.filter(|name| !used.contains(name.as_str()));
+        let warning = |name: &String| {
+            self.origin.warning_of(&join(table, name), format!("no route uses the {what} `{name}`"))
+        };
+        unused.map(warning).collect()
+    }
+
+    /// Times of services that cannot all come true.
+    fn times(&self) -> Vec<Mistake> {
+        let mut found = Vec::new();
+        for (name, service) in &self.settings.services {
+            let key = join("services", name);
+            let (total, attempts) = (service.timeout.total, service.retry.attempts);
+            if let Some(per_try) = service.timeout.per_try {
+                let sum = Timespan(per_try.saturating_mul(attempts));
+                let message = if per_try >= total {
+                    Some(format!(
+                        "`per_try` of {per_try} never ends an attempt: all of them together may take {total}"
+                    ))
+                } else if sum > total {
+                    Some(format!(
+                        "{attempts} attempts of {per_try} may take {sum}, but all of them together only {total}"
+                    ))
+                } else {
+                    None
+                };
+                let warning = |message| {
+                    let warning = self.origin.warning(&format!("{key}.timeout.per_try"), message);
+                    warning.with_help("raise `total`, or lower `per_try` or `retry.attempts`")
+                };
+                found.extend(message.map(warning));
+            }
+            if let Some(health) = &service.health
+                && health.timeout > health.interval
+            {
+                let message = format!(
+                    "a health check may take {}, and the next one is due after {}",
+                    health.timeout, health.interval
+                );
+                let warning = self.origin.warning(&format!("{key}.health"), message);
+                found.push(warning.with_help("set a `timeout` that is no longer than `interval`"));
+            }
+        }
+        found
+    }
+
+    /// Retries of what did not fail: the request may be carried out twice.
+    fn retried_successes(&self) -> Vec<Mistake> {
+        let mut found = Vec::new();
+        for (name, service) in &self.settings.services {
+            for (i, status) in service.retry.statuses.iter().enumerate().filter(|(_, status)| **status < 400)
+            {
+                let key = format!("{}.retry.statuses[{i}]", join("services", name));
+                let message = format!("requests answered {status} are repeated, though they did not fail");
+                found.push(self.origin.warning(&key, message).with_help("name statuses of at least 400"));
+            }
+        }
+        found
+    }
+
+    /// Any site acts as the user of any browser.
+    fn cors(&self) -> Vec<Mistake> {
+        let Settings { defaults, groups, routes, .. } = self.settings;
+        let groups = groups.iter().map(|(name, group)| (join("groups", name), group.cors.as_ref()));
+        let routes =
+            routes.iter().enumerate().map(|(i, route)| (format!("routes[{i}]"), route.cors.as_ref()));
+        let all =
+            std::iter::once(("defaults".to_owned(), defaults.cors.as_ref())).chain(groups).chain(routes);
+        let is_open = |cors: &CorsSettings| cors.credentials && cors.origins.iter().any(|o| o == "*");
+        let open = all.filter(|(_, cors)| cors.and_then(Switch::on).is_some_and(is_open));
+        let warning = |(place, _)| {
+            let message = "any site may send requests with its visitors' cookies and read the answers";
+            let warning = self.origin.warning(&format!("{place}.cors.credentials"), message);
+            warning.with_help("name the `origins` that may, or leave `credentials` out")
+        };
+        open.map(warning).collect()
+    }
+
+    fn tokens(&self) -> Vec<Mistake> {
+        let anybodys =
+            self.settings.auth.jwt.iter().filter(|(_, jwt)| jwt.audience.is_none() && jwt.issuer.is_none());
+        let warning = |(name, _): (&String, &JwtSettings)| {
+            let message = format!("`{name}` takes tokens from any issuer and for any audience");
+            let warning = self.origin.warning_of(&join("auth.jwt", name), message);
+            warning.with_help("set `audience` or `issuer`, so that tokens meant for others are refused")
+        };
+        anybodys.map(warning).collect()
+    }
+
+    fn open_admin(&self) -> Option<Mistake> {
+        let admin = self.settings.admin.as_ref().filter(|admin| !admin.listen.ip().is_loopback())?;
+        let message = format!(
+            "the admin listener on {} asks nobody who they are, and is not only for this machine",
+            admin.listen
+        );
+        let warning = self.origin.warning("admin.listen", message);
+        Some(warning.with_help("listen on 127.0.0.1, or let only operators reach it"))
+    }
+
+    fn trusts_everybody(&self) -> Vec<Mistake> {
+        let proxies = self.settings.forwarded.trusted_proxies.iter().enumerate();
+        let everybody = proxies.filter(|(_, network)| network.prefix_len() == 0);
+        let warning = |(i, network)| {
+            let message = format!("{network} is everybody: any client may say that it is somebody else");
+            let warning = self.origin.warning(&format!("forwarded.trusted_proxies[{i}]"), message);
+            warning.with_help("name the networks of your own proxies")
+        };
+        everybody.map(warning).collect()
+    }
+}

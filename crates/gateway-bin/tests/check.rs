@@ -1,0 +1,215 @@
+//! `gateway check` warns of what is likely not meant, and says what cannot be reached.
+#![allow(clippy::unwrap_used)]
+
+use gateway_testkit::{Finished, Gateway, Upstream, free_port};
+use serde_json::{Value, json};
+
+const EXE: &str = env!("CARGO_BIN_EXE_gateway");
+
+const GOOD: &str =
+    "[services.a]\nendpoints = [\"http://127.0.0.1:1\"]\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n";
+
+fn check(config: &str, more: &[&str]) -> Finished {
+    let args: Vec<&str> = ["check"].iter().chain(more).copied().collect();
+    Gateway::builder(EXE).config(config).args(&args).run()
+}
+
+#[test]
+fn every_warning_has_its_place_and_leaves_the_exit_code_0() {
+    let route = |lines: &str| format!("{GOOD}[[routes]]\n{lines}\n");
+    let service = |lines: &str| {
+        format!(
+            "[services.a]\nendpoints = [\"http://x\"]\n{lines}\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n"
+        )
+    };
+    for (config, parts) in [
+        (
+            route("path = \"/b/*\"\nservice = \"a\"\npriority = -1"),
+            vec![
+                "gateway.toml:7:8: warning: `/b/*` is never used: routes[0] takes all of its requests and has a higher priority",
+                "^^^^^^ take it out, make it more specific, or give it a higher `priority`",
+            ],
+        ),
+        (
+            format!("{GOOD}[services.b]\nendpoints = [\"http://x\"]\n"),
+            vec![
+                "gateway.toml:6:11: warning: no route uses the service `b`\n  |\n6 | [services.b]\n  |           ^\n",
+            ],
+        ),
+        (
+            format!(
+                "{GOOD}[auth.jwt.shop]\nsecret = \"a secret for tests, 32 bytes long\"\naudience = \"a\"\n"
+            ),
+            vec!["gateway.toml:6:11: warning: no route uses the [auth.jwt] `shop`"],
+        ),
+        (
+            format!("{GOOD}[rate_limits]\nx = \"1/s\"\n"),
+            vec!["7:1: warning: no route uses the rate limit `x`"],
+        ),
+        (format!("{GOOD}[groups.\"a b\"]\n"), vec!["6:9: warning: no route uses the group `a b`"]),
+        (
+            format!(
+                "{}auth = \"shop\"\n[auth.jwt.shop]\nsecret = \"a secret for tests, 32 bytes long\"\n",
+                GOOD
+            ),
+            vec!["7:11: warning: `shop` takes tokens from any issuer and for any audience", "set `audience`"],
+        ),
+        (
+            service("timeout = { total = \"5s\", per_try = \"2s\" }\nretry = 3"),
+            vec![
+                "3:37: warning: 3 attempts of 2s may take 6s, but all of them together only 5s",
+                "^^^^ raise",
+            ],
+        ),
+        (
+            service("timeout = { total = \"5s\", per_try = \"5s\" }\nretry = 1"),
+            vec!["3:37: warning: `per_try` of 5s never ends an attempt"],
+        ),
+        (
+            service("health = { path = \"/h\", interval = \"1s\" }"),
+            vec!["3:10: warning: a health check may take 5s, and the next one is due after 1s"],
+        ),
+        (
+            service("retry = { statuses = [503, 200] }"),
+            vec!["3:28: warning: requests answered 200 are repeated, though they did not fail"],
+        ),
+        (
+            format!("{GOOD}cors = {{ credentials = true }}\n"),
+            vec![
+                "6:24: warning: any site may send requests with its visitors' cookies",
+                "name the `origins`",
+            ],
+        ),
+        (
+            format!("{GOOD}[defaults.cors]\norigins = [\"https://a.example\", \"*\"]\ncredentials = true\n"),
+            vec!["8:15: warning: any site may send"],
+        ),
+        (
+            format!("{GOOD}[admin]\nlisten = \"0.0.0.0:1\"\n"),
+            vec!["7:10: warning: the admin listener on 0.0.0.0:1 asks nobody who they are"],
+        ),
+        (
+            format!("{GOOD}[forwarded]\ntrusted_proxies = [\"10.0.0.0/8\", \"::/0\"]\n"),
+            vec!["7:34: warning: ::/0 is everybody"],
+        ),
+    ] {
+        let Finished { code, stdout, stderr } = check(&config, &[]);
+        assert_eq!(code, Some(0), "{stderr}\nfor\n{config}");
+        for part in parts {
+            assert!(stderr.contains(part), "no `{part}` in\n{stderr}\nfor\n{config}");
+        }
+        assert!(stderr.ends_with("\n1 warning in the configuration\n"), "{stderr}\nfor\n{config}");
+        assert!(stdout.starts_with("gateway.toml: no mistakes, 1 warning; "), "{stdout}");
+        let strict = check(&config, &["--strict"]);
+        assert_eq!((strict.code, strict.stdout.as_str()), (Some(2), ""), "{}", strict.stderr);
+    }
+}
+
+#[test]
+fn what_is_as_it_should_be_is_not_warned_of() {
+    let fine = format!(
+        "[server]\nlisten = \"0.0.0.0:80\"\n[admin]\nlisten = \"127.0.0.1:9901\"\n\
+         [forwarded]\ntrusted_proxies = [\"10.0.0.0/8\"]\n\
+         [auth.jwt.shop]\nsecret = \"a secret for tests, 32 bytes long\"\nissuer = \"shop\"\n\
+         [rate_limits]\nx = \"1/s\"\n[defaults]\nrate_limit = \"x\"\ncors = true\n[groups.g]\nauth = \"shop\"\n\
+         cors = {{ origins = [\"https://a.example\"], credentials = true }}\n{GOOD}group = \"g\"\n\
+         [services.b]\nendpoints = [\"http://x\"]\ntimeout = {{ total = \"6s\", per_try = \"2s\" }}\nretry = 3\n\
+         health = \"/health\"\n[[routes]]\npath = \"/b\"\nservice = \"b\"\n"
+    );
+    let finished = check(&fine, &["--strict"]);
+    assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""));
+    assert_eq!(finished.stdout, "gateway.toml: no mistakes; 2 routes to 2 services\n");
+}
+
+#[test]
+fn findings_are_listed_as_json() {
+    let list = |config: &str, code: i32| -> Value {
+        let finished = check(config, &["--format", "json"]);
+        assert_eq!((finished.code, finished.stderr.as_str()), (Some(code), ""));
+        serde_json::from_str(&finished.stdout).unwrap()
+    };
+    assert_eq!(list(GOOD, 0), json!([]));
+    assert_eq!(
+        list(&format!("{GOOD}[groups.g]\n[admin]\nlisten = \"0.0.0.0:1\"\n"), 0),
+        json!([
+            {
+                "severity": "warning", "message": "no route uses the group `g`", "file": "gateway.toml",
+                "line": 6, "column": 9, "variable": null, "key": "groups.g", "help": null
+            },
+            {
+                "severity": "warning", "file": "gateway.toml", "line": 8, "column": 10, "variable": null,
+                "message": "the admin listener on 0.0.0.0:1 asks nobody who they are, and is not only for this machine",
+                "key": "admin.listen", "help": "listen on 127.0.0.1, or let only operators reach it"
+            },
+        ])
+    );
+    assert_eq!(
+        list(&format!("{GOOD}[server]\nlisen = 1\n"), 2),
+        json!([{
+            "severity": "error", "message": "unknown key `lisen` in server", "file": "gateway.toml",
+            "line": 7, "column": 1, "variable": null, "key": "server.lisen", "help": "did you mean `listen`?"
+        }])
+    );
+    let finished = Gateway::builder(EXE)
+        .config(GOOD)
+        .env("GATEWAY_SERVER__WORKERS", "many")
+        .args(&["check", "--format", "json"])
+        .run();
+    let list: Value = serde_json::from_str(&finished.stdout).unwrap();
+    assert_eq!(list[0]["variable"], "GATEWAY_SERVER__WORKERS");
+    assert_eq!((&list[0]["file"], &list[0]["key"]), (&Value::Null, &json!("server.workers")));
+}
+
+#[test]
+fn with_connect_what_cannot_be_reached_is_named() {
+    let (up, down) = (Upstream::named("a"), free_port());
+    let config = |endpoints: &str, more: &str| {
+        format!(
+            "[services.a]\nendpoints = [{endpoints}]\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n{more}\n"
+        )
+    };
+    let (up, down) = (format!("\"{}\"", up.url()), format!("\"http://127.0.0.1:{down}\""));
+    let down_url = down.trim_matches('"');
+    let redis = format!("[store.redis]\nurl = \"redis://u:hunter2@{}\"", &down_url["http://".len()..]);
+
+    let all = check(&config(&up, ""), &["--connect"]);
+    assert_eq!((all.code, all.stderr.as_str()), (Some(0), ""));
+
+    let one = check(&config(&format!("{up}, {down}"), ""), &["--connect"]);
+    assert_eq!(one.code, Some(0), "{}", one.stderr);
+    assert!(
+        one.stderr.contains(&format!("warning: {down_url} cannot be reached: Connection refused\n")),
+        "{}",
+        one.stderr
+    );
+    assert!(one.stderr.contains("other endpoints of `a` can be"), "{}", one.stderr);
+
+    let none = check(&config(&down, ""), &["--connect"]);
+    assert_eq!((none.code, none.stdout.as_str()), (Some(1), ""), "{}", none.stderr);
+    let first = format!("gateway: gateway.toml:2:14: {down_url} cannot be reached: Connection refused\n");
+    assert!(none.stderr.starts_with(&first), "{}", none.stderr);
+    assert!(none.stderr.ends_with("\n1 needed connection cannot be made\n"), "{}", none.stderr);
+
+    let store = check(&config(&up, &redis), &["--connect"]);
+    assert_eq!(store.code, Some(1), "{}", store.stderr);
+    assert!(store.stderr.contains("gateway.toml:6:8: Redis at redis://127.0.0.1:"), "{}", store.stderr);
+    assert!(!store.stderr.contains("hunter2"), "{}", store.stderr);
+
+    let optional = check(&config(&up, &format!("{redis}\nrequired = false")), &["--connect"]);
+    assert_eq!(optional.code, Some(0), "{}", optional.stderr);
+    assert!(optional.stderr.contains("warning: Redis at"), "{}", optional.stderr);
+}
+
+#[test]
+fn the_gateway_starts_with_warnings_and_says_them_in_a_line_each() {
+    let upstream = Upstream::named("a");
+    let config = format!(
+        "[server]\nlisten = \"127.0.0.1:@PORT@\"\n[services.a]\nendpoints = [\"{}\"]\n[groups.g]\n\
+         [[routes]]\npath = \"/*\"\nservice = \"a\"\n",
+        upstream.url()
+    );
+    let finished = Gateway::builder(EXE).config(&config).start().stop();
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    let line = "gateway: gateway.toml:5:9: warning: no route uses the group `g`\n";
+    assert!(finished.stderr.starts_with(line), "{}", finished.stderr);
+}
