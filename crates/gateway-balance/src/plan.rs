@@ -104,8 +104,11 @@ impl Level {
         let slot =
             |(i, weight): &(usize, u32)| Slot { index: *i as u32, name: views[*i].name, weight: *weight };
         let slots = || weighed.iter().map(slot).collect::<Vec<_>>();
+        // All of the priority, whether they are available or not.
+        let here = |view: &&View<'_>| members.first().is_some_and(|i| views[*i].priority == view.priority);
+        let all = views.iter().filter(here).map(|view| view.weight).filter(|weight| *weight > 0);
         let table = match strategy {
-            Strategy::RingHash => Some(Table::ring(&slots())),
+            Strategy::RingHash => Some(Table::ring(&slots(), all)),
             Strategy::Maglev => Some(Table::maglev(&slots())),
             _ => None,
         };

@@ -15,10 +15,11 @@ pub enum Strategy {
     /// The faster and less busy one, of two taken at random: by how long answers have taken lately, slow ones
     /// remembered (linkerd2: `PeakEwma`). Failures count as slow.
     PeakEwma,
-    /// By a property of the request, see `hash_on`: on a ring of at least 1024 points (Envoy: `RING_HASH`).
+    /// By a property of the request, see `hash_on`: on a ring of at least 1024 points (Envoy: `RING_HASH`). When an
+    /// endpoint goes, only its own requests come to others.
     RingHash,
     /// By a property of the request, see `hash_on`: in a table of 65537 places, spread more evenly than a ring
-    /// and costlier when endpoints come and go (Envoy: `MAGLEV`).
+    /// and costlier when endpoints come and go; a few other requests move then too (Envoy: `MAGLEV`).
     Maglev,
 }
 

@@ -134,6 +134,7 @@ impl Plan {
             .enumerate()
             .filter_map(|(i, route)| planner.route(i, route, &limits, correlation_id.as_ref()))
             .collect();
+        planner.shared_policies();
         planner.conflicts(&routes);
         if settings.routes.is_empty() && mistakes.len() == before {
             let hint = "add at least one, such as\n\n    [[routes]]\n    path = \"/api/users/*\"\n    service = \"users\"\n";
@@ -388,9 +389,9 @@ impl Planner<'_> {
         let (closed_key, closed) = levels.first("maintenance", |policies| policies.maintenance);
         let maintenance = closed.and_then(|closed| self.switch(&closed_key, closed, MaintenanceLayer::new));
         let (most_key, most) = levels.first("concurrency", |policies| policies.concurrency);
-        let concurrency = most.and_then(|most| self.noted(&most_key, ConcurrencyLimitLayer::new(most)));
+        let concurrency = most.and_then(|most| self.switch(&most_key, most, ConcurrencyLimitLayer::new));
         let (fault_key, fault) = levels.first("fault", |policies| policies.fault);
-        let fault = fault.and_then(|fault| self.noted(&fault_key, FaultLayer::new(fault)));
+        let fault = fault.and_then(|fault| self.switch(&fault_key, fault, FaultLayer::new));
         let (id_key, id) = levels.first("correlation_id", |policies| policies.correlation_id);
         let correlation_id = match id {
             Some(id) if !id_key.starts_with("defaults") => self.switch(&id_key, id, CorrelationIdLayer::new),
@@ -451,6 +452,26 @@ impl Planner<'_> {
             concurrency,
             fault,
         })
+    }
+
+    /// What is wrong with groups and defaults, whether or not any route takes it over.
+    fn shared_policies(&mut self) {
+        let settings = self.settings;
+        let groups = settings.groups.iter().map(|(name, group)| (format!("groups.{name}"), group.policies()));
+        for (place, set) in groups.chain([("defaults".to_owned(), settings.defaults.policies())]) {
+            let key = |name: &str| format!("{place}.{name}");
+            self.reference(&key("auth"), set.auth, "[auth.jwt]", "/auth/jwt");
+            self.reference(&key("rate_limit"), set.rate_limit, "rate limit", "/rate_limits");
+            set.cors.and_then(|on| self.switch(&key("cors"), on, CorsLayer::new));
+            let security = set.security_headers;
+            security.and_then(|on| self.switch(&key("security_headers"), on, SecurityHeadersLayer::new));
+            set.maintenance.and_then(|on| self.switch(&key("maintenance"), on, MaintenanceLayer::new));
+            set.concurrency.and_then(|on| self.switch(&key("concurrency"), on, ConcurrencyLimitLayer::new));
+            set.fault.and_then(|on| self.switch(&key("fault"), on, FaultLayer::new));
+            let correlation = set.correlation_id;
+            correlation.and_then(|on| self.switch(&key("correlation_id"), on, CorrelationIdLayer::new));
+            self.headers(&key("headers"), set.headers);
+        }
     }
 
     fn conflicts(&mut self, routes: &[RoutePlan]) {

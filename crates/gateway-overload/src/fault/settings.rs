@@ -24,6 +24,15 @@ impl Default for FaultSettings {
     }
 }
 
+/// None but `false`, where a switch takes one: what fails on purpose is always spelled out.
+impl ShortForm for FaultSettings {
+    const EXPECTED: &'static str = "`false`, or a table with `delay`, `abort` or `rate`";
+    const TYPE: &'static str = "boolean";
+    fn from_short(_: Scalar<'_>) -> Option<Result<Self, String>> {
+        None
+    }
+}
+
 /// Requests wait. Short form: how long, for all.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

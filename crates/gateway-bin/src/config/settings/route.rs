@@ -28,10 +28,11 @@ macro_rules! with_policies {
             pub(crate) cors: Option<Switch<CorsSettings>>,
             /// Security headers in answers: `true`, `false` or a table. Default `false`.
             pub(crate) security_headers: Option<Switch<SecurityHeadersSettings>>,
-            /// The most requests at once: a number, or a table. Default: no limit.
-            pub(crate) concurrency: Option<Short<ConcurrencySettings>>,
-            /// Delays and failures on purpose. Default: none.
-            pub(crate) fault: Option<FaultSettings>,
+            /// The most requests at once, for each route by itself: a number, `false` or a table. Default `false`: no
+            /// limit.
+            pub(crate) concurrency: Option<Switch<ConcurrencySettings>>,
+            /// Delays and failures on purpose: `false` or a table. Default `false`.
+            pub(crate) fault: Option<Switch<FaultSettings>>,
             /// Answers 503 to all but some: `true` or a table. Default `false`.
             pub(crate) maintenance: Option<Switch<MaintenanceSettings>>,
             /// Headers set, added and removed: those of [defaults] first, then those of the group, then the route's.
@@ -66,8 +67,8 @@ pub(crate) struct Policies<'a> {
     pub(crate) correlation_id: Option<&'a Switch<CorrelationIdSettings>>,
     pub(crate) cors: Option<&'a Switch<CorsSettings>>,
     pub(crate) security_headers: Option<&'a Switch<SecurityHeadersSettings>>,
-    pub(crate) concurrency: Option<&'a Short<ConcurrencySettings>>,
-    pub(crate) fault: Option<&'a FaultSettings>,
+    pub(crate) concurrency: Option<&'a Switch<ConcurrencySettings>>,
+    pub(crate) fault: Option<&'a Switch<FaultSettings>>,
     pub(crate) maintenance: Option<&'a Switch<MaintenanceSettings>>,
     pub(crate) headers: &'a HeaderRules,
 }
