@@ -58,7 +58,7 @@ impl Failure {
             Self::Upstream(error) => {
                 let code = match error.kind() {
                     FailureKind::Connect => Code::UpstreamConnectFailed,
-                    FailureKind::Stale | FailureKind::Reset => Code::UpstreamReset,
+                    FailureKind::Refused | FailureKind::Stale | FailureKind::Reset => Code::UpstreamReset,
                     FailureKind::Protocol => Code::UpstreamProtocolError,
                     FailureKind::Timeout => Code::UpstreamTimeout,
                     FailureKind::RequestBody => Code::BadRequest,

@@ -71,7 +71,8 @@ impl Repeatable {
 
 /// Whether this outcome calls for another attempt and allows it.
 pub(crate) fn wanted(outcome: Outcome, request: Repeatable, settings: &RetrySettings) -> bool {
-    let safe = request == Repeatable::Always || outcome == Outcome::Failed(FailureKind::Connect);
+    let unsent = matches!(outcome, Outcome::Failed(FailureKind::Connect | FailureKind::Refused));
+    let safe = request == Repeatable::Always || unsent;
     safe && match outcome {
         Outcome::Failed(kind) => settings.on.iter().any(|on| on.takes_failure(kind)),
         Outcome::Answered(status) => {
@@ -97,7 +98,7 @@ mod tests {
         let post = http::Request::post("/").body(()).unwrap().into_parts().0;
         let keyed = http::Request::post("/").header("Idempotency-Key", "1").body(()).unwrap().into_parts().0;
         let answered = |code| Outcome::Answered(StatusCode::from_u16(code).unwrap());
-        use FailureKind::{Connect, Protocol, RequestBody, Reset, Stale, Timeout};
+        use FailureKind::{Connect, Protocol, Refused, RequestBody, Reset, Stale, Timeout};
         for (head, outcome, expected) in [
             (&get, Outcome::Failed(Connect), true),
             (&get, Outcome::Failed(Stale), true),
@@ -109,6 +110,7 @@ mod tests {
             (&get, answered(500), false),
             (&get, answered(200), false),
             (&post, Outcome::Failed(Connect), true),
+            (&post, Outcome::Failed(Refused), true),
             (&post, Outcome::Failed(Stale), false),
             (&post, Outcome::Failed(Reset), false),
             (&post, Outcome::Failed(Timeout), false),

@@ -36,6 +36,7 @@ impl RetryOn {
             // Nobody is left to answer.
             FailureKind::RequestBody => false,
             FailureKind::Connect => matches!(self, Self::ConnectFailure | Self::ServerError),
+            FailureKind::Refused => matches!(self, Self::RefusedStream | Self::ServerError),
             FailureKind::Stale => matches!(self, Self::RefusedStream | Self::Reset | Self::ServerError),
             FailureKind::Reset | FailureKind::Protocol => matches!(self, Self::Reset | Self::ServerError),
             FailureKind::Timeout => matches!(self, Self::Timeout | Self::ServerError),
@@ -58,18 +59,18 @@ mod tests {
 
     #[test]
     fn each_condition_takes_what_its_name_says() {
-        use FailureKind::{Connect, Protocol, RequestBody, Reset, Stale, Timeout};
+        use FailureKind::{Connect, Protocol, Refused, RequestBody, Reset, Stale, Timeout};
         for (name, failures, statuses) in [
             ("connect-failure", vec![Connect], vec![]),
-            ("refused-stream", vec![Stale], vec![]),
+            ("refused-stream", vec![Refused, Stale], vec![]),
             ("reset", vec![Stale, Reset, Protocol], vec![]),
             ("timeout", vec![Timeout], vec![]),
             ("gateway-error", vec![], vec![502, 503, 504]),
-            ("5xx", vec![Connect, Stale, Reset, Protocol, Timeout], vec![500, 502, 503, 504, 599]),
+            ("5xx", vec![Connect, Refused, Stale, Reset, Protocol, Timeout], vec![500, 502, 503, 504, 599]),
             ("retriable-4xx", vec![], vec![409]),
         ] {
             let on: RetryOn = serde_json::from_str(&format!("\"{name}\"")).unwrap();
-            for kind in [Connect, Stale, Reset, Protocol, Timeout, RequestBody] {
+            for kind in [Connect, Refused, Stale, Reset, Protocol, Timeout, RequestBody] {
                 assert_eq!(on.takes_failure(kind), failures.contains(&kind), "{name} {kind:?}");
             }
             for status in [200, 404, 409, 429, 500, 502, 503, 504, 599] {

@@ -64,7 +64,12 @@ impl Assembly {
                 used.insert(key, (settings.clone(), upstream.clone()));
                 upstream
             };
-            balances.insert(name.as_str(), Balance::new(service.set.clone(), &service.balancing, connect));
+            let mut balance = Balance::new(service.set.clone(), &service.balancing, connect);
+            if self.observers.lines.is_none() {
+                // Only the access log asks which endpoint it was.
+                balance = balance.without_endpoint_names();
+            }
+            balances.insert(name.as_str(), balance);
         }
         self.upstreams = used;
         let jwt = plan.jwt.iter().map(|(name, layer)| (name.as_str(), layer.with_store(self.store.clone())));

@@ -60,7 +60,7 @@ enum Command {
         #[arg(long, value_enum, default_value_t = SchemaFormat::Json)]
         format: SchemaFormat,
     },
-    /// List the codes of the gateway's own answers.
+    /// List the codes of the gateway's own answers, with their statuses, gRPC statuses and Proxy-Status types.
     Codes,
 }
 
@@ -172,6 +172,9 @@ fn schema(format: SchemaFormat) -> Result<String, ExitCode> {
 }
 
 fn codes() -> Result<String, ExitCode> {
-    let line = |code: Code| format!("{:26} {}  {}\n", code.name(), code.status().as_u16(), code.title());
+    let line = |code: Code| {
+        let (name, status, grpc) = (code.name(), code.status().as_u16(), code.grpc_status());
+        format!("{name:26} {status}  grpc {grpc:2}  {:26} {}\n", code.proxy_error().name(), code.title())
+    };
     Ok(Code::all().map(line).collect())
 }

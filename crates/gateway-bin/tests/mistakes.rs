@@ -105,8 +105,8 @@ fn every_kind_of_mistake_names_its_place_and_what_to_do() {
             ],
         ),
         (
-            format!("{GOOD}[services.b]\nendpoints = [\"https://x\"]\n"),
-            vec!["TLS towards upstreams is not supported yet"],
+            format!("{GOOD}[services.b]\nendpoints = [\"ftp://x\"]\n"),
+            vec!["`ftp://x` is not an endpoint"],
         ),
         (format!("{GOOD}[services.b]\nendpoints = []\n"), vec!["the service `b` has no endpoints"]),
         (

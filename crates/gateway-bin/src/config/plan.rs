@@ -315,7 +315,8 @@ impl Planner<'_> {
             let status = status.and_then(|status| self.noted(&format!("{key}.status"), status));
             overrides.insert(code, Override { status, text: replaced.text.clone() });
         }
-        ProblemLayer::with_overrides(self.settings.errors.format, overrides)
+        let errors = &self.settings.errors;
+        ProblemLayer::with_overrides(errors.format, overrides).with_proxy_status(errors.proxy_status)
     }
 
     /// The layer of a policy that is switched on.

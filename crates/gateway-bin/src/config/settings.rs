@@ -6,7 +6,7 @@ pub(crate) use route::{Policies, PolicySet, RouteSettings};
 
 use gateway_auth::JwtSettings;
 use gateway_balance::{BalanceSettings, HealthSettings, PolicySettings, RetrySettings, TimeoutSettings};
-use gateway_core::ProblemFormat;
+use gateway_core::{ProblemFormat, ProxyStatus};
 use gateway_core::units::{ByteSize, Scalar, Short, ShortForm, Switch, Timespan};
 use gateway_observe::AccessLogSettings;
 use gateway_overload::{AdaptiveSettings, AdmissionSettings};
@@ -210,6 +210,9 @@ pub(crate) enum LogLevel {
 pub(crate) struct ErrorSettings {
     /// `problem` (RFC 9457, the default), `message` or `detail`.
     pub(crate) format: ProblemFormat,
+    /// Which of them say why in `Proxy-Status` (RFC 9209): `off`, `failures` (status 500 and above, the default) or
+    /// `all`.
+    pub(crate) proxy_status: ProxyStatus,
     /// Another status or text for some codes, such as `no-route` (`gateway codes` lists them).
     pub(crate) overrides: BTreeMap<String, OverrideSettings>,
 }
