@@ -88,12 +88,13 @@ where
     I: AsyncRead + AsyncWrite + Unpin,
     H: Handler,
 {
-    pub(crate) fn new(io: I, handler: H, limits: Rc<Limits>) -> Self {
+    /// `read` is what was read of it already.
+    pub(crate) fn new(io: I, read: BytesMut, handler: H, limits: Rc<Limits>) -> Self {
         Self {
             io: Some(io),
             handler,
             limits,
-            input: Input::default(),
+            input: Input::of(read),
             output: Output::default(),
             state: State::Head,
             timer: Timer::default(),
@@ -111,7 +112,7 @@ where
         protocol: &HeaderValue,
     ) -> Self {
         let state = State::Exchange(Exchange::tunnel(body, upload, protocol));
-        Self { state, fresh: false, ..Self::new(io, handler, limits) }
+        Self { state, fresh: false, ..Self::new(io, BytesMut::new(), handler, limits) }
     }
 
     /// No request after the one under way. To be followed by a poll.

@@ -12,6 +12,10 @@
 //!   by a Close frame 1001 between two of its frames (RFC 6455 §7.4.1), another tunnel when it is done;
 //! * an idle connection holds no buffers.
 //!
+//! What comes before a connection is served is plain functions: [`ListenAddress::listen`] opens TCP and Unix sockets,
+//! [`inherited_sockets`] takes those over that systemd opened, [`read_proxy_header`] reads for whom a load balancer
+//! speaks.
+//!
 //! ```
 //! use bytes::Bytes;
 //! use gateway_core::Problem;
@@ -51,10 +55,20 @@ mod handler;
 mod http1;
 mod http2;
 mod limits;
+mod listen;
+mod proxy_protocol;
 mod serve;
 
 pub use body::{BodyError, RequestBody};
 pub use drain::Drain;
 pub use handler::Handler;
 pub use limits::Limits;
-pub use serve::serve_connection;
+pub use listen::{
+    Accepted, InheritedError, InheritedSocket, ListenAddress, ListenAddressError, Listener, Socket,
+    inherited_sockets,
+};
+pub use proxy_protocol::{
+    MAX_PROXY_HEADER, Proxied, ProxyHeader, ProxyHeaderError, may_proxy, parse_proxy_header,
+    read_proxy_header,
+};
+pub use serve::{serve_connection, serve_connection_from};

@@ -1,5 +1,6 @@
 use crate::http1::{Connection, Ended};
 use crate::{Drain, Handler, Limits, http2};
+use bytes::BytesMut;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -14,7 +15,17 @@ where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
     H: Handler + Clone,
 {
-    let connection = Connection::new(io, handler.clone(), limits.clone());
+    serve_connection_from(io, BytesMut::new(), handler, limits, drain).await;
+}
+
+/// Serves a connection of which the first bytes were read already, for instance behind a PROXY protocol header.
+/// Otherwise as [`serve_connection`].
+pub async fn serve_connection_from<I, H>(io: I, read: BytesMut, handler: H, limits: Rc<Limits>, drain: Drain)
+where
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
+    H: Handler + Clone,
+{
+    let connection = Connection::new(io, read, handler.clone(), limits.clone());
     if let Ended::Http2(io, read) = run(connection, &drain).await {
         http2::serve(io, read, handler, limits, drain).await;
     }

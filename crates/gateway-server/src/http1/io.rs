@@ -29,6 +29,10 @@ pub(crate) struct Input {
 }
 
 impl Input {
+    pub(crate) fn of(buffer: BytesMut) -> Self {
+        Self { buffer }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.buffer.is_empty()
     }

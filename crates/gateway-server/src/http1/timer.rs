@@ -1,7 +1,8 @@
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// What a connection waits for.
@@ -62,7 +63,8 @@ impl Timer {
             if self.armed && !sleep.is_elapsed() {
                 return Poll::Pending;
             }
-            if sleep.as_mut().poll(cx).is_pending() {
+            // A task that has used up its budget would not get its timer armed, and would not notice.
+            if pin!(unconstrained(sleep.as_mut())).poll(cx).is_pending() {
                 self.armed = true;
                 return Poll::Pending;
             }
@@ -80,6 +82,7 @@ impl Timer {
 mod tests {
     use super::*;
     use std::future::poll_fn;
+    use tokio::task::coop::{consume_budget, has_budget_remaining};
 
     #[tokio::test(start_paused = true)]
     async fn it_fires_at_the_last_time_that_was_set_and_not_before() {
@@ -96,6 +99,22 @@ mod tests {
         timer.set(Wait::Idle, Duration::from_secs(60));
         assert_eq!(poll_fn(|cx| timer.poll(cx)).await, Wait::Idle);
         assert_eq!(start.elapsed(), Duration::from_secs(65));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_has_used_up_its_budget_is_woken_too() {
+        let (mut timer, mut polls) = (Timer::default(), 0);
+        timer.set(Wait::Linger, Duration::from_secs(2));
+        let start = Instant::now();
+        let fired = poll_fn(|cx| {
+            polls += 1;
+            while has_budget_remaining() {
+                let _ = pin!(consume_budget()).poll(cx);
+            }
+            timer.poll(cx)
+        });
+        assert_eq!(tokio::time::timeout(Duration::from_secs(60), fired).await, Ok(Wait::Linger));
+        assert_eq!((start.elapsed(), polls), (Duration::from_secs(2), 2));
     }
 
     #[tokio::test(start_paused = true)]

@@ -28,6 +28,11 @@ async fn a_request_under_way_is_answered_and_the_next_is_not_served() {
         client.rest().await,
         "HTTP/1.1 200 OK\r\ncontent-length: 7\r\nconnection: close\r\n\r\nGET /1 "
     );
+    // What is not served is read all the same, so that no reset overtakes the answer.
+    assert!(!client.server.is_finished());
+    drop(client.io);
+    settle().await;
+    assert!(client.server.is_finished());
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]

@@ -175,6 +175,21 @@ async fn a_client_that_does_not_even_take_the_end_is_sent_away() {
     assert!(client.rest().await.ends_with("GET / "));
 }
 
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_close_delimited_answer_that_breaks_off_is_not_ended_in_order() {
+    let (io, server) = tokio::io::duplex(1024);
+    let handler = answer(|_| {
+        let script = Script::of(&["ab"]);
+        script.fail();
+        async move { Response::new(script.body()) }
+    });
+    let mut client = serve(io, NeverShut(server), handler, Limits::default());
+    client.send("GET / HTTP/1.0\r\n\r\n").await;
+    // The connection goes without a shutdown, which would never end here and over TLS is what says "this was all".
+    let (seconds, seen) = seconds_until_the_end(&mut client).await;
+    assert!(seen.ends_with("\r\n\r\nab") && seconds == 0, "{seconds}: {seen}");
+}
+
 /// Like TLS: what is written leaves with a flush, and that may take a while.
 struct Buffered {
     io: tokio::io::DuplexStream,

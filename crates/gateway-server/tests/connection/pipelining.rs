@@ -64,3 +64,19 @@ async fn what_is_no_request_is_answered_after_those_before_it_and_ends_the_conne
         assert_eq!(seen.matches("HTTP/1.1 ").count(), 2, "{garbage:?}: {seen}");
     }
 }
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn what_was_read_behind_a_proxy_header_is_served_first() {
+    use gateway_server::{Drain, Limits, Proxied, read_proxy_header, serve_connection_from};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (mut client, mut server) = tokio::io::duplex(1024);
+    client.write_all(b"PROXY UNKNOWN\r\nGET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n").await.unwrap();
+    let (proxied, read) = read_proxy_header(&mut server, Duration::from_secs(1)).await.unwrap();
+    assert_eq!(proxied, Proxied::Local);
+    let (limits, drain) = (Rc::new(Limits::default()), Drain::default());
+    tokio::task::spawn_local(serve_connection_from(server, read, answer(echo), limits, drain));
+    client.write_all(b"connection: close\r\n\r\n").await.unwrap();
+    let mut seen = String::new();
+    client.read_to_string(&mut seen).await.unwrap();
+    assert!(seen.contains("\r\n\r\nGET /1 HTTP") && seen.ends_with("\r\n\r\nGET /2 "), "{seen}");
+}
