@@ -33,3 +33,12 @@ mod run;
 mod server;
 mod stack;
 mod token;
+
+/// What `gateway check` says of a file: nothing, or its mistakes as text. For fuzzing.
+///
+/// # Errors
+/// Everything that is wrong with it.
+#[doc(hidden)]
+pub fn check(path: &std::path::Path) -> Result<(), String> {
+    config::load(Some(path)).map(|_| ()).map_err(|mistakes| mistakes.to_string())
+}

@@ -1,0 +1,369 @@
+//! Protocols as real clients speak them: curl, WebSockets, event streams, and bodies that flow both ways.
+#![allow(clippy::unwrap_used)]
+
+use gateway_testkit::{
+    Exchange, Frame, Gateway, Opcode, Reply, Request, Upstream, WebSocket, Wire, scripted, websocket_echo,
+};
+use std::net::SocketAddr;
+use std::process::{Command, Output};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(10);
+const MIB: usize = 1 << 20;
+
+fn gateway(upstream: SocketAddr) -> Gateway {
+    let config = format!(
+        "access_log = false\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 1\n[services.a]\n\
+         endpoints = [\"http://{upstream}\"]\ntimeout = \"60s\"\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n"
+    );
+    Gateway::builder(env!("CARGO_BIN_EXE_gateway")).config(&config).start()
+}
+
+/// Bytes that do not repeat with any period that a buffer might have.
+fn bytes(count: usize) -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+fn curl(args: &[&str]) -> Output {
+    let finished =
+        Command::new("curl").args(["--silent", "--show-error", "--max-time", "60"]).args(args).output();
+    let output = finished.expect("curl; install it");
+    assert!(output.status.success(), "curl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+/// An upstream that sends every body back.
+fn echo() -> Upstream {
+    Upstream::start(|request| {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", request.body.len());
+        Reply::raw(&[head.as_bytes(), &request.body].concat(), false)
+    })
+}
+
+fn next<T>(from: &Receiver<T>) -> T {
+    from.recv_timeout(SOON).expect("a request at the upstream")
+}
+
+#[test]
+fn curl_uploads_and_downloads_32_mib_unchanged_over_both_versions() {
+    let upstream = echo();
+    let gateway = gateway(upstream.addr());
+    let url = format!("http://{}/x", gateway.addr());
+    let sent = bytes(32 * MIB);
+    let (from, to) = (gateway.dir().join("from"), gateway.dir().join("to"));
+    std::fs::write(&from, &sent).unwrap();
+    let data = format!("@{}", from.display());
+    for (version, how, said) in [
+        ("--http1.1", "Expect:", "1.1"),
+        ("--http1.1", "Transfer-Encoding: chunked", "1.1"),
+        ("--http1.1", "Expect: 100-continue", "1.1"),
+        ("--http1.0", "Expect:", "1.1"),
+        ("--http2-prior-knowledge", "Expect:", "2"),
+    ] {
+        let to = to.to_str().unwrap();
+        let output = curl(&[
+            version,
+            "-H",
+            how,
+            "--data-binary",
+            &data,
+            "-o",
+            to,
+            "-w",
+            "%{http_code} %{http_version}",
+            &url,
+        ]);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("200 {said}"), "{version} {how}");
+        // Not `assert_eq`, which would show both.
+        assert!(std::fs::read(to).unwrap() == sent, "{version} {how}: the bytes have changed");
+        assert!(
+            upstream.requests().last().unwrap().body == sent,
+            "{version} {how}: the upstream's have changed"
+        );
+    }
+}
+
+#[test]
+fn curl_waits_for_100_continue_and_then_sends_its_body() {
+    let upstream = echo();
+    let gateway = gateway(upstream.addr());
+    let url = format!("http://{}/x", gateway.addr());
+    // Longer than the test may take: without `100 Continue` there would be no body.
+    let output = curl(&[
+        "--http1.1",
+        "-v",
+        "--expect100-timeout",
+        "50",
+        "-H",
+        "Expect: 100-continue",
+        "--data-binary",
+        "hello",
+        &url,
+    ]);
+    assert_eq!(output.stdout, b"hello");
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert!(talk.contains("< HTTP/1.1 100 Continue"), "{talk}");
+    assert_eq!(upstream.requests()[0].header("expect"), None);
+}
+
+#[test]
+fn curl_sees_trailers_over_both_versions() {
+    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 42\r\n\r\n";
+    let upstream = Upstream::start(move |_| Reply::raw(answer.as_bytes(), false));
+    let gateway = gateway(upstream.addr());
+    let url = format!("http://{}/x", gateway.addr());
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        let output = curl(&[version, "--raw", "-v", &url]);
+        let all = [output.stdout, output.stderr].concat();
+        let all = String::from_utf8_lossy(&all).to_lowercase();
+        assert!(all.contains("hello") && all.contains("x-sum: 42"), "{version}: {all}");
+    }
+}
+
+#[test]
+fn curl_changes_protocols_and_stays_in_http2() {
+    let gateway = gateway(websocket_echo());
+    let url = format!("http://{}/ws", gateway.addr());
+    let fields = [
+        "-H",
+        "Connection: upgrade",
+        "-H",
+        "Upgrade: websocket",
+        "-H",
+        "Sec-WebSocket-Version: 13",
+        "-H",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ];
+    // The tunnel stays open, so curl ends by its own clock.
+    let all = [&["--http1.1", "-s", "-i", "--max-time", "1"], &fields[..], &[&url]].concat();
+    let output = Command::new("curl").args(all).output().expect("curl; install it");
+    let head = String::from_utf8_lossy(&output.stdout).to_lowercase();
+    assert!(head.starts_with("http/1.1 101 ") && head.contains("\r\nupgrade: websocket\r\n"), "{head}");
+    // An offer of h2c is not taken, and does not pass.
+    let upstream = echo();
+    let gateway = self::gateway(upstream.addr());
+    let output = curl(&[
+        "--http2",
+        "-w",
+        "%{http_version}",
+        "--data-binary",
+        "hello",
+        &format!("http://{}/x", gateway.addr()),
+    ]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "hello1.1");
+    assert_eq!(upstream.requests()[0].header("upgrade"), None);
+}
+
+#[test]
+fn websockets_carry_every_kind_of_frame_unchanged() {
+    let gateway = gateway(websocket_echo());
+    let mut socket = WebSocket::open(gateway.addr(), "/ws").unwrap();
+    let part = |last, opcode, text: &str| Frame { last, opcode, payload: text.into() };
+    for frame in [
+        Frame::new(Opcode::Text, "hello"),
+        Frame::new(Opcode::Text, ""),
+        Frame::new(Opcode::Binary, bytes(125)),
+        Frame::new(Opcode::Binary, bytes(126)),
+        Frame::new(Opcode::Binary, bytes(70_000)),
+        part(false, Opcode::Text, "in "),
+        part(false, Opcode::Continuation, "three "),
+        Frame::new(Opcode::Pong, "unasked"),
+        part(true, Opcode::Continuation, "parts"),
+    ] {
+        socket.send(&frame).unwrap();
+        assert!(socket.receive().unwrap() == frame, "{:?} of {} bytes", frame.opcode, frame.payload.len());
+    }
+    socket.send(&Frame::new(Opcode::Ping, "are you there?")).unwrap();
+    assert_eq!(socket.receive().unwrap(), Frame::new(Opcode::Pong, "are you there?"));
+    let close = Frame::new(Opcode::Close, [&[3, 232], b"bye".as_slice()].concat());
+    socket.send(&close).unwrap();
+    assert_eq!(socket.receive().unwrap(), close);
+    assert!(socket.is_closed(), "what the upstream closes is closed for the client");
+}
+
+#[test]
+fn a_websocket_message_of_1_mib_comes_back_whole_and_many_small_ones_in_order() {
+    let gateway = gateway(websocket_echo());
+    let mut socket = WebSocket::open(gateway.addr(), "/ws").unwrap();
+    let large = Frame::new(Opcode::Binary, bytes(MIB));
+    socket.send(&large).unwrap();
+    assert!(socket.receive().unwrap() == large, "it has changed");
+    for i in 0..1000 {
+        socket.send(&Frame::new(Opcode::Text, format!("message {i}"))).unwrap();
+    }
+    for i in 0..1000 {
+        assert_eq!(socket.receive().unwrap(), Frame::new(Opcode::Text, format!("message {i}")));
+    }
+}
+
+#[test]
+fn a_silent_websocket_stays_open_beside_a_busy_one() {
+    let gateway = gateway(websocket_echo());
+    let mut silent = WebSocket::open(gateway.addr(), "/ws").unwrap();
+    let mut busy = WebSocket::open(gateway.addr(), "/ws").unwrap();
+    let frame = Frame::new(Opcode::Text, "tick");
+    // Two seconds, in which only the other one speaks.
+    for _ in 0..40 {
+        busy.send(&frame).unwrap();
+        assert_eq!(busy.receive().unwrap(), frame);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    silent.send(&frame).unwrap();
+    assert_eq!(silent.receive().unwrap(), frame);
+}
+
+#[test]
+fn what_declines_a_websocket_is_answered_like_any_request() {
+    let upstream = Upstream::named("no");
+    let gateway = gateway(upstream.addr());
+    let refused = WebSocket::open(gateway.addr(), "/ws").unwrap_err();
+    assert!(refused.contains("status: 200"), "{refused}");
+}
+
+#[test]
+fn each_event_of_a_stream_arrives_before_the_next_is_sent() {
+    for framing in ["Transfer-Encoding: chunked\r\n", "Connection: close\r\n"] {
+        let (addr, requests) = scripted();
+        let gateway = gateway(addr);
+        let mut reader = Wire::connect(gateway.addr()).with_patience(SOON);
+        reader.send(b"GET /events HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n").unwrap();
+        let mut upstream = next(&requests);
+        assert!(upstream.head.contains("accept: text/event-stream\r\n"), "{}", upstream.head);
+        upstream
+            .send(format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{framing}\r\n").as_bytes())
+            .unwrap();
+        while reader.line().unwrap() != "\r\n" {}
+        for id in 0..50 {
+            let event = format!("id: {id}\ndata: something\n\n");
+            let sent = match framing.contains("chunked") {
+                true => format!("{:x}\r\n{event}\r\n", event.len()),
+                false => event.clone(),
+            };
+            upstream.send(sent.as_bytes()).unwrap();
+            // The next event is not sent before this one has come: were it held back, nothing would come.
+            let size = usize::from_str_radix(reader.line().unwrap().trim(), 16).unwrap();
+            assert_eq!(String::from_utf8(reader.bytes(size + 2).unwrap()).unwrap(), format!("{event}\r\n"));
+        }
+    }
+}
+
+#[test]
+fn a_body_flows_up_and_down_at_once_piece_by_piece() {
+    let (addr, requests) = scripted();
+    let gateway = gateway(addr);
+    let mut client = Wire::connect(gateway.addr()).with_patience(SOON);
+    client.send(b"POST /chat HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    client.send(b"5\r\nfirst\r\n").unwrap();
+    let mut upstream = next(&requests);
+    upstream.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    assert_eq!(upstream.bytes(10).unwrap(), b"5\r\nfirst\r\n");
+    while client.line().unwrap() != "\r\n" {}
+    for i in 10..60 {
+        let chunk = format!("6\r\nturn{i}\r\n");
+        client.send(chunk.as_bytes()).unwrap();
+        assert_eq!(upstream.bytes(chunk.len()).unwrap(), chunk.as_bytes());
+        upstream.send(chunk.as_bytes()).unwrap();
+        assert_eq!(client.bytes(chunk.len()).unwrap(), chunk.as_bytes());
+    }
+    client.send(b"0\r\n\r\n").unwrap();
+    assert_eq!(upstream.bytes(5).unwrap(), b"0\r\n\r\n");
+    upstream.send(b"0\r\n\r\n").unwrap();
+    assert_eq!(client.bytes(5).unwrap(), b"0\r\n\r\n");
+    // The connection is still good for another request, and so is the upstream's.
+    client.send(b"GET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    assert_eq!(upstream.bytes(18).unwrap(), b"GET /next HTTP/1.1");
+    upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+    assert_eq!(client.answer("GET").unwrap().text(), "ok");
+}
+
+/// One request, so that what is needed once is there before memory is measured.
+fn warm_up(gateway: &Gateway, requests: &Receiver<Exchange>) {
+    let mut client = Wire::connect(gateway.addr()).with_patience(SOON);
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi").unwrap();
+    next(requests).send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok").unwrap();
+    assert_eq!(client.answer("POST").unwrap().text(), "ok");
+}
+
+#[test]
+fn a_slow_reader_of_a_fast_upstream_costs_little_memory() {
+    let (addr, requests) = scripted();
+    let gateway = gateway(addr);
+    warm_up(&gateway, &requests);
+    let before = gateway.process().memory();
+    const COUNT: usize = 8;
+    const SIZE: usize = 32 * MIB;
+    let mut clients = Vec::new();
+    for _ in 0..COUNT {
+        let mut client = Wire::connect(gateway.addr()).with_patience(SOON);
+        client.send(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let mut upstream = next(&requests);
+        std::thread::spawn(move || {
+            upstream.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n").as_bytes())?;
+            upstream.send(&bytes(SIZE))
+        });
+        clients.push(client);
+    }
+    let mut most = 0;
+    // A quarter of a second without reading, then 1 MiB at a time.
+    for _ in 0..25 {
+        std::thread::sleep(Duration::from_millis(10));
+        most = most.max(gateway.process().memory());
+    }
+    for client in &mut clients {
+        while client.line().unwrap() != "\r\n" {}
+    }
+    let expected = bytes(SIZE);
+    for piece in expected.chunks(MIB) {
+        for client in &mut clients {
+            assert!(client.bytes(piece.len()).unwrap() == piece, "the bytes have changed");
+        }
+        most = most.max(gateway.process().memory());
+    }
+    let grown = most.saturating_sub(before);
+    // 1 MiB for each, where 256 MiB were on their way.
+    assert!(grown < (COUNT * MIB) as u64, "it has grown by {} KiB", grown / 1024);
+}
+
+#[test]
+fn a_fast_sender_to_a_slow_upstream_costs_little_memory() {
+    let (addr, requests) = scripted();
+    let gateway = gateway(addr);
+    warm_up(&gateway, &requests);
+    let before = gateway.process().memory();
+    const SIZE: usize = 64 * MIB;
+    let mut client = Wire::connect(gateway.addr()).with_patience(SOON);
+    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {SIZE}\r\n\r\n").as_bytes()).unwrap();
+    let mut writer = client.writer();
+    let sending = std::thread::spawn(move || std::io::Write::write_all(&mut writer, &bytes(SIZE)));
+    let mut upstream = next(&requests);
+    std::thread::sleep(Duration::from_millis(250));
+    let mut most = gateway.process().memory();
+    for piece in bytes(SIZE).chunks(4 * MIB) {
+        assert!(upstream.bytes(piece.len()).unwrap() == piece, "the bytes have changed");
+        most = most.max(gateway.process().memory());
+    }
+    sending.join().unwrap().unwrap();
+    upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok").unwrap();
+    assert_eq!(client.answer("POST").unwrap().text(), "ok");
+    let grown = most.saturating_sub(before);
+    assert!(grown < 4 * MIB as u64, "it has grown by {} KiB", grown / 1024);
+}
+
+#[test]
+fn an_answer_to_head_over_http2_ends_without_a_body() {
+    let upstream = Upstream::start(|_| Reply::raw(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", false));
+    let gateway = gateway(upstream.addr());
+    let output = curl(&["--http2-prior-knowledge", "--head", &format!("http://{}/x", gateway.addr())]);
+    let head = String::from_utf8_lossy(&output.stdout);
+    assert!(head.starts_with("HTTP/2 200") && head.contains("content-length: 5\r\n"), "{head}");
+    let again = gateway_testkit::Client::new(gateway.addr()).send(&Request::new("HEAD", "/x"));
+    assert_eq!(again.header("content-length"), Some("5"));
+}
