@@ -91,3 +91,36 @@ pub(crate) fn describe(error: &io::Error) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixStream;
+
+    #[tokio::test]
+    async fn an_answer_of_the_expected_length_takes_one_read_and_reuses_its_room() {
+        let (mut far, near) = UnixStream::pair().unwrap();
+        let mut connection = Connection::new(Socket::Unix(near));
+        for (hint, length, read) in [
+            (READ, 100, 100),
+            (READ, 16_500, 4096),
+            (17_408, 16_500, 16_500),
+            (17_408, 100, 100),
+            (17_408, 16_500, 16_500),
+        ] {
+            far.write_all(&vec![b'x'; length]).await.unwrap();
+            let first = poll_fn(|cx| connection.poll_read_answer(cx, hint)).await.unwrap();
+            // What was left of an earlier, larger buffer may be used as well.
+            assert!((read.min(READ / 4)..=length).contains(&first), "{first} of {length} with {hint}");
+            if hint > READ {
+                assert_eq!(first, read);
+            }
+            while connection.buffer.len() < length {
+                poll_fn(|cx| connection.poll_read(cx, 65_536)).await.unwrap();
+            }
+            assert_eq!(connection.buffer.split_to(length).freeze().len(), length);
+        }
+    }
+}
