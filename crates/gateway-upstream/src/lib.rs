@@ -1,15 +1,39 @@
-//! Connections to service instances: a pool per endpoint and a lean HTTP/1.1 client, written for proxies.
+//! Connections to service instances: HTTP/1.1 and HTTP/2, in plain text or TLS, written for proxies.
 //!
 //! [`HttpUpstream`] sends requests to one [`Endpoint`](gateway_core::Endpoint). It differs from a general client
 //! in what a proxy needs:
 //!
-//! * the request head is borrowed and written straight to the wire; hop-by-hop headers (RFC 9110 §7.6.1) and
-//!   framing headers never leave, nor do those that `Connection` nominates, unless they are end-to-end ones that
-//!   a client must not be able to drop;
-//! * no task per connection and no hop between tasks: whoever waits for the answer drives the socket;
-//! * bodies stream both ways with back-pressure, an answer may come before the request body has ended;
-//! * answers that are not unambiguous HTTP/1.1 (RFC 9112 §6.3) are failures, never passed on;
+//! * the request head is borrowed; hop-by-hop headers (RFC 9110 §7.6.1) and framing headers never leave, nor do
+//!   those that `Connection` nominates, unless they are end-to-end ones that a client must not be able to drop;
+//!   of `TE` only `trailers` passes, as gRPC needs it;
+//! * bodies and trailers stream both ways with back-pressure, an answer may come before the request body has ended;
+//! * answers that are not unambiguous (RFC 9112 §6.3, RFC 9113 §8.1.1) are failures, never passed on; interim
+//!   answers (1xx) are skipped, up to eight;
 //! * what failed, and whether the request may have been processed, is in [`FailureKind`](gateway_core::FailureKind).
+//!
+//! | endpoint | [`protocol`](Protocol) | spoken |
+//! |---|---|---|
+//! | `http://…`, `unix:/…` | `auto`, `http1` | HTTP/1.1 |
+//! | | `http2` | HTTP/2 by prior knowledge ("h2c") |
+//! | `https://…` | `auto` | HTTP/2 or HTTP/1.1, as the upstream prefers; upgrades always over HTTP/1.1 |
+//! | | `http1`, `http2` | that; an upstream that does not is a failure to connect |
+//!
+//! **HTTP/1.1** has no task per connection and no hop between tasks: whoever waits for the answer drives the
+//! socket, and the head is written straight to the wire. How much is read at first is learned from the answers
+//! before. A request that finds its idle connection closed is sent once more if that is safe.
+//!
+//! **HTTP/2** shares few connections among all requests of a worker, each driven by a task that is spawned where
+//! the request is sent. Another is opened when the peer's or our own limit of streams is reached. Requests that
+//! come back unprocessed (`REFUSED_STREAM`, `GOAWAY`) are sent again as long as nothing of their body was taken,
+//! and are [`Refused`](gateway_core::FailureKind::Refused) otherwise. A connection that answers no ping is closed.
+//! Requests to change the protocol ([`Upgrade`](gateway_core::Upgrade)) are refused where only HTTP/2 is spoken.
+//!
+//! **TLS** needs an [`UpstreamTls`], loaded once per service: certificates are verified against the system's
+//! authorities or those of `tls.ca_file`, and an own certificate can be shown. Why a handshake failed is said in
+//! the failure's message.
+//!
+//! **Limits** of the pool count per endpoint and worker: `max_connections`, `max_idle`, `idle_timeout`,
+//! `max_lifetime`, `max_requests`, `max_streams`; see [`UpstreamSettings`].
 //!
 //! ```
 //! use axum::{routing::get, Router};
@@ -29,13 +53,31 @@
 //! assert_eq!(response.into_body().collect().await?.to_bytes(), "hello");
 //! # Ok(()) }
 //! ```
+//!
+//! Over TLS, with the files read before the first request:
+//!
+//! ```no_run
+//! use gateway_core::Endpoint;
+//! use gateway_upstream::{HttpUpstream, TlsSettings, UpstreamSettings, UpstreamTls};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let tls = TlsSettings { ca_file: Some("/etc/gateway/ca.pem".into()), ..TlsSettings::default() };
+//! let settings = UpstreamSettings { tls, ..UpstreamSettings::default() };
+//! let tls = UpstreamTls::load(&settings)?;
+//! let upstream = HttpUpstream::with_tls(Endpoint::parse("https://users")?, settings, Some(tls));
+//! # Ok(()) }
+//! ```
 
 mod body;
 mod client;
-mod connection;
-mod request;
+mod dial;
+mod http1;
+mod http2;
 mod settings;
+mod socket;
+mod tls;
 
 pub use body::UpstreamBody;
 pub use client::HttpUpstream;
-pub use settings::{HostHeader, UpstreamSettings};
+pub use settings::{HostHeader, Protocol, TlsSettings, TlsVersion, UpstreamSettings};
+pub use tls::{TlsError, UpstreamTls};

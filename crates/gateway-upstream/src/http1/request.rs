@@ -1,10 +1,10 @@
 //! The request on its way out: the head as bytes, the body piece by piece.
 
-use crate::connection::Connection;
+use super::connection::Connection;
 use bytes::{Buf, Bytes, BytesMut};
 use gateway_core::{BoxError, Upgrade};
 use gateway_http1::{nominated_by, put_chunk_size, put_field, put_last_chunk, put_length, stays_behind};
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue};
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, TE};
 use http::request::Parts;
 use http::{Method, header};
 use http_body::Body;
@@ -31,11 +31,17 @@ pub(crate) fn encode_head(
     out.extend_from_slice(b"\r\n");
     let nominated =
         if head.headers.contains_key(CONNECTION) { nominated_by(&head.headers) } else { Vec::new() };
+    let mut takes_trailers = false;
     for (name, value) in &head.headers {
-        if stays_behind(name.as_str()) || (!nominated.is_empty() && nominated.contains(name)) {
-            continue;
+        if stays_behind(name.as_str()) {
+            takes_trailers |= name == TE && asks_for_trailers(value);
+        } else if nominated.is_empty() || !nominated.contains(name) {
+            put_field(out, name, value);
         }
-        put_field(out, name, value);
+    }
+    if takes_trailers && framing != BodyFraming::Tunnel {
+        // Whoever sends `TE` nominates it (RFC 9110 §10.1.4).
+        out.extend_from_slice(b"connection: te\r\nte: trailers\r\n");
     }
     match framing {
         BodyFraming::None => {}
@@ -49,6 +55,11 @@ pub(crate) fn encode_head(
         BodyFraming::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Whether a `TE` header says that trailers are understood: the one thing in it that passes a proxy, as with Go's.
+pub(crate) fn asks_for_trailers(te: &HeaderValue) -> bool {
+    te.as_bytes().split(|b| *b == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 /// How the request's body is delimited on the wire, whatever the client used.
@@ -93,6 +104,8 @@ pub(crate) struct Upload<B> {
     sent: u64,
     /// Whether the end of a tunnel is still to be told.
     shut_down: bool,
+    /// Whether TLS may hold something back.
+    unflushed: bool,
 }
 
 #[derive(Debug)]
@@ -110,17 +123,21 @@ where
 {
     pub(crate) fn new(lead: BytesMut, framing: BodyFraming, body: B) -> Self {
         let body = (!body.is_end_stream()).then_some(body);
-        Self { lead, chunk: Bytes::new(), body, framing, sent: 0, shut_down: false }
+        Self { lead, chunk: Bytes::new(), body, framing, sent: 0, shut_down: false, unflushed: false }
     }
 
     /// What is left of a head that no body follows yet.
     pub(crate) fn bodiless(lead: BytesMut) -> Self {
         let framing = BodyFraming::None;
-        Self { lead, chunk: Bytes::new(), body: None, framing, sent: 0, shut_down: false }
+        Self { lead, chunk: Bytes::new(), body: None, framing, sent: 0, shut_down: false, unflushed: false }
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        self.lead.is_empty() && self.chunk.is_empty() && self.body.is_none() && !self.shut_down
+        self.lead.is_empty()
+            && self.chunk.is_empty()
+            && self.body.is_none()
+            && !self.shut_down
+            && !self.unflushed
     }
 
     /// Sends until all is sent, or something has to be waited for.
@@ -134,6 +151,10 @@ where
             let room = self.chunk.is_empty() && self.lead.len() < MAX_LEAD;
             let waiting = room && self.body.is_some() && self.poll_fill(cx)?.is_pending();
             if self.lead.is_empty() && self.chunk.is_empty() {
+                if self.unflushed {
+                    ready!(connection.poll_flush(cx)).map_err(UploadError::Connection)?;
+                    self.unflushed = false;
+                }
                 if self.shut_down {
                     ready!(connection.poll_shutdown(cx)).map_err(UploadError::Connection)?;
                     self.shut_down = false;
@@ -142,6 +163,7 @@ where
             }
             let slices = [IoSlice::new(&self.lead), IoSlice::new(&self.chunk)];
             let written = ready!(connection.poll_write(cx, &slices)).map_err(UploadError::Connection)?;
+            self.unflushed = true;
             let of_lead = written.min(self.lead.len());
             self.lead.advance(of_lead);
             self.chunk.advance(written - of_lead);
@@ -225,7 +247,7 @@ mod tests {
             .header("X-Hop", "1")
             .header("Authorization", "Bearer x")
             .header("X-Forwarded-For", "192.0.2.1")
-            .header("TE", "trailers")
+            .header("TE", "gzip, Trailers")
             .header("Upgrade", "h2c")
             .header("Transfer-Encoding", "chunked")
             .header("Content-Length", "5")
@@ -236,7 +258,7 @@ mod tests {
         assert_eq!(
             encoded(request, None),
             "GET /a?b=1&b=2 HTTP/1.1\r\nhost: shop.example\r\nauthorization: Bearer x\r\n\
-             x-forwarded-for: 192.0.2.1\r\naccept: a\r\naccept: b\r\n\r\n"
+             x-forwarded-for: 192.0.2.1\r\naccept: a\r\naccept: b\r\nconnection: te\r\nte: trailers\r\n\r\n"
         );
     }
 

@@ -1,0 +1,146 @@
+//! Making a connection: all addresses of a name, a Unix socket, TLS on top.
+
+use crate::http1::describe;
+use crate::settings::UpstreamSettings;
+use crate::socket::Socket;
+use crate::tls::UpstreamTls;
+use gateway_core::{Endpoint, FailureKind, Scheme, UpstreamError};
+use socket2::{SockRef, TcpKeepalive};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
+
+/// How long the next address waits for the one before (RFC 8305 §5, "Connection Attempt Delay").
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// What may be offered to the other side as the language to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// What the settings say.
+    Preferred,
+    /// HTTP/1.1 only.
+    Http1,
+}
+
+/// A new connection, and whether its other side chose HTTP/2 in the TLS handshake.
+#[derive(Debug)]
+pub(crate) struct Dialed {
+    pub(crate) socket: Socket,
+    pub(crate) chose_http2: bool,
+}
+
+/// Connects within the time that the settings give.
+pub(crate) async fn dial(
+    endpoint: &Endpoint,
+    settings: &UpstreamSettings,
+    tls: Option<&UpstreamTls>,
+    offer: Offer,
+) -> Result<Dialed, UpstreamError> {
+    let why = match timeout(*settings.connect_timeout, connect(endpoint, settings, tls, offer)).await {
+        Ok(Ok(dialed)) => return Ok(dialed),
+        Ok(Err(e)) => describe(&e),
+        Err(_) => format!("no connection within {}", settings.connect_timeout),
+    };
+    Err(UpstreamError::new(FailureKind::Connect, endpoint, why))
+}
+
+async fn connect(
+    endpoint: &Endpoint,
+    settings: &UpstreamSettings,
+    tls: Option<&UpstreamTls>,
+    offer: Offer,
+) -> io::Result<Dialed> {
+    if let Some(path) = endpoint.socket_path() {
+        let socket = Socket::Unix(UnixStream::connect(path).await?);
+        return Ok(Dialed { socket, chose_http2: false });
+    }
+    let stream = connect_tcp(endpoint.host(), endpoint.port()).await?;
+    // Heads and small bodies are written whole: Nagle's algorithm would only delay them.
+    stream.set_nodelay(true)?;
+    let keepalive = *settings.tcp_keepalive;
+    if !keepalive.is_zero() {
+        let keepalive = TcpKeepalive::new().with_time(keepalive).with_interval(keepalive);
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    }
+    if endpoint.scheme() == Scheme::Http {
+        return Ok(Dialed { socket: Socket::Tcp(stream), chose_http2: false });
+    }
+    let tls = tls.ok_or_else(|| io::Error::other("TLS towards it was not set up"))?;
+    let name = tls.server_name(endpoint.host());
+    let name = name.ok_or_else(|| io::Error::other("its host is no name that a certificate can be for"))?;
+    let connector = TlsConnector::from(tls.config(offer == Offer::Http1));
+    let stream = Box::new(connector.connect(name, stream).await?);
+    let chose_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    Ok(Dialed { socket: Socket::Tls(stream), chose_http2 })
+}
+
+/// Tries the addresses of a host in turn, each a little after the one before or as soon as that has failed; the
+/// first connection wins and the other attempts end.
+async fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+    if let [only] = addresses[..] {
+        return TcpStream::connect(only).await;
+    }
+    addresses = interleaved(&addresses);
+    let mut waiting = addresses.into_iter();
+    let mut attempts = JoinSet::new();
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    loop {
+        match waiting.next() {
+            Some(address) => drop(attempts.spawn(TcpStream::connect(address))),
+            None if attempts.is_empty() => return Err(failure),
+            None => {}
+        }
+        tokio::select! {
+            Some(done) = attempts.join_next() => match done {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(e)) => failure = e,
+                Err(e) => failure = io::Error::other(e),
+            },
+            () = sleep(STAGGER), if waiting.len() > 0 => {}
+        }
+    }
+}
+
+/// IPv6 and IPv4 by turns, beginning with what the resolver put first (RFC 8305 §4).
+fn interleaved(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let mut first = addresses.iter().filter(|address| address.is_ipv6() == first_is_v6);
+    let mut second = addresses.iter().filter(|address| address.is_ipv6() != first_is_v6);
+    let mut mixed = Vec::with_capacity(addresses.len());
+    while mixed.len() < addresses.len() {
+        mixed.extend(first.next());
+        mixed.extend(second.next());
+    }
+    mixed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_both_families_take_turns_and_none_is_lost() {
+        let parse = |text: &str| -> Vec<SocketAddr> {
+            text.split_whitespace()
+                .map(|word| match word.strip_prefix('6') {
+                    Some(number) => format!("[::{number}]:80").parse().unwrap(),
+                    None => format!("10.0.0.{}:80", &word[1..]).parse().unwrap(),
+                })
+                .collect()
+        };
+        for (given, expected) in [
+            ("", ""),
+            ("41", "41"),
+            ("41 42", "41 42"),
+            ("61 62 63 41 42", "61 41 62 42 63"),
+            ("41 42 61", "41 61 42"),
+        ] {
+            assert_eq!(interleaved(&parse(given)), parse(expected), "{given}");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! HTTP/1.1: whoever waits for the answer drives the socket, without a task of its own.
+
+mod body;
+mod connection;
+mod pool;
+mod read_size;
+mod request;
+
+pub(crate) use body::Http1Body;
+pub(crate) use connection::{Connection, describe};
+pub(crate) use pool::Pool;
+pub(crate) use read_size::ReadSize;
+pub(crate) use request::{BodyFraming, asks_for_trailers};
+
+use crate::body::UpstreamBody;
+use crate::client::{Failed, HttpUpstream, MAX_INTERIM, Shared, TOO_MANY_INTERIM, is_idempotent};
+use crate::dial::{Offer, dial};
+use crate::tls::is_refusal;
+use body::Exchange;
+use bytes::{Bytes, BytesMut};
+use gateway_core::{BoxError, FailureKind, UpstreamError};
+use gateway_http1::{Framing, ResponseHead, parse_response};
+use http::request::Parts;
+use http::{Response, StatusCode};
+use http_body::Body;
+use request::{Upload, UploadError, encode_head};
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+thread_local! {
+    /// Where heads are written before they are sent, so that none needs its own allocation.
+    static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::with_capacity(8192));
+}
+
+impl HttpUpstream {
+    /// The request over a pooled connection or a new one.
+    pub(crate) async fn send_http1<B>(
+        &self,
+        head: &Parts,
+        body: B,
+        framing: BodyFraming,
+    ) -> Result<Response<UpstreamBody<B>>, UpstreamError>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
+        let bodiless = matches!(framing, BodyFraming::None | BodyFraming::Length(0));
+        let mut permit = match &self.0.slots {
+            None => None,
+            Some(slots) => Some(Box::pin(self.slot(slots)).await?),
+        };
+        let mut pooled = self.0.pool.take(&self.0.settings);
+        let mut body = body;
+        loop {
+            let reused = pooled.is_some();
+            let mut connection = match pooled.take() {
+                Some(connection) => connection,
+                // Boxed, so that the future of requests that need none stays small.
+                None => Box::pin(self.open_http1()).await?,
+            };
+            connection.permit = permit.take();
+            match self.exchange(head, body, framing, connection, reused).await {
+                // The upstream closed an idle connection just as it was used again. Nothing was processed that
+                // could not be again: once more, on a new connection.
+                Err((error, Some(again)))
+                    if error.kind() == FailureKind::Stale && bodiless && is_idempotent(&head.method) =>
+                {
+                    body = again;
+                    if let Some(slots) = &self.0.slots {
+                        self.0.pool.clear();
+                        permit = Some(Box::pin(self.slot(slots)).await?);
+                    }
+                }
+                Err((error, _)) => return Err(error),
+                Ok(response) => return Ok(response),
+            }
+        }
+    }
+
+    async fn open_http1(&self) -> Result<Connection, UpstreamError> {
+        let Shared { endpoint, settings, tls, .. } = &*self.0;
+        let dialed = dial(endpoint, settings, tls.as_ref(), Offer::Http1).await;
+        if dialed.is_err() {
+            self.forget_protocol();
+        }
+        Ok(Connection::new(dialed?.socket))
+    }
+
+    /// Waits for one of the connections that there may be.
+    async fn slot(&self, slots: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, UpstreamError> {
+        let limit = self.0.settings.connect_timeout;
+        match tokio::time::timeout(*limit, slots.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => {
+                let message = format!("all connections are in use, and none became free within {limit}");
+                Err(self.failure(FailureKind::Connect, message))
+            }
+        }
+    }
+
+    /// One request and the head of its answer over one connection. Gives a body that was not begun back.
+    async fn exchange<B>(
+        &self,
+        head: &Parts,
+        body: B,
+        framing: BodyFraming,
+        mut connection: Connection,
+        reused: bool,
+    ) -> Result<Response<UpstreamBody<B>>, Failed<B>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
+        let broken = |bytes_seen: bool, e: &io::Error| {
+            let kind = match (bytes_seen, reused) {
+                (false, true) => FailureKind::Stale,
+                (false, false) if is_refusal(e) => FailureKind::Connect,
+                _ => FailureKind::Reset,
+            };
+            self.failure(kind, describe(e))
+        };
+        let tunnel = framing == BodyFraming::Tunnel;
+        // What goes through a tunnel waits until the upstream has agreed to it.
+        let bodiless = tunnel || body.is_end_stream();
+        let written = SCRATCH.with_borrow_mut(|scratch| {
+            scratch.clear();
+            encode_head(head, self.0.host.as_ref(), framing, scratch);
+            // With a body, its first piece should leave in the same call.
+            let written = if bodiless { connection.try_write(scratch)? } else { 0 };
+            Ok(BytesMut::from(&scratch[written..]))
+        });
+        let rest = match written {
+            Ok(rest) => rest,
+            Err(e) => {
+                let e: io::Error = e;
+                return Err((broken(false, &e), Some(body)));
+            }
+        };
+        let mut idle_body = None;
+        let mut upload = if bodiless && rest.is_empty() {
+            idle_body = Some(body);
+            None
+        } else if tunnel {
+            idle_body = Some(body);
+            Some(Upload::bodiless(rest))
+        } else {
+            Some(Upload::new(rest, framing, body))
+        };
+
+        let mut interim = 0;
+        let answer = poll_fn(|cx: &mut Context<'_>| {
+            if let Some(sending) = upload.as_mut() {
+                match sending.poll_send(&mut connection, cx) {
+                    Poll::Ready(Ok(())) => upload = None,
+                    Poll::Ready(Err(UploadError::Body(e))) => {
+                        return Poll::Ready(Err(self.failure(FailureKind::RequestBody, e.to_string())));
+                    }
+                    // It takes no more, but may have said why: an early answer, such as 413.
+                    Poll::Ready(Err(UploadError::Connection(e))) => {
+                        return match self.poll_answer(&mut connection, head, &mut interim, cx, &broken) {
+                            Poll::Ready(Ok(answer)) => Poll::Ready(Ok((answer, true))),
+                            _ => Poll::Ready(Err(broken(!connection.buffer.is_empty(), &e))),
+                        };
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            self.poll_answer(&mut connection, head, &mut interim, cx, &broken)
+                .map_ok(|answer| (answer, false))
+        })
+        .await;
+
+        let (ResponseHead { response, framing: answer_framing, keep_alive, event_stream }, dead) =
+            match answer {
+                Ok(answer) => answer,
+                Err(error) => return Err((error, idle_body)),
+            };
+        if let Framing::Length(length) = answer_framing {
+            self.0.read_size.learn(length);
+        }
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            if !tunnel {
+                let message = "the upstream switched protocols without being asked";
+                return Err((self.failure(FailureKind::Protocol, message), idle_body));
+            }
+            upload = idle_body.map(|body| Upload::new(BytesMut::new(), framing, body));
+        }
+        let upload = if dead { None } else { upload.filter(|upload| !upload.is_done()).map(Box::new) };
+        let keep_alive = keep_alive && !dead;
+        let exchange = Exchange { connection, upload, keep_alive, may_be_silent: event_stream || tunnel };
+        let body = Http1Body::new(exchange, answer_framing, &self.0);
+        Ok(response.map(|()| UpstreamBody::from(body)))
+    }
+
+    fn poll_answer(
+        &self,
+        connection: &mut Connection,
+        head: &Parts,
+        interim: &mut u32,
+        cx: &mut Context<'_>,
+        broken: &impl Fn(bool, &io::Error) -> UpstreamError,
+    ) -> Poll<Result<ResponseHead, UpstreamError>> {
+        let max_head = self.0.settings.head_limit();
+        loop {
+            while !connection.buffer.is_empty() {
+                match parse_response(&mut connection.buffer, &head.method, max_head) {
+                    Ok(Some(answer)) if is_interim(answer.response.status()) => {
+                        *interim += 1;
+                        if *interim > MAX_INTERIM {
+                            return Poll::Ready(Err(self.failure(FailureKind::Protocol, TOO_MANY_INTERIM)));
+                        }
+                    }
+                    Ok(Some(answer)) => return Poll::Ready(Ok(answer)),
+                    Ok(None) => break,
+                    Err(message) => return Poll::Ready(Err(self.failure(FailureKind::Protocol, message))),
+                }
+            }
+            match connection.poll_read_answer(cx, self.0.read_size.get()) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0)) => {
+                    let message = if connection.buffer.is_empty() {
+                        "the connection was closed before an answer"
+                    } else {
+                        "the connection was closed within the answer's head"
+                    };
+                    return Poll::Ready(Err(broken(
+                        !connection.buffer.is_empty(),
+                        &io::Error::other(message),
+                    )));
+                }
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(e)) => {
+                    return Poll::Ready(Err(broken(!connection.buffer.is_empty(), &e)));
+                }
+            }
+        }
+    }
+}
+
+/// Interim answers are for the sender of the request, which is us (RFC 9110 §15.2): they are left out.
+fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}

@@ -1,0 +1,126 @@
+//! One HTTP/1.1 connection to an endpoint.
+
+use crate::socket::Socket;
+use crate::tls::describe_tls;
+use bytes::BytesMut;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::AsyncWrite;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use tokio_util::io::poll_read_buf;
+
+/// What a read asks for at least: a head and a small body in one call.
+pub(crate) const READ: usize = 4096;
+
+#[derive(Debug)]
+pub(crate) struct Connection {
+    socket: Socket,
+    /// Bytes read and not yet used.
+    pub(crate) buffer: BytesMut,
+    pub(crate) opened: Instant,
+    /// How many requests it has answered.
+    pub(crate) answered: u32,
+    /// Its share of `max_connections`, while it is in use.
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Connection {
+    pub(crate) fn new(socket: Socket) -> Self {
+        Self { socket, buffer: BytesMut::new(), opened: Instant::now(), answered: 0, permit: None }
+    }
+
+    /// Reads more into the buffer; `Ok(0)` is the end. `want` is what is worth reading at once.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, want: usize) -> Poll<io::Result<usize>> {
+        // What is left of the room shrinks with each answer that was cut out of it.
+        if self.buffer.capacity() - self.buffer.len() < want.clamp(READ / 4, READ) {
+            self.buffer.reserve(want.max(READ));
+        }
+        // Unlike `try_read`, this learns from a short read that there is no more, and saves the call that would say so.
+        poll_read_buf(Pin::new(&mut self.socket), cx, &mut self.buffer)
+    }
+
+    /// Reads the beginning of an answer, which is expected to be `hint` bytes long in all.
+    pub(crate) fn poll_read_answer(&mut self, cx: &mut Context<'_>, hint: usize) -> Poll<io::Result<usize>> {
+        if hint > READ && self.buffer.is_empty() && self.buffer.capacity() < hint {
+            self.buffer.reserve(hint);
+        }
+        self.poll_read(cx, 0)
+    }
+
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, slices)) {
+            Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            result => Poll::Ready(result),
+        }
+    }
+
+    /// Sends what TLS holds back.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    /// Says that no more will be sent.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
+    /// Writes what fits at once, without registering for more.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.try_write(bytes)
+    }
+
+    /// Whether an idle connection is still usable: nothing to read, above all not its end.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        self.buffer.is_empty() && self.socket.is_quiet()
+    }
+}
+
+/// The operating system's words without its error number, or what failed in TLS.
+pub(crate) fn describe(error: &io::Error) -> String {
+    if let Some(text) = describe_tls(error) {
+        return text;
+    }
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixStream;
+
+    #[tokio::test]
+    async fn an_answer_of_the_expected_length_takes_one_read_and_reuses_its_room() {
+        let (mut far, near) = UnixStream::pair().unwrap();
+        let mut connection = Connection::new(Socket::Unix(near));
+        for (hint, length, read) in [
+            (READ, 100, 100),
+            (READ, 16_500, 4096),
+            (17_408, 16_500, 16_500),
+            (17_408, 100, 100),
+            (17_408, 16_500, 16_500),
+        ] {
+            far.write_all(&vec![b'x'; length]).await.unwrap();
+            let first = poll_fn(|cx| connection.poll_read_answer(cx, hint)).await.unwrap();
+            // What was left of an earlier, larger buffer may be used as well.
+            assert!((read.min(READ / 4)..=length).contains(&first), "{first} of {length} with {hint}");
+            if hint > READ {
+                assert_eq!(first, read);
+            }
+            while connection.buffer.len() < length {
+                poll_fn(|cx| connection.poll_read(cx, 65_536)).await.unwrap();
+            }
+            assert_eq!(connection.buffer.split_to(length).freeze().len(), length);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+use super::connection::Connection;
+use crate::settings::UpstreamSettings;
+use std::sync::{Mutex, PoisonError};
+use tokio::time::Instant;
+
+/// Idle connections, the youngest on top. The lock is only ever taken by the worker that owns the pool, or by
+/// the threads of a multi-threaded runtime: it is held for a push or a pop.
+#[derive(Debug, Default)]
+pub(crate) struct Pool(Mutex<Vec<Idle>>);
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+impl Pool {
+    pub(crate) fn take(&self, settings: &UpstreamSettings) -> Option<Connection> {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = if idle.is_empty() { return None } else { Instant::now() };
+        while let Some(Idle { mut connection, since }) = idle.pop() {
+            if now.duration_since(since) > *settings.idle_timeout {
+                // All below are older.
+                idle.clear();
+                return None;
+            }
+            let worn = settings.is_worn(|| now.duration_since(connection.opened), connection.answered);
+            if !worn && connection.is_quiet() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection that has answered, unless it has served long enough.
+    pub(crate) fn give(&self, mut connection: Connection, settings: &UpstreamSettings) {
+        // Let go only after the connection is there to be taken: whoever waits for it shall not open another.
+        let _permit = connection.permit.take();
+        connection.answered = connection.answered.saturating_add(1);
+        self.put(connection, settings);
+    }
+
+    /// Keeps a connection that was not used yet.
+    pub(crate) fn put(&self, connection: Connection, settings: &UpstreamSettings) {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        // The oldest are at the bottom, where light traffic never looks.
+        if idle.first().is_some_and(|oldest| now.duration_since(oldest.since) > *settings.idle_timeout) {
+            idle.retain(|kept| now.duration_since(kept.since) <= *settings.idle_timeout);
+        }
+        let worn = settings.is_worn(|| now.duration_since(connection.opened), connection.answered);
+        if !worn && idle.len() < settings.max_idle {
+            idle.push(Idle { connection, since: now });
+        }
+    }
+
+    /// Closes all: after one turned out closed, the others that a limit counts are likely to be as well.
+    pub(crate) fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}

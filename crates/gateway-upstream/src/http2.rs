@@ -1,0 +1,258 @@
+//! HTTP/2: requests share connections, each of which a task drives.
+
+mod body;
+mod head;
+mod links;
+mod upload;
+
+pub(crate) use body::Http2Body;
+pub(crate) use links::Links;
+
+use crate::body::UpstreamBody;
+use crate::client::{Failed, HttpUpstream, MAX_INTERIM, Shared, TOO_MANY_INTERIM, is_idempotent};
+use crate::dial::{Offer, dial};
+use crate::http1::{BodyFraming, Connection, describe};
+use crate::tls::is_refusal;
+use body::Exchange;
+use bytes::Bytes;
+use gateway_core::{BoxError, FailureKind, UpstreamError};
+use h2::Reason;
+use h2::client::{ResponseFuture, SendRequest};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use http::request::Parts;
+use http::{Method, Response, Version};
+use http_body::Body;
+use links::{Lease, Link};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use upload::Upload;
+
+/// How often a request that was handed back unprocessed is sent by this client itself.
+const ATTEMPTS: u32 = 3;
+
+/// How far a request had come when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    /// On a connection that had not taken a request before.
+    First,
+    /// On one that had.
+    Reused,
+    /// The head of its answer had come.
+    Answered,
+}
+
+/// What an error of the h2 crate means to the request, and in words.
+fn failure(error: &h2::Error, attempt: Attempt) -> (FailureKind, String) {
+    let reason = error.reason();
+    if let Some(e) = error.get_io() {
+        let kind = match attempt {
+            Attempt::First if is_refusal(e) => FailureKind::Connect,
+            Attempt::First | Attempt::Answered => FailureKind::Reset,
+            Attempt::Reused => FailureKind::Stale,
+        };
+        return (kind, format!("the HTTP/2 connection broke: {}", describe(e)));
+    }
+    let why = reason.map_or_else(|| error.to_string(), |reason| reason.description().to_owned());
+    let kind = match reason {
+        _ if !error.is_remote() => FailureKind::Protocol,
+        _ if attempt == Attempt::Answered => FailureKind::Reset,
+        // A stream above the last one that the peer says it processed.
+        _ if error.is_go_away() => FailureKind::Refused,
+        Some(Reason::REFUSED_STREAM) => FailureKind::Refused,
+        Some(Reason::HTTP_1_1_REQUIRED) => FailureKind::Protocol,
+        _ => FailureKind::Reset,
+    };
+    let message = match kind {
+        FailureKind::Protocol if !error.is_remote() => format!("the answer is not valid HTTP/2: {why}"),
+        FailureKind::Refused => format!("the upstream handed the request back unprocessed: {why}"),
+        _ => format!("the upstream reset the stream: {why}"),
+    };
+    (kind, message)
+}
+
+impl HttpUpstream {
+    /// The request over a shared connection. Gives the body back if the upstream chose HTTP/1.1.
+    pub(crate) async fn send_http2<B>(
+        &self,
+        head: &Parts,
+        body: B,
+        framing: BodyFraming,
+    ) -> Result<Result<Response<UpstreamBody<B>>, UpstreamError>, B>
+    where
+        B: Body<Data = Bytes> + Send + Unpin,
+        B::Error: Into<BoxError>,
+    {
+        let bodiless = body.is_end_stream();
+        let mut body = body;
+        let mut attempt = 1;
+        loop {
+            let (sender, lease) = match self.place().await {
+                Ok(Some(place)) => place,
+                Ok(None) => return Err(body),
+                Err(error) => return Ok(Err(error)),
+            };
+            let (error, again) = match self.stream(head, body, framing, sender, lease).await {
+                Ok(response) => return Ok(Ok(response)),
+                Err((error, Some(again))) if attempt < ATTEMPTS => (error, again),
+                Err((error, _)) => return Ok(Err(error)),
+            };
+            let safe = match error.kind() {
+                FailureKind::Refused => true,
+                FailureKind::Stale => bodiless && is_idempotent(&head.method),
+                _ => false,
+            };
+            if !safe {
+                return Ok(Err(error));
+            }
+            body = again;
+            attempt += 1;
+        }
+    }
+
+    /// A place on a connection, a new one if need be; `None` if the upstream chose HTTP/1.1.
+    async fn place(&self) -> Result<Option<(SendRequest<Bytes>, Lease)>, UpstreamError> {
+        let Shared { settings, links, .. } = &*self.0;
+        if let Some(place) = links.lease(settings) {
+            return Ok(Some(place));
+        }
+        let failures = links.failures();
+        let _opening = links.opening.lock().await;
+        // Whoever was first may have opened one, or failed to.
+        if let Some(place) = links.lease(settings) {
+            return Ok(Some(place));
+        }
+        if self.chose_http1() {
+            return Ok(None);
+        }
+        if let Some((kind, message)) = links.failed_since(failures) {
+            return Err(self.failure(kind, message));
+        }
+        let opened = self.open_http2().await;
+        if let Err(error) = &opened {
+            links.note_failure(error.kind(), error.message());
+        }
+        Ok(opened?.map(|link| links.add(link)))
+    }
+
+    async fn open_http2(&self) -> Result<Option<Link>, UpstreamError> {
+        let Shared { endpoint, settings, tls, .. } = &*self.0;
+        let dialed = dial(endpoint, settings, tls.as_ref(), Offer::Preferred).await?;
+        let plain = endpoint.scheme() == gateway_core::Scheme::Http;
+        if !plain && !dialed.chose_http2 {
+            if self.must_speak_http2() {
+                return Err(self.failure(FailureKind::Connect, "the upstream does not speak HTTP/2"));
+            }
+            self.note_http1();
+            if self.0.slots.is_none() {
+                self.0.pool.put(Connection::new(dialed.socket), settings);
+            }
+            return Ok(None);
+        }
+        let opened = Link::open(dialed.socket, settings).await;
+        opened.map(Some).map_err(|e| self.failure(FailureKind::Connect, failure(&e, Attempt::First).1))
+    }
+
+    /// One request and the head of its answer over one stream.
+    async fn stream<B>(
+        &self,
+        head: &Parts,
+        body: B,
+        framing: BodyFraming,
+        mut sender: SendRequest<Bytes>,
+        lease: Lease,
+    ) -> Result<Response<UpstreamBody<B>>, Failed<B>>
+    where
+        B: Body<Data = Bytes> + Send + Unpin,
+        B::Error: Into<BoxError>,
+    {
+        let bodiless = body.is_end_stream();
+        let request = match head::request(head, self.0.host.as_ref(), &self.0.endpoint, framing) {
+            Ok(request) => request,
+            Err(message) => return Err((self.failure(FailureKind::Protocol, message), Some(body))),
+        };
+        let ready = poll_fn(|cx| sender.poll_ready(cx)).await;
+        let sent = ready.and_then(|()| sender.send_request(request, bodiless));
+        let (mut answer, stream) = match sent {
+            Ok(sent) => sent,
+            // Nothing was sent: the connection has ended, or is about to.
+            Err(error) => {
+                lease.leave();
+                let message = failure(&error, Attempt::Reused).1;
+                return Err((self.failure(FailureKind::Refused, message), Some(body)));
+            }
+        };
+        let (mut upload, mut idle_body) = match (bodiless, framing) {
+            (true, _) => (None, Some(body)),
+            (false, BodyFraming::Length(length)) => (Some(Upload::new(stream, body, Some(length))), None),
+            (false, _) => (Some(Upload::new(stream, body, None)), None),
+        };
+        let mut interim = 0;
+        let answered = poll_fn(|cx| {
+            if let Some(sending) = upload.as_mut() {
+                match sending.poll_send(cx) {
+                    Poll::Ready(Ok(())) => upload = None,
+                    Poll::Ready(Err(e)) => {
+                        return Poll::Ready(Err(self.failure(FailureKind::RequestBody, e.to_string())));
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            self.poll_head(&mut answer, &mut interim, &lease, cx)
+        })
+        .await;
+        let mut response = match answered {
+            Ok(response) => response,
+            Err(error) => {
+                let untouched = upload.and_then(Upload::into_untouched);
+                return Err((error, idle_body.take().or(untouched)));
+            }
+        };
+        head::clean(response.headers_mut());
+        // The versions are the hops' own affair: to the layers an answer is an answer.
+        *response.version_mut() = Version::HTTP_11;
+        let length = length(&head.method, &response);
+        let may_be_silent = is_silent_type(response.headers());
+        Ok(response.map(|stream| {
+            let exchange = Exchange { stream, upload, may_be_silent, lease };
+            Http2Body::new(exchange, length, &self.0).into()
+        }))
+    }
+
+    fn poll_head(
+        &self,
+        answer: &mut ResponseFuture,
+        interim: &mut u32,
+        lease: &Lease,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<h2::RecvStream>, UpstreamError>> {
+        while let Poll::Ready(Some(Ok(_))) = answer.poll_informational(cx) {
+            *interim += 1;
+            if *interim > MAX_INTERIM {
+                return Poll::Ready(Err(self.failure(FailureKind::Protocol, TOO_MANY_INTERIM)));
+            }
+        }
+        Pin::new(answer).poll(cx).map_err(|error| {
+            if error.is_go_away() || error.is_io() {
+                lease.leave();
+            }
+            let attempt = if lease.reused { Attempt::Reused } else { Attempt::First };
+            let (kind, message) = failure(&error, attempt);
+            self.failure(kind, message)
+        })
+    }
+}
+
+/// How long the answer's body is, where it says so and has one.
+fn length<T>(method: &Method, response: &Response<T>) -> Option<u64> {
+    if *method == Method::HEAD {
+        return None;
+    }
+    response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether silence is normal in such a body.
+fn is_silent_type(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
+    kind.starts_with(b"text/event-stream") || kind.starts_with(b"application/grpc")
+}

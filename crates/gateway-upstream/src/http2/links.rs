@@ -1,0 +1,193 @@
+//! The HTTP/2 connections to an endpoint, shared by its requests.
+
+use crate::settings::UpstreamSettings;
+use crate::socket::Socket;
+use bytes::Bytes;
+use gateway_core::FailureKind;
+use h2::client::{Connection, SendRequest};
+use h2::{Ping, PingPong};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+
+/// How much of an answer may be on its way before the client has taken it. Small, so that many slow clients fit
+/// into a connection's window.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// RFC 9113 §6.9.1.
+const MAX_WINDOW: u32 = (1 << 31) - 1;
+/// How much of a request may wait within the connection before no more is taken from its client.
+const SEND_BUFFER: usize = 64 * 1024;
+
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    open: Mutex<Vec<Link>>,
+    /// Held by who opens the next one, so that a burst of requests opens one and not as many.
+    pub(super) opening: tokio::sync::Mutex<()>,
+    failed: Mutex<Failed>,
+}
+
+/// The last failure to connect, told to all who waited for it.
+#[derive(Debug, Default)]
+struct Failed {
+    times: u64,
+    last: Option<(FailureKind, String)>,
+}
+
+/// One connection, driven by a task.
+#[derive(Debug)]
+pub(crate) struct Link {
+    sender: SendRequest<Bytes>,
+    state: Arc<State>,
+    opened: Instant,
+    requests: u32,
+    last_used: Instant,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    streams: AtomicUsize,
+    /// Closed, or told not to take more: nothing new goes there.
+    leaving: AtomicBool,
+}
+
+/// A place on a connection, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    state: Arc<State>,
+    /// Whether the connection had taken requests before.
+    pub(super) reused: bool,
+}
+
+impl Lease {
+    /// Says that the connection takes no more requests.
+    pub(super) fn leave(&self) {
+        self.state.leaving.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.state.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Links {
+    /// A place on the first connection with room, so that a few are full and the others may go idle.
+    pub(super) fn lease(&self, settings: &UpstreamSettings) -> Option<(SendRequest<Bytes>, Lease)> {
+        let now = Instant::now();
+        let mut open = lock(&self.open);
+        open.retain(|link| link.is_usable(settings, now));
+        let roomy = open.iter().position(|link| link.has_room(settings));
+        let full = settings.max_connections.is_some_and(|max| open.len() >= max.get());
+        // Where no more may be opened, the request waits within the connection for its turn.
+        let least = || (0..open.len()).min_by_key(|at| open[*at].streams());
+        let at = roomy.or_else(|| if full { least() } else { None })?;
+        Some(open[at].lease(now))
+    }
+
+    /// Adds a connection and takes the first place on it.
+    pub(super) fn add(&self, mut link: Link) -> (SendRequest<Bytes>, Lease) {
+        let leased = link.lease(Instant::now());
+        lock(&self.open).push(link);
+        leased
+    }
+
+    pub(super) fn failures(&self) -> u64 {
+        lock(&self.failed).times
+    }
+
+    pub(super) fn note_failure(&self, kind: FailureKind, message: &str) {
+        let mut failed = lock(&self.failed);
+        failed.times += 1;
+        failed.last = Some((kind, message.to_owned()));
+    }
+
+    /// The last failure, if there was one since there had been this many.
+    pub(super) fn failed_since(&self, times: u64) -> Option<(FailureKind, String)> {
+        let failed = lock(&self.failed);
+        if failed.times == times { None } else { failed.last.clone() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.open).iter().filter(|link| !link.state.leaving.load(Ordering::Relaxed)).count()
+    }
+}
+
+impl Link {
+    /// Begins HTTP/2 on a new connection and drives it in a task, which ends with the connection.
+    pub(super) async fn open(socket: Socket, settings: &UpstreamSettings) -> Result<Self, h2::Error> {
+        let streams = settings.max_streams.get();
+        let (sender, mut connection) = h2::client::Builder::new()
+            .enable_push(false)
+            .initial_window_size(STREAM_WINDOW)
+            // Clients that read slowly leave the others their share.
+            .initial_connection_window_size(STREAM_WINDOW.saturating_mul(streams).min(MAX_WINDOW))
+            .max_header_list_size(u32::try_from(settings.head_limit()).unwrap_or(u32::MAX))
+            .max_send_buffer_size(SEND_BUFFER)
+            .handshake::<_, Bytes>(socket)
+            .await?;
+        let state = Arc::new(State::default());
+        let pings = connection.ping_pong();
+        tokio::spawn(drive(connection, pings, state.clone(), *settings.ping_interval));
+        let now = Instant::now();
+        Ok(Self { sender, state, opened: now, requests: 0, last_used: now })
+    }
+
+    fn streams(&self) -> usize {
+        self.state.streams.load(Ordering::Relaxed)
+    }
+
+    fn is_usable(&self, settings: &UpstreamSettings, now: Instant) -> bool {
+        let idle = self.streams() == 0 && now.duration_since(self.last_used) > *settings.idle_timeout;
+        let worn = settings.is_worn(|| now.duration_since(self.opened), self.requests);
+        !idle && !worn && !self.state.leaving.load(Ordering::Relaxed)
+    }
+
+    fn has_room(&self, settings: &UpstreamSettings) -> bool {
+        let ours = settings.max_streams.get() as usize;
+        // A peer that allows none for the moment lets one wait rather than have connection after connection opened.
+        self.streams() < self.sender.current_max_send_streams().clamp(1, ours)
+    }
+
+    fn lease(&mut self, now: Instant) -> (SendRequest<Bytes>, Lease) {
+        self.state.streams.fetch_add(1, Ordering::Relaxed);
+        let reused = self.requests > 0;
+        self.requests = self.requests.saturating_add(1);
+        self.last_used = now;
+        (self.sender.clone(), Lease { state: self.state.clone(), reused })
+    }
+}
+
+async fn drive(
+    connection: Connection<Socket, Bytes>,
+    pings: Option<PingPong>,
+    state: Arc<State>,
+    interval: Duration,
+) {
+    tokio::select! {
+        // Its end is told to every stream that is left.
+        _ = connection => {}
+        () = unanswered(pings, &state, interval) => {}
+    }
+    state.leaving.store(true, Ordering::Relaxed);
+}
+
+/// Ends when a connection in use has not answered a ping by the time of the next.
+async fn unanswered(pings: Option<PingPong>, state: &State, interval: Duration) {
+    let Some(mut pings) = pings.filter(|_| !interval.is_zero()) else {
+        return std::future::pending().await;
+    };
+    loop {
+        sleep(interval).await;
+        if state.streams.load(Ordering::Relaxed) > 0
+            && timeout(interval, pings.ping(Ping::opaque())).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

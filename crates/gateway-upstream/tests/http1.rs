@@ -1,0 +1,170 @@
+//! HTTP/1.1 towards upstreams, over real sockets.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use gateway_core::units::Timespan;
+use gateway_core::{Endpoint, FailureKind};
+use gateway_upstream::{HttpUpstream, UpstreamSettings};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use support::{get, plain, read, serving};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// Answers every request of a connection with these bytes.
+async fn answer_with<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, answer: &[u8]) {
+    let mut request = Vec::new();
+    while stream.read_buf(&mut request).await.unwrap_or(0) > 0 {
+        if request.ends_with(b"\r\n\r\n") {
+            request.clear();
+            if stream.write_all(answer).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+const HELLO: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+
+/// A server that says hello, and how many connections it was asked for.
+async fn hello() -> (u16, Arc<AtomicUsize>) {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = connections.clone();
+    let port = serving(move |stream, _| {
+        count.fetch_add(1, Ordering::SeqCst);
+        answer_with(stream, HELLO)
+    });
+    (port.await, connections)
+}
+
+#[tokio::test]
+async fn a_unix_socket_answers_and_its_connection_is_kept() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let path = directory.path().join("users.sock");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        answer_with(stream, HELLO).await;
+    });
+    let endpoint = Endpoint::parse(&format!("unix:{}", path.display())).unwrap();
+    let upstream = HttpUpstream::new(endpoint, UpstreamSettings::default());
+    for _ in 0..3 {
+        assert_eq!(read(get(&upstream, "/").await).await.0, "hello");
+        assert_eq!(upstream.idle_connections(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_missing_unix_socket_is_a_connect_failure_that_names_no_path() {
+    let endpoint = Endpoint::parse("unix:/nowhere/users.sock").unwrap();
+    let upstream = HttpUpstream::new(endpoint, UpstreamSettings::default());
+    let error = get(&upstream, "/").await.unwrap_err();
+    assert_eq!((error.kind(), error.message()), (FailureKind::Connect, "no such file or directory"));
+    assert!(error.to_string().starts_with("unix:/nowhere/users.sock: "), "{error}");
+}
+
+#[tokio::test]
+async fn a_name_with_two_addresses_is_reached_by_whichever_answers() {
+    let (port, _) = hello().await;
+    // `localhost` is `::1` and `127.0.0.1` on most systems, and the server listens on one of them only.
+    let endpoint = Endpoint::parse(&format!("http://localhost:{port}")).unwrap();
+    let upstream = HttpUpstream::new(endpoint, UpstreamSettings::default());
+    assert_eq!(read(get(&upstream, "/").await).await.0, "hello");
+}
+
+#[tokio::test]
+async fn eight_interim_answers_are_skipped_and_nine_are_refused() {
+    for (interim, expected) in [(8, None), (9, Some("the upstream sent more than 8 interim answers"))] {
+        let mut answer = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n".repeat(interim);
+        answer.extend_from_slice(HELLO);
+        let answer = Arc::new(answer);
+        let port = serving(move |stream, _| {
+            let answer = answer.clone();
+            async move { answer_with(stream, &answer).await }
+        });
+        let upstream = plain(port.await, UpstreamSettings::default());
+        let seen = get(&upstream, "/").await.map_err(|e| (e.kind(), e.message().to_owned()));
+        let expected = expected.map(|message| (FailureKind::Protocol, message.to_owned()));
+        assert_eq!(seen.err(), expected, "{interim} interim answers");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_replaced_after_its_requests() {
+    let (port, connections) = hello().await;
+    let settings = UpstreamSettings { max_requests: NonZeroU32::new(2), ..UpstreamSettings::default() };
+    let upstream = plain(port, settings);
+    for _ in 0..5 {
+        read(get(&upstream, "/").await).await;
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_connection_is_replaced_at_its_age() {
+    let (port, connections) = hello().await;
+    let settings = UpstreamSettings { max_lifetime: Some(Timespan::secs(30)), ..UpstreamSettings::default() };
+    let upstream = plain(port, settings);
+    read(get(&upstream, "/").await).await;
+    read(get(&upstream, "/").await).await;
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+    tokio::time::pause();
+    tokio::time::advance(std::time::Duration::from_secs(30)).await;
+    tokio::time::resume();
+    read(get(&upstream, "/").await).await;
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn no_more_connections_are_opened_than_allowed_and_requests_wait_their_turn() {
+    let (port, connections) = hello().await;
+    let settings = UpstreamSettings { max_connections: NonZeroUsize::new(2), ..UpstreamSettings::default() };
+    let upstream = plain(port, settings);
+    let mut requests = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let upstream = upstream.clone();
+        requests.spawn(async move { read(get(&upstream, "/").await).await.0 });
+    }
+    while let Some(text) = requests.join_next().await {
+        assert_eq!(text.unwrap(), "hello");
+    }
+    assert!(connections.load(Ordering::SeqCst) <= 2, "{connections:?}");
+}
+
+#[tokio::test]
+async fn a_request_that_finds_no_connection_free_in_time_fails_unsent() {
+    let (port, _) = hello().await;
+    let settings = UpstreamSettings {
+        max_connections: NonZeroUsize::new(1),
+        connect_timeout: Timespan::millis(50),
+        ..UpstreamSettings::default()
+    };
+    let upstream = plain(port, settings);
+    let held = get(&upstream, "/").await.unwrap();
+    let error = get(&upstream, "/").await.unwrap_err();
+    assert_eq!(error.kind(), FailureKind::Connect);
+    assert_eq!(error.message(), "all connections are in use, and none became free within 50ms");
+    drop(held);
+    assert_eq!(read(get(&upstream, "/").await).await.0, "hello");
+}
+
+#[tokio::test]
+async fn answers_of_all_sizes_come_whole_in_any_order() {
+    let sizes = [10, 16 * 1024, 5, 100_000, 4096, 65_536, 1, 300_000, 20];
+    let port = serving(move |mut stream, _| async move {
+        let mut request = Vec::new();
+        for size in sizes {
+            request.clear();
+            while !request.ends_with(b"\r\n\r\n") {
+                stream.read_buf(&mut request).await.unwrap();
+            }
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n");
+            stream.write_all(&[head.as_bytes(), "x".repeat(size).as_bytes()].concat()).await.unwrap();
+        }
+    });
+    let upstream = plain(port.await, UpstreamSettings::default());
+    for size in sizes {
+        assert_eq!(read(get(&upstream, "/").await).await.0.len(), size);
+    }
+}
