@@ -5,8 +5,8 @@ mod plan;
 mod settings;
 
 pub(crate) use load::{Mistake, Mistakes, Origin, Severity, join, nearest};
-pub(crate) use plan::{Plan, RoutePlan};
-pub(crate) use settings::{LogLevel, Settings};
+pub(crate) use plan::{Levels, Plan, RoutePlan};
+pub(crate) use settings::{LogLevel, Policies, Settings};
 
 use load::Loaded;
 use std::path::Path;
