@@ -1,7 +1,8 @@
 //! `gateway explain`: which route takes a request and why not another, what happens to it on the way, and what
 //! the service gets.
 //!
-//! Nothing of this is imitated: the request passes the edge, the table and the layers that serve live ones. Only
+//! Nothing of this is imitated: the request passes the parser, the edge, the table and the layers that serve live
+//! ones. Only
 //! what would ask or count somebody is left out (tokens, limits, faults), and in place of the service's endpoints a
 //! [`Recorder`](recorder::Recorder) listens.
 
@@ -44,6 +45,10 @@ impl Options {
     pub(crate) fn request(&self) -> Result<Asked, String> {
         Asked::read(&self.method, &self.url, &self.headers, self.client)
     }
+
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
 }
 
 /// An explanation, and whether a route takes the request.
@@ -58,7 +63,7 @@ pub(crate) struct Explained {
 /// The operating system refuses what recording takes.
 pub(crate) fn explain(checked: &Checked, asked: &Asked, format: Format) -> std::io::Result<Explained> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let probed = runtime.block_on(probe::probe(&checked.config.plan, asked))?;
+    let probed = runtime.block_on(probe::probe(&checked.config, asked))?;
     let report = Report::new(checked, asked, probed);
     let text = match format {
         Format::Text => report.to_string(),
@@ -66,10 +71,4 @@ pub(crate) fn explain(checked: &Checked, asked: &Asked, format: Format) -> std::
         Format::Json => serde_json::to_string_pretty(&report).unwrap_or_default() + "\n",
     };
     Ok(Explained { text, taken: report.is_taken() })
-}
-
-impl Options {
-    pub(crate) fn format(&self) -> Format {
-        self.format
-    }
 }

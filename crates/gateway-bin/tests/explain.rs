@@ -221,6 +221,12 @@ fn what_no_route_takes_shows_the_nearest_and_ends_with_1() {
             "GET /a%2Fb at localhost from 127.0.0.1\n\nIt is refused before routes are looked at: \
              400 bad-request: the path holds an encoded slash or backslash\n",
         ),
+        (
+            "CONNECT",
+            "/",
+            "CONNECT / at localhost from 127.0.0.1\n\nIt is refused before routes are looked at: \
+             400 bad-request: CONNECT is for forward proxies\n",
+        ),
     ] {
         assert_eq!(said(&[method, url], 1), expected);
     }
@@ -294,6 +300,13 @@ fn the_service_of_a_running_gateway_gets_just_that() {
     assert_eq!(explained["upstream"]["target"], json!(live.target));
     assert_eq!(pairs(&explained["upstream"]["headers"]), pairs(&json!(live.headers)));
     assert_eq!(upstream.hits(), 1, "explaining sends nothing to a service");
+}
+
+#[test]
+fn a_change_of_protocols_is_passed_on() {
+    let args = ["GET", "/api/x", "-H", "Connection: upgrade", "-H", "Upgrade: websocket"];
+    let text = said(&args, 0);
+    assert!(text.contains("  connection: upgrade\n  upgrade: websocket\n"), "{text}");
 }
 
 #[test]

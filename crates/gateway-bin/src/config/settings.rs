@@ -23,7 +23,11 @@ use std::num::NonZeroUsize;
 /// The whole configuration.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "Gateway configuration")]
 pub(crate) struct Settings {
+    /// Where the schema of this file is, for editors. The gateway does not look at it.
+    #[serde(rename = "$schema")]
+    pub(crate) schema: Option<String>,
     /// Where clients connect, and what they may cost.
     pub(crate) server: ServerSettings,
     /// Where operators look. Off unless given.

@@ -1,9 +1,9 @@
 //! The request on its way through the stacks.
 
-use super::Asked;
 use super::recorder::Recorder;
+use super::request::{Asked, Limits};
 use crate::assemble::{Observers, edge};
-use crate::config::Plan;
+use crate::config::{Config, Plan};
 use gateway_balance::{BalanceSettings, EndpointSet, RetrySettings, Strategy};
 use gateway_core::units::Short;
 use gateway_core::{ClientAddr, Endpoint, Problem};
@@ -11,7 +11,6 @@ use gateway_routing::Explanation;
 use gateway_server::RequestBody;
 use gateway_store::Store;
 use gateway_upstream::UpstreamSettings;
-use http::uri::PathAndQuery;
 use http::{HeaderMap, StatusCode};
 use std::io;
 
@@ -20,7 +19,16 @@ pub(super) enum Probed {
     /// The edge refused it before any route was looked for.
     Refused(Box<Problem>),
     /// Routes were looked at.
-    Looked { target: PathAndQuery, client: Option<ClientAddr>, explanation: Explanation, end: End },
+    Looked(Box<Looked>),
+}
+
+/// What routes made of a request.
+pub(super) struct Looked {
+    /// The target that they were looked up by.
+    pub(super) target: String,
+    pub(super) client: Option<ClientAddr>,
+    pub(super) explanation: Explanation,
+    pub(super) end: End,
 }
 
 /// Where its way ended.
@@ -31,17 +39,22 @@ pub(super) enum End {
     Gateway { status: StatusCode, headers: HeaderMap },
 }
 
-pub(super) async fn probe(plan: &Plan, asked: &Asked) -> io::Result<Probed> {
+pub(super) async fn probe(config: &Config, asked: &Asked) -> io::Result<Probed> {
+    let Config { settings, plan } = config;
+    let limits = Limits { max_head: plan.max_head, max_headers: settings.server.max_headers };
+    let (mut request, live) = match (asked.request(&limits), asked.request(&limits)) {
+        (Ok(request), Ok(live)) => (request, live),
+        (Err(problem), _) | (_, Err(problem)) => return Ok(Probed::Refused(problem)),
+    };
     let recorder = Recorder::start().await?;
     let edge = edge::<RequestBody>(&harmless(plan, &recorder.endpoint), &Observers::default());
-    let mut request = asked.request();
     if let Err(problem) = edge.receive(&mut request, asked.client()) {
         return Ok(Probed::Refused(problem));
     }
     let explanation = edge.routes.explain(&request);
-    let target = request.uri().path_and_query().unwrap_or(&asked.target).clone();
+    let target = request.uri().to_string();
     let client = request.extensions().get().copied();
-    let answer = match edge.call(asked.request(), asked.client()).await {
+    let answer = match edge.call(live, asked.client()).await {
         Ok(answer) => answer,
         Err(never) => match never {},
     };
@@ -50,7 +63,7 @@ pub(super) async fn probe(plan: &Plan, asked: &Asked) -> io::Result<Probed> {
         Some(head) => End::Service { head, host },
         None => End::Gateway { status: answer.status(), headers: answer.headers().clone() },
     };
-    Ok(Probed::Looked { target, client, explanation, end })
+    Ok(Probed::Looked(Box::new(Looked { target, client, explanation, end })))
 }
 
 /// The same plan without what asks or counts somebody, or fails on purpose, and with one endpoint for all services.

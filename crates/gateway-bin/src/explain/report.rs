@@ -2,11 +2,10 @@
 
 use super::Asked;
 use super::policies::{Policy, policies};
-use super::probe::{End, Probed};
+use super::probe::{End, Looked, Probed};
 use crate::config::{Checked, Origin, RoutePlan};
 use gateway_routing::{Candidate, Explanation, Outcome, Refusal};
 use http::StatusCode;
-use http::header::HOST;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -100,15 +99,13 @@ struct EndpointShown {
 
 impl Report {
     pub(super) fn new(checked: &Checked, asked: &Asked, probed: Probed) -> Self {
-        let request = asked.request::<()>();
-        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let peer = asked.client().ip().to_string();
         let mut report = Self {
             request: Shown {
-                method: asked.method.to_string(),
-                target: asked.target.to_string(),
-                read_as: asked.target.to_string(),
-                host: host.to_owned(),
+                method: asked.method.clone(),
+                target: asked.target.clone(),
+                read_as: asked.target.clone(),
+                host: asked.host.clone(),
                 client: peer.clone(),
                 peer,
             },
@@ -130,8 +127,9 @@ impl Report {
                 report.status = Some(problem.code().status().as_u16());
                 report.detail = problem.detail().map(str::to_owned);
             }
-            Probed::Looked { target, client, explanation, end } => {
-                report.request.read_as = target.to_string();
+            Probed::Looked(looked) => {
+                let Looked { target, client, explanation, end } = *looked;
+                report.request.read_as = target;
                 if let Some(client) = client {
                     report.request.client = client.ip().to_string();
                 }
