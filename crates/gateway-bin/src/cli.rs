@@ -2,6 +2,7 @@
 
 use crate::check::{self, Verdict};
 use crate::config::{self, Checked, Config, LogLevel, Settings};
+use crate::explain::{self, Explained};
 use crate::{reference, routes, run, token};
 use clap::{Parser, Subcommand, ValueEnum};
 use gateway_core::Code;
@@ -36,6 +37,12 @@ enum Command {
                       are mistakes, or with --strict warnings."
     )]
     Check(check::Options),
+    /// Say which route takes a request and why no other does, what happens on the way, and what the service gets.
+    #[command(
+        after_help = "Nothing is sent to a service, and nothing is counted: tokens and limits are not looked at.\n\n\
+                      Exit codes: 0 a route takes it; 1 none does; 2 the configuration or the request is wrong."
+    )]
+    Explain(explain::Options),
     /// Show the route table.
     Routes {
         /// How.
@@ -101,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Schema { format } => schema(format),
         Command::Codes => codes(),
         Command::Check(options) => return check(&path, options),
+        Command::Explain(options) => return explain(&path, &options),
         Command::Routes { format } => load(&path).map(|config| match format {
             Format::Json => routes::json(&config),
             Format::Text => routes::table(&config, false),
@@ -149,6 +157,21 @@ fn check(path: &Path, options: check::Options) -> ExitCode {
     match report.err {
         Some(findings) => fail(&findings, code),
         None => ExitCode::from(code),
+    }
+}
+
+fn explain(path: &Path, options: &explain::Options) -> ExitCode {
+    let checked = config::read(Some(path), None).map_err(|mistakes| mistakes.to_string());
+    let (checked, asked) = match checked.and_then(|checked| Ok((checked, options.request()?))) {
+        Ok(both) => both,
+        Err(message) => return fail(&message, MISTAKEN),
+    };
+    match explain::explain(&checked, &asked, options.format()) {
+        Ok(Explained { text, taken }) => {
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            if taken { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+        }
+        Err(error) => fail(&error.to_string(), FAILED),
     }
 }
 

@@ -5,8 +5,8 @@ mod plan;
 mod settings;
 
 pub(crate) use load::{Mistake, Mistakes, Origin, Severity, join, nearest};
-pub(crate) use plan::{Plan, RoutePlan};
-pub(crate) use settings::{LogLevel, ServerSettings, Settings};
+pub(crate) use plan::{Levels, Plan, RoutePlan};
+pub(crate) use settings::{LogLevel, Policies, ServerSettings, Settings};
 
 use load::Loaded;
 use std::path::Path;

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `cli` | the commands |
 //! | `check` | what is wrong with a configuration, likely wrong with it, or out of its reach |
+//! | `explain` | what becomes of a request, by sending it through the stacks |
 //! | `config` | text to settings, settings to a plan, and what is wrong with either |
 //! | `assemble` | the plan to one worker's stacks, in the order in which layers see a request |
 //! | `stack` | the edge: what happens to each request before its route is known |
@@ -24,6 +25,7 @@ mod check;
 pub mod cli;
 mod config;
 mod end;
+mod explain;
 mod fallback;
 mod live;
 mod panic;

@@ -73,9 +73,7 @@ pub(crate) struct Edge<B: RequestStream> {
 impl<B: RequestStream> Edge<B> {
     /// Answers one request of this client.
     pub(crate) fn call(&self, mut request: Request<B>, client: ClientAddr) -> Answering<B> {
-        request.extensions_mut().insert(client);
-        self.client_ip.apply(&mut request);
-        if let Err(problem) = self.clean(&mut request) {
+        if let Err(problem) = self.receive(&mut request, client) {
             return self.refuse(request, Refusal::Problem(*problem));
         }
         match self.routes.find(&request) {
@@ -90,6 +88,13 @@ impl<B: RequestStream> Edge<B> {
             }
             Match::NotFound => self.refuse(request, Refusal::Problem(Problem::new(Code::NoRoute))),
         }
+    }
+
+    /// Makes a request what routes are looked up by: who the client is, one host and one path.
+    pub(crate) fn receive(&self, request: &mut Request<B>, client: ClientAddr) -> Result<(), Box<Problem>> {
+        request.extensions_mut().insert(client);
+        self.client_ip.apply(request);
+        self.clean(request)
     }
 
     /// Answers what could not be read as a request. It shows in the log as `- *`.

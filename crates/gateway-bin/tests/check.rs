@@ -49,8 +49,7 @@ fn every_warning_has_its_place_and_leaves_the_exit_code_0() {
         (format!("{GOOD}[groups.\"a b\"]\n"), vec!["6:9: warning: no route uses the group `a b`"]),
         (
             format!(
-                "{}auth = \"shop\"\n[auth.jwt.shop]\nsecret = \"a secret for tests, 32 bytes long\"\n",
-                GOOD
+                "{GOOD}auth = \"shop\"\n[auth.jwt.shop]\nsecret = \"a secret for tests, 32 bytes long\"\n"
             ),
             vec!["7:11: warning: `shop` takes tokens from any issuer and for any audience", "set `audience`"],
         ),

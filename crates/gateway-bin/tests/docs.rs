@@ -25,6 +25,27 @@ fn the_reference_of_all_keys_is_up_to_date() {
 }
 
 #[test]
+fn editors_get_a_schema_that_a_configuration_may_name() {
+    let schema: serde_json::Value = serde_json::from_str(&said(&["schema"])).unwrap();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert_eq!(schema["title"], "Gateway configuration");
+    assert_eq!(schema["additionalProperties"], false);
+    assert_eq!(schema["properties"]["$schema"]["type"], serde_json::json!(["string", "null"]));
+    let pointers = schema.to_string();
+    let pointers = pointers.split("\"$ref\":\"#").skip(1).filter_map(|rest| rest.split('"').next());
+    let dangling: Vec<&str> = pointers.filter(|pointer| schema.pointer(pointer).is_none()).collect();
+    assert!(dangling.is_empty(), "{dangling:?}");
+
+    let route =
+        r#""services": { "a": { "endpoints": ["http://x"] } }, "routes": [{ "path": "/*", "service": "a" }]"#;
+    let checked = Gateway::builder(env!("CARGO_BIN_EXE_gateway"))
+        .file("gateway.json", &format!(r#"{{ "$schema": "./gateway.schema.json", {route} }}"#))
+        .args(&["check", "--config", "gateway.json"])
+        .run();
+    assert_eq!((checked.code, checked.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
 fn every_code_is_explained() {
     let pages = include_str!("../../../docs/errors.md");
     for line in said(&["codes"]).lines() {

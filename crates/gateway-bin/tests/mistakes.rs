@@ -104,10 +104,7 @@ fn every_kind_of_mistake_names_its_place_and_what_to_do() {
                 "gateway.toml:7:14: `services.b.endpoints[0]`: `127.0.0.1:1` is not an endpoint: it has no scheme",
             ],
         ),
-        (
-            format!("{GOOD}[services.b]\nendpoints = [\"ftp://x\"]\n"),
-            vec!["`ftp://x` is not an endpoint"],
-        ),
+        (format!("{GOOD}[services.b]\nendpoints = [\"ftp://x\"]\n"), vec!["`ftp://x` is not an endpoint"]),
         (format!("{GOOD}[services.b]\nendpoints = []\n"), vec!["the service `b` has no endpoints"]),
         (
             format!("{GOOD}[services.b]\nendpoints = [\"http://x\"]\nbalance = \"round-robin\"\n"),

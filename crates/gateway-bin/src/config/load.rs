@@ -8,7 +8,7 @@ mod substitute;
 pub(crate) use file::join;
 pub(crate) use mistake::{Mistake, Mistakes, Severity, nearest};
 
-use diagnose::Taken;
+use diagnose::{Secrets, Taken};
 use figment::Figment;
 use figment::providers::Env;
 use file::{FileText, Place};
@@ -35,6 +35,8 @@ pub(crate) struct Origin {
     tree: Value,
     /// What the settings lack because it was wrong: places in the settings are not those in the file.
     taken: Taken,
+    /// By key: what was put in for a variable, and the text that stood there.
+    put_in: Secrets,
     /// Keys whose variables could not be put in: what else is wrong with them follows from that.
     unresolved: Vec<String>,
 }
@@ -70,6 +72,27 @@ impl Origin {
     pub(crate) fn names(&self, pointer: &str) -> Vec<&str> {
         let table = self.tree.pointer(pointer).and_then(Value::as_object);
         table.map(|table| table.keys().map(String::as_str).collect()).unwrap_or_default()
+    }
+
+    /// What is written for a key, variables as they stand there.
+    pub(crate) fn written(&self, key: &str) -> Option<&Value> {
+        file::steps(key).iter().try_fold(&self.tree, |value, step| match value {
+            Value::Array(elements) => elements.get(step.parse::<usize>().ok()?),
+            _ => value.get(step),
+        })
+    }
+
+    /// Where a key is written: `gateway.toml:3:8`, or the name of an environment variable.
+    pub(crate) fn place(&self, key: &str) -> Option<String> {
+        self.written(key)?;
+        self.at(&self.original(key), String::new(), false).place_name()
+    }
+
+    /// The text with a variable that a header's value was made of, in place of that value: it may be a secret.
+    pub(crate) fn conceal<'t>(&'t self, value: &'t str) -> &'t str {
+        let of_headers = self.put_in.iter().filter(|(key, _)| key.contains("headers."));
+        let known = of_headers.map(|(_, known)| known).find(|(put_in, _)| put_in == value);
+        known.map_or(value, |(_, written)| written)
     }
 
     fn at(&self, key: &str, message: String, at_key: bool) -> Mistake {
@@ -108,7 +131,14 @@ pub(crate) fn load<T: DeserializeOwned>(path: Option<&Path>) -> Result<Loaded<T>
     }
     let figment = figment.merge(Env::prefixed(ENV_PREFIX).split("__"));
     let tree: Value = figment.extract().map_err(|error| Mistakes::from(Mistake::new(error.to_string())))?;
-    let mut origin = Origin { file, figment, tree, taken: Taken::default(), unresolved: Vec::new() };
+    let mut origin = Origin {
+        file,
+        figment,
+        tree,
+        taken: Taken::default(),
+        put_in: Secrets::new(),
+        unresolved: Vec::new(),
+    };
     let mut tree = origin.tree.clone();
     let substituted = substitute::all(&mut tree, &origin);
     let extracted = diagnose::extract(tree, &substituted.secrets, &origin);
@@ -118,6 +148,7 @@ pub(crate) fn load<T: DeserializeOwned>(path: Option<&Path>) -> Result<Loaded<T>
         origin.unresolved.push(key);
     }
     origin.taken = extracted.taken;
+    origin.put_in = substituted.secrets;
     Ok(Loaded { settings: extracted.settings, mistakes, origin })
 }
 

@@ -1,7 +1,7 @@
 //! Settings made into parts that can run: every layer, endpoint and route, or what is wrong with them.
 
 use super::Config;
-use super::load::{Mistake, Origin, nearest};
+use super::load::{Mistake, Origin, join, nearest};
 use super::settings::{Policies, RouteSettings, ServiceSettings, Settings};
 use gateway_auth::JwtLayer;
 use gateway_balance::{BalanceSettings, EndpointSet, HealthSettings};
@@ -164,16 +164,36 @@ impl Plan {
 }
 
 /// What a route, its group and the defaults say, in this order, and where.
-struct Levels<'a>(Vec<(String, Policies<'a>)>);
+pub(crate) struct Levels<'a>(Vec<(String, Policies<'a>)>);
 
 impl<'a> Levels<'a> {
+    /// Those of a route, from the most special to the most general.
+    pub(crate) fn of(settings: &'a Settings, index: usize, route: &'a RouteSettings) -> Self {
+        let mut levels = vec![(format!("routes[{index}]"), route.policies())];
+        let group = route.group.as_ref().filter(|name| *name != "none");
+        if let Some((name, group)) = group.and_then(|name| settings.groups.get_key_value(name)) {
+            levels.push((join("groups", name), group.policies()));
+        }
+        levels.push(("defaults".to_owned(), settings.defaults.policies()));
+        Self(levels)
+    }
+
     /// The first that says something of a policy, and the key it stands in.
-    fn first<T>(&self, name: &str, of: impl Fn(&Policies<'a>) -> Option<T>) -> (String, Option<T>) {
+    pub(crate) fn first<T>(
+        &self,
+        name: &str,
+        of: impl Fn(&Policies<'a>) -> Option<T>,
+    ) -> (String, Option<T>) {
         let found = self.0.iter().find_map(|(place, policies)| Some((place, of(policies)?)));
         match found {
             Some((place, value)) => (format!("{place}.{name}"), Some(value)),
             None => (name.to_owned(), None),
         }
+    }
+
+    /// Where each stands and what it says, the most general first.
+    pub(crate) fn outside_in(&self) -> impl Iterator<Item = (&str, &Policies<'a>)> {
+        self.0.iter().rev().map(|(place, policies)| (place.as_str(), policies))
     }
 }
 
@@ -369,14 +389,8 @@ impl Planner<'_> {
     ) -> Option<RoutePlan> {
         let key = |name: &str| format!("routes[{index}].{name}");
         let settings = self.settings;
-        let group = self.reference(&key("group"), route.group.as_deref(), "group", "/groups");
-        // From the most special to the most general, each with where it stands.
-        let mut levels = vec![(format!("routes[{index}]"), route.policies())];
-        if let Some((name, group)) = group.as_ref().and_then(|name| settings.groups.get_key_value(name)) {
-            levels.push((format!("groups.{name}"), group.policies()));
-        }
-        levels.push(("defaults".to_owned(), settings.defaults.policies()));
-        let levels = Levels(levels);
+        self.reference(&key("group"), route.group.as_deref(), "group", "/groups");
+        let levels = Levels::of(settings, index, route);
 
         let (auth_key, auth) = levels.first("auth", |policies| policies.auth);
         let auth = self.reference(&auth_key, auth, "[auth.jwt]", "/auth/jwt");
@@ -399,7 +413,7 @@ impl Planner<'_> {
             _ => default_correlation.cloned(),
         };
         let mut headers = Vec::new();
-        for (place, policies) in levels.0.iter().rev() {
+        for (place, policies) in levels.outside_in() {
             headers.extend(self.headers(&format!("{place}.headers"), policies.headers));
         }
 

@@ -6,8 +6,8 @@ pub(crate) use route::{Policies, PolicySet, RouteSettings};
 
 use gateway_auth::JwtSettings;
 use gateway_balance::{BalanceSettings, HealthSettings, PolicySettings, RetrySettings, TimeoutSettings};
-use gateway_core::{ProblemFormat, ProxyStatus};
 use gateway_core::units::{ByteSize, Scalar, Short, ShortForm, Switch, Timespan};
+use gateway_core::{ProblemFormat, ProxyStatus};
 use gateway_observe::AccessLogSettings;
 use gateway_overload::{AdaptiveSettings, AdmissionSettings};
 use gateway_ratelimit::RateLimitSettings;
@@ -24,7 +24,11 @@ use std::num::NonZeroUsize;
 /// The whole configuration.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "Gateway configuration")]
 pub(crate) struct Settings {
+    /// Where the schema of this file is, for editors. The gateway does not look at it.
+    #[serde(rename = "$schema")]
+    pub(crate) schema: Option<String>,
     /// Where clients connect, and what they may cost.
     pub(crate) server: ServerSettings,
     /// Where operators look. Off unless given.

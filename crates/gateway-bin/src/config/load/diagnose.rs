@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 const MOST: usize = 200;
 
 /// By key: what was put in for a variable, and the text that stood there.
-type Secrets = HashMap<String, (String, String)>;
+pub(super) type Secrets = HashMap<String, (String, String)>;
 
 #[derive(Clone, Debug)]
 enum Step {

@@ -122,6 +122,27 @@ pub(crate) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key } else { format!("{path}.{key}") }
 }
 
+/// The names and indexes that a key is made of, as [`join`] and the places of lists write them.
+pub(super) fn steps(key: &str) -> Vec<String> {
+    let (mut steps, mut rest) = (Vec::new(), key);
+    while !rest.is_empty() {
+        rest = rest.trim_start_matches(['.', '[', ']']);
+        let mut quoted = serde_json::Deserializer::from_str(rest).into_iter::<String>();
+        let (step, end) = match quoted.next() {
+            Some(Ok(name)) if rest.starts_with('"') => (name, quoted.byte_offset()),
+            _ => {
+                let end = rest.find(['.', '[', ']']).unwrap_or(rest.len());
+                (rest[..end].to_owned(), end)
+            }
+        };
+        if !step.is_empty() {
+            steps.push(step);
+        }
+        rest = &rest[end..];
+    }
+    steps
+}
+
 fn toml_table(table: &Table, path: &str, places: &mut HashMap<String, Place>) -> Dict {
     let mut dict = Dict::new();
     for (name, item) in table {

@@ -99,13 +99,17 @@ impl Mistake {
 
     /// Where it is and how bad, to stand before what it is.
     fn place(&self) -> String {
-        let source = match (&self.source, &self.place) {
-            (Some(Source::File(file)), Some((line, column, ..))) => format!("{file}:{line}:{column}: "),
-            (Some(Source::File(file)), None) => format!("{file}: "),
-            (Some(Source::Variable(name)), _) => format!("environment variable {name}: "),
-            (None, _) => String::new(),
-        };
-        if self.severity == Severity::Warning { source + "warning: " } else { source }
+        let place = self.place_name().map_or_else(String::new, |place| place + ": ");
+        if self.severity == Severity::Warning { place + "warning: " } else { place }
+    }
+
+    /// The file, line and column, or the environment variable.
+    pub(super) fn place_name(&self) -> Option<String> {
+        Some(match (self.source.as_ref()?, &self.place) {
+            (Source::File(file), Some((line, column, ..))) => format!("{file}:{line}:{column}"),
+            (Source::File(file), None) => file.clone(),
+            (Source::Variable(name), _) => format!("environment variable {name}"),
+        })
     }
 }
 

@@ -21,6 +21,15 @@ proptest! {
     }
 
     #[test]
+    fn a_key_is_taken_apart_as_it_was_put_together(names in prop::collection::vec("[ -~]{1,8}", 1..5), index in 0usize..100) {
+        let key = names.iter().fold(String::new(), |key, name| file::join(&key, name));
+        let mut steps = names.clone();
+        prop_assert_eq!(file::steps(&key), steps.clone());
+        steps.push(index.to_string());
+        prop_assert_eq!(file::steps(&format!("{key}[{index}]")), steps);
+    }
+
+    #[test]
     fn no_change_of_a_good_file_makes_it_panic(at in 0usize..GOOD.len(), cut in 0usize..40, put in "[\\[\\]{}\"=.,a-z0-9\n ]{0,10}") {
         if GOOD.is_char_boundary(at) && GOOD.is_char_boundary((at + cut).min(GOOD.len())) {
             let mut text = GOOD.to_owned();

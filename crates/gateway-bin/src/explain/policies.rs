@@ -1,0 +1,118 @@
+//! The policies of a route in the order in which a request meets them, each with where it was said.
+
+use crate::config::{Checked, Levels, Origin, Policies, join};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// One policy of a route.
+#[derive(Debug, Serialize)]
+pub(super) struct Policy {
+    pub(super) name: &'static str,
+    /// As it is written, variables not put in.
+    pub(super) value: Value,
+    /// What the name stands for that is its value, without keys.
+    pub(super) definition: Option<Value>,
+    /// The key it is written in, or `default`.
+    pub(super) from: String,
+    /// The place of that key.
+    pub(super) place: Option<String>,
+}
+
+/// Those of a route. The order is that of the layers in `assemble`, from the outside.
+pub(super) fn policies(checked: &Checked, index: usize) -> Vec<Policy> {
+    let (settings, plan) = (&checked.config.settings, &checked.config.plan);
+    let (route, written) = (&plan.routes[index], &settings.routes[index]);
+    let levels = Levels::of(settings, index, written);
+    let mut all = Policed { origin: &checked.origin, levels: &levels, policies: Vec::new() };
+    let own = |name: &str| format!("routes[{index}].{name}");
+
+    all.of_levels(route.correlation_id.is_some(), "correlation_id", |p| p.correlation_id.map(drop));
+    all.of_levels(route.cors.is_some(), "cors", |p| p.cors.map(drop));
+    all.of_levels(route.security_headers.is_some(), "security_headers", |p| p.security_headers.map(drop));
+    all.of_levels(route.maintenance.is_some(), "maintenance", |p| p.maintenance.map(drop));
+    all.add(route.redirect.is_some(), "redirect", &own("redirect"), Value::Null);
+    all.of_levels(route.auth.is_some(), "auth", |p| p.auth.map(drop));
+    all.define("auth", "auth.jwt");
+    all.of_levels(route.rate_limit.is_some(), "rate_limit", |p| p.rate_limit.map(drop));
+    all.define("rate_limit", "rate_limits");
+    for (place, policies) in levels.outside_in() {
+        all.add(!policies.headers.is_empty(), "headers", &format!("{place}.headers"), Value::Null);
+    }
+    all.add(true, "forwarded", "forwarded", json!({ "trusted_proxies": [] }));
+    all.add(route.strip.is_some(), "strip", &own("strip"), Value::Null);
+    all.add(route.rewrite.is_some(), "rewrite", &own("rewrite"), Value::Null);
+    all.add(plan.via.is_some(), "via", "via", Value::Null);
+    all.of_levels(route.fault.is_some(), "fault", |p| p.fault.map(drop));
+    all.of_levels(route.concurrency.is_some(), "concurrency", |p| p.concurrency.map(drop));
+    if let Some((name, service)) =
+        route.service.as_ref().and_then(|name| settings.services.get_key_value(name))
+    {
+        let key = |setting: &str| format!("{}.{setting}", join("services", name));
+        all.add(service.admission.on().is_some(), "admission", &key("admission"), Value::Null);
+        all.add(service.adaptive.on().is_some(), "adaptive", &key("adaptive"), Value::Null);
+        if route.respond.is_none() && route.redirect.is_none() {
+            let (timeout, retry) = (&service.timeout, &service.retry);
+            all.add(true, "timeout", &key("timeout"), json!(timeout.total));
+            all.add(retry.attempts > 1, "retry", &key("retry"), json!(retry.attempts));
+            all.add(true, "balance", &key("balance"), json!(service.balance.strategy));
+        }
+    }
+    all.add(route.respond.is_some(), "respond", &own("respond"), Value::Null);
+    all.policies
+}
+
+struct Policed<'a> {
+    origin: &'a Origin,
+    levels: &'a Levels<'a>,
+    policies: Vec<Policy>,
+}
+
+impl<'a> Policed<'a> {
+    /// A policy that a route, its group or the defaults say, or that is on by itself.
+    fn of_levels(&mut self, on: bool, name: &'static str, of: impl Fn(&Policies<'a>) -> Option<()>) {
+        let (key, _) = self.levels.first(name, of);
+        self.add(on, name, &key, Value::Bool(true));
+    }
+
+    /// A policy that is written in a key, or has this value.
+    fn add(&mut self, on: bool, name: &'static str, key: &str, otherwise: Value) {
+        if !on {
+            return;
+        }
+        let written = self.origin.written(key).map(without_secrets);
+        let from = if written.is_some() { key } else { "default" };
+        self.policies.push(Policy {
+            name,
+            value: written.unwrap_or(otherwise),
+            definition: None,
+            from: from.to_owned(),
+            place: self.origin.place(key),
+        });
+    }
+
+    /// Adds to the last policy, if it is this one, what its name stands for in a table.
+    fn define(&mut self, name: &str, table: &str) {
+        let Some(policy) = self.policies.last_mut().filter(|policy| policy.name == name) else { return };
+        let key = policy.value.as_str().map(|name| join(table, name)).unwrap_or_default();
+        policy.definition = self.origin.written(&key).map(without_secrets);
+    }
+}
+
+/// The same value without what is secret: keys, and what signs the cookies of sticky clients.
+fn without_secrets(value: &Value) -> Value {
+    let is_open = |name: &str| !matches!(name, "secret" | "password" | "public_key");
+    match value {
+        Value::Object(table) => {
+            let open = table.iter().filter(|(name, _)| is_open(name)).map(|(name, inner)| {
+                let mut inner = without_secrets(inner);
+                if let (true, Value::Object(sticky)) = (name == "sticky", &mut inner) {
+                    sticky.remove("key");
+                }
+                (name.clone(), inner)
+            });
+            open.collect()
+        }
+        Value::Array(list) => list.iter().map(without_secrets).collect(),
+        other => other.clone(),
+    }
+}

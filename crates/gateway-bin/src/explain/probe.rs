@@ -1,0 +1,87 @@
+//! The request on its way through the stacks.
+
+use super::recorder::Recorder;
+use super::request::{Asked, Limits};
+use crate::assemble::{Assembly, Observers};
+use crate::config::{Config, Plan};
+use gateway_balance::{BalanceSettings, EndpointSet, RetrySettings, Strategy};
+use gateway_core::units::Short;
+use gateway_core::{ClientAddr, Endpoint, Problem};
+use gateway_routing::Explanation;
+use gateway_server::RequestBody;
+use gateway_store::Store;
+use gateway_upstream::UpstreamSettings;
+use http::{HeaderMap, StatusCode};
+use std::io;
+
+/// What became of the request.
+pub(super) enum Probed {
+    /// The edge refused it before any route was looked for.
+    Refused(Box<Problem>),
+    /// Routes were looked at.
+    Looked(Box<Looked>),
+}
+
+/// What routes made of a request.
+pub(super) struct Looked {
+    /// The target that they were looked up by.
+    pub(super) target: String,
+    pub(super) client: Option<ClientAddr>,
+    pub(super) explanation: Explanation,
+    pub(super) end: End,
+}
+
+/// Where its way ended.
+pub(super) enum End {
+    /// At the service, which got this head. It says `host` where its own address is meant.
+    Service { head: String, host: Endpoint },
+    /// At the gateway, which answered.
+    Gateway { status: StatusCode, headers: HeaderMap },
+}
+
+pub(super) async fn probe(config: &Config, asked: &Asked) -> io::Result<Probed> {
+    let Config { settings, plan } = config;
+    let limits = Limits { max_head: plan.connections.max_head, max_headers: settings.server.max_headers };
+    let (mut request, live) = match (asked.request(&limits), asked.request(&limits)) {
+        (Ok(request), Ok(live)) => (request, live),
+        (Err(problem), _) | (_, Err(problem)) => return Ok(Probed::Refused(problem)),
+    };
+    let recorder = Recorder::start().await?;
+    let plan = harmless(plan, &recorder.endpoint);
+    let edge = Assembly::new(&plan, Observers::default()).edge::<RequestBody>(&plan);
+    if let Err(problem) = edge.receive(&mut request, asked.client()) {
+        return Ok(Probed::Refused(problem));
+    }
+    let explanation = edge.routes.explain(&request);
+    let target = request.uri().to_string();
+    let client = request.extensions().get().copied();
+    let answer = match edge.call(live, asked.client()).await {
+        Ok(answer) => answer,
+        Err(never) => match never {},
+    };
+    let host = recorder.endpoint.clone();
+    let end = match recorder.finish().await {
+        Some(head) => End::Service { head, host },
+        None => End::Gateway { status: answer.status(), headers: answer.headers().clone() },
+    };
+    Ok(Probed::Looked(Box::new(Looked { target, client, explanation, end })))
+}
+
+/// The same plan without what asks or counts somebody, or fails on purpose, and with one endpoint for all services.
+fn harmless(plan: &Plan, endpoint: &Endpoint) -> Plan {
+    let mut plan = plan.clone();
+    plan.store = Store::memory();
+    plan.jwt.clear();
+    for route in &mut plan.routes {
+        (route.auth, route.rate_limit, route.concurrency, route.fault) = (None, None, None, None);
+    }
+    for (name, service) in &mut plan.services {
+        service.set = EndpointSet::new(name, vec![endpoint.clone()], Strategy::default());
+        let retry = Short(RetrySettings { attempts: 1, ..RetrySettings::default() });
+        service.balancing = BalanceSettings { retry, ..BalanceSettings::default() };
+        service.connection =
+            UpstreamSettings { host: service.connection.host, ..UpstreamSettings::default() };
+        (service.adaptive, service.admission) = (None, None);
+    }
+    plan
+}

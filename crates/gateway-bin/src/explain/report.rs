@@ -1,0 +1,251 @@
+//! An explanation for people and programs.
+
+use super::Asked;
+use super::policies::{Policy, policies};
+use super::probe::{End, Looked, Probed};
+use crate::config::{Checked, Origin, RoutePlan};
+use gateway_routing::{Candidate, Explanation, Outcome, Refusal};
+use http::StatusCode;
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+mod text;
+
+/// More than anybody reads at once.
+const MOST_NEAR: usize = 10;
+
+/// What becomes of a request.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    request: Shown,
+    /// `found`, `method-not-allowed`, `no-route`, or the code of what the edge refused it for.
+    outcome: &'static str,
+    /// What the gateway answers where no route takes it.
+    status: Option<u16>,
+    detail: Option<String>,
+    allow: Option<String>,
+    route: Option<RouteShown>,
+    /// What stood in the place of the path's parameters.
+    params: BTreeMap<String, String>,
+    /// In the order in which they are tried: those whose host and path fit, or where no route takes the request
+    /// the nearest.
+    candidates: Vec<Tried>,
+    policies: Vec<Policy>,
+    /// What the service gets.
+    upstream: Option<Forwarded>,
+    /// What the gateway answers itself, in the service's place.
+    answer: Option<Answer>,
+    service: Option<Service>,
+}
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    method: String,
+    /// As it was sent, and as routes and policies read it.
+    target: String,
+    read_as: String,
+    host: String,
+    /// Who connects, and on whose behalf.
+    peer: String,
+    client: String,
+}
+
+#[derive(Debug, Serialize)]
+struct RouteShown {
+    key: String,
+    name: String,
+    path: String,
+    place: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Tried {
+    key: String,
+    path: String,
+    /// Whether it is the one that takes the request.
+    takes: bool,
+    /// What keeps it from taking the request; nothing if it would, but comes later.
+    refusals: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Forwarded {
+    method: String,
+    target: String,
+    headers: Vec<(String, String)>,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    status: u16,
+    reason: &'static str,
+    headers: Vec<(String, String)>,
+}
+
+#[derive(Debug, Serialize)]
+struct Service {
+    name: String,
+    strategy: Value,
+    endpoints: Vec<EndpointShown>,
+}
+
+#[derive(Debug, Serialize)]
+struct EndpointShown {
+    url: String,
+    weight: u32,
+    priority: u32,
+}
+
+impl Report {
+    pub(super) fn new(checked: &Checked, asked: &Asked, probed: Probed) -> Self {
+        let peer = asked.client().ip().to_string();
+        let mut report = Self {
+            request: Shown {
+                method: asked.method.clone(),
+                target: asked.target.clone(),
+                read_as: asked.target.clone(),
+                host: asked.host.clone(),
+                client: peer.clone(),
+                peer,
+            },
+            outcome: "found",
+            status: None,
+            detail: None,
+            allow: None,
+            route: None,
+            params: BTreeMap::new(),
+            candidates: Vec::new(),
+            policies: Vec::new(),
+            upstream: None,
+            answer: None,
+            service: None,
+        };
+        match probed {
+            Probed::Refused(problem) => {
+                report.outcome = problem.code().name();
+                report.status = Some(problem.code().status().as_u16());
+                report.detail = problem.detail().map(str::to_owned);
+            }
+            Probed::Looked(looked) => {
+                let Looked { target, client, explanation, end } = *looked;
+                report.request.read_as = target;
+                if let Some(client) = client {
+                    report.request.client = client.ip().to_string();
+                }
+                report.looked(checked, &explanation, end);
+            }
+        }
+        report
+    }
+
+    pub(super) fn is_taken(&self) -> bool {
+        self.route.is_some()
+    }
+
+    fn looked(&mut self, checked: &Checked, explanation: &Explanation, end: End) {
+        let plan = &checked.config.plan;
+        let tried = |candidate: &Candidate, takes: bool| Tried {
+            key: format!("routes[{}]", candidate.index),
+            path: plan.routes[candidate.index].matches.path.as_str().to_owned(),
+            takes,
+            refusals: candidate.refusals.iter().map(ToString::to_string).collect(),
+        };
+        let near =
+            || explanation.nearest().take(MOST_NEAR).map(|candidate| tried(candidate, false)).collect();
+        match &explanation.outcome {
+            Outcome::Found { index, params } => {
+                let route = &plan.routes[*index];
+                let key = format!("routes[{index}]");
+                self.route = Some(RouteShown {
+                    place: checked.origin.place(&key),
+                    key,
+                    name: route.name.clone(),
+                    path: route.matches.path.as_str().to_owned(),
+                });
+                if let Some(params) = params {
+                    let named = param_names(route.matches.path.as_str());
+                    let named =
+                        named.filter_map(|name| Some((name.to_owned(), params.get(name)?.to_owned())));
+                    self.params = named.collect();
+                }
+                let fitting = explanation.candidates.iter().take_while(|candidate| fits_place(candidate));
+                self.candidates =
+                    fitting.map(|candidate| tried(candidate, candidate.index == *index)).collect();
+                self.policies = policies(checked, *index);
+                self.service = service(checked, route);
+                self.ended(&checked.origin, end);
+            }
+            Outcome::MethodNotAllowed { allow } => {
+                self.outcome = "method-not-allowed";
+                self.status = Some(StatusCode::METHOD_NOT_ALLOWED.as_u16());
+                self.allow = allow.to_str().ok().map(str::to_owned);
+                self.candidates = near();
+            }
+            Outcome::NotFound => {
+                self.outcome = "no-route";
+                self.status = Some(StatusCode::NOT_FOUND.as_u16());
+                self.candidates = near();
+            }
+        }
+    }
+
+    fn ended(&mut self, origin: &Origin, end: End) {
+        match end {
+            End::Service { head, host } => {
+                let mut lines = head.lines();
+                let mut first = lines.next().unwrap_or_default().split(' ').map(str::to_owned);
+                let own = self.service.as_ref().and_then(|service| service.endpoints.first());
+                let own = own.map_or("", |endpoint| endpoint.url.trim_start_matches("http://"));
+                let headers = lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| {
+                    let value =
+                        if name == "host" && value == host.authority().as_str() { own } else { value };
+                    (name.to_owned(), origin.conceal(value).to_owned())
+                });
+                self.upstream = Some(Forwarded {
+                    method: first.next().unwrap_or_default(),
+                    target: first.next().unwrap_or_default(),
+                    headers: headers.collect(),
+                });
+            }
+            End::Gateway { status, headers } => {
+                let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+                let headers = headers.iter().map(|(name, value)| (name.to_string(), text(value)));
+                let headers =
+                    headers.map(|(name, value)| (name, origin.conceal(&value).to_owned())).collect();
+                let reason = status.canonical_reason().unwrap_or_default();
+                self.answer = Some(Answer { status: status.as_u16(), reason, headers });
+            }
+        }
+    }
+}
+
+fn service(checked: &Checked, route: &RoutePlan) -> Option<Service> {
+    if route.respond.is_some() {
+        return None;
+    }
+    let name = route.service.as_ref()?;
+    let endpoints = checked.config.plan.services.get(name)?.set.states().map(|state| EndpointShown {
+        url: state.endpoint.to_string(),
+        weight: state.endpoint.weight(),
+        priority: state.endpoint.priority(),
+    });
+    let strategy = checked.config.settings.services.get(name)?.balance.strategy;
+    Some(Service {
+        name: name.clone(),
+        strategy: serde_json::to_value(strategy).unwrap_or_default(),
+        endpoints: endpoints.collect(),
+    })
+}
+
+/// Whether a route is tried at all.
+fn fits_place(candidate: &Candidate) -> bool {
+    !candidate.refusals.iter().any(|refusal| matches!(refusal, Refusal::Host { .. } | Refusal::Path { .. }))
+}
+
+/// The names in `/users/{id}`, and those of the groups in an expression.
+fn param_names(pattern: &str) -> impl Iterator<Item = &str> {
+    let ends = |rest: &str| rest.find(['}', '>']);
+    let starts = pattern.split(['{', '<']).skip(1);
+    starts.filter_map(move |rest| Some(&rest[..ends(rest)?]))
+}

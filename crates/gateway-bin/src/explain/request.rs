@@ -1,0 +1,100 @@
+//! The request that is asked about.
+
+use bytes::BytesMut;
+use gateway_core::{ClientAddr, Code, Problem, Scheme, Upgrade};
+use gateway_http1::{RequestError, parse_request};
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use std::net::{IpAddr, SocketAddr};
+
+/// A request that is asked about: what a client would have sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(super) method: String,
+    pub(super) target: String,
+    pub(super) host: String,
+    /// As it comes over the wire.
+    head: String,
+    scheme: Scheme,
+    client: IpAddr,
+}
+
+impl Asked {
+    /// Reads it from the command line.
+    ///
+    /// # Errors
+    /// Says which part is none, and what was expected.
+    pub(super) fn read(method: &str, url: &str, headers: &[String], client: IpAddr) -> Result<Self, String> {
+        let is_method = Method::from_bytes(method.as_bytes()).is_ok() && *method == method.to_uppercase();
+        if !is_method {
+            return Err(format!("`{method}` is not a method; expected GET, POST, … in capitals"));
+        }
+        let wrong =
+            || format!("`{url}` is not a URL; expected one such as http://shop.example/api, or a path");
+        let uri: Uri = url.parse().map_err(|_| wrong())?;
+        let scheme = match uri.scheme_str() {
+            Some("http") => Scheme::Http,
+            Some("https") => Scheme::Https,
+            None if uri.authority().is_none() => Scheme::Http,
+            _ => return Err(wrong()),
+        };
+        let target = uri.path_and_query().ok_or_else(wrong)?.to_string();
+        let (mut host, mut lines) = (None, String::new());
+        for header in headers {
+            let pair = header.split_once(':').and_then(|(name, value)| {
+                let name: HeaderName = name.parse().ok()?;
+                HeaderValue::from_str(value.trim()).ok()?;
+                Some((name, value.trim()))
+            });
+            let (name, value) =
+                pair.ok_or_else(|| format!("`{header}` is not a header; expected `NAME: VALUE`"))?;
+            if name == http::header::HOST {
+                host = host.or(Some(value.to_owned()));
+            }
+            lines += &format!("{name}: {value}\r\n");
+        }
+        let host = host.unwrap_or_else(|| {
+            let host = uri.authority().map_or("localhost", |authority| authority.as_str()).to_owned();
+            lines.insert_str(0, &format!("host: {host}\r\n"));
+            host
+        });
+        let head = format!("{method} {target} HTTP/1.1\r\n{lines}\r\n");
+        Ok(Self { method: method.to_owned(), target, host, head, scheme, client })
+    }
+
+    /// As the server hands it on, its body left out.
+    ///
+    /// # Errors
+    /// What it answers instead.
+    pub(super) fn request<B: Default>(&self, limits: &Limits) -> Result<Request<B>, Box<Problem>> {
+        let mut buffer = BytesMut::from(self.head.as_str());
+        let problem = match parse_request(&mut buffer, limits.max_head, limits.max_headers) {
+            Ok(Some(head)) => {
+                let mut request = head.request.map(|()| B::default());
+                if let Some(protocol) = head.upgrade {
+                    request.extensions_mut().insert(Upgrade(protocol));
+                }
+                if self.scheme != Scheme::default() {
+                    request.extensions_mut().insert(self.scheme);
+                }
+                return Ok(request);
+            }
+            Err(RequestError::Malformed(detail)) => Problem::new(Code::BadRequest).with_detail(detail),
+            Err(RequestError::TargetTooLong) => Problem::new(Code::UriTooLong),
+            Ok(None) | Err(RequestError::HeadTooLarge) => Problem::new(Code::HeadersTooLarge),
+        };
+        Err(Box::new(problem))
+    }
+
+    /// Who holds the connection.
+    pub(super) fn client(&self) -> ClientAddr {
+        ClientAddr(SocketAddr::new(self.client, 0))
+    }
+}
+
+/// How large a request may be.
+pub(super) struct Limits {
+    /// Bytes of its head.
+    pub(super) max_head: usize,
+    /// Header fields.
+    pub(super) max_headers: usize,
+}

@@ -1,0 +1,333 @@
+//! `gateway explain` says what a live request would find, by the same code.
+#![allow(clippy::unwrap_used)]
+
+use gateway_testkit::{Finished, Gateway, Upstream, raw};
+use serde_json::{Value, json};
+
+const EXE: &str = env!("CARGO_BIN_EXE_gateway");
+
+const CONFIG: &str = r#"[forwarded]
+trusted_proxies = ["10.0.0.0/8"]
+
+[defaults]
+cors = true
+correlation_id = { trust_inbound = true }
+headers = { request = { set = { "x-key" = "${THE_KEY}" } } }
+
+[services.users]
+endpoints = ["http://127.0.0.1:3002", { url = "http://127.0.0.1:3004", weight = 2, priority = 1 }]
+timeout = "5s"
+balance = "least_request"
+
+[services.orders]
+endpoints = ["http://orders.internal:3005"]
+connection = { host = "endpoint" }
+
+[auth.jwt.shop]
+secret = "a secret for tests, 32 bytes long"
+audience = "shop"
+
+[rate_limits]
+browsing = "20/min"
+
+[groups.api]
+auth = "shop"
+
+[[routes]]
+path = "/api/*"
+service = "users"
+
+[[routes]]
+name = "one-user"
+path = "/api/users/{id}"
+service = "users"
+strip = "/api"
+group = "api"
+rate_limit = "browsing"
+methods = ["GET"]
+
+[[routes]]
+path = "/api/users/{id}"
+service = "users"
+methods = ["POST"]
+match = { headers = { "x-tenant" = "acme" } }
+
+[[routes]]
+path = "~/v(?P<version>[0-9]+)/orders"
+service = "orders"
+methods = ["GET"]
+
+[[routes]]
+path = "/old/*"
+hosts = ["shop.example"]
+redirect = "https"
+"#;
+
+/// With an id, so that none is made up.
+fn explain(args: &[&str]) -> Finished {
+    let all: Vec<&str> = ["explain", "-H", "X-Correlation-ID: c1"].iter().chain(args).copied().collect();
+    Gateway::builder(EXE).config(CONFIG).env("THE_KEY", "hunter2hunter2").args(&all).run()
+}
+
+fn said(args: &[&str], code: i32) -> String {
+    let finished = explain(args);
+    assert_eq!((finished.code, finished.stderr.as_str()), (Some(code), ""), "{}", finished.stdout);
+    finished.stdout
+}
+
+#[test]
+fn a_request_that_is_taken_shows_its_whole_way() {
+    let args = [
+        "GET",
+        "http://shop.example//api/users/./7?q=1",
+        "--client",
+        "10.0.0.1",
+        "-H",
+        "X-Forwarded-For: 192.0.2.1",
+        "-H",
+        "X-User-ID: somebody else",
+    ];
+    let expected = r#"GET //api/users/./7?q=1 at shop.example from 10.0.0.1
+  read as /api/users/7?q=1
+  on behalf of 192.0.2.1, says a trusted proxy
+
+routes[1] takes it: /api/users/{id} named `one-user` (gateway.toml:32:1)
+  id = 7
+
+Routes, in the order they are tried
+  routes[2]  /api/users/{id}  the method is GET; expected `POST`; the header `x-tenant` is missing; expected `acme`
+  routes[1]  /api/users/{id}  takes it
+  routes[0]  /api/*           would take it, but comes later
+
+Policies, in the order it meets them
+  correlation_id  defaults.correlation_id  { trust_inbound = true }
+  cors            defaults.cors            true
+  auth            groups.api.auth          "shop" = { audience = "shop" }
+  rate_limit      routes[1].rate_limit     "browsing" = "20/min"
+  headers         defaults.headers         { request = { set = { x-key = "${THE_KEY}" } } }
+  forwarded       forwarded                { trusted_proxies = ["10.0.0.0/8"] }
+  strip           routes[1].strip          "/api"
+  timeout         services.users.timeout   "5s"
+  retry           default                  2
+  balance         services.users.balance   "least_request"
+
+What the service gets, once it is let through
+  GET /users/7?q=1
+  host: shop.example
+  x-correlation-id: c1
+  x-forwarded-for: 192.0.2.1, 10.0.0.1
+  x-key: ${THE_KEY}
+  x-forwarded-proto: http
+  x-forwarded-host: shop.example
+  x-forwarded-prefix: /api
+
+Service users, least_request over
+  http://127.0.0.1:3002
+  http://127.0.0.1:3004 weight 2 priority 1
+"#;
+    assert_eq!(said(&args, 0), expected);
+}
+
+#[test]
+fn a_service_that_sees_its_own_host_is_shown_that() {
+    let expected = r#"GET /v2/orders at localhost from 127.0.0.1
+
+routes[3] takes it: ~/v(?P<version>[0-9]+)/orders (gateway.toml:47:1)
+  version = 2
+
+Routes, in the order they are tried
+  routes[3]  ~/v(?P<version>[0-9]+)/orders  takes it
+
+Policies, in the order it meets them
+  correlation_id  defaults.correlation_id  { trust_inbound = true }
+  cors            defaults.cors            true
+  headers         defaults.headers         { request = { set = { x-key = "${THE_KEY}" } } }
+  forwarded       forwarded                { trusted_proxies = ["10.0.0.0/8"] }
+  timeout         default                  "15s"
+  retry           default                  2
+  balance         default                  "round_robin"
+
+What the service gets, once it is let through
+  GET /v2/orders
+  host: orders.internal:3005
+  x-correlation-id: c1
+  x-key: ${THE_KEY}
+  x-forwarded-for: 127.0.0.1
+  x-forwarded-proto: http
+  x-forwarded-host: localhost
+
+Service orders, round_robin over
+  http://orders.internal:3005
+"#;
+    assert_eq!(said(&["GET", "/v2/orders"], 0), expected);
+}
+
+#[test]
+fn what_the_gateway_answers_itself_is_shown() {
+    let expected = r#"GET /old/x?a=b at shop.example from 127.0.0.1
+
+routes[4] takes it: /old/* (gateway.toml:52:1)
+
+Routes, in the order they are tried
+  routes[4]  /old/*  takes it
+
+Policies, in the order it meets them
+  correlation_id  defaults.correlation_id  { trust_inbound = true }
+  cors            defaults.cors            true
+  redirect        routes[4].redirect       "https"
+  headers         defaults.headers         { request = { set = { x-key = "${THE_KEY}" } } }
+  forwarded       forwarded                { trusted_proxies = ["10.0.0.0/8"] }
+
+The gateway answers itself
+  308 Permanent Redirect
+  location: https://shop.example/old/x?a=b
+  access-control-allow-origin: *
+  x-correlation-id: c1
+"#;
+    assert_eq!(said(&["GET", "http://shop.example/old/x?a=b"], 0), expected);
+}
+
+#[test]
+fn what_no_route_takes_shows_the_nearest_and_ends_with_1() {
+    for (method, url, expected) in [
+        (
+            "POST",
+            "/v2/orders",
+            "POST /v2/orders at localhost from 127.0.0.1\n\n\
+             No route takes it with this method: 405, Allow: GET, HEAD\n\n\
+             Nearest routes\n  routes[3]  ~/v(?P<version>[0-9]+)/orders  the method is POST; expected `GET`\n",
+        ),
+        (
+            "GET",
+            "http://api.example/old/x",
+            "GET /old/x at api.example from 127.0.0.1\n\nNo route takes it: 404\n\n\
+             Nearest routes\n  routes[4]  /old/*  the host is `api.example`; expected `shop.example`\n",
+        ),
+        (
+            "GET",
+            "/Api/x",
+            "GET /Api/x at localhost from 127.0.0.1\n\nNo route takes it: 404\n\n\
+             Nearest routes\n  routes[0]  /api/*  the path is `/Api/x`; expected `/api/*` (it fits but for upper and lower case)\n",
+        ),
+        (
+            "GET",
+            "/nowhere",
+            "GET /nowhere at localhost from 127.0.0.1\n\nNo route takes it: 404\n\n\
+             No route comes near; `gateway routes` lists them all.\n",
+        ),
+        (
+            "GET",
+            "/a%2Fb",
+            "GET /a%2Fb at localhost from 127.0.0.1\n\nIt is refused before routes are looked at: \
+             400 bad-request: the path holds an encoded slash or backslash\n",
+        ),
+        (
+            "CONNECT",
+            "/",
+            "CONNECT / at localhost from 127.0.0.1\n\nIt is refused before routes are looked at: \
+             400 bad-request: CONNECT is for forward proxies\n",
+        ),
+    ] {
+        assert_eq!(said(&[method, url], 1), expected);
+    }
+}
+
+#[test]
+fn programs_get_the_same_as_json() {
+    let read = |args: &[&str], code| -> Value { serde_json::from_str(&said(args, code)).unwrap() };
+    let found = read(&["POST", "/api/users/7", "-H", "X-Tenant: acme", "--format", "json"], 0);
+    assert_eq!(found["outcome"], "found");
+    assert_eq!(
+        found["route"],
+        json!({ "key": "routes[2]", "name": "/api/users/{id}", "path": "/api/users/{id}", "place": "gateway.toml:41:1" })
+    );
+    assert_eq!(found["params"], json!({ "id": "7" }));
+    assert_eq!(found["candidates"][0]["refusals"], json!([]));
+    assert_eq!(found["upstream"]["target"], "/api/users/7");
+    assert_eq!(
+        found["policies"][1],
+        json!({ "name": "cors", "value": true, "definition": null, "from": "defaults.cors", "place": "gateway.toml:5:8" })
+    );
+    assert_eq!(found["service"]["endpoints"][1]["weight"], 2);
+    let lost = read(&["GET", "/nowhere", "--format", "json"], 1);
+    assert_eq!((&lost["outcome"], &lost["status"]), (&json!("no-route"), &json!(404)));
+}
+
+#[test]
+fn the_service_of_a_running_gateway_gets_just_that() {
+    let upstream = Upstream::named("a");
+    let config = format!(
+        "[server]\nlisten = \"127.0.0.1:@PORT@\"\n[services.a]\nendpoints = [\"{}\"]\n[[routes]]\n\
+         path = \"/a/{{id}}\"\nservice = \"a\"\nstrip = \"/a\"\nrewrite = {{ path = \"/b/7\" }}\n\
+         headers = {{ request = {{ remove = [\"x-gone\"], append = {{ \"x-more\" = \"1\" }} }} }}\n\
+         concurrency = 5\n[via]\npseudonym = \"edge\"\n[defaults]\ncorrelation_id = {{ trust_inbound = true }}\n",
+        upstream.url()
+    );
+    let gateway = Gateway::builder(EXE).config(&config).start();
+    let answer = raw(
+        gateway.addr(),
+        b"POST /a/./1?x=y HTTP/1.1\r\nHost: shop.example\r\nX-Correlation-ID: c1\r\nX-Gone: 1\r\n\
+          X-User-Roles: admin\r\nConnection: close, x-hop\r\nX-Hop: 1\r\nContent-Length: 0\r\n\r\n",
+    );
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let live = upstream.requests().remove(0);
+    let finished = Gateway::builder(EXE)
+        .config(&config)
+        .args(&[
+            "explain",
+            "POST",
+            "http://shop.example/a/./1?x=y",
+            "--format",
+            "json",
+            "--header",
+            "X-Correlation-ID: c1",
+            "--header",
+            "X-Gone: 1",
+            "--header",
+            "X-User-Roles: admin",
+            "--header",
+            "Connection: close, x-hop",
+            "--header",
+            "X-Hop: 1",
+        ])
+        .run();
+    let explained: Value = serde_json::from_str(&finished.stdout).unwrap();
+    let pairs = |headers: &Value| -> Vec<(String, String)> {
+        let mut pairs: Vec<(String, String)> = serde_json::from_value(headers.clone()).unwrap();
+        pairs.sort();
+        pairs
+    };
+    assert_eq!(explained["upstream"]["target"], json!(live.target));
+    assert_eq!(pairs(&explained["upstream"]["headers"]), pairs(&json!(live.headers)));
+    assert_eq!(upstream.hits(), 1, "explaining sends nothing to a service");
+}
+
+#[test]
+fn a_change_of_protocols_is_passed_on() {
+    let args = ["GET", "/api/x", "-H", "Connection: upgrade", "-H", "Upgrade: websocket"];
+    let text = said(&args, 0);
+    assert!(text.contains("  connection: upgrade\n  upgrade: websocket\n"), "{text}");
+}
+
+#[test]
+fn what_is_no_request_is_named_and_ends_with_2() {
+    for (args, part) in [
+        (vec!["get", "/"], "`get` is not a method; expected GET, POST, … in capitals"),
+        (vec!["GET", "shop.example/api"], "`shop.example/api` is not a URL; expected one such as"),
+        (vec!["GET", "ftp://shop.example/"], "`ftp://shop.example/` is not a URL"),
+        (vec!["GET", "/", "-H", "nonsense"], "`nonsense` is not a header; expected `NAME: VALUE`"),
+        (vec!["GET", "/", "--client", "home"], "invalid value 'home' for '--client <IP>'"),
+    ] {
+        let finished = explain(&args);
+        assert_eq!(finished.code, Some(2), "{}", finished.stderr);
+        assert!(finished.stderr.contains(part), "no `{part}` in {}", finished.stderr);
+    }
+}
+
+#[test]
+fn no_secret_is_shown() {
+    let text = said(&["GET", "/api/users/7"], 0) + &said(&["GET", "/api/users/7", "--format", "json"], 0);
+    for secret in ["hunter2", "a secret for tests"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+}
