@@ -81,7 +81,7 @@ impl HttpUpstream {
         }
     }
 
-    async fn open_http1(&self) -> Result<Connection, UpstreamError> {
+    async fn open_http1(&self) -> Result<Box<Connection>, UpstreamError> {
         let Shared { endpoint, settings, tls, .. } = &*self.0;
         let dialed = dial(endpoint, settings, tls.as_ref(), Offer::Http1).await;
         if dialed.is_err() {
@@ -108,7 +108,7 @@ impl HttpUpstream {
         head: &Parts,
         body: B,
         framing: BodyFraming,
-        mut connection: Connection,
+        mut connection: Box<Connection>,
         reused: bool,
     ) -> Result<Response<UpstreamBody<B>>, Failed<B>>
     where

@@ -29,7 +29,7 @@ pub(crate) struct Http1Body<B> {
 
 #[derive(Debug)]
 pub(crate) struct Exchange<B> {
-    pub(crate) connection: Connection,
+    pub(crate) connection: Box<Connection>,
     /// Boxed, for few requests have one and every layer passes this on.
     pub(crate) upload: Option<Box<Upload<B>>>,
     pub(crate) keep_alive: bool,

@@ -27,8 +27,9 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(socket: Socket) -> Self {
-        Self { socket, buffer: BytesMut::new(), opened: Instant::now(), answered: 0, permit: None }
+    /// Boxed once, so that the futures and bodies it passes through stay small.
+    pub(crate) fn new(socket: Socket) -> Box<Self> {
+        Box::new(Self { socket, buffer: BytesMut::new(), opened: Instant::now(), answered: 0, permit: None })
     }
 
     /// Reads more into the buffer; `Ok(0)` is the end. `want` is what is worth reading at once.

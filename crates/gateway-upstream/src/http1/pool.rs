@@ -10,12 +10,12 @@ pub(crate) struct Pool(Mutex<Vec<Idle>>);
 
 #[derive(Debug)]
 struct Idle {
-    connection: Connection,
+    connection: Box<Connection>,
     since: Instant,
 }
 
 impl Pool {
-    pub(crate) fn take(&self, settings: &UpstreamSettings) -> Option<Connection> {
+    pub(crate) fn take(&self, settings: &UpstreamSettings) -> Option<Box<Connection>> {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = if idle.is_empty() { return None } else { Instant::now() };
         while let Some(Idle { mut connection, since }) = idle.pop() {
@@ -33,7 +33,7 @@ impl Pool {
     }
 
     /// Keeps a connection that has answered, unless it has served long enough.
-    pub(crate) fn give(&self, mut connection: Connection, settings: &UpstreamSettings) {
+    pub(crate) fn give(&self, mut connection: Box<Connection>, settings: &UpstreamSettings) {
         // Let go only after the connection is there to be taken: whoever waits for it shall not open another.
         let _permit = connection.permit.take();
         connection.answered = connection.answered.saturating_add(1);
@@ -41,7 +41,7 @@ impl Pool {
     }
 
     /// Keeps a connection that was not used yet.
-    pub(crate) fn put(&self, connection: Connection, settings: &UpstreamSettings) {
+    pub(crate) fn put(&self, connection: Box<Connection>, settings: &UpstreamSettings) {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         // The oldest are at the bottom, where light traffic never looks.
