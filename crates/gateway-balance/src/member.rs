@@ -145,7 +145,7 @@ impl Member {
         };
         let open_until = self.breaker.as_ref().and_then(|breaker| breaker.open_until(now));
         let view = View {
-            name: self.endpoint.authority().as_str(),
+            name: self.endpoint.name(),
             weight: self.endpoint.weight(),
             priority: self.endpoint.priority(),
             passes: self.passes(),

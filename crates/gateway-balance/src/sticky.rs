@@ -140,7 +140,7 @@ impl Sticky {
         let key = settings.key.as_ref().map_or(service, |key| key.0.as_str());
         let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
         let value = |endpoint: &Endpoint| -> String {
-            let tag = hmac::sign(&key, endpoint.authority().as_str().as_bytes());
+            let tag = hmac::sign(&key, endpoint.name().as_bytes());
             tag.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
         };
         let indexes = endpoints.clone().enumerate().map(|(i, e)| (value(e).into_bytes().into(), i)).collect();

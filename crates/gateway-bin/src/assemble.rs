@@ -59,7 +59,9 @@ impl Assembly {
                 let key = format!("{name} {endpoint}");
                 let kept = upstreams.remove(&key).filter(|(before, _)| before == settings);
                 let (_, upstream) = kept.unwrap_or_else(|| {
-                    (settings.clone(), HttpUpstream::new(endpoint.clone(), settings.clone()))
+                    let upstream =
+                        HttpUpstream::with_tls(endpoint.clone(), settings.clone(), service.tls.clone());
+                    (settings.clone(), upstream)
                 });
                 used.insert(key, (settings.clone(), upstream.clone()));
                 upstream

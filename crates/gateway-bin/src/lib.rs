@@ -27,6 +27,7 @@ mod config;
 mod end;
 mod explain;
 mod fallback;
+mod handover;
 mod live;
 mod panic;
 mod reference;

@@ -128,9 +128,10 @@ impl Live {
                 Some((set, running)) if set.is(&service.set) => running,
                 other => {
                     stop(other);
-                    let connection = service.connection.clone();
-                    let connect =
-                        move |endpoint: &_| HttpUpstream::new(Clone::clone(endpoint), connection.clone());
+                    let (connection, tls) = (service.connection.clone(), service.tls.clone());
+                    let connect = move |endpoint: &_| {
+                        HttpUpstream::with_tls(Clone::clone(endpoint), connection.clone(), tls.clone())
+                    };
                     tokio::spawn(health_checks(service.set.clone(), health, connect))
                 }
             };

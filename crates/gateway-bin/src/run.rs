@@ -3,12 +3,13 @@
 use crate::admin::{self, Admin};
 use crate::assemble::Observers;
 use crate::config::{Config, ServerSettings};
+use crate::handover::{self, Handover, Inherited};
 use crate::live::{Live, View, Watch};
 use crate::server::{self, Orders};
 use arc_swap::ArcSwap;
 use gateway_balance::CircuitState;
 use gateway_observe::{AccessLog, ConnectionGauge, Metrics, prometheus};
-use std::net::SocketAddr;
+use gateway_server::Socket;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use tracing_subscriber::filter::LevelFilter;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunError {
     #[error("cannot listen on {address}: {why}; another address can be set as `{key}` in {config}")]
-    Listen { address: SocketAddr, why: String, key: &'static str, config: String },
+    Listen { address: String, why: String, key: &'static str, config: String },
     #[error(
         "{0}; start it, mend `store.redis.url`, or set `store.redis.required = false` to start without it"
     )]
@@ -32,15 +33,18 @@ pub(crate) enum RunError {
     AccessLog(#[from] gateway_observe::AccessLogError),
     #[error("cannot set up metrics: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    #[error(transparent)]
+    Inherited(#[from] gateway_server::InheritedError),
     #[error("the operating system refused: {0}")]
     System(#[from] std::io::Error),
 }
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(config: Config, path: &Path) -> Result<(), RunError> {
+    let inherited = handover::inherited()?;
     start_logging(&config);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(serve(config, path));
+    let result = runtime.block_on(serve(config, path, inherited));
     // Without waiting for workers that a second signal gave up.
     runtime.shutdown_background();
     result
@@ -68,12 +72,13 @@ fn start_logging(config: &Config) {
     }));
 }
 
-async fn serve(config: Config, path: &Path) -> Result<(), RunError> {
+async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), RunError> {
     let Config { settings, plan } = &config;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let failed = |address, key| {
+    let mut upgrade = signal(SignalKind::user_defined2())?;
+    let failed = |address: String, key| {
         move |error: std::io::Error| {
             let why = error.to_string();
             let why = why.split(" (os error").next().unwrap_or_default().to_owned();
@@ -82,14 +87,27 @@ async fn serve(config: Config, path: &Path) -> Result<(), RunError> {
     };
     let workers = settings.server.workers.or_else(|| std::thread::available_parallelism().ok());
     let workers = workers.map_or(1, NonZeroUsize::get);
-    let address = settings.server.listen;
-    let listeners = server::listen(address, workers).map_err(failed(address, "server.listen"))?;
-    let admin_listener = match &settings.admin {
-        None => None,
-        Some(admin) => {
-            Some(TcpListener::bind(admin.listen).await.map_err(failed(admin.listen, "admin.listen"))?)
+    let address = settings.server.listen.to_string();
+    let sockets = match inherited.server {
+        none if none.is_empty() => {
+            settings.server.listen.listen(workers).map_err(failed(address, "server.listen"))?
+        }
+        sockets => spread(sockets, workers)?,
+    };
+    let admin_listener = match (&settings.admin, inherited.admin) {
+        (None, _) => None,
+        (Some(_), Some(socket)) => {
+            socket.set_nonblocking(true)?;
+            Some(TcpListener::from_std(socket)?)
+        }
+        (Some(admin), None) => {
+            let failed = failed(admin.listen.to_string(), "admin.listen");
+            Some(TcpListener::bind(admin.listen).await.map_err(failed)?)
         }
     };
+    let handover = Handover::new(&sockets, admin_listener.as_ref())?;
+    let address = sockets.first().map(Socket::address).unwrap_or_default();
+    let workers = sockets.len();
     if let Err(error) = plan.store.ping().await {
         if settings.store.redis.as_ref().is_some_and(|redis| redis.required) {
             return Err(RunError::Store(error));
@@ -109,13 +127,13 @@ async fn serve(config: Config, path: &Path) -> Result<(), RunError> {
     let (end, ending) = watch::channel(None);
     let ready = Arc::new(AtomicBool::new(true));
     let mut threads = Vec::new();
-    for (number, listener) in listeners.into_iter().enumerate() {
+    for (number, socket) in sockets.into_iter().enumerate() {
         let observers = Observers { metrics: metrics.clone(), lines: log.as_ref().map(|log| log.lines()) };
         let connections = metrics.as_ref().map_or_else(ConnectionGauge::noop, Metrics::connections);
         let orders = Orders { plan: live.plans(), end: ending.clone() };
         threads.push(server::spawn_worker(
             format!("worker-{number}"),
-            listener,
+            socket,
             observers,
             connections,
             orders,
@@ -138,7 +156,8 @@ async fn serve(config: Config, path: &Path) -> Result<(), RunError> {
         tokio::spawn(admin::serve(listener, Arc::new(admin)));
     }
     let routes = live.config().plan.routes.len();
-    tracing::info!("listening on http://{address} with {workers} workers, {routes} routes");
+    tracing::info!("listening on {address} with {workers} workers, {routes} routes");
+    handover::tell_ready();
 
     let mut file = Watch::new(path);
     loop {
@@ -146,6 +165,14 @@ async fn serve(config: Config, path: &Path) -> Result<(), RunError> {
         let (why, asked) = tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            _ = upgrade.recv() => {
+                tracing::info!("SIGUSR2: starting the next process");
+                match handover.start_next().await {
+                    Ok(()) => break tracing::info!("the next process serves"),
+                    Err(error) => tracing::error!("the next process could not be started, this one stays: {error}"),
+                }
+                continue;
+            }
             _ = hangup.recv() => ("SIGHUP", None),
             () = file.changed(), if watched => ("the file has changed", None),
             Some(asked) = reloads.recv() => ("an operator asked", Some(asked)),
@@ -167,6 +194,8 @@ async fn serve(config: Config, path: &Path) -> Result<(), RunError> {
         }
     }
     tracing::info!("draining: no new connections, {drain_timeout} for requests to finish");
+    // Whoever still holds a socket takes connections for it.
+    drop(handover);
     // Nobody is left to listen only if every worker has ended already.
     let _ = end.send(Some(*drain_timeout));
     let ended =
@@ -212,6 +241,17 @@ fn refresh(
             metrics.counter("gateway_access_log_dropped_total", Vec::new()).absolute(log.dropped());
         }
     })
+}
+
+/// Inherited sockets over workers: each is accepted from, and no worker is idle.
+fn spread(sockets: Vec<Socket>, workers: usize) -> std::io::Result<Vec<Socket>> {
+    let count = sockets.len();
+    let mut spread = Vec::new();
+    for (i, socket) in sockets.into_iter().enumerate() {
+        let share = (workers + count - 1 - i) / count;
+        spread.extend(socket.shared_by(share.max(1))?);
+    }
+    Ok(spread)
 }
 
 fn flag(on: bool) -> f64 {

@@ -7,44 +7,28 @@ use crate::stack::{AnswerBody, Answering, Edge};
 use futures_util::FutureExt;
 use gateway_core::{ClientAddr, Problem};
 use gateway_observe::ConnectionGauge;
-use gateway_server::{Drain, Handler, Limits, RequestBody, serve_connection};
+use gateway_server::{
+    Accepted, Drain, Handler, Limits, Listener, Proxied, RequestBody, Socket, may_proxy, read_proxy_header,
+    serve_connection, serve_connection_from,
+};
 use http::Request;
-use socket2::{Domain, Protocol, Socket, Type};
+use ipnet::IpNet;
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 
 /// How long a worker waits before it accepts again when it cannot, for instance for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-const BACKLOG: i32 = 4096;
-
-/// Opens one listening socket per worker on the same address; the kernel spreads connections over them.
-pub(crate) fn listen(address: SocketAddr, workers: usize) -> io::Result<Vec<std::net::TcpListener>> {
-    // Without SO_REUSEPORT first: it fails when anyone else listens there, be it another gateway.
-    let first = open(address, false)?;
-    let address = first.local_addr()?;
-    if workers == 1 {
-        return Ok(vec![first]);
-    }
-    drop(first);
-    (0..workers).map(|_| open(address, true)).collect()
-}
-
-fn open(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(shared)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
+/// Who comes over a Unix socket: a process of this machine.
+const UNIX_CLIENT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
 
 /// What a worker is told from outside.
 #[derive(Clone)]
@@ -58,7 +42,7 @@ pub(crate) struct Orders {
 /// One worker's thread. It ends when it is ordered to and the connections are done, or the time is up.
 pub(crate) fn spawn_worker(
     name: String,
-    listener: std::net::TcpListener,
+    socket: Socket,
     observers: Observers,
     connections: ConnectionGauge,
     mut orders: Orders,
@@ -72,11 +56,12 @@ pub(crate) fn spawn_worker(
             let worker = Worker {
                 shared: Rc::new(Shared { edge: RefCell::new(assembly.edge(&plan)) }),
                 limits: RefCell::new(Rc::new(plan.connections)),
+                proxies: RefCell::new(plan.proxy_protocol.clone()),
                 open: Rc::default(),
                 gauge: connections,
                 draining: Drain::default(),
             };
-            worker.run(TcpListener::from_std(listener)?, assembly, orders).await;
+            worker.run(socket.into_listener()?, assembly, orders).await;
             Ok(())
         })
     })
@@ -91,6 +76,8 @@ struct Open {
 struct Worker {
     shared: Rc<Shared>,
     limits: RefCell<Rc<Limits>>,
+    /// Whose connections begin with a PROXY header.
+    proxies: RefCell<Arc<[IpNet]>>,
     open: Rc<Open>,
     gauge: ConnectionGauge,
     draining: Drain,
@@ -102,7 +89,7 @@ struct Shared {
 }
 
 impl Worker {
-    async fn run(&self, listener: TcpListener, mut assembly: Assembly, mut orders: Orders) {
+    async fn run(&self, listener: Listener, mut assembly: Assembly, mut orders: Orders) {
         let mut reloads = true;
         let timeout = loop {
             let accepted = tokio::select! {
@@ -115,12 +102,13 @@ impl Worker {
                     // What was in force lives on in the requests that it answers.
                     drop(self.shared.edge.replace(edge));
                     self.limits.replace(Rc::new(plan.connections));
+                    self.proxies.replace(plan.proxy_protocol.clone());
                     continue;
                 }
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.serve(stream, peer),
+                Ok(accepted) => self.serve(accepted),
                 Err(error) => {
                     tracing::warn!("cannot accept connections: {error}");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -128,8 +116,8 @@ impl Worker {
             }
         };
         // Whoever has connected already is still served.
-        while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
-            self.serve(stream, peer);
+        while let Some(Ok(accepted)) = listener.accept().now_or_never() {
+            self.serve(accepted);
         }
         drop(listener);
         self.draining.begin();
@@ -146,15 +134,50 @@ impl Worker {
         }
     }
 
-    fn serve(&self, stream: TcpStream, peer: SocketAddr) {
-        // Heads and small bodies are written whole: Nagle's algorithm would only delay them.
-        let _ = stream.set_nodelay(true);
+    fn serve(&self, accepted: Accepted) {
+        match accepted {
+            Accepted::Tcp(stream, peer) => {
+                // Heads and small bodies are written whole: Nagle's algorithm would only delay them.
+                let _ = stream.set_nodelay(true);
+                if may_proxy(peer.ip(), &self.proxies.borrow()) {
+                    self.serve_proxied(stream, peer);
+                } else {
+                    self.serve_from(stream, peer);
+                }
+            }
+            Accepted::Unix(stream) => self.serve_from(stream, UNIX_CLIENT),
+        }
+    }
+
+    fn serve_from<I: AsyncRead + AsyncWrite + Unpin + 'static>(&self, stream: I, client: SocketAddr) {
+        let handler = ToEdge { shared: self.shared.clone(), client: ClientAddr(client) };
+        let limits = self.limits.borrow().clone();
+        self.spawn(serve_connection(stream, handler, limits, self.draining.clone()));
+    }
+
+    /// A load balancer says first who the client is.
+    fn serve_proxied(&self, mut stream: TcpStream, peer: SocketAddr) {
+        let (shared, limits) = (self.shared.clone(), self.limits.borrow().clone());
+        let draining = self.draining.clone();
+        self.spawn(async move {
+            let (proxied, read) = match read_proxy_header(&mut stream, limits.header_timeout).await {
+                Ok(read) => read,
+                Err(error) => return tracing::debug!("no PROXY header from {peer}: {error}"),
+            };
+            let client = match proxied {
+                Proxied::Tcp { source, .. } => source,
+                Proxied::Unix | Proxied::Local => peer,
+            };
+            let handler = ToEdge { shared, client: ClientAddr(client) };
+            serve_connection_from(stream, read, handler, limits, draining).await;
+        });
+    }
+
+    fn spawn(&self, connection: impl Future<Output = ()> + 'static) {
         let guards = (OpenGuard::new(&self.open), self.gauge.enter());
-        let handler = ToEdge { shared: self.shared.clone(), client: ClientAddr(peer) };
-        let serving = serve_connection(stream, handler, self.limits.borrow().clone(), self.draining.clone());
         tokio::task::spawn_local(async move {
             let _guards = guards;
-            serving.await;
+            connection.await;
         });
     }
 }

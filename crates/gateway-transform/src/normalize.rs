@@ -44,8 +44,9 @@ pub enum PathError {
     Delimiter,
 }
 
-/// The one form of a path by which everything is decided: without dot segments (RFC 3986 §5.2.4, also written
-/// `%2e`) and doubled slashes; what cannot be understood in one way only is refused.
+/// The one form of a path by which everything is decided: without dot segments (RFC 3986 §5.2.4) and doubled
+/// slashes, and with letters, digits, `-`, `.`, `_` and `~` as themselves (§6.2.2.2), for `/%61dmin` is `/admin` to
+/// any service; what cannot be understood in one way only is refused.
 ///
 /// Borrows the path when there is nothing to do, after one look at each byte. Never leads above the root. `*`,
 /// the target of `OPTIONS *`, stays.
@@ -72,20 +73,25 @@ pub fn normalize_path<'p>(path: &'p str, settings: &NormalizeSettings) -> Result
     if plain { Ok(Cow::Borrowed(path)) } else { Ok(Cow::Owned(rebuild(path, settings))) }
 }
 
-/// Whether the encoded byte is a dot.
+/// Whether the encoded byte need not be encoded.
 fn check_encoded(after: &[u8], settings: &NormalizeSettings) -> Result<bool, PathError> {
     let digit = |i: usize| after.get(i).and_then(|b| char::from(*b).to_digit(16));
     let (Some(high), Some(low)) = (digit(0), digit(1)) else { return Err(PathError::BadEncoding) };
     match high * 16 + low {
         0x2f | 0x5c if !settings.allow_encoded_slashes => Err(PathError::EncodedSlash),
         0x00..=0x1f | 0x7f => Err(PathError::Control),
-        byte => Ok(byte == 0x2e),
+        byte => Ok(is_unreserved(byte as u8)),
     }
+}
+
+/// RFC 3986 §2.3.
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 fn rebuild(path: &str, settings: &NormalizeSettings) -> String {
     let mut kept: Vec<Cow<'_, str>> = Vec::new();
-    let mut segments = path[1..].split('/').map(decode_dots).peekable();
+    let mut segments = path[1..].split('/').map(decode_unreserved).peekable();
     while let Some(segment) = segments.next() {
         let last = segments.peek().is_none();
         match &*segment {
@@ -111,18 +117,31 @@ fn rebuild(path: &str, settings: &NormalizeSettings) -> String {
     if result.is_empty() { "/".to_owned() } else { result }
 }
 
-/// `%2e` as the dot it is, which is the only place where decoding changes what a path means.
-fn decode_dots(segment: &str) -> Cow<'_, str> {
-    if segment.contains("%2e") || segment.contains("%2E") {
-        Cow::Owned(segment.replace("%2e", ".").replace("%2E", "."))
-    } else {
-        Cow::Borrowed(segment)
+/// A segment with all that need not be encoded as itself.
+fn decode_unreserved(segment: &str) -> Cow<'_, str> {
+    let mut decoded = String::new();
+    let mut rest = segment;
+    while let Some(at) = rest.find('%') {
+        let byte = rest.get(at + 1..at + 3).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        // A whole triplet, or the sign alone where it is none: both are ASCII.
+        let end = if byte.is_some() { at + 3 } else { at + 1 };
+        decoded.push_str(&rest[..at]);
+        match byte.filter(|byte| is_unreserved(*byte)) {
+            Some(byte) => decoded.push(char::from(byte)),
+            None => decoded.push_str(&rest[at..end]),
+        }
+        rest = &rest[end..];
     }
+    if rest.len() == segment.len() {
+        return Cow::Borrowed(segment);
+    }
+    decoded.push_str(rest);
+    Cow::Owned(decoded)
 }
 
 /// `.` or `..`, encoded or not.
 pub(crate) fn is_dot_segment(segment: &str) -> bool {
-    matches!(&*decode_dots(segment), "." | "..")
+    matches!(&*decode_unreserved(segment), "." | "..")
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::settings::{Policies, RouteSettings, ServiceSettings, Settings};
 use gateway_auth::JwtLayer;
 use gateway_balance::{BalanceSettings, EndpointSet, HealthSettings};
 use gateway_core::units::Switch;
-use gateway_core::{Code, Endpoint, Override, Overrides, ProblemLayer};
+use gateway_core::{Code, Endpoint, Override, Overrides, ProblemLayer, Scheme};
 use gateway_overload::{AdaptiveLimitLayer, AdmissionLayer, ConcurrencyLimitLayer, FaultLayer};
 use gateway_ratelimit::RateLimitLayer;
 use gateway_routing::{Conflict, RouteMatch, RouteTable};
@@ -17,10 +17,12 @@ use gateway_transform::{
     HeadersLayer, MaintenanceLayer, NormalizeSettings, RedirectLayer, RespondLayer, RewriteLayer,
     SecurityHeadersLayer, StripPrefixLayer, UnderscoreHeaders, ViaLayer,
 };
-use gateway_upstream::UpstreamSettings;
+use gateway_upstream::{UpstreamSettings, UpstreamTls};
 use http::{HeaderName, Method, StatusCode};
+use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::sync::Arc;
 
 /// What runs, shared by all workers.
 #[derive(Clone)]
@@ -33,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) via: Option<ViaLayer>,
     pub(crate) normalize: NormalizeSettings,
     pub(crate) connections: Limits,
+    /// Whose connections begin with a PROXY header.
+    pub(crate) proxy_protocol: Arc<[IpNet]>,
     pub(crate) correlation_id: Option<CorrelationIdLayer>,
     pub(crate) services: BTreeMap<String, ServicePlan>,
     pub(crate) jwt: BTreeMap<String, JwtLayer>,
@@ -45,6 +49,8 @@ pub(crate) struct ServicePlan {
     pub(crate) set: EndpointSet,
     pub(crate) balancing: BalanceSettings,
     pub(crate) connection: UpstreamSettings,
+    /// Only where an endpoint is `https`.
+    pub(crate) tls: Option<UpstreamTls>,
     pub(crate) health: Option<HealthSettings>,
     pub(crate) adaptive: Option<AdaptiveLimitLayer>,
     pub(crate) admission: Option<AdmissionLayer>,
@@ -150,6 +156,7 @@ impl Plan {
             via,
             normalize: settings.normalize,
             connections: settings.server.limits(),
+            proxy_protocol: settings.server.proxy_protocol.clone().into(),
             correlation_id,
             services,
             jwt,
@@ -267,6 +274,12 @@ impl Planner<'_> {
             let message = format!("`{}` is no path; expected something like \"/health\"", health.path);
             self.mistakes.push(self.origin.mistake(&key, message));
         }
+        let tls = if endpoints.iter().any(|endpoint| endpoint.scheme() == Scheme::Https) {
+            let key = format!("services.{name}.connection.tls");
+            Some(self.noted(&key, UpstreamTls::load(&service.connection))?)
+        } else {
+            None
+        };
         let set = EndpointSet::new(name, endpoints, service.balance.0.clone());
         if let Some(earlier) = earlier {
             set.learn_from(&earlier.set);
@@ -275,6 +288,7 @@ impl Planner<'_> {
             set,
             balancing: service.balancing(),
             connection: service.connection.clone(),
+            tls,
             health: service.health.as_ref().map(|health| health.0.clone()),
             adaptive: self.switch(
                 &format!("services.{name}.adaptive"),

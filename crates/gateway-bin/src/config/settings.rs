@@ -11,12 +11,13 @@ use gateway_core::{ProblemFormat, ProxyStatus};
 use gateway_observe::AccessLogSettings;
 use gateway_overload::{AdaptiveSettings, AdmissionSettings};
 use gateway_ratelimit::RateLimitSettings;
-use gateway_server::Limits;
+use gateway_server::{Limits, ListenAddress};
 use gateway_store::StoreSettings;
 use gateway_transform::{ForwardedSettings, NormalizeSettings, UnderscoreHeaders, ViaSettings};
 use gateway_upstream::UpstreamSettings;
+use ipnet::IpNet;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -110,9 +111,14 @@ impl Default for Metrics {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ServerSettings {
-    /// Address and port. Default `127.0.0.1:8080`.
+    /// Address and port, or `unix:/path/of.sock` (`unix:/path/of.sock,mode=0666`). Default `127.0.0.1:8080`.
+    #[serde(deserialize_with = "listen_address")]
     #[schemars(with = "String")]
-    pub(crate) listen: SocketAddr,
+    pub(crate) listen: ListenAddress,
+    /// Networks of load balancers whose connections begin with a PROXY protocol header (v1 or v2), which says who
+    /// the client is. Default: none.
+    #[schemars(with = "Vec<String>")]
+    pub(crate) proxy_protocol: Vec<IpNet>,
     /// Threads that serve requests, each with its own connections. Default: one per core.
     pub(crate) workers: Option<NonZeroUsize>,
     /// How long a client may take to send a request's head; then 408. Default `10s`.
@@ -140,6 +146,11 @@ pub(crate) struct ServerSettings {
     pub(crate) max_streams: u32,
 }
 
+fn listen_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ListenAddress, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(serde::de::Error::custom)
+}
+
 impl ServerSettings {
     /// What one client connection may cost.
     pub(crate) fn limits(&self) -> Limits {
@@ -159,7 +170,8 @@ impl ServerSettings {
 impl Default for ServerSettings {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            listen: ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            proxy_protocol: Vec::new(),
             workers: None,
             header_timeout: Timespan::secs(10),
             max_head: ByteSize::kib(64),

@@ -5,6 +5,9 @@ use super::Socket;
 use listenfd::ListenFd;
 use std::io;
 
+/// Set by an earlier gateway that hands its sockets over, and does not know the next one's process number.
+const HANDOVER: &str = "GATEWAY_HANDOVER";
+
 /// A listening socket that the process was started with.
 #[derive(Debug)]
 pub struct InheritedSocket {
@@ -40,7 +43,8 @@ pub enum InheritedError {
     },
 }
 
-/// Takes over the sockets that the process was started with, as `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES` say.
+/// Takes over the sockets that the process was started with, as `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES` say,
+/// or an earlier gateway (`GATEWAY_HANDOVER` in place of `LISTEN_PID`).
 /// None where they are not meant for this process.
 ///
 /// To be called once, before there are other threads: it removes the variables, for they are not for children.
@@ -49,7 +53,8 @@ pub enum InheritedError {
 /// One of them cannot be listened on.
 pub fn inherited_sockets() -> Result<Vec<InheritedSocket>, InheritedError> {
     // `listenfd` also takes sockets without it, from whoever set `LISTEN_FDS`.
-    if !is_for(std::process::id(), std::env::var("LISTEN_PID").ok().as_deref()) {
+    let handed_over = std::env::var_os(HANDOVER).is_some();
+    if !is_for(std::process::id(), std::env::var("LISTEN_PID").ok().as_deref(), handed_over) {
         return Ok(Vec::new());
     }
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
@@ -69,8 +74,11 @@ pub fn inherited_sockets() -> Result<Vec<InheritedSocket>, InheritedError> {
         .collect()
 }
 
-fn is_for(process: u32, listen_pid: Option<&str>) -> bool {
-    listen_pid.and_then(|pid| pid.parse().ok()) == Some(process)
+fn is_for(process: u32, listen_pid: Option<&str>, handed_over: bool) -> bool {
+    match listen_pid {
+        Some(pid) => pid.parse() == Ok(process),
+        None => handed_over,
+    }
 }
 
 fn name(names: &str, number: usize) -> &str {
@@ -84,7 +92,14 @@ mod tests {
     #[test]
     fn sockets_are_taken_only_by_the_process_they_are_meant_for() {
         for (pid, expected) in [(Some("7"), true), (Some("8"), false), (Some(""), false), (None, false)] {
-            assert_eq!(is_for(7, pid), expected, "{pid:?}");
+            assert_eq!(is_for(7, pid, false), expected, "{pid:?}");
+        }
+    }
+
+    #[test]
+    fn an_earlier_gateway_need_not_know_the_process_number() {
+        for (pid, expected) in [(Some("7"), true), (Some("8"), false), (None, true)] {
+            assert_eq!(is_for(7, pid, true), expected, "{pid:?}");
         }
     }
 
