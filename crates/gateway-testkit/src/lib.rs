@@ -1,5 +1,5 @@
-//! Real parts for tests: the gateway as a process, recording and failing upstreams, Redis, an HTTP client that
-//! hides nothing. Each starts on a free port and is gone when it is dropped.
+//! Real parts for tests: the gateway as a process, recording, scripted and failing upstreams, Redis, an HTTP client
+//! that hides nothing, bare connections and WebSockets. Each starts on a free port and is gone when it is dropped.
 //!
 //! Everything is synchronous: a test reads from top to bottom. What cannot be started fails the test with a
 //! message that says what to install.
