@@ -92,3 +92,47 @@ fn routes_are_shown_as_text_markdown_and_json() {
         }
     }
 }
+
+#[test]
+fn the_explanation_in_the_documentation_is_a_real_one() {
+    let config = r#"[services.users]
+endpoints = ["http://127.0.0.1:3002", "http://127.0.0.1:3004"]
+timeout = "5s"
+
+[auth.jwt.shop]
+secret = "${JWT_SECRET}"
+audience = "shop"
+
+[groups.api]
+auth = "shop"
+
+[[routes]]
+path = "/api/*"
+service = "users"
+
+[[routes]]
+path = "/api/users/{id}"
+service = "users"
+strip = "/api"
+group = "api"
+
+[[routes]]
+path = "/api/users/{id}"
+service = "users"
+match = { headers = { x-tenant = "acme" } }
+"#;
+    let explained = Gateway::builder(env!("CARGO_BIN_EXE_gateway"))
+        .config(config)
+        .env("JWT_SECRET", "a secret for tests, 32 bytes long")
+        .args(&["explain", "GET", "http://shop.example/api/users/7"])
+        .run();
+    let page = include_str!("../../../docs/operations.md");
+    let (_, written) = page.split_once("$ gateway explain GET http://shop.example/api/users/7\n").unwrap();
+    let (written, _) = written.split_once("```").unwrap();
+    // The id is another one each time.
+    let without_id = |text: &str| -> String {
+        let lines = text.lines().filter(|line| !line.contains("x-correlation-id: "));
+        lines.map(|line| format!("{line}\n")).collect()
+    };
+    assert_eq!(without_id(&explained.stdout), without_id(written));
+}

@@ -50,7 +50,7 @@ pub(super) fn policies(checked: &Checked, index: usize) -> Vec<Policy> {
         let key = |setting: &str| format!("{}.{setting}", join("services", name));
         all.add(service.admission.on().is_some(), "admission", &key("admission"), Value::Null);
         all.add(service.adaptive.on().is_some(), "adaptive", &key("adaptive"), Value::Null);
-        if route.respond.is_none() && route.redirect.is_none() {
+        if route.respond.is_none() {
             let (timeout, retry) = (&service.timeout, &service.retry);
             all.add(true, "timeout", &key("timeout"), json!(timeout.total));
             all.add(retry.attempts > 1, "retry", &key("retry"), json!(retry.attempts));
