@@ -70,3 +70,11 @@ fn a_request_is_for_one_host() {
 fn what_is_for_one_connection_or_for_the_gateway_to_say_does_not_pass() {
     all_are_as_they_should_be(passing::cases());
 }
+
+#[test]
+fn a_guarded_path_is_guarded_however_its_letters_are_encoded() {
+    let cases = ["/%61dmin/x", "/adm%69n/x", "/%61%64%6D%69%6e/x", "/a/../%61dmin/x"];
+    all_are_as_they_should_be(
+        cases.into_iter().map(|target| Case::turned_away(target, case::get(target, ""), 401)).collect(),
+    );
+}
