@@ -390,7 +390,8 @@ fn a_full_endpoint_leaves_requests_to_the_others_until_all_are_full() {
     let refused = get(addr, "/");
     assert_eq!(code(&refused), (503, "overloaded".to_owned()));
     assert_eq!(a.hits(), 1);
-    (a.resume(), b.resume());
+    a.resume();
+    b.resume();
     assert!(first.into_iter().chain([second]).all(|thread| thread.join().unwrap().status == 200));
 }
 
