@@ -66,8 +66,6 @@ fn in_background(addr: SocketAddr, request: Request) -> std::thread::JoinHandle<
 /// Health checks quick enough for tests.
 const CHECKED: &str = "health = { path = \"/health\", interval = \"30ms\", fall = 1, rise = 1 }";
 
-// --- Strategies ---
-
 #[test]
 fn round_robin_is_exact_by_weight_across_workers() {
     let (a, b, c) = (Upstream::named("a"), Upstream::named("b"), Upstream::named("c"));
@@ -222,8 +220,6 @@ fn a_sticky_cookie_brings_a_client_back_until_its_endpoint_is_gone() {
     wait_until("the client to be at home again", SOON, || (come_back().text() == "a").then_some(()));
 }
 
-// --- Health ---
-
 #[test]
 fn the_next_priority_takes_over_and_gives_back() {
     let (a, sick) = mortal("first", false);
@@ -320,8 +316,6 @@ fn an_endpoint_that_comes_back_gets_its_share_bit_by_bit() {
     });
 }
 
-// --- Circuits, limits, waiting ---
-
 #[test]
 fn a_circuit_opens_says_when_to_come_back_and_closes_again() {
     let (a, sick) = mortal("a", true);
@@ -390,7 +384,8 @@ fn a_full_endpoint_leaves_requests_to_the_others_until_all_are_full() {
     let refused = get(addr, "/");
     assert_eq!(code(&refused), (503, "overloaded".to_owned()));
     assert_eq!(a.hits(), 1);
-    (a.resume(), b.resume());
+    a.resume();
+    b.resume();
     assert!(first.into_iter().chain([second]).all(|thread| thread.join().unwrap().status == 200));
 }
 
@@ -412,8 +407,6 @@ fn a_request_is_held_until_an_endpoint_is_back_or_its_patience_is_over() {
     let answer = waiting.join().unwrap();
     assert_eq!((answer.status, answer.text().as_str()), (200, "a"));
 }
-
-// --- Retries ---
 
 #[test]
 fn what_is_safe_is_tried_again_elsewhere_and_nothing_else() {

@@ -136,3 +136,58 @@ match = { headers = { x-tenant = "acme" } }
     };
     assert_eq!(without_id(&explained.stdout), without_id(written));
 }
+
+/// The examples of a page. What an example leaves out is added: services that its routes name, and a route.
+fn examples(page: &str) -> Vec<String> {
+    let blocks = page.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let whole = blocks.map(|block| {
+        let mut config = block.to_owned();
+        if !block.contains("[[routes]]") {
+            let service = block.split("[services.").nth(1).and_then(|rest| rest.split([']', '.']).next());
+            let service = service.unwrap_or("api");
+            config += &format!("\n[[routes]]\npath = \"/*\"\nservice = \"{service}\"\n");
+        }
+        let named: Vec<&str> =
+            config.split("\nservice = \"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+        let named: std::collections::BTreeSet<String> = named.into_iter().map(str::to_owned).collect();
+        for name in named.iter().filter(|name| !block.contains(&format!("[services.{name}]"))) {
+            config += &format!("\n[services.{name}]\nendpoints = [\"http://127.0.0.1:3001\"]\n");
+        }
+        config
+    });
+    whole.collect()
+}
+
+#[test]
+fn every_example_in_the_operators_pages_is_a_configuration_without_mistakes() {
+    for (page, text, at_least) in [
+        ("routing.md", include_str!("../../../docs/routing.md"), 8),
+        ("balancing.md", include_str!("../../../docs/balancing.md"), 8),
+        ("resilience.md", include_str!("../../../docs/resilience.md"), 6),
+    ] {
+        let examples = examples(text);
+        assert!(examples.len() >= at_least, "{page} has {} examples", examples.len());
+        for example in examples {
+            let checked = Gateway::builder(env!("CARGO_BIN_EXE_gateway"))
+                .config(&example)
+                .file("maintenance.html", "<p>Back soon.")
+                .env("JWT_SECRET", "a secret for tests, 32 bytes long")
+                .args(&["check"])
+                .run();
+            assert_eq!(checked.code, Some(0), "{page}: {}\nin\n{example}", checked.stderr);
+        }
+    }
+}
+
+#[test]
+fn the_operators_pages_are_linked_and_link_to_what_there_is() {
+    let index = include_str!("../../../docs/README.md");
+    let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    for page in ["routing.md", "balancing.md", "resilience.md"] {
+        assert!(index.contains(&format!("({page})")), "{page} is not in docs/README.md");
+        let text = std::fs::read_to_string(docs.join(page)).unwrap();
+        for link in text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap()) {
+            assert!(docs.join(link).exists(), "{page} links to {link}");
+        }
+    }
+}

@@ -54,6 +54,7 @@ mod cors;
 mod error;
 mod forwarded;
 mod headers;
+mod networks;
 mod normalize;
 mod redirect;
 mod respond;

@@ -25,7 +25,7 @@ pub struct AdmissionSettings {
     pub priority: Priority,
     /// A header whose value names the class. Default: none. Needs `trusted`.
     pub priority_header: Option<String>,
-    /// The peers whose header is believed; `["0.0.0.0/0", "::/0"]` believes everyone. Default: none.
+    /// The clients whose header is believed, not the proxies they come through; `["0.0.0.0/0", "::/0"]` believes everyone. Default: none.
     #[schemars(with = "Vec<String>")]
     pub trusted: Vec<IpNet>,
     /// `enforce`, or `report` to count whom it would shed but refuse nobody. Default `enforce`.

@@ -7,7 +7,8 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields, default)]
 pub struct ForwardedSettings {
     /// Networks whose `Forwarded`, `X-Forwarded-*` and `X-Real-IP` headers are believed and kept, such as
-    /// `10.0.0.0/8`. Default: none; what clients send of them is removed.
+    /// `10.0.0.0/8`, or the address `192.0.2.7`. Default: none; what clients send of them is removed.
+    #[serde(deserialize_with = "crate::networks::networks")]
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
     /// Where trusted proxies say who the client is. Name the one header that yours write: a proxy passes on

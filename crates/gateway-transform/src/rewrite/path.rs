@@ -53,12 +53,16 @@ impl PathEdit {
     }
 
     fn regex(settings: &RegexRewrite) -> Result<Self, TransformError> {
-        let wrong = |why: String| TransformError::Regex { pattern: settings.pattern.clone(), why };
+        let wrong = |error: &regex::Error| {
+            // The last line says what is wrong, those before draw where.
+            let why = error.to_string();
+            let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            TransformError::Regex { pattern: settings.pattern.clone(), why }
+        };
         let compile = |pattern: &str| RegexBuilder::new(pattern).size_limit(REGEX_SIZE_LIMIT).build();
         // By itself first, so that no stray bracket closes ours.
-        compile(&settings.pattern).map_err(|error| wrong(error.to_string()))?;
-        let regex =
-            compile(&format!("^(?:{})$", settings.pattern)).map_err(|error| wrong(error.to_string()))?;
+        compile(&settings.pattern).map_err(|error| wrong(&error))?;
+        let regex = compile(&format!("^(?:{})$", settings.pattern)).map_err(|error| wrong(&error))?;
         let to = parts(&settings.to, &regex)?;
         Ok(Self::Regex { regex, to })
     }

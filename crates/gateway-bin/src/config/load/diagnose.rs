@@ -258,7 +258,7 @@ fn plain(expected: &str) -> &str {
         "a string" | "a borrowed string" | "path string" => "a text",
         "a sequence" => "a list",
         "a map" => "a table",
-        "a nonzero usize" => "a whole number of at least 1",
+        "a nonzero usize" | "a nonzero u32" => "a whole number of at least 1",
         "u16" | "u32" | "u64" | "usize" => "a whole number that is not negative",
         "i32" | "i64" => "a whole number",
         "socket address" => "an address and port such as \"127.0.0.1:8080\"",

@@ -1,0 +1,119 @@
+//! What a route takes, and which route wins.
+
+use super::*;
+use gateway_testkit::raw;
+
+#[test]
+fn conditions_choose_the_route_and_more_of_them_come_first() {
+    let gateway = gateway(
+        "forwarded.trusted_proxies = [\"127.0.0.0/8\"]\n\
+         [[routes]]\npath = \"/*\"\nrespond = \"any\"\n\
+         [[routes]]\npath = \"/*\"\nrespond = \"acme\"\nmatch.headers.x-tenant = \"acme\"\n\
+         [[routes]]\npath = \"/*\"\nrespond = \"acme debug\"\nmatch.headers = { x-tenant = \"acme\", x-debug = true }\n\
+         [[routes]]\npath = \"/*\"\nrespond = \"v2\"\nmatch.query.version = { at_least = 2 }\n\
+         [[routes]]\npath = \"/*\"\nrespond = \"beta\"\nmatch.cookies.group = { prefix = \"beta-\" }\n\
+         [[routes]]\npath = \"/*\"\nrespond = \"internal\"\nmatch.clients = [\"10.0.0.0/8\"]\nmatch.not_clients = [\"10.9.0.0/16\"]\n\
+         [[routes]]\npath = \"/old\"\nrespond = \"old\"\nmatch.headers.x-new = false\n\
+         [[routes]]\npath = \"/old\"\nrespond = \"no robot\"\nmatch.headers = { x-new = true, user-agent = { contains = \"bot\", not = true } }\n",
+    );
+    let ask = Request::get;
+    for (request, expected) in [
+        (ask("/"), "any"),
+        (ask("/").header("X-Tenant", "acme"), "acme"),
+        (ask("/").header("X-Tenant", "Acme"), "any"),
+        (ask("/").header("X-Tenant", "other").header("X-Tenant", "acme"), "acme"),
+        (ask("/").header("X-Tenant", "acme").header("X-Debug", ""), "acme debug"),
+        (ask("/?version=2"), "v2"),
+        (ask("/?a=b&version=10"), "v2"),
+        (ask("/?version=1"), "any"),
+        (ask("/?version=two"), "any"),
+        (ask("/?version=3").header("X-Tenant", "acme"), "acme"),
+        (ask("/").header("Cookie", "x=1; group=beta-7"), "beta"),
+        (ask("/").header("Cookie", "group=alpha"), "any"),
+        (ask("/").header("X-Forwarded-For", "10.1.2.3"), "internal"),
+        (ask("/").header("X-Forwarded-For", "10.9.2.3"), "any"),
+        (ask("/old"), "old"),
+        (ask("/old").header("X-New", "1").header("User-Agent", "curl"), "no robot"),
+        (ask("/old").header("X-New", "1").header("User-Agent", "a bot"), "any"),
+    ] {
+        assert_eq!(text(&gateway, &request), expected, "{request:?}");
+    }
+}
+
+#[test]
+fn a_regular_expression_takes_whole_paths_and_comes_after_the_prefixes() {
+    let upstream = Upstream::named("a");
+    let gateway = in_front_of(
+        &upstream,
+        "[[routes]]\npath = '~/v(?<version>[0-9]+)/items(/.*)?'\nservice = \"a\"\n\
+         rewrite.path.regex = { match = '/v(?<version>[0-9]+)/items(/.*)?', to = '/items{2}/of/{version}' }\n\
+         [[routes]]\npath = \"/v9/*\"\nrespond = \"prefix\"\n",
+    );
+    for (path, expected) in [
+        ("/v12/items/7", "/items/7/of/12"),
+        ("/v1/items?x=%20", "/items/of/1?x=%20"),
+        ("/v1/items/", "/items/of/1"),
+    ] {
+        let answer = get(gateway.addr(), path);
+        let seen = upstream.requests().last().map(|request| request.target.clone());
+        assert_eq!((answer.status, seen.as_deref()), (200, Some(expected)), "{path}: {}", answer.text());
+    }
+    assert_eq!(get(gateway.addr(), "/v9/items/7").text(), "prefix");
+    for path in ["/v/items", "/vx/items", "/v1/itemsX", "/x/v1/items", "/V1/items"] {
+        assert_eq!(get(gateway.addr(), path).status, 404, "{path}");
+    }
+}
+
+#[test]
+fn hosts_are_exact_below_a_domain_or_beginning_so_in_this_order() {
+    let route =
+        |host: &str| format!("[[routes]]\npath = \"/*\"\nhosts = [\"{host}\"]\nrespond = \"{host}\"\n");
+    let hosts = ["shop.example", "*.shop.example", "*.eu.shop.example", "www.*"].map(route).concat();
+    let gateway = gateway(&hosts);
+    for (host, expected) in [
+        ("shop.example", Some("shop.example")),
+        ("SHOP.example:8080", Some("shop.example")),
+        ("a.shop.example", Some("*.shop.example")),
+        ("a.b.shop.example", Some("*.shop.example")),
+        ("a.eu.shop.example", Some("*.eu.shop.example")),
+        ("www.shop.example", Some("*.shop.example")),
+        ("www.other.example", Some("www.*")),
+        ("other.example", None),
+        ("notshop.example", None),
+    ] {
+        let answer = send(&gateway, &Request::get("/").header("Host", host));
+        let expected = expected.map_or((404, ""), |text| (200, text));
+        let seen = if answer.status == 200 { answer.text() } else { String::new() };
+        assert_eq!((answer.status, seen.as_str()), expected, "{host}");
+    }
+}
+
+#[test]
+fn a_wrong_method_is_405_and_priority_comes_before_all_else() {
+    let gateway = gateway(
+        "[[routes]]\npath = \"/x\"\nmethods = [\"GET\", \"PUT\"]\nrespond = \"x\"\n\
+         [[routes]]\npath = \"/y\"\nrespond = \"exact\"\n\
+         [[routes]]\npath = \"/y/*\"\npriority = 1\nrespond = \"more important\"\n\
+         [[routes]]\npath = \"/Case/*\"\ncase_sensitive = false\nrespond = \"case\"\n",
+    );
+    let refused = send(&gateway, &Request::new("POST", "/x").body("x"));
+    assert_eq!(code(&refused), (405, "method-not-allowed".to_owned()));
+    let allow = refused.header("allow").unwrap();
+    for method in ["GET", "HEAD", "PUT"] {
+        assert!(allow.contains(method), "{allow}");
+    }
+    assert_eq!(send(&gateway, &Request::new("HEAD", "/x")).status, 200);
+    assert_eq!(get(gateway.addr(), "/y").text(), "more important");
+    assert_eq!(get(gateway.addr(), "/cASE/x").text(), "case");
+}
+
+#[test]
+fn raw_requests_with_a_regex_like_path_are_taken_as_they_are() {
+    let gateway = gateway("[[routes]]\npath = \"~/a+\"\nrespond = \"plus\"\n");
+    assert!(
+        raw(gateway.addr(), b"GET /aaa HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ends_with("plus")
+    );
+    assert!(
+        raw(gateway.addr(), b"GET /a+ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").contains(" 404 ")
+    );
+}
