@@ -108,7 +108,7 @@ impl Handover {
         let names: Vec<&str> = self.sockets.iter().map(|(_, name)| *name).collect();
         command
             .args(std::env::args_os().skip(1))
-            .env("GATEWAY_HANDOVER", "1")
+            .env("LISTEN_HANDOVER", "1")
             .env("LISTEN_FDS", self.sockets.len().to_string())
             .env("LISTEN_FDNAMES", names.join(":"))
             .env_remove("LISTEN_PID")

@@ -43,7 +43,10 @@ fn every_kind_of_mistake_names_its_place_and_what_to_do() {
         ),
         (
             format!("{GOOD}[server]\nlisten = \"8080\"\n"),
-            vec!["gateway.toml:7:10: `server.listen`", "`8080` is no address to listen on; expected `ADDRESS:PORT`"],
+            vec![
+                "gateway.toml:7:10: `server.listen`",
+                "`8080` is no address to listen on; expected `ADDRESS:PORT`",
+            ],
         ),
         (
             format!("{GOOD}[server]\nmax_head = 65536\n"),

@@ -6,7 +6,7 @@ use listenfd::ListenFd;
 use std::io;
 
 /// Set by an earlier gateway that hands its sockets over, and does not know the next one's process number.
-const HANDOVER: &str = "GATEWAY_HANDOVER";
+const HANDOVER: &str = "LISTEN_HANDOVER";
 
 /// A listening socket that the process was started with.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub enum InheritedError {
 }
 
 /// Takes over the sockets that the process was started with, as `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES` say,
-/// or an earlier gateway (`GATEWAY_HANDOVER` in place of `LISTEN_PID`).
+/// or an earlier gateway (`LISTEN_HANDOVER` in place of `LISTEN_PID`).
 /// None where they are not meant for this process.
 ///
 /// To be called once, before there are other threads: it removes the variables, for they are not for children.

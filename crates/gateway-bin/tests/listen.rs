@@ -1,0 +1,170 @@
+//! Where clients come from: other processes, load balancers, the process before this one.
+#![allow(clippy::unwrap_used)]
+
+use gateway_testkit::{Client, Gateway, Process, Request, Signal, Upstream, get, raw, wait_until};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+const EXE: &str = env!("CARGO_BIN_EXE_gateway");
+const SOON: Duration = Duration::from_secs(10);
+
+fn config(upstream: &Upstream, server: &str) -> String {
+    format!(
+        "access_log = \"@DIR@/access.log\"\n[server]\n{server}\n[admin]\nlisten = \"127.0.0.1:@ADMIN@\"\n\
+         [services.a]\nendpoints = [\"{}\"]\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n",
+        upstream.url()
+    )
+}
+
+#[test]
+fn clients_may_come_over_a_unix_socket_and_services_may_be_behind_one() {
+    let upstream = Upstream::named("a");
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("gateway.sock");
+    let file = folder.path().join("gateway.toml");
+    let text = format!(
+        "access_log = false\n[server]\nlisten = \"unix:{},mode=0600\"\nworkers = 2\n[services.a]\n\
+         endpoints = [\"{}\"]\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n",
+        socket.display(),
+        upstream.url()
+    );
+    std::fs::write(&file, text).unwrap();
+    let _inner = Process::start(Command::new(EXE).arg("run").arg("--config").arg(&file), "build it");
+    wait_until("the socket", SOON, || socket.exists().then_some(()));
+    let mut stream = UnixStream::connect(&socket).unwrap();
+    stream.write_all(b"GET /over-unix HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\na"), "{answer}");
+    let outer = format!(
+        "[server]\nlisten = \"127.0.0.1:@PORT@\"\n[services.inner]\nendpoints = [\"unix:{}\"]\n\
+         [[routes]]\npath = \"/*\"\nservice = \"inner\"\n",
+        socket.display()
+    );
+    let outer = Gateway::builder(EXE).config(&outer).start();
+    assert_eq!(get(outer.addr(), "/through-both").text(), "a");
+    assert!(upstream.requests().iter().any(|request| request.target == "/through-both"));
+}
+
+#[test]
+fn a_load_balancer_that_is_trusted_says_who_the_client_is_and_nobody_else_can() {
+    let upstream = Upstream::named("a");
+    let listen = "listen = \"127.0.0.1:@PORT@\"\n";
+    let trusting = config(&upstream, &format!("{listen}proxy_protocol = [\"127.0.0.0/8\"]"));
+    let gateway = Gateway::builder(EXE).config(&trusting).start();
+    let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let proxied = format!("PROXY TCP4 192.0.2.7 192.0.2.1 4000 80\r\n{request}");
+    let answer = raw(gateway.addr(), proxied.as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(upstream.requests()[0].header("x-forwarded-for"), Some("192.0.2.7"));
+    assert_eq!(raw(gateway.addr(), request.as_bytes()), "", "without its header a balancer is not served");
+    assert_eq!(upstream.hits(), 1);
+    let trusting_nobody = Gateway::builder(EXE).config(&config(&upstream, listen)).start();
+    let answer = raw(trusting_nobody.addr(), proxied.as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert_eq!(upstream.hits(), 1);
+}
+
+#[test]
+fn the_next_process_takes_over_and_no_request_is_refused_or_lost() {
+    let upstream = Upstream::named("a");
+    let mut gateway = Some(
+        Gateway::builder(EXE)
+            .config(&config(&upstream, "listen = \"127.0.0.1:@PORT@\"\nworkers = 2\nwatch = false"))
+            .start(),
+    );
+    let first = gateway.as_ref().unwrap();
+    let (addr, admin, id) = (first.addr(), first.admin(), first.process().id());
+    let (stop, done, failed) =
+        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let clients: Vec<_> = (0..6)
+        .map(|i| {
+            let (stop, done, failed) = (stop.clone(), done.clone(), failed.clone());
+            std::thread::spawn(move || {
+                let mut client = Client::new(addr);
+                while !stop.load(Ordering::Relaxed) {
+                    // Some keep their connection, some open one per request: a refused one fails here.
+                    let request = Request::get("/");
+                    let answer = if i % 2 == 0 {
+                        client.try_send(&request)
+                    } else {
+                        Client::new(addr).try_send(&request)
+                    };
+                    match answer {
+                        Ok(answer) if answer.status == 200 => done.fetch_add(1, Ordering::Relaxed),
+                        // A kept connection that the old process closed while idle: the next one is new.
+                        Err(_) if i % 2 == 0 => {
+                            client = Client::new(addr);
+                            match client.try_send(&request) {
+                                Ok(answer) if answer.status == 200 => done.fetch_add(1, Ordering::Relaxed),
+                                _ => failed.fetch_add(1, Ordering::Relaxed),
+                            }
+                        }
+                        _ => failed.fetch_add(1, Ordering::Relaxed),
+                    };
+                }
+            })
+        })
+        .collect();
+    wait_until("some load", SOON, || (done.load(Ordering::Relaxed) > 50).then_some(()));
+    first.process().signal(Signal::SIGUSR2);
+    let ended = |process: &Process| {
+        let status = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap_or_default();
+        status.is_empty() || status.contains(") Z ")
+    };
+    wait_until("the first process to end", SOON, || ended(first.process()).then_some(()));
+    let before = done.load(Ordering::Relaxed);
+    wait_until("the second to serve", SOON, || (done.load(Ordering::Relaxed) > before + 50).then_some(()));
+    stop.store(true, Ordering::Relaxed);
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    let next = children_named_gateway(admin.port());
+    let (done, failed) = (done.load(Ordering::Relaxed), failed.load(Ordering::Relaxed));
+    println!("{done} requests over a hand-over, {failed} failed");
+    assert_eq!(get(admin, "/readyz").status, 200, "the admin listener was handed over too");
+    for process in next.iter().filter(|process| **process != id) {
+        assert!(Command::new("kill").arg(process.to_string()).status().unwrap().success());
+    }
+    assert_eq!(failed, 0, "of {done}");
+    assert_eq!(next.iter().filter(|process| **process != id).count(), 1, "{next:?}");
+    drop(gateway.take());
+}
+
+/// The processes whose command line is that of a gateway which has this admin port in its configuration.
+fn children_named_gateway(admin: u16) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let is_ours = |process: &u32| {
+        let line = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+        let arguments: Vec<_> = line.split(|b| *b == 0).map(String::from_utf8_lossy).collect();
+        let Some(config) = arguments.iter().find(|argument| argument.ends_with("gateway.toml")) else {
+            return false;
+        };
+        let folder = std::fs::read_link(format!("/proc/{process}/cwd")).unwrap_or_default();
+        let text = std::fs::read_to_string(folder.join(&**config)).unwrap_or_default();
+        arguments[0].ends_with("gateway") && text.contains(&format!("127.0.0.1:{admin}"))
+    };
+    all.filter(is_ours).collect()
+}
+
+#[test]
+fn a_next_process_that_cannot_start_changes_nothing() {
+    let upstream = Upstream::named("a");
+    let gateway = Gateway::builder(EXE)
+        .config(&config(&upstream, "listen = \"127.0.0.1:@PORT@\"\nworkers = 1\nwatch = false"))
+        .start();
+    let file = gateway.dir().join("gateway.toml");
+    std::fs::write(&file, "nonsense = true\n").unwrap();
+    gateway.process().signal(Signal::SIGUSR2);
+    wait_until("the failure", SOON, || gateway.process().stderr().contains("this one stays").then_some(()));
+    assert_eq!(get(gateway.addr(), "/").text(), "a");
+    let finished = gateway.stop();
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    for part in ["it ended with exit status: 2", "unknown key `nonsense`"] {
+        assert!(finished.stderr.contains(part), "{}", finished.stderr);
+    }
+}
