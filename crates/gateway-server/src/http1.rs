@@ -35,6 +35,9 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const LINGER: Duration = Duration::from_secs(2);
 /// How long a WebSocket may take to end once its client was told to go.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// How long an idle connection is still listened to when it is to end: a request may be on its way, on a new connection
+/// above all.
+const DRAIN_GRACE: Duration = Duration::from_millis(250);
 /// How much of an unread request body is read and thrown away to keep the connection.
 const MAX_DISCARD: usize = 256 * 1024;
 
@@ -157,11 +160,7 @@ where
 
     fn head(&mut self, io: &mut I, cx: &mut Context<'_>) -> Turn {
         self.input.skip_empty_lines();
-        if self.input.is_empty() {
-            if self.draining {
-                return Turn::Close;
-            }
-        } else {
+        if !self.input.is_empty() {
             if self.fresh && self.input.starts_with(&HTTP2_PREFACE[..3]) {
                 let seen = self.input.len().min(HTTP2_PREFACE.len());
                 if self.input.starts_with(HTTP2_PREFACE) {
@@ -188,6 +187,7 @@ where
             Poll::Ready(Ok(1..)) => Turn::Again,
             // Between requests, or within a head that nobody will finish.
             Poll::Ready(_) => Turn::Close,
+            Poll::Pending if self.input.is_empty() && self.draining => self.wait(Wait::Linger, DRAIN_GRACE),
             Poll::Pending if self.input.is_empty() && !self.fresh => {
                 self.wait(Wait::Idle, self.limits.idle_timeout)
             }

@@ -2,17 +2,33 @@ use crate::support::*;
 use std::time::Duration;
 
 #[tokio::test(flavor = "local", start_paused = true)]
-async fn an_idle_connection_is_closed_at_once_and_one_that_comes_later_too() {
+async fn an_idle_connection_is_closed_soon_and_one_that_comes_later_too() {
     let mut client = connect(answer(echo));
     client.send("GET / HTTP/1.1\r\n\r\n").await;
     client.until("GET / ").await;
     client.drain.begin();
-    settle().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(client.server.is_finished());
     let client = connect(answer(echo));
     client.drain.begin();
-    settle().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(client.server.is_finished());
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_request_that_was_on_its_way_when_draining_began_is_served() {
+    for requests_before in [0, 1] {
+        let mut client = connect(answer(echo));
+        for _ in 0..requests_before {
+            client.send("GET / HTTP/1.1\r\n\r\n").await;
+            client.until("GET / ").await;
+        }
+        client.drain.begin();
+        settle().await;
+        client.send("GET /late HTTP/1.1\r\n\r\n").await;
+        let answer = client.rest().await;
+        assert!(answer.contains("connection: close") && answer.ends_with("GET /late "), "{answer}");
+    }
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
