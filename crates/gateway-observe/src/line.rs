@@ -69,7 +69,7 @@ fn write_json(line: &mut Vec<u8>, r: &Record<'_>, redact: &[String]) {
     uri(line, r.uri, redact);
     text(line, "route", r.route.endpoint.as_bytes());
     text(line, "service", r.route.service.as_bytes());
-    optional(line, "upstream", r.endpoint.map(|endpoint| endpoint.name()));
+    optional(line, "upstream", r.endpoint.map(Endpoint::name));
     number(line, "status", u64::from(r.status));
     let code = r.problem.map(|problem| problem.code().name());
     optional(line, "reason", code.or(r.broke.map(Break::name)));
