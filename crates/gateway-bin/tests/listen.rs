@@ -126,7 +126,7 @@ fn the_next_process_takes_over_and_no_request_is_refused_or_lost() {
     println!("{done} requests over a hand-over, {failed} failed");
     assert_eq!(get(admin, "/readyz").status, 200, "the admin listener was handed over too");
     for process in next.iter().filter(|process| **process != id) {
-        assert!(Command::new("kill").arg(process.to_string()).status().unwrap().success());
+        assert!(Command::new("sh").args(["-c", &format!("kill {process}")]).status().unwrap().success());
     }
     assert_eq!(failed, 0, "of {done}");
     assert_eq!(next.iter().filter(|process| **process != id).count(), 1, "{next:?}");
