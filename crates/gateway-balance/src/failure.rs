@@ -62,6 +62,7 @@ impl Failure {
                     FailureKind::Protocol => Code::UpstreamProtocolError,
                     FailureKind::Timeout => Code::UpstreamTimeout,
                     FailureKind::RequestBody => Code::BadRequest,
+                    FailureKind::BodyTooLarge => Code::BodyTooLarge,
                 };
                 let detail = if reveal { error.to_string() } else { error.message().to_owned() };
                 let problem = Problem::new(code).with_detail(detail);

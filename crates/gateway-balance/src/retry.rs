@@ -38,7 +38,7 @@ impl Verdict {
 impl Outcome {
     pub(crate) fn verdict(self) -> Verdict {
         match self {
-            Self::Failed(FailureKind::RequestBody) => Verdict::Unknown,
+            Self::Failed(FailureKind::RequestBody | FailureKind::BodyTooLarge) => Verdict::Unknown,
             Self::Failed(_) => Verdict::LocalFailure,
             Self::Answered(status) => match status.as_u16() {
                 502..=504 => Verdict::GatewayError,

@@ -34,7 +34,7 @@ impl RetryOn {
     pub(crate) fn takes_failure(self, kind: FailureKind) -> bool {
         match kind {
             // Nobody is left to answer.
-            FailureKind::RequestBody => false,
+            FailureKind::RequestBody | FailureKind::BodyTooLarge => false,
             FailureKind::Connect => matches!(self, Self::ConnectFailure | Self::ServerError),
             FailureKind::Refused => matches!(self, Self::RefusedStream | Self::ServerError),
             FailureKind::Stale => matches!(self, Self::RefusedStream | Self::Reset | Self::ServerError),

@@ -111,9 +111,10 @@ impl Worker<'_> {
         let service = option_layer(route.headers.clone()).layer(service);
         let service = option_layer(route.rate_limit.as_ref().map(|(_, layer)| layer.clone())).layer(service);
         let service = option_layer(auth).layer(service);
-        if route.redirect.is_none() && route.maintenance.is_none() {
+        if route.redirect.is_none() && route.maintenance.is_none() && route.max_body.is_none() {
             return Some(self.outside(route, service));
         }
+        let service = option_layer(route.max_body).layer(service);
         let service = option_layer(route.redirect.clone()).layer(service);
         let service = option_layer(route.maintenance.clone()).layer(service);
         Some(self.outside(route, BoxCloneSyncService::new(service)))

@@ -3,9 +3,11 @@
 use bytes::Bytes;
 use gateway_balance::{Balance, BalancedBody, Replay};
 use gateway_core::BoxError;
+use gateway_server::RequestBody;
 use gateway_upstream::{HttpUpstream, UpstreamBody};
 use http::{Request, Response};
 use http_body::Body;
+use http_body_util::Empty;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -14,9 +16,21 @@ use tower::Service;
 use tower::util::BoxCloneSyncService;
 
 /// A request body that the stacks take.
-pub trait RequestStream: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static {}
+pub trait RequestStream: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static {
+    /// From now on at most so many bytes; then it fails with [`BodyTooLarge`](gateway_core::BodyTooLarge).
+    fn limit(&mut self, bytes: u64);
+}
 
-impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static> RequestStream for B {}
+impl RequestStream for RequestBody {
+    fn limit(&mut self, bytes: u64) {
+        Self::limit(self, bytes);
+    }
+}
+
+/// Nothing, which no limit forbids.
+impl RequestStream for Empty<Bytes> {
+    fn limit(&mut self, _: u64) {}
+}
 
 /// The body of an answer before it is observed: the gateway's own, an upstream's, or any other in a box.
 pub(crate) type AnyBody<B> = gateway_core::Body<BalancedBody<UpstreamBody<Replay<B>>>>;

@@ -21,6 +21,7 @@
 mod admin;
 mod assemble;
 pub mod bench;
+mod body_limit;
 mod check;
 pub mod cli;
 mod config;

@@ -54,7 +54,7 @@ pub use problem_layer::{Override, Overrides, ProblemLayer, ProblemService};
 pub use proxy_status::{ProxyError, ProxyStatus};
 pub use request_id::RequestId;
 pub use upgrade::Upgrade;
-pub use upstream::{FailureKind, Upstream, UpstreamError};
+pub use upstream::{BodyTooLarge, FailureKind, Upstream, UpstreamError};
 
 /// Any error, for places where the cause is only shown.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

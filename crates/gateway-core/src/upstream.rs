@@ -39,6 +39,8 @@ pub enum FailureKind {
     Timeout,
     /// The client's own request body broke off: nobody is left to answer.
     RequestBody,
+    /// The client's request body is larger than allowed; see [`BodyTooLarge`].
+    BodyTooLarge,
 }
 
 /// Why an upstream gave no answer.
@@ -82,5 +84,26 @@ impl UpstreamError {
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
+    }
+}
+
+/// The error of a request body that turned out larger than allowed. Whoever reads the body knows by it that the
+/// client is to be answered 413.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the request body is larger than is allowed")]
+pub struct BodyTooLarge;
+
+impl FailureKind {
+    /// What it means that reading the request's body failed with this error.
+    #[must_use]
+    pub fn of_request_body(error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            if error.is::<BodyTooLarge>() {
+                return Self::BodyTooLarge;
+            }
+            cause = error.source();
+        }
+        Self::RequestBody
     }
 }

@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use gateway_core::BodyTooLarge;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -15,7 +16,11 @@ use tokio::time::{Instant, Sleep, sleep};
 /// Of a request that asks to change protocols ([`Upgrade`](gateway_core::Upgrade)) it is what the client sends
 /// after the answer `101 Switching Protocols`.
 #[derive(Debug)]
-pub struct RequestBody(Kind);
+pub struct RequestBody {
+    kind: Kind,
+    /// How many more bytes may come.
+    allowed: u64,
+}
 
 #[derive(Debug)]
 enum Kind {
@@ -72,6 +77,9 @@ pub enum BodyError {
     /// The client sent nothing for [`Limits::body_timeout`](crate::Limits::body_timeout).
     #[error("the client sent nothing of the request's body for {0:?}")]
     TimedOut(Duration),
+    /// It is larger than [`RequestBody::limit`] allows.
+    #[error("{0}")]
+    TooLarge(#[source] BodyTooLarge),
     /// HTTP/2 says why.
     #[error("{0}")]
     Http2(hyper::Error),
@@ -80,46 +88,49 @@ pub enum BodyError {
 /// No body.
 impl Default for RequestBody {
     fn default() -> Self {
-        Self(Kind::Empty)
+        Self::of(Kind::Empty)
     }
 }
 
 impl RequestBody {
+    fn of(kind: Kind) -> Self {
+        Self { kind, allowed: u64::MAX }
+    }
+
+    /// From now on at most so many bytes: with one more, reading fails with [`BodyError::TooLarge`].
+    pub fn limit(&mut self, bytes: u64) {
+        self.allowed = bytes;
+    }
+
     /// The body, and what is set when the client makes it wait for too long.
     pub(crate) fn http2(body: Incoming, limit: Duration) -> (Self, Option<Arc<AtomicBool>>) {
         if body.is_end_stream() {
-            return (Self(Kind::Empty), None);
+            return (Self::of(Kind::Empty), None);
         }
         let late = Arc::new(AtomicBool::new(false));
         let patience = Patience { limit, sleep: None, waiting: false, late: late.clone() };
-        (Self(Kind::Http2 { body, patience: Box::new(patience) }), Some(late))
+        (Self::of(Kind::Http2 { body, patience: Box::new(patience) }), Some(late))
     }
 
     pub(crate) fn piped(length: Option<u64>) -> (Self, Arc<Pipe>) {
         let pipe = Arc::new(Pipe::default());
-        (Self(Kind::Piped { pipe: pipe.clone(), left: length, ended: false }), pipe)
+        (Self::of(Kind::Piped { pipe: pipe.clone(), left: length, ended: false }), pipe)
     }
 }
 
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.get_mut().0 {
-            Kind::Empty => Poll::Ready(None),
-            Kind::Http2 { body, patience } => match Pin::new(body).poll_frame(cx) {
+impl Kind {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Http2 { body, patience } => match Pin::new(body).poll_frame(cx) {
                 Poll::Ready(frame) => {
                     patience.arrived();
                     Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Http2)))
                 }
                 Poll::Pending => patience.poll_late(cx).map(|error| Some(Err(error))),
             },
-            Kind::Piped { ended: true, .. } | Kind::Piped { left: Some(0), .. } => Poll::Ready(None),
-            Kind::Piped { pipe, left, ended } => {
+            Self::Piped { ended: true, .. } | Self::Piped { left: Some(0), .. } => Poll::Ready(None),
+            Self::Piped { pipe, left, ended } => {
                 let piece = ready!(pipe.poll_take(cx));
                 *ended = !matches!(piece, Piece::Data(_));
                 Poll::Ready(match piece {
@@ -134,9 +145,31 @@ impl Body for RequestBody {
             }
         }
     }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let frame = ready!(this.kind.poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            match this.allowed.checked_sub(data.len() as u64) {
+                Some(left) => this.allowed = left,
+                None => return Poll::Ready(Some(Err(BodyError::TooLarge(BodyTooLarge)))),
+            }
+        }
+        Poll::Ready(frame)
+    }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Empty => true,
             Kind::Http2 { body, .. } => body.is_end_stream(),
             Kind::Piped { left, ended, .. } => *ended || *left == Some(0),
@@ -144,7 +177,7 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Http2 { body, .. } => body.size_hint(),
             Kind::Piped { left, .. } => left.map_or_else(SizeHint::default, SizeHint::with_exact),
@@ -154,7 +187,7 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if let Kind::Piped { pipe, .. } = &self.0 {
+        if let Kind::Piped { pipe, .. } = &self.kind {
             pipe.close();
         }
     }

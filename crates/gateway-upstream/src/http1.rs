@@ -157,7 +157,8 @@ impl HttpUpstream {
                 match sending.poll_send(&mut connection, cx) {
                     Poll::Ready(Ok(())) => upload = None,
                     Poll::Ready(Err(UploadError::Body(e))) => {
-                        return Poll::Ready(Err(self.failure(FailureKind::RequestBody, e.to_string())));
+                        let kind = FailureKind::of_request_body(&*e);
+                        return Poll::Ready(Err(self.failure(kind, e.to_string())));
                     }
                     // It takes no more, but may have said why: an early answer, such as 413.
                     Poll::Ready(Err(UploadError::Connection(e))) => {

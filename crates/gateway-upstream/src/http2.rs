@@ -193,7 +193,8 @@ impl HttpUpstream {
                 match sending.poll_send(cx) {
                     Poll::Ready(Ok(())) => upload = None,
                     Poll::Ready(Err(e)) => {
-                        return Poll::Ready(Err(self.failure(FailureKind::RequestBody, e.to_string())));
+                        let kind = FailureKind::of_request_body(&*e);
+                        return Poll::Ready(Err(self.failure(kind, e.to_string())));
                     }
                     Poll::Pending => {}
                 }

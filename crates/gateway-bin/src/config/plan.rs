@@ -3,6 +3,7 @@
 use super::Config;
 use super::load::{Mistake, Origin, join, nearest};
 use super::settings::{Policies, RouteSettings, ServiceSettings, Settings};
+use crate::body_limit::BodyLimitLayer;
 use gateway_auth::JwtLayer;
 use gateway_balance::{BalanceSettings, EndpointSet, HealthSettings};
 use gateway_core::units::Switch;
@@ -68,6 +69,7 @@ pub(crate) struct RoutePlan {
     pub(crate) security_headers: Option<SecurityHeadersLayer>,
     pub(crate) auth: Option<String>,
     pub(crate) rate_limit: Option<(String, RateLimitLayer)>,
+    pub(crate) max_body: Option<BodyLimitLayer>,
     /// Those of the defaults, of the group and of the route, in this order.
     pub(crate) headers: Option<HeadersLayer>,
     pub(crate) strip: Option<(String, StripPrefixLayer)>,
@@ -91,6 +93,7 @@ impl RoutePlan {
         named(self.auth.is_some(), &format!("auth={}", self.auth.as_deref().unwrap_or_default()));
         let limit = self.rate_limit.as_ref().map_or("", |(name, _)| name);
         named(self.rate_limit.is_some(), &format!("rate-limit={limit}"));
+        named(self.max_body.is_some(), "max-body");
         named(self.headers.is_some(), "headers");
         let prefix = self.strip.as_ref().map_or("", |(prefix, _)| prefix);
         named(self.strip.is_some(), &format!("strip={prefix}"));
@@ -472,6 +475,10 @@ impl Planner<'_> {
             security_headers,
             auth,
             rate_limit: limit.and_then(|name| Some((name.clone(), limits.get(&name)?.clone()))),
+            max_body: levels
+                .first("max_body", |policies| policies.max_body)
+                .1
+                .map(|most| BodyLimitLayer(most.bytes())),
             headers: HeadersLayer::in_turn(&headers),
             strip,
             rewrite,

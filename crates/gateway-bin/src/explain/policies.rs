@@ -33,6 +33,7 @@ pub(super) fn policies(checked: &Checked, index: usize) -> Vec<Policy> {
     all.add(route.redirect.is_some(), "redirect", &own("redirect"), Value::Null);
     all.of_levels(route.auth.is_some(), "auth", |p| p.auth.map(drop));
     all.define("auth", "auth.jwt");
+    all.of_levels(route.max_body.is_some(), "max_body", |p| p.max_body.map(drop));
     all.of_levels(route.rate_limit.is_some(), "rate_limit", |p| p.rate_limit.map(drop));
     all.define("rate_limit", "rate_limits");
     for (place, policies) in levels.outside_in() {

@@ -213,3 +213,60 @@ fn faults_delay_abort_and_slow_down_by_percentage_or_header() {
     assert_eq!(get(addr, "/slow").body.len(), 3000);
     assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
 }
+
+#[test]
+fn a_body_over_the_limit_is_413_whether_its_length_is_told_or_turns_out() {
+    let upstream = Upstream::named("a");
+    let gateway = in_front_of(
+        &upstream,
+        "defaults.max_body = \"1KiB\"\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n\
+         [[routes]]\npath = \"/large/*\"\nservice = \"a\"\nmax_body = \"4KiB\"\n",
+    );
+    let told =
+        |target: &str, bytes: usize| send(&gateway, &Request::new("POST", target).body(vec![b'x'; bytes]));
+    let turns_out = |bytes: usize| {
+        let body = "x".repeat(bytes);
+        let request = format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n\
+             200\r\n{}\r\n{:x}\r\n{}\r\n0\r\n\r\n",
+            &body[..512],
+            bytes - 512,
+            &body[512..]
+        );
+        gateway_testkit::raw(gateway.addr(), request.as_bytes())
+    };
+    assert_eq!(told("/", 1024).status, 200);
+    assert_eq!(told("/large/x", 4096).status, 200);
+    assert!(turns_out(1024).starts_with("HTTP/1.1 200 "));
+    let seen = upstream.hits();
+    for answer in [told("/", 1025), told("/large/x", 4097)] {
+        assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (413, &"body-too-large".into()),
+            "{}",
+            answer.text()
+        );
+    }
+    assert_eq!(upstream.hits(), seen, "nothing of a body that is known to be too large goes on");
+    let answer = turns_out(1025);
+    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("\"body-too-large\""), "{answer}");
+    let whole: Vec<_> = upstream.requests().into_iter().filter(|request| request.body.len() > 1024).collect();
+    assert_eq!(whole.len(), 1, "only the one that may be: {}", whole.len());
+    // Over HTTP/2 too.
+    let output = std::process::Command::new("curl")
+        .args([
+            "-s",
+            "--http2-prior-knowledge",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "-H",
+            "Content-Length:",
+        ])
+        .args(["--data-binary", &"x".repeat(2000)])
+        .arg(format!("http://{}/", gateway.addr()))
+        .output()
+        .expect("curl; install it");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "413");
+}

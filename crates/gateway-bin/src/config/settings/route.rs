@@ -1,6 +1,6 @@
 //! A route as it is written, and the policies that it shares with groups and defaults.
 
-use gateway_core::units::{Short, Switch};
+use gateway_core::units::{ByteSize, Short, Switch};
 use gateway_overload::{ConcurrencySettings, FaultSettings};
 use gateway_routing::{HostPattern, MatchSettings, PathPattern};
 use gateway_transform::{
@@ -35,6 +35,8 @@ macro_rules! with_policies {
             pub(crate) fault: Option<Switch<FaultSettings>>,
             /// Answers 503 to all but some: `true` or a table. Default `false`.
             pub(crate) maintenance: Option<Switch<MaintenanceSettings>>,
+            /// The largest request body; over it the answer is 413. Default: no limit.
+            pub(crate) max_body: Option<ByteSize>,
             /// Headers set, added and removed: those of [defaults] first, then those of the group, then the route's.
             #[serde(default)]
             pub(crate) headers: HeaderRules,
@@ -46,6 +48,7 @@ macro_rules! with_policies {
                 Policies {
                     auth: self.auth.as_deref(),
                     rate_limit: self.rate_limit.as_deref(),
+                    max_body: self.max_body,
                     correlation_id: self.correlation_id.as_ref(),
                     cors: self.cors.as_ref(),
                     security_headers: self.security_headers.as_ref(),
@@ -64,6 +67,7 @@ macro_rules! with_policies {
 pub(crate) struct Policies<'a> {
     pub(crate) auth: Option<&'a str>,
     pub(crate) rate_limit: Option<&'a str>,
+    pub(crate) max_body: Option<ByteSize>,
     pub(crate) correlation_id: Option<&'a Switch<CorrelationIdSettings>>,
     pub(crate) cors: Option<&'a Switch<CorsSettings>>,
     pub(crate) security_headers: Option<&'a Switch<SecurityHeadersSettings>>,
