@@ -40,6 +40,7 @@ impl Default for AccessLogSettings {
 impl ShortForm for AccessLogSettings {
     const EXPECTED: &'static str = "`true`, `false`, a file's path, or a table";
     const TYPE: &'static str = "string";
+    const ALSO: &'static [&'static str] = &["boolean"];
     fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
         match value {
             Scalar::Switch(true) => Some(Ok(Self::default())),

@@ -223,6 +223,7 @@ impl JsonSchema for ValueMatch {
 impl ShortForm for ValueMatch {
     const EXPECTED: &'static str = "a value, `true` (there), `false` (not there), or a table";
     const TYPE: &'static str = "string";
+    const ALSO: &'static [&'static str] = &["integer", "boolean"];
 
     fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
         Some(Ok(match value {

@@ -33,6 +33,7 @@ impl Default for ViaSettings {
 impl ShortForm for ViaSettings {
     const EXPECTED: &'static str = "`true`, a pseudonym such as \"gateway\", or a table";
     const TYPE: &'static str = "string";
+    const ALSO: &'static [&'static str] = &["boolean"];
     fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
         match value {
             Scalar::Switch(true) => Some(Ok(Self::default())),

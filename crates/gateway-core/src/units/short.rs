@@ -22,6 +22,8 @@ pub trait ShortForm: Sized {
     const EXPECTED: &'static str;
     /// The JSON type of the short form, for the schema: `string`, `boolean` or `integer`.
     const TYPE: &'static str;
+    /// The JSON types of further short forms.
+    const ALSO: &'static [&'static str] = &[];
 
     /// Reads the short form; `None` where a scalar of this kind means nothing here.
     ///
@@ -62,12 +64,18 @@ impl<T> Switch<T> {
     }
 }
 
+/// The JSON types of all short forms: one, or a list.
+fn types<T: ShortForm>() -> serde_json::Value {
+    if T::ALSO.is_empty() { T::TYPE.into() } else { [&[T::TYPE], T::ALSO].concat().into() }
+}
+
 /// `false` in front of the short forms of `T`.
 struct OrOff<T>(Switch<T>);
 
 impl<T: ShortForm> ShortForm for OrOff<T> {
     const EXPECTED: &'static str = T::EXPECTED;
     const TYPE: &'static str = T::TYPE;
+    const ALSO: &'static [&'static str] = T::ALSO;
     fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
         match value {
             Scalar::Switch(false) => Some(Ok(Self(Switch::Off))),
@@ -94,7 +102,7 @@ impl<T: ShortForm + JsonSchema> JsonSchema for Switch<T> {
     }
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let table = generator.subschema_for::<T>();
-        json_schema!({ "anyOf": [{ "const": false }, { "type": T::TYPE, "description": T::EXPECTED }, table] })
+        json_schema!({ "anyOf": [{ "const": false }, { "type": types::<T>(), "description": T::EXPECTED }, table] })
     }
     fn inline_schema() -> bool {
         true
@@ -149,7 +157,7 @@ impl<T: ShortForm + JsonSchema> JsonSchema for Short<T> {
     }
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let table = generator.subschema_for::<T>();
-        json_schema!({ "anyOf": [{ "type": T::TYPE, "description": T::EXPECTED }, table] })
+        json_schema!({ "anyOf": [{ "type": types::<T>(), "description": T::EXPECTED }, table] })
     }
     fn inline_schema() -> bool {
         true
@@ -160,7 +168,7 @@ impl<T: ShortForm + JsonSchema> JsonSchema for Short<T> {
 mod tests {
     use super::*;
 
-    #[derive(Debug, PartialEq, serde::Deserialize)]
+    #[derive(Debug, PartialEq, serde::Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     struct Retry {
         attempts: i64,
@@ -176,6 +184,27 @@ mod tests {
                 _ => None,
             }
         }
+    }
+
+    #[derive(JsonSchema)]
+    struct Either {}
+
+    impl ShortForm for Either {
+        const EXPECTED: &'static str = "a name, a number, or a table";
+        const TYPE: &'static str = "string";
+        const ALSO: &'static [&'static str] = &["integer"];
+        fn from_short(_: Scalar<'_>) -> Option<Result<Self, String>> {
+            None
+        }
+    }
+
+    #[test]
+    fn the_schema_knows_every_short_form() {
+        let first = |schema: Schema| schema.as_value()["anyOf"][0]["type"].clone();
+        assert_eq!(first(schemars::schema_for!(Short<Retry>)), "integer");
+        assert_eq!(first(schemars::schema_for!(Short<Either>)), serde_json::json!(["string", "integer"]));
+        let switch = schemars::schema_for!(Switch<Either>);
+        assert_eq!(switch.as_value()["anyOf"][1]["type"], serde_json::json!(["string", "integer"]));
     }
 
     #[test]

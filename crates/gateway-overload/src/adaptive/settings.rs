@@ -89,6 +89,7 @@ impl AdaptiveSettings {
 impl ShortForm for AdaptiveSettings {
     const EXPECTED: &'static str = "true, the name of an algorithm such as \"gradient2\", or a table";
     const TYPE: &'static str = "string";
+    const ALSO: &'static [&'static str] = &["boolean"];
     fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
         let algorithm = match value {
             Scalar::Switch(true) | Scalar::Text("gradient2") => AlgorithmName::Gradient2,

@@ -25,6 +25,7 @@ pub struct RespondSettings {
 impl ShortForm for RespondSettings {
     const EXPECTED: &'static str = "a text, a status such as 204, or a table";
     const TYPE: &'static str = "string";
+    const ALSO: &'static [&'static str] = &["integer"];
     fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
         match value {
             Scalar::Text(text) => Some(Ok(Self { text: Some(text.to_owned()), ..Self::default() })),
