@@ -2,7 +2,7 @@
 
 use crate::kind::{Column, Kind};
 use serde_json::{Map, Value};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, Row};
 use std::path::Path;
 use std::time::Duration;
@@ -16,10 +16,10 @@ pub(crate) struct Table {
 impl Table {
     /// Opens the file; a new one gets its table and a few rows.
     pub(crate) async fn open(kind: Kind, file: &Path) -> Result<Self, sqlx::Error> {
+        // In SQLite's own journal mode: changing it fails at once, whatever the timeout, while another instance does.
         let options = SqliteConnectOptions::new()
             .filename(file)
             .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
             .busy_timeout(Duration::from_secs(5));
         let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
         let table = Self { kind, pool };
