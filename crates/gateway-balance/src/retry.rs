@@ -4,7 +4,7 @@ use crate::RetrySettings;
 use gateway_core::FailureKind;
 use http::header::RETRY_AFTER;
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, StatusCode};
 use std::time::Duration;
 
 /// How one attempt ended.
@@ -60,11 +60,7 @@ pub(crate) enum Repeatable {
 
 impl Repeatable {
     pub(crate) fn of(head: &Parts) -> Self {
-        let idempotent = matches!(
-            head.method,
-            Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
-        ) || head.method.as_str() == "QUERY"
-            || head.headers.contains_key("idempotency-key");
+        let idempotent = head.method.is_idempotent() || head.headers.contains_key("idempotency-key");
         if idempotent { Self::Always } else { Self::IfUnsent }
     }
 }
