@@ -1,0 +1,32 @@
+use gateway_core::units::{ByteSize, Timespan};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// How the gateway asks others on the side. Files are in PEM and read once.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FetchSettings {
+    /// How long an answer may take in all, connecting included. Default `5s`.
+    pub timeout: Timespan,
+    /// The largest answer that is read. Default `1MiB`.
+    pub max_body: ByteSize,
+    /// Certificates of the authorities to trust, in place of the system's. Default: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Our own certificate with its chain, for servers that demand one. Needs `client_key`. Default: none.
+    pub client_certificate: Option<PathBuf>,
+    /// The private key of `client_certificate`.
+    pub client_key: Option<PathBuf>,
+}
+
+impl Default for FetchSettings {
+    fn default() -> Self {
+        Self {
+            timeout: Timespan::secs(5),
+            max_body: ByteSize::kib(1024),
+            ca_file: None,
+            client_certificate: None,
+            client_key: None,
+        }
+    }
+}
