@@ -1,0 +1,88 @@
+//! Services: endpoints, how they are connected to, and what protects them.
+
+use super::planner::Planner;
+use crate::config::settings::ServiceSettings;
+use gateway_balance::{BalanceSettings, EndpointSet, HealthSettings};
+use gateway_core::{Endpoint, Scheme};
+use gateway_overload::{AdaptiveLimitLayer, AdmissionLayer};
+use gateway_upstream::{UpstreamSettings, UpstreamTls};
+use std::collections::BTreeMap;
+
+#[derive(Clone)]
+pub(crate) struct ServicePlan {
+    pub(crate) set: EndpointSet,
+    pub(crate) balancing: BalanceSettings,
+    pub(crate) connection: UpstreamSettings,
+    /// Only where an endpoint is `https`.
+    pub(crate) tls: Option<UpstreamTls>,
+    pub(crate) health: Option<HealthSettings>,
+    pub(crate) adaptive: Option<AdaptiveLimitLayer>,
+    pub(crate) admission: Option<AdmissionLayer>,
+}
+
+impl Planner<'_> {
+    pub(super) fn services(&mut self) -> BTreeMap<String, ServicePlan> {
+        let settings = self.settings;
+        settings
+            .services
+            .iter()
+            .filter_map(|(name, service)| Some((name.clone(), self.service(name, service)?)))
+            .collect()
+    }
+
+    pub(super) fn service(&mut self, name: &str, service: &ServiceSettings) -> Option<ServicePlan> {
+        let (same, earlier) =
+            self.kept(name, service, |config| (&config.settings.services, &config.plan.services));
+        if same.is_some() {
+            return same;
+        }
+        let mut endpoints = Vec::new();
+        for (i, endpoint) in service.endpoints.iter().enumerate() {
+            let key = format!("services.{name}.endpoints[{i}]");
+            let parsed = self.noted(&key, Endpoint::parse(&endpoint.url))?;
+            let parsed = parsed.with_weight(endpoint.weight).with_priority(endpoint.priority);
+            if endpoints.contains(&parsed) {
+                self.mistakes.push(self.origin.mistake(&key, format!("{parsed} is listed twice")));
+            }
+            endpoints.push(parsed);
+        }
+        if endpoints.is_empty() {
+            let key = format!("services.{name}.endpoints");
+            self.mistakes.push(self.origin.mistake(&key, format!("the service `{name}` has no endpoints")));
+        }
+        if let Some(health) = &service.health
+            && !health.path.starts_with('/')
+        {
+            let key = format!("services.{name}.health");
+            let message = format!("`{}` is no path; expected something like \"/health\"", health.path);
+            self.mistakes.push(self.origin.mistake(&key, message));
+        }
+        let tls = if endpoints.iter().any(|endpoint| endpoint.scheme() == Scheme::Https) {
+            let key = format!("services.{name}.connection.tls");
+            Some(self.noted(&key, UpstreamTls::load(&service.connection))?)
+        } else {
+            None
+        };
+        let set = EndpointSet::new(name, endpoints, service.balance.0.clone());
+        if let Some(earlier) = earlier {
+            set.learn_from(&earlier.set);
+        }
+        Some(ServicePlan {
+            set,
+            balancing: service.balancing(),
+            connection: service.connection.clone(),
+            tls,
+            health: service.health.as_ref().map(|health| health.0.clone()),
+            adaptive: self.switch(
+                &format!("services.{name}.adaptive"),
+                &service.adaptive,
+                AdaptiveLimitLayer::new,
+            ),
+            admission: self.switch(
+                &format!("services.{name}.admission"),
+                &service.admission,
+                AdmissionLayer::new,
+            ),
+        })
+    }
+}

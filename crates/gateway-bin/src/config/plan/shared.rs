@@ -1,0 +1,70 @@
+//! What routes share by name, or all of them together.
+
+use super::planner::Planner;
+use crate::config::load::nearest;
+use gateway_auth::JwtLayer;
+use gateway_core::{Code, Override, Overrides, ProblemLayer};
+use gateway_ratelimit::RateLimitLayer;
+use gateway_store::Store;
+use gateway_transform::{CorrelationIdLayer, CorrelationIdSettings};
+use http::StatusCode;
+use std::collections::BTreeMap;
+
+impl Planner<'_> {
+    pub(super) fn jwt(&mut self, store: &Store) -> BTreeMap<String, JwtLayer> {
+        let settings = self.settings;
+        let store_kept = self.previous.is_some_and(|previous| previous.settings.store == settings.store);
+        let layers = settings.auth.jwt.iter().filter_map(|(name, jwt)| {
+            let layer = self.noted(&format!("auth.jwt.{name}"), JwtLayer::new(jwt, store.clone()))?;
+            // Files may hold other keys than before, whatever the settings say.
+            let (same, _) = self.kept(name, jwt, |config| (&config.settings.auth.jwt, &config.plan.jwt));
+            let same = same.filter(|same| store_kept && same.has_keys_of(&layer));
+            Some((name.clone(), same.unwrap_or(layer)))
+        });
+        layers.collect()
+    }
+
+    pub(super) fn rate_limits(&mut self) -> BTreeMap<String, RateLimitLayer> {
+        let settings = self.settings;
+        let layers = settings.rate_limits.iter().filter_map(|(name, limit)| {
+            let (same, _) =
+                self.kept(name, limit, |config| (&config.settings.rate_limits, &config.plan.limits));
+            if let Some(same) = same {
+                return Some((name.clone(), same));
+            }
+            let layer = self.noted(&format!("rate_limits.{name}"), RateLimitLayer::new(name, limit))?;
+            Some((name.clone(), layer))
+        });
+        layers.collect()
+    }
+
+    pub(super) fn problems(&mut self) -> ProblemLayer {
+        let mut overrides = Overrides::new();
+        for (name, replaced) in &self.settings.errors.overrides {
+            let key = format!("errors.overrides.{name}");
+            let Some(code) = Code::from_name(name) else {
+                let mistake = self.origin.mistake(&key, format!("there is no code `{name}`"));
+                self.mistakes.push(match nearest(name, Code::all().map(Code::name)) {
+                    Some(near) => mistake.with_help(format!("did you mean `{near}`?")),
+                    None => mistake.with_help("`gateway codes` lists them"),
+                });
+                continue;
+            };
+            let status = replaced.status.map(|status| match StatusCode::from_u16(status) {
+                Ok(valid) if (400..600).contains(&status) => Ok(valid),
+                _ => Err(format!("{status} is not the status of an error; expected 400 to 599")),
+            });
+            let status = status.and_then(|status| self.noted(&format!("{key}.status"), status));
+            overrides.insert(code, Override { status, text: replaced.text.clone() });
+        }
+        let errors = &self.settings.errors;
+        ProblemLayer::with_overrides(errors.format, overrides).with_proxy_status(errors.proxy_status)
+    }
+
+    pub(super) fn default_correlation_id(&mut self) -> Option<CorrelationIdLayer> {
+        match &self.settings.defaults.correlation_id {
+            Some(own) => self.switch("defaults.correlation_id", own, CorrelationIdLayer::new),
+            None => CorrelationIdLayer::new(&CorrelationIdSettings::default()).ok(),
+        }
+    }
+}
