@@ -12,7 +12,7 @@ use gateway_core::Endpoint;
 use gateway_observe::{Lines, Metrics, ObserveLayer, RouteLabels};
 use gateway_routing::RouteTable;
 use gateway_store::Store;
-use gateway_upstream::{HttpUpstream, UpstreamSettings};
+use gateway_upstream::{HttpUpstream, UpstreamSettings, UpstreamTls};
 use http::Request;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -34,12 +34,31 @@ impl Observers {
     }
 }
 
+/// An endpoint's connections, and what they are made by.
+#[derive(Clone)]
+struct Connected {
+    settings: UpstreamSettings,
+    tls: Option<UpstreamTls>,
+    upstream: HttpUpstream,
+}
+
+impl Connected {
+    fn is_by(&self, settings: &UpstreamSettings, tls: Option<&UpstreamTls>) -> bool {
+        let same_files = match (&self.tls, tls) {
+            (None, None) => true,
+            (Some(before), Some(now)) => now.has_files_of(before),
+            _ => false,
+        };
+        same_files && self.settings == *settings
+    }
+}
+
 /// Makes a worker's edges, one after the other: connections to endpoints that stay outlive a reload.
 pub(crate) struct Assembly {
     observers: Observers,
     /// This worker's own connection to the store.
     store: Store,
-    upstreams: HashMap<String, (UpstreamSettings, HttpUpstream)>,
+    upstreams: HashMap<String, Connected>,
 }
 
 impl Assembly {
@@ -57,14 +76,14 @@ impl Assembly {
             let connect = |endpoint: &Endpoint| {
                 let (upstreams, used) = &mut *known.borrow_mut();
                 let key = format!("{name} {endpoint}");
-                let kept = upstreams.remove(&key).filter(|(before, _)| before == settings);
-                let (_, upstream) = kept.unwrap_or_else(|| {
-                    let upstream =
-                        HttpUpstream::with_tls(endpoint.clone(), settings.clone(), service.tls.clone());
-                    (settings.clone(), upstream)
+                let kept = upstreams.remove(&key).filter(|kept| kept.is_by(settings, service.tls.as_ref()));
+                let connected = kept.unwrap_or_else(|| {
+                    let (settings, tls) = (settings.clone(), service.tls.clone());
+                    let upstream = HttpUpstream::with_tls(endpoint.clone(), settings.clone(), tls.clone());
+                    Connected { settings, tls, upstream }
                 });
-                used.insert(key, (settings.clone(), upstream.clone()));
-                upstream
+                used.insert(key, connected.clone());
+                connected.upstream
             };
             let mut balance = Balance::new(service.set.clone(), &service.balancing, connect);
             if self.observers.lines.is_none() {

@@ -5,7 +5,7 @@ mod plan;
 mod settings;
 
 pub(crate) use load::{Mistake, Mistakes, Origin, Severity, join, nearest};
-pub(crate) use plan::{Levels, Plan, RoutePlan};
+pub(crate) use plan::{Levels, Plan, RoutePlan, ServicePlan};
 pub(crate) use settings::{LogLevel, Policies, ServerSettings, Settings};
 
 use load::Loaded;

@@ -33,8 +33,8 @@ impl Planner<'_> {
     pub(super) fn service(&mut self, name: &str, service: &ServiceSettings) -> Option<ServicePlan> {
         let (same, earlier) =
             self.kept(name, service, |config| (&config.settings.services, &config.plan.services));
-        if same.is_some() {
-            return same;
+        if let Some(same) = same {
+            return self.with_files_read_again(name, service, same);
         }
         let mut endpoints = Vec::new();
         for (i, endpoint) in service.endpoints.iter().enumerate() {
@@ -84,5 +84,21 @@ impl Planner<'_> {
                 AdmissionLayer::new,
             ),
         })
+    }
+
+    /// What is kept of a service, but for certificates that have been renewed meanwhile.
+    fn with_files_read_again(
+        &mut self,
+        name: &str,
+        service: &ServiceSettings,
+        kept: ServicePlan,
+    ) -> Option<ServicePlan> {
+        let Some(before) = &kept.tls else { return Some(kept) };
+        let key = format!("services.{name}.connection.tls");
+        let now = self.noted(&key, UpstreamTls::load(&service.connection))?;
+        if now.has_files_of(before) {
+            return Some(kept);
+        }
+        Some(ServicePlan { tls: Some(now), ..kept })
     }
 }
