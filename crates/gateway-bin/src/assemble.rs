@@ -175,7 +175,7 @@ impl Worker<'_> {
                 end = End::guarded(admission.layer(end));
             }
         }
-        if let Some(concurrency) = &route.concurrency {
+        if let Some((_, concurrency)) = &route.concurrency {
             end = End::guarded(concurrency.layer(end).map_response(|answer| answer.map(AnyBody::boxed)));
         }
         if let Some(fault) = &route.fault {

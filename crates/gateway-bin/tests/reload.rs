@@ -1,7 +1,7 @@
 //! Configurations change while requests are under way, and nothing is lost.
 #![allow(clippy::unwrap_used)]
 
-use gateway_testkit::{Client, Gateway, Request, Signal, Upstream, get, wait_until};
+use gateway_testkit::{Client, Gateway, Reply, Request, Signal, Upstream, get, wait_until};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -247,4 +247,22 @@ fn certificates_that_were_renewed_in_their_file_are_used_after_a_reload() {
     fs::write(gateway.dir().join("ca.pem"), certificate).unwrap();
     assert_eq!(reload(&gateway), (200, "reloaded\n".to_owned()));
     assert_eq!(get(gateway.addr(), "/").status, 200);
+}
+
+#[test]
+fn requests_in_progress_count_against_the_limit_of_a_route_over_a_reload() {
+    let slow = Upstream::start(|request| {
+        let patience = if request.target == "/slow" { Duration::from_secs(60) } else { Duration::ZERO };
+        Reply::new(200, "").after(patience)
+    });
+    let gateway =
+        gateway(&(service("a", &slow, "timeout = \"60s\"") + &route("/*", "a") + "concurrency = 1\n"), false);
+    let held = std::net::TcpStream::connect(gateway.addr()).unwrap();
+    (&held).write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    wait_until("the request to be in progress", SOON, || (slow.requests().len() == 1).then_some(()));
+    assert_eq!(get(gateway.addr(), "/").status, 503);
+    assert_eq!(reload(&gateway), (200, "reloaded\n".to_owned()));
+    assert_eq!(get(gateway.addr(), "/").status, 503, "the request in progress was forgotten");
+    drop(held);
+    wait_until("its place to be free", SOON, || (get(gateway.addr(), "/").status == 200).then_some(()));
 }

@@ -67,7 +67,7 @@ impl Plan {
         mistakes: &mut Vec<Mistake>,
     ) -> Option<Self> {
         let before = mistakes.len();
-        let mut planner = Planner { settings, origin, previous, mistakes };
+        let mut planner = Planner::new(settings, origin, previous, mistakes);
         let services = planner.services();
         let store = match previous.filter(|previous| previous.settings.store == settings.store) {
             Some(previous) => Some(previous.plan.store.clone()),

@@ -1,10 +1,12 @@
 //! What every part of the plan is made with: values or mistakes, what is kept from before, and references by name.
 
+use super::RoutePlan;
 use crate::config::Config;
 use crate::config::load::{Mistake, Origin, nearest};
 use crate::config::settings::Settings;
 use gateway_core::units::Switch;
-use std::collections::BTreeMap;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 
 pub(super) struct Planner<'a> {
@@ -12,9 +14,32 @@ pub(super) struct Planner<'a> {
     pub(super) origin: &'a Origin,
     pub(super) previous: Option<&'a Config>,
     pub(super) mistakes: &'a mut Vec<Mistake>,
+    /// Those of the configuration before, by name where only one has it; made when first asked for.
+    previous_routes: OnceCell<HashMap<&'a str, Option<&'a RoutePlan>>>,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
+    pub(super) fn new(
+        settings: &'a Settings,
+        origin: &'a Origin,
+        previous: Option<&'a Config>,
+        mistakes: &'a mut Vec<Mistake>,
+    ) -> Self {
+        Self { settings, origin, previous, mistakes, previous_routes: OnceCell::new() }
+    }
+
+    /// The one route of this name in the configuration before.
+    pub(super) fn previous_route(&self, name: &str) -> Option<&'a RoutePlan> {
+        let routes = self.previous_routes.get_or_init(|| {
+            let mut routes = HashMap::new();
+            for route in self.previous.iter().flat_map(|previous| &previous.plan.routes) {
+                routes.entry(route.name.as_str()).and_modify(|one| *one = None).or_insert(Some(route));
+            }
+            routes
+        });
+        routes.get(name).copied().flatten()
+    }
+
     /// The value, or its error as a mistake in a key.
     pub(super) fn noted<T, E: Display>(&mut self, key: &str, result: Result<T, E>) -> Option<T> {
         match result {

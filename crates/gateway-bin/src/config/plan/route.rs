@@ -4,7 +4,8 @@ use super::levels::Levels;
 use super::planner::Planner;
 use crate::body_limit::BodyLimitLayer;
 use crate::config::settings::RouteSettings;
-use gateway_overload::{ConcurrencyLimitLayer, FaultLayer};
+use gateway_core::units::Switch;
+use gateway_overload::{ConcurrencyLimitLayer, ConcurrencySettings, FaultLayer};
 use gateway_ratelimit::RateLimitLayer;
 use gateway_routing::{Conflict, RouteMatch, RouteTable};
 use gateway_transform::{
@@ -34,7 +35,8 @@ pub(crate) struct RoutePlan {
     pub(crate) redirect: Option<RedirectLayer>,
     pub(crate) respond: Option<RespondLayer>,
     pub(crate) maintenance: Option<MaintenanceLayer>,
-    pub(crate) concurrency: Option<ConcurrencyLimitLayer>,
+    /// With what it was made by: who is in progress is counted on over a reload that leaves it as it is.
+    pub(crate) concurrency: Option<(ConcurrencySettings, ConcurrencyLimitLayer)>,
     pub(crate) fault: Option<FaultLayer>,
 }
 
@@ -88,7 +90,8 @@ impl Planner<'_> {
         let (closed_key, closed) = levels.first("maintenance", |policies| policies.maintenance);
         let maintenance = closed.and_then(|closed| self.switch(&closed_key, closed, MaintenanceLayer::new));
         let (most_key, most) = levels.first("concurrency", |policies| policies.concurrency);
-        let concurrency = most.and_then(|most| self.switch(&most_key, most, ConcurrencyLimitLayer::new));
+        let name = route.name.clone().unwrap_or_else(|| route.path.as_str().to_owned());
+        let concurrency = most.and_then(|most| self.concurrency(&name, &most_key, most));
         let (fault_key, fault) = levels.first("fault", |policies| policies.fault);
         let fault = fault.and_then(|fault| self.switch(&fault_key, fault, FaultLayer::new));
         let (id_key, id) = levels.first("correlation_id", |policies| policies.correlation_id);
@@ -128,7 +131,7 @@ impl Planner<'_> {
         let respond = route.respond.as_ref();
         let respond = respond.and_then(|answer| self.noted(&key("respond"), RespondLayer::new(answer)));
         Some(RoutePlan {
-            name: route.name.clone().unwrap_or_else(|| route.path.as_str().to_owned()),
+            name,
             matches: RouteMatch {
                 hosts: route.hosts.clone(),
                 ignore_case: !route.case_sensitive,
@@ -155,6 +158,20 @@ impl Planner<'_> {
             concurrency,
             fault,
         })
+    }
+
+    fn concurrency(
+        &mut self,
+        route: &str,
+        key: &str,
+        switch: &Switch<ConcurrencySettings>,
+    ) -> Option<(ConcurrencySettings, ConcurrencyLimitLayer)> {
+        let settings = switch.on()?;
+        let earlier = self.previous_route(route).and_then(|route| route.concurrency.as_ref());
+        if let Some(same) = earlier.filter(|(before, _)| before == settings) {
+            return Some(same.clone());
+        }
+        Some((settings.clone(), self.noted(key, ConcurrencyLimitLayer::new(settings))?))
     }
 
     pub(super) fn headers(&mut self, key: &str, rules: &HeaderRules) -> Option<HeadersLayer> {
