@@ -37,20 +37,16 @@
 //! # Ok(()) }
 //! ```
 
-mod cache;
 mod error;
-mod key;
+mod jwt;
 mod layer;
-mod mint;
 mod refusal;
 mod revocation;
 mod service;
-mod settings;
-mod verify;
 
 pub use error::AuthError;
+pub use jwt::mint::mint;
+pub use jwt::settings::{Algorithm, JwtSettings, OnStoreFailure, OneOrMany};
 pub use layer::JwtLayer;
-pub use mint::mint;
 pub use revocation::Revocations;
 pub use service::{Jwt, JwtFuture};
-pub use settings::{Algorithm, JwtSettings, OnStoreFailure, OneOrMany};

@@ -1,6 +1,6 @@
+use crate::jwt::verify::{Verified, bearer};
 use crate::layer::JwtLayer;
 use crate::refusal::Refusal;
-use crate::verify::{Verified, bearer};
 use bytes::Bytes;
 use gateway_core::Principal;
 use gateway_store::Store;
