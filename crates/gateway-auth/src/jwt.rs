@@ -3,6 +3,7 @@
 pub(crate) mod cache;
 pub(crate) mod check;
 pub(crate) mod key;
+pub(crate) mod method;
 pub(crate) mod mint;
 pub(crate) mod settings;
 pub(crate) mod verify;
