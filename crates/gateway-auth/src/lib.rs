@@ -1,5 +1,14 @@
 //! Who is calling: JSON Web Tokens verified, cached and revoked, as a tower layer.
 //!
+//! [`AuthLayer`] asks several [`Method`]s in turn, under an [`AuthPolicy`]: whether anonymous callers may pass, which
+//! paths are public, and whether refusals are carried out or only reported.
+//!
+//! | method | credential |
+//! |---|---|
+//! | [`JwtMethod`] | a JSON Web Token in `Authorization: Bearer` |
+//!
+//! # JSON Web Tokens
+//!
 //! [`JwtLayer`] lets a request pass with a [`Principal`](gateway_core::Principal) in its extensions, or answers:
 //!
 //! | request | answer |
@@ -37,20 +46,22 @@
 //! # Ok(()) }
 //! ```
 
-mod cache;
 mod error;
-mod key;
+mod jwt;
 mod layer;
-mod mint;
+mod method;
+mod policy;
 mod refusal;
 mod revocation;
 mod service;
-mod settings;
-mod verify;
 
 pub use error::AuthError;
-pub use layer::JwtLayer;
-pub use mint::mint;
+pub use jwt::method::JwtMethod;
+pub use jwt::mint::mint;
+pub use jwt::settings::{Algorithm, JwtSettings, OnStoreFailure, OneOrMany};
+pub use layer::{AuthLayer, JwtLayer};
+pub use method::{Changes, Check, Head, Method, Passed, Refusal, Verdict};
+pub use policy::path::PublicPath;
+pub use policy::{AuthMode, AuthPolicy};
 pub use revocation::Revocations;
-pub use service::{Jwt, JwtFuture};
-pub use settings::{Algorithm, JwtSettings, OnStoreFailure, OneOrMany};
+pub use service::{Auth, AuthFuture, Unenforced};

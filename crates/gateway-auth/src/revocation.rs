@@ -1,5 +1,5 @@
-use crate::cache::{Cache, TokenHasher, TokenKey};
-use crate::verify::unverified_expiry;
+use crate::jwt::cache::{Cache, TokenHasher, TokenKey};
+use crate::jwt::verify::unverified_expiry;
 use aws_lc_rs::digest::{SHA256, digest};
 use gateway_store::{Store, StoreError};
 use std::sync::Arc;

@@ -1,5 +1,9 @@
 /// Why a store gave no answer.
+///
+/// Who asks mostly does the same for all of them: what the policy's `on_store_failure` says. More kinds may come, so
+/// match the rest with `_`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// Not the URL of a Redis.
     #[error("`{url}` is not the URL of a Redis: {why}; expected something like redis://127.0.0.1:6379")]
@@ -17,4 +21,16 @@ pub enum StoreError {
         /// What happened.
         why: String,
     },
+    /// The server answers, but not this: out of memory, no permission, a script that fails.
+    #[error("Redis at {url} refused: {why}")]
+    Refused {
+        /// The URL without its password.
+        url: String,
+        /// What the server answered.
+        why: String,
+    },
+    /// A store in memory runs no scripts: ask [`Store::is_shared`](crate::Store::is_shared) first, and do the
+    /// arithmetic in this process where it is not.
+    #[error("a store in memory runs no scripts; it takes a Redis")]
+    NoScripts,
 }

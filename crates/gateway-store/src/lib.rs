@@ -20,12 +20,18 @@
 mod error;
 mod memory;
 mod redis;
+mod script;
 mod settings;
+mod subscription;
 
 pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use redis::RedisStore;
+pub use script::Script;
 pub use settings::{RedisSettings, StoreSettings};
+pub use subscription::{Event, Subscription};
+
+use subscription::Source;
 
 use std::time::Duration;
 
@@ -96,6 +102,73 @@ impl Store {
         match self {
             Self::Memory(memory) => Ok(memory.set_new(key, value, ttl)),
             Self::Redis(redis) => redis.set_new(key, value, ttl).await,
+        }
+    }
+
+    /// Forgets these keys, in one round trip.
+    ///
+    /// # Errors
+    /// The server is away or too slow.
+    pub async fn delete(&self, keys: &[&str]) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(memory) => keys.iter().for_each(|key| memory.delete(key)),
+            Self::Redis(redis) => redis.delete(keys).await?,
+        }
+        Ok(())
+    }
+
+    /// Whether other instances see what this one writes: on Redis. Only there do [scripts](Self::run) run.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Redis(_))
+    }
+
+    /// Runs a script as one step on the server, in one round trip.
+    ///
+    /// # Errors
+    /// The server is away, too slow, or refuses; [`StoreError::NoScripts`] in memory.
+    pub async fn run(
+        &self,
+        script: &Script,
+        keys: &[&str],
+        arguments: &[&[u8]],
+    ) -> Result<Vec<i64>, StoreError> {
+        match self {
+            Self::Memory(_) => Err(StoreError::NoScripts),
+            Self::Redis(redis) => redis.run(script, keys, arguments).await,
+        }
+    }
+
+    /// Sends a message to all who listen to a channel, in all instances, this one too. Who listens later misses it.
+    ///
+    /// # Errors
+    /// The server is away or too slow.
+    pub async fn publish(&self, channel: &str, message: &[u8]) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(memory) => memory.publish(channel, message),
+            Self::Redis(redis) => redis.publish(channel, message).await?,
+        }
+        Ok(())
+    }
+
+    /// The messages of a channel from now on. Has a connection of its own, made when it is first asked for an event.
+    #[must_use]
+    pub fn subscribe(&self, channel: &str) -> Subscription {
+        Subscription(match self {
+            Self::Memory(memory) => Source::Memory(memory.subscribe(channel)),
+            Self::Redis(redis) => Source::Redis(Box::new(redis.subscribe(channel))),
+        })
+    }
+
+    /// The keys that begin so, sorted. Looks at every key, on Redis in many round trips (`SCAN`): for
+    /// administration, not for requests. May miss keys that are set meanwhile.
+    ///
+    /// # Errors
+    /// The server is away or too slow.
+    pub async fn scan(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.scan(prefix)),
+            Self::Redis(redis) => redis.scan(prefix).await,
         }
     }
 

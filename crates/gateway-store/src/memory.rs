@@ -1,3 +1,8 @@
+mod channels;
+
+pub(crate) use channels::MemorySubscription;
+
+use channels::Channels;
 use hashbrown::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,7 +15,10 @@ const MAX_KEYS: usize = 1_000_000;
 ///
 /// Holds at most a million keys; beyond that, those that expire soonest are forgotten first.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryStore(Arc<Mutex<HashMap<Box<str>, Entry>>>);
+pub struct MemoryStore {
+    entries: Arc<Mutex<HashMap<Box<str>, Entry>>>,
+    channels: Arc<Channels>,
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -22,14 +30,14 @@ impl MemoryStore {
     /// The value of a key, if it has not expired.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Vec<u8>> {
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.get(key).filter(|entry| entry.expires > Instant::now()).map(|entry| entry.value.clone())
     }
 
     /// Sets a value for a time.
     pub fn set(&self, key: &str, value: &[u8], ttl: Duration) {
         let now = Instant::now();
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         insert(&mut entries, key, value, now, ttl);
     }
 
@@ -37,12 +45,36 @@ impl MemoryStore {
     #[must_use]
     pub fn set_new(&self, key: &str, value: &[u8], ttl: Duration) -> bool {
         let now = Instant::now();
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let new = entries.get(key).is_none_or(|entry| entry.expires <= now);
         if new {
             insert(&mut entries, key, value, now, ttl);
         }
         new
+    }
+
+    /// Forgets a key.
+    pub fn delete(&self, key: &str) {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    /// The keys that begin so, sorted. Looks at every key: for administration.
+    #[must_use]
+    pub fn scan(&self, prefix: &str) -> Vec<String> {
+        let now = Instant::now();
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let alive = entries.iter().filter(|(key, entry)| key.starts_with(prefix) && entry.expires > now);
+        let mut keys: Vec<String> = alive.map(|(key, _)| key.to_string()).collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    pub(crate) fn publish(&self, channel: &str, message: &[u8]) {
+        self.channels.publish(channel, message);
+    }
+
+    pub(crate) fn subscribe(&self, channel: &str) -> MemorySubscription {
+        self.channels.subscribe(channel)
     }
 }
 

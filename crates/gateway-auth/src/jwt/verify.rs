@@ -1,8 +1,8 @@
 //! Whether a token is good at a time: no clock, no I/O.
 
-use crate::key::Key;
+use crate::jwt::key::Key;
+use crate::jwt::settings::{JwtSettings, OneOrMany};
 use crate::refusal::Refusal;
-use crate::settings::{JwtSettings, OneOrMany};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gateway_core::{AuthMethod, Principal};

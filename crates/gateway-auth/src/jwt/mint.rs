@@ -1,4 +1,5 @@
-use crate::{Algorithm, AuthError, JwtSettings, key};
+use crate::jwt::key;
+use crate::{Algorithm, AuthError, JwtSettings};
 use jsonwebtoken::{EncodingKey, Header};
 use serde::Serialize;
 
