@@ -6,7 +6,7 @@ use crate::end::{Answer, AnyBody, End, RequestStream};
 use crate::fallback::Refuse;
 use crate::panic::CatchPanicLayer;
 use crate::stack::{Edge, RouteService, Stack};
-use gateway_auth::JwtLayer;
+use gateway_auth::AuthLayer;
 use gateway_balance::Balance;
 use gateway_core::Endpoint;
 use gateway_observe::{Lines, Metrics, ObserveLayer, RouteLabels};
@@ -93,8 +93,8 @@ impl Assembly {
             balances.insert(name.as_str(), balance);
         }
         self.upstreams = used;
-        let jwt = plan.jwt.iter().map(|(name, layer)| (name.as_str(), layer.with_store(self.store.clone())));
-        let worker = Worker { plan, observers: &self.observers, balances, jwt: jwt.collect() };
+        let auth = plan.auth.layers.iter().map(|layer| layer.with_store(&self.store)).collect();
+        let worker = Worker { plan, observers: &self.observers, balances, auth };
         let routes =
             plan.routes.iter().filter_map(|route| Some((route.matches.clone(), worker.stack(route)?)));
         Edge {
@@ -114,7 +114,8 @@ struct Worker<'p> {
     plan: &'p Plan,
     observers: &'p Observers,
     balances: BTreeMap<&'p str, Balance<HttpUpstream>>,
-    jwt: BTreeMap<&'p str, JwtLayer>,
+    /// By their place in the plan, over this worker's own connection to the store.
+    auth: Vec<AuthLayer>,
 }
 
 impl Worker<'_> {
@@ -123,7 +124,7 @@ impl Worker<'_> {
     where
         B: RequestStream,
     {
-        let auth = route.auth.as_deref().and_then(|name| self.jwt.get(name)).cloned();
+        let auth = route.auth.as_ref().and_then(|auth| self.auth.get(auth.layer)).cloned();
         let service = self.end(route)?;
         let service = option_layer(route.strip.as_ref().map(|(_, layer)| layer.clone())).layer(service);
         let service = self.plan.forwarded.layer(service);

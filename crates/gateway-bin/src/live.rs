@@ -3,7 +3,7 @@
 use crate::config::{self, Config, Plan, ServicePlan};
 use crate::routes;
 use arc_swap::ArcSwap;
-use gateway_auth::{JwtLayer, Revocations};
+use gateway_auth::Revocations;
 use gateway_balance::{EndpointSet, health_checks};
 use gateway_observe::Metrics;
 use gateway_upstream::{HttpUpstream, UpstreamTls};
@@ -177,7 +177,7 @@ impl View {
         Self {
             services: plan.services.values().map(|service| service.set.clone()).collect(),
             routes: routes::json(config),
-            revocations: plan.jwt.values().map(JwtLayer::revocations).collect(),
+            revocations: plan.auth.revocations(),
             status: status.clone(),
         }
     }

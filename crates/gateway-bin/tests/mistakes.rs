@@ -80,7 +80,7 @@ fn every_kind_of_mistake_names_its_place_and_what_to_do() {
         ),
         (
             route("path = \"/b\"\nservice = \"a\"\nauth = \"shop\""),
-            vec!["there is no [auth.jwt] `shop`", "no [auth.jwt] is defined"],
+            vec!["there is no way to authenticate `shop`", "no [auth.jwt] or other way is defined"],
         ),
         (route("path = \"/b\"\nservice = \"a\"\nrate_limit = \"x\""), vec!["there is no rate limit `x`"]),
         (

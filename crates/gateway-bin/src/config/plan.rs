@@ -1,11 +1,13 @@
 //! Settings made into parts that can run: every layer, endpoint and route, or what is wrong with them.
 
+mod auth;
 mod levels;
 mod planner;
 mod route;
 mod service;
 mod shared;
 
+pub(crate) use auth::AuthPlan;
 pub(crate) use levels::Levels;
 pub(crate) use route::RoutePlan;
 pub(crate) use service::ServicePlan;
@@ -13,7 +15,7 @@ pub(crate) use service::ServicePlan;
 use super::Config;
 use super::load::{Mistake, Origin};
 use super::settings::Settings;
-use gateway_auth::JwtLayer;
+use auth::AuthLayers;
 use gateway_core::ProblemLayer;
 use gateway_ratelimit::RateLimitLayer;
 use gateway_server::Limits;
@@ -24,6 +26,7 @@ use gateway_transform::{
 use http::HeaderName;
 use ipnet::IpNet;
 use planner::Planner;
+use route::Shared;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -42,7 +45,7 @@ pub(crate) struct Plan {
     pub(crate) proxy_protocol: Arc<[IpNet]>,
     pub(crate) correlation_id: Option<CorrelationIdLayer>,
     pub(crate) services: BTreeMap<String, ServicePlan>,
-    pub(crate) jwt: BTreeMap<String, JwtLayer>,
+    pub(crate) auth: AuthPlan,
     pub(crate) limits: BTreeMap<String, RateLimitLayer>,
     pub(crate) routes: Vec<RoutePlan>,
 }
@@ -73,17 +76,20 @@ impl Plan {
             Some(previous) => Some(previous.plan.store.clone()),
             None => planner.noted("store.redis.url", Store::open(&settings.store)),
         };
-        let jwt = planner.jwt(&store.clone().unwrap_or_else(Store::memory));
+        let mut auth = planner.auth(&store.clone().unwrap_or_else(Store::memory));
         let limits = planner.rate_limits();
         let problems = planner.problems();
         let correlation_id = planner.default_correlation_id();
         let via = settings.via.as_ref().and_then(|via| planner.noted("via", ViaLayer::new(via)));
-        let routes: Vec<_> = settings
-            .routes
-            .iter()
-            .enumerate()
-            .filter_map(|(i, route)| planner.route(i, route, &limits, correlation_id.as_ref()))
-            .collect();
+        let mut shared = Shared {
+            auth: &auth,
+            auth_layers: AuthLayers::default(),
+            limits: &limits,
+            correlation_id: correlation_id.as_ref(),
+        };
+        let routes = settings.routes.iter().enumerate();
+        let routes: Vec<_> = routes.filter_map(|(i, route)| planner.route(i, route, &mut shared)).collect();
+        auth.layers = shared.auth_layers.into_layers();
         planner.shared_policies();
         planner.conflicts(&routes);
         if settings.routes.is_empty() && mistakes.len() == before {
@@ -103,7 +109,7 @@ impl Plan {
             proxy_protocol: settings.server.proxy_protocol.clone().into(),
             correlation_id,
             services,
-            jwt,
+            auth,
             limits,
             routes,
         })

@@ -1,10 +1,11 @@
 //! The configuration file as it is written: tables of the crates' own settings, put together.
 
+mod auth;
 mod route;
 
+pub(crate) use auth::{AuthSettings, RouteAuthSettings};
 pub(crate) use route::{Policies, PolicySet, RouteSettings};
 
-use gateway_auth::JwtSettings;
 use gateway_balance::{BalanceSettings, HealthSettings, PolicySettings, RetrySettings, TimeoutSettings};
 use gateway_core::units::{ByteSize, Scalar, Short, ShortForm, Switch, Timespan};
 use gateway_core::{ProblemFormat, ProxyStatus};
@@ -241,14 +242,6 @@ pub(crate) struct OverrideSettings {
     pub(crate) status: Option<u16>,
     /// The text.
     pub(crate) text: Option<String>,
-}
-
-/// Ways to authenticate, by kind and name.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct AuthSettings {
-    /// JSON Web Tokens, by the name that routes use.
-    pub(crate) jwt: BTreeMap<String, JwtSettings>,
 }
 
 /// One upstream service.

@@ -1,5 +1,6 @@
 //! Routes: what they match, and the layers that their requests pass.
 
+use super::auth::{AuthLayers, AuthPlan, RouteAuth};
 use super::levels::Levels;
 use super::planner::Planner;
 use crate::body_limit::BodyLimitLayer;
@@ -25,7 +26,7 @@ pub(crate) struct RoutePlan {
     pub(crate) correlation_id: Option<CorrelationIdLayer>,
     pub(crate) cors: Option<CorsLayer>,
     pub(crate) security_headers: Option<SecurityHeadersLayer>,
-    pub(crate) auth: Option<String>,
+    pub(crate) auth: Option<RouteAuth>,
     pub(crate) rate_limit: Option<(String, RateLimitLayer)>,
     pub(crate) max_body: Option<BodyLimitLayer>,
     /// Those of the defaults, of the group and of the route, in this order.
@@ -49,7 +50,8 @@ impl RoutePlan {
         named(self.security_headers.is_some(), "security-headers");
         named(self.maintenance.is_some(), "maintenance");
         named(self.redirect.is_some(), "redirect");
-        named(self.auth.is_some(), &format!("auth={}", self.auth.as_deref().unwrap_or_default()));
+        let auth = self.auth.as_ref().map_or(String::new(), |auth| auth.names.join("|"));
+        named(self.auth.is_some(), &format!("auth={auth}"));
         let limit = self.rate_limit.as_ref().map_or("", |(name, _)| name);
         named(self.rate_limit.is_some(), &format!("rate-limit={limit}"));
         named(self.max_body.is_some(), "max-body");
@@ -65,13 +67,21 @@ impl RoutePlan {
     }
 }
 
+/// What routes are made of that they share.
+pub(super) struct Shared<'a> {
+    pub(super) auth: &'a AuthPlan,
+    pub(super) auth_layers: AuthLayers,
+    pub(super) limits: &'a BTreeMap<String, RateLimitLayer>,
+    /// Of routes that say nothing of it.
+    pub(super) correlation_id: Option<&'a CorrelationIdLayer>,
+}
+
 impl Planner<'_> {
     pub(super) fn route(
         &mut self,
         index: usize,
         route: &RouteSettings,
-        limits: &BTreeMap<String, RateLimitLayer>,
-        default_correlation: Option<&CorrelationIdLayer>,
+        shared: &mut Shared<'_>,
     ) -> Option<RoutePlan> {
         let key = |name: &str| format!("routes[{index}].{name}");
         let settings = self.settings;
@@ -79,7 +89,11 @@ impl Planner<'_> {
         let levels = Levels::of(settings, index, route);
 
         let (auth_key, auth) = levels.first("auth", |policies| policies.auth);
-        let auth = self.reference(&auth_key, auth, "[auth.jwt]", "/auth/jwt");
+        let auth = auth.filter(|auth| !auth.methods.is_empty() && self.auth_is_known(&auth_key, auth));
+        let auth = auth.map(|asked| RouteAuth {
+            names: asked.methods.clone(),
+            layer: shared.auth_layers.of(asked, shared.auth),
+        });
         let (limit_key, limit) = levels.first("rate_limit", |policies| policies.rate_limit);
         let limit = self.reference(&limit_key, limit, "rate limit", "/rate_limits");
         let (cors_key, cors) = levels.first("cors", |policies| policies.cors);
@@ -97,7 +111,7 @@ impl Planner<'_> {
         let (id_key, id) = levels.first("correlation_id", |policies| policies.correlation_id);
         let correlation_id = match id {
             Some(id) if !id_key.starts_with("defaults") => self.switch(&id_key, id, CorrelationIdLayer::new),
-            _ => default_correlation.cloned(),
+            _ => shared.correlation_id.cloned(),
         };
         let mut headers = Vec::new();
         for (place, policies) in levels.outside_in() {
@@ -144,7 +158,7 @@ impl Planner<'_> {
             cors,
             security_headers,
             auth,
-            rate_limit: limit.and_then(|name| Some((name.clone(), limits.get(&name)?.clone()))),
+            rate_limit: limit.and_then(|name| Some((name.clone(), shared.limits.get(&name)?.clone()))),
             max_body: levels
                 .first("max_body", |policies| policies.max_body)
                 .1
@@ -187,7 +201,7 @@ impl Planner<'_> {
         let groups = settings.groups.iter().map(|(name, group)| (format!("groups.{name}"), group.policies()));
         for (place, set) in groups.chain([("defaults".to_owned(), settings.defaults.policies())]) {
             let key = |name: &str| format!("{place}.{name}");
-            self.reference(&key("auth"), set.auth, "[auth.jwt]", "/auth/jwt");
+            set.auth.map(|auth| self.auth_is_known(&key("auth"), auth));
             self.reference(&key("rate_limit"), set.rate_limit, "rate limit", "/rate_limits");
             set.cors.and_then(|on| self.switch(&key("cors"), on, CorsLayer::new));
             let security = set.security_headers;

@@ -2,28 +2,13 @@
 
 use super::planner::Planner;
 use crate::config::load::nearest;
-use gateway_auth::JwtLayer;
 use gateway_core::{Code, Override, Overrides, ProblemLayer};
 use gateway_ratelimit::RateLimitLayer;
-use gateway_store::Store;
 use gateway_transform::{CorrelationIdLayer, CorrelationIdSettings};
 use http::StatusCode;
 use std::collections::BTreeMap;
 
 impl Planner<'_> {
-    pub(super) fn jwt(&mut self, store: &Store) -> BTreeMap<String, JwtLayer> {
-        let settings = self.settings;
-        let store_kept = self.previous.is_some_and(|previous| previous.settings.store == settings.store);
-        let layers = settings.auth.jwt.iter().filter_map(|(name, jwt)| {
-            let layer = self.noted(&format!("auth.jwt.{name}"), JwtLayer::new(jwt, store.clone()))?;
-            // Files may hold other keys than before, whatever the settings say.
-            let (same, _) = self.kept(name, jwt, |config| (&config.settings.auth.jwt, &config.plan.jwt));
-            let same = same.filter(|same| store_kept && same.has_keys_of(&layer));
-            Some((name.clone(), same.unwrap_or(layer)))
-        });
-        layers.collect()
-    }
-
     pub(super) fn rate_limits(&mut self) -> BTreeMap<String, RateLimitLayer> {
         let settings = self.settings;
         let layers = settings.rate_limits.iter().filter_map(|(name, limit)| {
