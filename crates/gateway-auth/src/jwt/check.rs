@@ -8,7 +8,7 @@ use crate::jwt::verify::{Verified, Verifier};
 use crate::refusal::{Challenges, Refusal};
 use crate::revocation::{Keys, Known, hex, sha256, unix_now, until};
 use aws_lc_rs::digest::{SHA256, digest};
-use gateway_store::{Store, StoreError};
+use gateway_store::Store;
 use std::sync::Arc;
 
 const CACHE_ENTRIES: usize = 100_000;
@@ -77,7 +77,7 @@ impl Shared {
         let state = match answer.as_deref() {
             Ok([state, seen]) => (state.as_deref(), seen.is_some()),
             Ok(_) => (None, false),
-            Err(StoreError::Away { .. } | StoreError::Url { .. }) => {
+            Err(_) => {
                 return match (self.on_store_failure, recalled) {
                     (OnStoreFailure::Deny, _) => Err(Refusal::StoreAway),
                     (OnStoreFailure::Local, Some(verified)) => Ok(verified),
