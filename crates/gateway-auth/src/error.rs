@@ -40,4 +40,21 @@ pub enum AuthError {
     /// Claims that make no token.
     #[error("the token cannot be made: {0}")]
     Mint(String),
+    /// Not a header's name.
+    #[error("`{0}` cannot name a header; expected something like `X-API-Key`")]
+    Header(String),
+    /// Nowhere to look for a credential.
+    #[error("there is no place to look for the credential; expected one of `header`, `query` and `cookie`")]
+    NoPlace,
+    /// Two API keys are the same.
+    #[error("the API keys `{0}` and `{1}` have the same hash; expected each key once")]
+    SameKey(String, String),
+    /// A file that does not hold what it should.
+    #[error("{path} cannot be used: {why}")]
+    Content {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
 }

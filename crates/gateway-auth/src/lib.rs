@@ -6,6 +6,7 @@
 //! | method | credential |
 //! |---|---|
 //! | [`JwtMethod`] | a JSON Web Token in `Authorization: Bearer` |
+//! | [`ApiKeyMethod`] | a key in `X-API-Key`, kept as a hash; [`KeyRing`] adds and revokes them at run time |
 //!
 //! # JSON Web Tokens
 //!
@@ -46,6 +47,8 @@
 //! # Ok(()) }
 //! ```
 
+mod api_key;
+mod credential;
 mod error;
 mod jwt;
 mod layer;
@@ -55,6 +58,10 @@ mod refusal;
 mod revocation;
 mod service;
 
+pub use api_key::key::{ApiKey, KeyHash};
+pub use api_key::method::ApiKeyMethod;
+pub use api_key::ring::{KeyRing, ListedKey};
+pub use api_key::settings::{ApiKeyEntry, ApiKeySettings, Date};
 pub use error::AuthError;
 pub use jwt::method::JwtMethod;
 pub use jwt::mint::mint;

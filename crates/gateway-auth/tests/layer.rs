@@ -1,8 +1,10 @@
 //! Several methods in one layer: who decides, what becomes of the rest, and what reaches the service.
 #![allow(clippy::unwrap_used)]
 
+mod ask;
 mod keys;
 
+use ask::{Seen, ask, get, outcome};
 use bytes::Bytes;
 use gateway_auth::{
     AuthLayer, AuthMode, AuthPolicy, Changes, Check, Head, JwtMethod, JwtSettings, Method, Passed, Refusal,
@@ -10,13 +12,10 @@ use gateway_auth::{
 };
 use gateway_core::{AuthMethod, Code, Principal, Problem};
 use gateway_store::Store;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, request};
-use http_body_util::Full;
+use http::{HeaderName, HeaderValue, Request, Response, request};
 use keys::{SECRET, hs256, now};
 use serde_json::json;
-use std::convert::Infallible;
 use std::sync::Arc;
-use tower::{Layer, ServiceExt, service_fn};
 
 /// Believes the header with its name: `NAME` passes as that, `bad` is refused, `other` is foreign.
 #[derive(Debug)]
@@ -71,40 +70,6 @@ impl Method for Word {
     fn strip(&self, request: &mut request::Parts) {
         request.headers.remove(&self.header);
         request.headers.remove("x-user");
-    }
-}
-
-/// What the service saw: the principal's id and the headers; and the answer.
-async fn ask(layer: &AuthLayer, request: Request<()>) -> Response<Full<Bytes>> {
-    let service = layer.layer(service_fn(|request: Request<()>| async move {
-        let mut response = Response::new(Full::<Bytes>::default());
-        let id = request.extensions().get::<Principal>().map_or("-", Principal::id);
-        response.headers_mut().insert("id", id.parse().unwrap());
-        response.extensions_mut().insert(Seen(request.headers().clone()));
-        Ok::<_, Infallible>(response)
-    }));
-    service.oneshot(request).await.unwrap()
-}
-
-#[derive(Clone)]
-struct Seen(HeaderMap);
-
-fn get(headers: &[(&str, &str)]) -> Request<()> {
-    let mut request = Request::get("/orders");
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    request.body(()).unwrap()
-}
-
-/// The id of who passed, or status, code and detail of the refusal.
-fn outcome(response: &Response<Full<Bytes>>) -> String {
-    match (response.headers().get("id"), response.extensions().get::<Problem>()) {
-        (Some(id), _) => id.to_str().unwrap().to_owned(),
-        (None, Some(problem)) => {
-            format!("{} {}", problem.code().name(), problem.detail().unwrap_or_default()).trim().to_owned()
-        }
-        (None, None) => response.status().to_string(),
     }
 }
 
@@ -173,7 +138,7 @@ async fn s4_14_s0_16_public_paths_ask_for_nothing_and_still_take_no_spoofed_iden
         let request = Request::builder().method(method).uri(path).header("x-user", "root");
         let response = ask(&layer, request.body(()).unwrap()).await;
         assert_eq!(outcome(&response), expected, "{method} {path}");
-        if let Some(Seen(headers)) = response.extensions().get() {
+        if let Some(Seen { headers, .. }) = response.extensions().get() {
             assert!(!headers.contains_key("x-user"), "{method} {path}: {headers:?}");
         }
     }
@@ -196,7 +161,7 @@ async fn in_report_mode_all_pass_and_what_would_have_happened_is_noted() {
         assert_eq!(outcome(&response), id, "{headers:?}");
         let noted = response.extensions().get::<Unenforced>().map(|u| (u.status.as_u16(), u.code));
         assert_eq!(noted, expected, "{headers:?}");
-        let Seen(seen) = response.extensions().get().unwrap();
+        let seen = &ask::seen(&response).headers;
         let user = seen.get("x-user").map(|user| user.to_str().unwrap());
         assert_eq!(user, (id != "-").then_some(id), "a spoofed copy reached the service");
     }
@@ -208,7 +173,7 @@ async fn what_a_method_changes_reaches_the_service_and_the_client() {
         let layer = AuthLayer::new(vec![word("a", waits), word("b", false)], &AuthPolicy::default());
         let headers = [("a", "ada"), ("b", "bob"), ("x-user", "root"), ("x-user", "admin")];
         let response = ask(&layer, get(&headers)).await;
-        let Seen(seen) = response.extensions().get().unwrap();
+        let seen = &ask::seen(&response).headers;
         assert_eq!(seen.get_all("x-user").iter().collect::<Vec<_>>(), ["ada"]);
         assert!(!seen.contains_key("a") && !seen.contains_key("b"), "credentials are hidden: {seen:?}");
         assert_eq!(response.headers()["set-cookie"], "a=b");
