@@ -30,7 +30,7 @@ pub use health::Health;
 pub use memory::MemoryStore;
 pub use redis::RedisStore;
 pub use script::Script;
-pub use settings::{RedisSettings, SentinelSettings, StoreSettings};
+pub use settings::{MemorySettings, RedisSettings, SentinelSettings, StoreSettings};
 pub use subscription::{Event, Subscription};
 
 use subscription::Source;
@@ -60,7 +60,7 @@ impl Store {
     /// A URL is not that of a Redis, a file cannot be read, or settings contradict each other.
     pub fn open(settings: &StoreSettings) -> Result<Self, StoreError> {
         match &settings.redis {
-            None => Ok(Self::memory()),
+            None => Ok(Self::Memory(MemoryStore::new(&settings.memory))),
             Some(redis) => Ok(Self::Redis(RedisStore::new(redis)?)),
         }
     }
