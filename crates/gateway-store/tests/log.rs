@@ -48,7 +48,8 @@ async fn each_change_of_state_is_one_line_without_the_password() {
     let _logging = tracing::subscriber::set_default(lines.clone());
     let mut redis = Redis::start_with(&["--requirepass", "secret"]);
     let url = redis.url().replace("redis://", "redis://:secret@");
-    let store = Store::open(&StoreSettings::from(RedisSettings::new(&url))).unwrap();
+    let settings = RedisSettings { timeout: "500ms".parse().unwrap(), ..RedisSettings::new(&url) };
+    let store = Store::open(&StoreSettings::from(settings)).unwrap();
     let workers = [store.per_worker(), store.per_worker()];
     for worker in &workers {
         worker.ping().await.unwrap();
