@@ -40,8 +40,9 @@
 //!
 //! | what happens | the operation | those after it |
 //! |---|---|---|
-//! | no connection, a connection that breaks | fails at once: [`StoreError::Away`] | fail at once; one a second tries |
+//! | no connection can be made, or one breaks | fails at once: [`StoreError::Away`] | fail at once; one a second tries |
 //! | no answer within `timeout` (20 ms) | fails then, [`StoreError::Away`] | the same |
+//! | a connection is made, but not within `timeout` | fails then, [`StoreError::Away`] | fail at once until it is there; they go on unless it takes longer than `connect_timeout` |
 //! | `LOADING`, `READONLY`, `MASTERDOWN`, `CLUSTERDOWN`, `BUSY`, `NOAUTH` | [`StoreError::Away`] | the same, over a new connection: with sentinels to the new master |
 //! | `OOM`, `NOPERM`, `MOVED`, a script that fails | [`StoreError::Refused`] | go on |
 //!

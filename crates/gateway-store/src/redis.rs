@@ -1,4 +1,5 @@
 mod circuit;
+mod credentials;
 mod failure;
 mod link;
 mod scan;
