@@ -8,7 +8,7 @@ use gateway_auth::{
     ApiKey, ApiKeyEntry, ApiKeyMethod, ApiKeySettings, AuthLayer, AuthPolicy, KeyHash, KeyRing,
 };
 use gateway_core::{AuthMethod, Principal};
-use gateway_store::{RedisSettings, Store, StoreSettings};
+use gateway_store::{RedisSettings, Store};
 use gateway_testkit::Redis;
 use http::Request;
 use std::sync::Arc;
@@ -175,7 +175,7 @@ fn settings_that_cannot_work_say_what_is_wrong() {
 #[tokio::test]
 async fn a_key_added_or_revoked_on_one_instance_is_so_on_the_other_and_after_a_restart() {
     let redis = Redis::start();
-    let open = || Store::open(&StoreSettings { redis: Some(RedisSettings::new(&redis.url())) }).unwrap();
+    let open = || Store::open(&RedisSettings::new(&redis.url()).into()).unwrap();
     let settings = ApiKeySettings::default();
     let (a, b) =
         (KeyRing::new("shop", &settings, open()).unwrap(), KeyRing::new("shop", &settings, open()).unwrap());

@@ -294,7 +294,7 @@ fn an_unreachable_redis_ends_with_1_unless_it_is_not_required() {
     let finished = Gateway::builder(EXE).config(&base).run();
     let message = refused(&finished, 1);
     assert!(message.contains(&format!("Redis at redis://127.0.0.1:{port}: ")), "{message}");
-    assert!(message.contains("mend `store.redis.url`") && !message.contains("hunter2"), "{message}");
+    assert!(message.contains("mend `store.redis`") && !message.contains("hunter2"), "{message}");
     let gateway = Gateway::builder(EXE).config(&format!("{base}required = false\n")).start();
     assert_eq!(get(gateway.addr(), "/").status, 502, "it runs, and nobody listens upstream");
     let finished = gateway.stop();

@@ -74,7 +74,7 @@ impl Plan {
         let services = planner.services();
         let store = match previous.filter(|previous| previous.settings.store == settings.store) {
             Some(previous) => Some(previous.plan.store.clone()),
-            None => planner.noted("store.redis.url", Store::open(&settings.store)),
+            None => planner.noted("store.redis", Store::open(&settings.store)),
         };
         let mut auth = planner.auth(&store.clone().unwrap_or_else(Store::memory));
         let limits = planner.rate_limits();
