@@ -27,9 +27,10 @@
 //! | [`CircuitSettings`] | too many failures stop all requests for a while, to the service or to one endpoint | off |
 //! | [`LimitSettings`] | how many requests may be on their way at once | any number |
 //! | [`RetrySettings`], [`RetryOn`] | what is tried again, at another endpoint | once, where it is safe |
+//! | [`HedgeSettings`] | when a second endpoint is asked because the first is slow | off |
 //! | [`TimeoutSettings`] | how long all of it may take | 15 s |
 //!
-//! All but the last two and the checks stand together in [`PolicySettings`], which an [`EndpointSet`] is made
+//! All but the last three and the checks stand together in [`PolicySettings`], which an [`EndpointSet`] is made
 //! with; its state is shared by all that balance over the set. Endpoints may also have weights and priorities:
 //! those of the next priority take over what the ones before cannot, from the point where fewer than five
 //! sevenths of them are available. No part needs a task but the active checks: what ends with time is noticed
@@ -78,6 +79,7 @@ mod ewma;
 mod failure;
 mod hash;
 mod health;
+mod hedge;
 mod limits;
 mod member;
 mod outlier;
@@ -103,6 +105,7 @@ pub use client_deadline::MillisHeader;
 pub use ewma::EwmaSettings;
 pub use hash::{HashKey, HashOn, LoadFactor};
 pub use health::{HealthSettings, health_checks};
+pub use hedge::{HedgeDelay, HedgeSettings};
 pub use limits::LimitSettings;
 pub use outlier::{OutlierMode, OutlierSettings};
 pub use panic::{Ignored, PanicSettings};

@@ -1,5 +1,6 @@
 use crate::budget::RetryBudget;
 use crate::circuit::{Breaker, CircuitState};
+use crate::hedge::{HedgeSettings, Latencies};
 use crate::member::{Clock, Member};
 use crate::outlier::{Cause, OutlierMode};
 use crate::plan::{Plan, View};
@@ -9,7 +10,7 @@ use arc_swap::ArcSwap;
 use gateway_core::Endpoint;
 use gateway_core::units::Timespan;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -36,6 +37,10 @@ pub(crate) struct Shared {
     due: AtomicU64,
     next: AtomicUsize,
     retries: AtomicU64,
+    hedges: AtomicU64,
+    hedges_won: AtomicU64,
+    /// How long answers take, where hedging asks for that.
+    latencies: OnceLock<Latencies>,
     pub(crate) budget: RetryBudget,
     sticky: Option<Sticky>,
     gate: Gate,
@@ -93,6 +98,9 @@ impl EndpointSet {
             due: AtomicU64::new(u64::MAX),
             next: AtomicUsize::new(0),
             retries: AtomicU64::new(0),
+            hedges: AtomicU64::new(0),
+            hedges_won: AtomicU64::new(0),
+            latencies: OnceLock::new(),
             budget: RetryBudget::default(),
         }));
         set.0.replan(set.now());
@@ -167,6 +175,18 @@ impl EndpointSet {
         self.0.retries.load(Ordering::Relaxed)
     }
 
+    /// How many requests were sent to a second endpoint because the first was slow; see [`HedgeSettings`].
+    #[must_use]
+    pub fn hedges(&self) -> u64 {
+        self.0.hedges.load(Ordering::Relaxed)
+    }
+
+    /// Of how many of those the second endpoint's answer was taken.
+    #[must_use]
+    pub fn hedges_won(&self) -> u64 {
+        self.0.hedges_won.load(Ordering::Relaxed)
+    }
+
     /// The endpoint whose turn it is, without sending it anything; `None` if none is available.
     #[must_use]
     pub fn pick_endpoint(&self) -> Option<Endpoint> {
@@ -189,6 +209,19 @@ impl EndpointSet {
 
     pub(crate) fn count_retry(&self) {
         self.0.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_hedge(&self) {
+        self.0.hedges.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_hedge_won(&self) {
+        self.0.hedges_won.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How long answers take; the same for all that balance over the set, by the settings of the first.
+    pub(crate) fn latencies(&self, settings: &HedgeSettings) -> &Latencies {
+        self.0.latencies.get_or_init(|| Latencies::new(settings))
     }
 
     pub(crate) fn budget(&self) -> &RetryBudget {

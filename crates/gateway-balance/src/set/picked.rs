@@ -126,6 +126,19 @@ impl EndpointSet {
     }
 }
 
+impl EndpointSet {
+    /// Learns that a request to this endpoint that began at `started` was cancelled because another answered first: it
+    /// is at least this slow.
+    pub(crate) fn record_overtaken(&self, picked: &Picked, started: Instant) {
+        let policy = &self.0.policy;
+        if policy.strategy == Strategy::PeakEwma {
+            let now = Instant::now();
+            let took = now.saturating_duration_since(started);
+            self.0.members[picked.index].ewma.observe(took, self.0.clock.at(now), &policy.ewma);
+        }
+    }
+}
+
 /// An endpoint that was picked: counted as busy until dropped.
 #[derive(Debug)]
 pub(crate) struct Picked {
@@ -149,6 +162,11 @@ impl Picked {
             Affinity::Kept => None,
             Affinity::New => self.set.0.sticky.as_ref()?.cookie(self.index),
         }
+    }
+
+    /// Whether the client's cookie named it.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.affinity == Affinity::Kept
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
