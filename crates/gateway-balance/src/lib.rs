@@ -21,7 +21,7 @@
 //! | [`HashOn`], [`LoadFactor`] | what is hashed, and how uneven that may make the load | the client's address; any |
 //! | [`StickySettings`] | a cookie brings a client back to its endpoint | off |
 //! | [`HealthSettings`] | active checks take an endpoint out and back in | off |
-//! | [`OutlierSettings`] | an endpoint that keeps failing is left alone for a while | on |
+//! | [`OutlierSettings`] | an endpoint that keeps failing, or fails more than the others, is left alone for a while | on |
 //! | [`PanicSettings`] | ejections are ignored when too few endpoints are left | below half |
 //! | [`SlowStartSettings`] | an endpoint that comes back gets its share bit by bit | off |
 //! | [`CircuitSettings`] | too many failures stop all requests for a while, to the service or to one endpoint | off |
@@ -107,7 +107,7 @@ pub use hash::{HashKey, HashOn, LoadFactor};
 pub use health::{HealthSettings, health_checks};
 pub use hedge::{HedgeDelay, HedgeSettings};
 pub use limits::LimitSettings;
-pub use outlier::{OutlierMode, OutlierSettings};
+pub use outlier::{FailurePercentageSettings, OutlierMode, OutlierSettings, SuccessRateSettings};
 pub use panic::{Ignored, PanicSettings};
 pub use percent::Percent;
 pub use policy::PolicySettings;

@@ -2,7 +2,7 @@ use crate::budget::RetryBudget;
 use crate::circuit::{Breaker, CircuitState};
 use crate::hedge::{HedgeSettings, Latencies};
 use crate::member::{Clock, Member};
-use crate::outlier::{Cause, OutlierMode};
+use crate::outlier::{Cause, OutlierMode, Sweep};
 use crate::plan::{Plan, View};
 use crate::policy::PolicySettings;
 use crate::sticky::Sticky;
@@ -43,6 +43,7 @@ pub(crate) struct Shared {
     latencies: OnceLock<Latencies>,
     pub(crate) budget: RetryBudget,
     sticky: Option<Sticky>,
+    sweep: Option<Sweep>,
     gate: Gate,
     /// For requests that wait for an endpoint: told when the plan changes.
     changed: Notify,
@@ -81,16 +82,18 @@ impl EndpointSet {
     pub fn new(name: &str, endpoints: Vec<Endpoint>, policy: impl Into<PolicySettings>) -> Self {
         let policy = policy.into();
         let sticky = policy.sticky.as_deref().map(|settings| Sticky::new(settings, name, endpoints.iter()));
+        let clock = Clock::starting_now();
         let set = Self(Arc::new(Shared {
             name: name.to_owned(),
             sticky,
+            sweep: Sweep::new(&policy.outlier, endpoints.len(), clock.at(Instant::now())),
             gate: Gate {
                 most: policy.limits.max_requests.map(|most| most.get() as usize),
                 breaker: policy.circuit.on().map(Breaker::new),
                 inside: AtomicUsize::new(0),
             },
             changed: Notify::new(),
-            clock: Clock::starting_now(),
+            clock,
             plan: ArcSwap::default(),
             members: endpoints.into_iter().map(|endpoint| Member::new(endpoint, &policy)).collect(),
             policy,
@@ -291,6 +294,16 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
+    /// Compares the endpoints once an interval has passed since that was last done.
+    fn sweep(&self, now: u64) {
+        let Some(counted) = self.sweep.as_ref().and_then(|sweep| sweep.take(now)) else { return };
+        let out = |(counted, member): (_, &Member)| (!member.is_ejected(now)).then_some(counted);
+        let counted: Vec<_> = counted.into_iter().zip(&self.members).map(out).collect();
+        for (index, cause) in self.policy.outlier.condemned(&counted) {
+            self.eject(index, cause, now);
+        }
+    }
+
     /// Off the path of requests that succeed: an endpoint failed too often in a row.
     #[cold]
     fn eject(&self, index: usize, cause: Cause, now: u64) {
@@ -306,20 +319,17 @@ impl Shared {
         let others =
             self.members.iter().enumerate().filter(|(i, member)| *i != index && member.is_available(now));
         if others.count() == 0 || !outlier.has_room(ejected, all.count()) {
-            tracing::debug!(
-                "{name}: {} has too many {cause} in a row, but none more may be ejected",
-                member.endpoint
-            );
+            tracing::debug!("{name}: {} is not ejected for {cause}, as none more may be", member.endpoint);
             return;
         }
         if outlier.mode == OutlierMode::Report {
             member.count_ejection();
-            tracing::warn!("{name}: {} would be ejected for {cause} in a row", member.endpoint);
+            tracing::warn!("{name}: {} would be ejected for {cause}", member.endpoint);
             return;
         }
         let time = member.eject(now, |times, well_for| outlier.ejection(times, well_for, fastrand::f64()));
         let shown = Timespan(Duration::from_secs(time.as_secs()));
-        tracing::warn!("{name}: {} is ejected for {shown}: {cause} in a row", member.endpoint);
+        tracing::warn!("{name}: {} is ejected for {shown}: {cause}", member.endpoint);
         self.replan_locked(now);
     }
 }

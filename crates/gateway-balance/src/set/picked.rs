@@ -94,7 +94,8 @@ impl EndpointSet {
     }
 
     /// Learns from how a request to this endpoint ended that began at `started`. A success costs no more than a
-    /// look at three counters, and at the clock for the strategy that wants to know the time it took.
+    /// look at three counters, an addition where there are enough endpoints to compare, and a look at the clock for
+    /// the strategy that wants to know the time it took.
     pub(crate) fn record(&self, picked: &mut Picked, verdict: Verdict, started: Instant) {
         let (member, policy) = (&self.0.members[picked.index], &self.0.policy);
         if policy.strategy == Strategy::PeakEwma && verdict != Verdict::Unknown {
@@ -122,6 +123,11 @@ impl EndpointSet {
             && let Some(cause) = member.streaks.record(verdict, &policy.outlier)
         {
             self.0.eject(picked.index, cause, self.now());
+        }
+        if let Some(sweep) = &self.0.sweep {
+            sweep.record(picked.index, verdict);
+            // Near enough, and it costs no look at the clock.
+            self.0.sweep(self.0.clock.at(started));
         }
     }
 }

@@ -282,3 +282,22 @@ fn least_request_shares_by_weight_when_idle_and_by_weight_and_load_when_busy() {
     let even = on_first(&set);
     assert!((1850..2150).contains(&even), "{even} of 4000, expected 2000: 3 / (2 + 1) is 1 / (0 + 1)");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_fails_every_third_time_is_ejected_when_they_are_compared() {
+    let set = set(&[1; 10], Strategy::RoundRobin);
+    for round in 0..130 {
+        for index in 0..10 {
+            let bad = (index == 7 && round % 3 == 0) || (index == 2 && round % 4 == 0);
+            let verdict = if bad { Verdict::ServerError } else { Verdict::Good };
+            set.record(&mut at(&set, index), verdict, Instant::now());
+        }
+        tokio::time::advance(Duration::from_millis(90)).await;
+        if round == 110 {
+            assert!(set.states().all(|state| !state.ejected), "the interval is not over");
+        }
+    }
+    let ejected: Vec<_> = set.states().map(|state| state.ejected).collect();
+    assert_eq!(ejected.iter().filter(|ejected| **ejected).count(), 1, "a tenth at most");
+    assert!(ejected[7], "the worse of the two: {ejected:?}");
+}
