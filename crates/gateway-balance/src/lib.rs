@@ -20,7 +20,7 @@
 //! | [`Strategy`] | which endpoint is next: in turn, at random, by load, by latency, by a hash of the request | in turn |
 //! | [`HashOn`], [`LoadFactor`] | what is hashed, and how uneven that may make the load | the client's address; any |
 //! | [`StickySettings`] | a cookie brings a client back to its endpoint | off |
-//! | [`HealthSettings`] | active checks take an endpoint out and back in | off |
+//! | [`HealthSettings`] | active checks over HTTP, TCP or gRPC take an endpoint out and back in | off |
 //! | [`OutlierSettings`] | an endpoint that keeps failing, or fails more than the others, is left alone for a while | on |
 //! | [`PanicSettings`] | ejections are ignored when too few endpoints are left | below half |
 //! | [`SlowStartSettings`] | an endpoint that comes back gets its share bit by bit | off |
@@ -104,7 +104,7 @@ pub use circuit::{CircuitSettings, CircuitState};
 pub use client_deadline::MillisHeader;
 pub use ewma::EwmaSettings;
 pub use hash::{HashKey, HashOn, LoadFactor};
-pub use health::{HealthSettings, health_checks};
+pub use health::{HealthCheck, HealthSettings, StatusRanges, health_checks};
 pub use hedge::{HedgeDelay, HedgeSettings};
 pub use limits::LimitSettings;
 pub use outlier::{FailurePercentageSettings, OutlierMode, OutlierSettings, SuccessRateSettings};

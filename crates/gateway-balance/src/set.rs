@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     /// When the plan changes for no other reason than time: an ejection ends, a share grows.
     due: AtomicU64,
     next: AtomicUsize,
+    /// When the service was last used, to about a second.
+    used: AtomicU64,
     retries: AtomicU64,
     hedges: AtomicU64,
     hedges_won: AtomicU64,
@@ -100,6 +102,7 @@ impl EndpointSet {
             changing: Mutex::new(()),
             due: AtomicU64::new(u64::MAX),
             next: AtomicUsize::new(0),
+            used: AtomicU64::new(0),
             retries: AtomicU64::new(0),
             hedges: AtomicU64::new(0),
             hedges_won: AtomicU64::new(0),
@@ -206,6 +209,12 @@ impl EndpointSet {
         news
     }
 
+    /// How long nobody has used the service, to about a second; for a service that nobody has used yet, since it was
+    /// made.
+    pub(crate) fn unused_for(&self) -> Duration {
+        Duration::from_millis(self.now().saturating_sub(self.0.used.load(Ordering::Relaxed)))
+    }
+
     pub(crate) fn members(&self) -> &[Member] {
         &self.0.members
     }
@@ -254,6 +263,14 @@ impl EndpointSet {
 }
 
 impl Shared {
+    /// Notes that the service is used. Mostly it only reads.
+    fn note_use(&self, now: u64) {
+        const PRECISION: u64 = 1000;
+        if now.saturating_sub(self.used.load(Ordering::Relaxed)) >= PRECISION {
+            self.used.store(now, Ordering::Relaxed);
+        }
+    }
+
     /// Makes the plan anew if it is time to: no task watches the clock.
     fn refresh(&self, now: u64) {
         let due = self.due.load(Ordering::Relaxed);

@@ -35,6 +35,7 @@ impl EndpointSet {
         let shared = &*self.0;
         let now = shared.clock.at(now);
         shared.refresh(now);
+        shared.note_use(now);
         let plan = shared.plan.load();
         if let (Some(sticky), Some(head)) = (&shared.sticky, head)
             && let Some(index) = sticky.endpoint(head)
