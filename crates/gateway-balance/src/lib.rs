@@ -20,6 +20,7 @@
 //! | [`Strategy`] | which endpoint is next: in turn, at random, by load, by latency, by a hash of the request | in turn |
 //! | [`HashOn`], [`LoadFactor`] | what is hashed, and how uneven that may make the load | the client's address; any |
 //! | [`StickySettings`] | a cookie brings a client back to its endpoint | off |
+//! | [`SubsetSettings`] | requests go only to endpoints with a label that they ask for | off |
 //! | [`HealthSettings`] | active checks over HTTP, TCP or gRPC take an endpoint out and back in | off |
 //! | [`OutlierSettings`] | an endpoint that keeps failing, or fails more than the others, is left alone for a while | on |
 //! | [`PanicSettings`] | ejections are ignored when too few endpoints are left | below half |
@@ -33,7 +34,8 @@
 //! All but the last three and the checks stand together in [`PolicySettings`], which an [`EndpointSet`] is made
 //! with; its state is shared by all that balance over the set. Endpoints may also have weights and priorities:
 //! those of the next priority take over what the ones before cannot, from the point where fewer than five
-//! sevenths of them are available. No part needs a task but the active checks: what ends with time is noticed
+//! sevenths of them are available. In the same way those of other zones take over from those of
+//! [`PolicySettings::zone`], within a priority. No part needs a task but the active checks: what ends with time is noticed
 //! by the next request. A request that succeeds takes no lock, but for a moment to borrow a timer of its worker's.
 //!
 //! Timeouts hold until the answer's head. What a client says of its own deadline, in `grpc-timeout` or in the header
@@ -97,6 +99,7 @@ mod settings;
 mod slow_start;
 mod sticky;
 mod strategy;
+mod subset;
 mod timeout;
 
 pub use backoff::Backoff;
@@ -119,3 +122,4 @@ pub use settings::{BalanceSettings, RetrySettings, TimeoutSettings};
 pub use slow_start::SlowStartSettings;
 pub use sticky::{SameSite, StickyKey, StickySettings};
 pub use strategy::Strategy;
+pub use subset::{SubsetFallback, SubsetFrom, SubsetSettings};

@@ -3,9 +3,10 @@ use crate::circuit::{Breaker, CircuitState};
 use crate::hedge::{HedgeSettings, Latencies};
 use crate::member::{Clock, Member};
 use crate::outlier::{Cause, OutlierMode, Sweep};
-use crate::plan::{Plan, View};
+use crate::plan::{Plan, Plans, View};
 use crate::policy::PolicySettings;
 use crate::sticky::Sticky;
+use crate::subset::Subsets;
 use arc_swap::ArcSwap;
 use gateway_core::Endpoint;
 use gateway_core::units::Timespan;
@@ -31,7 +32,7 @@ pub(crate) struct Shared {
     clock: Clock,
     members: Box<[Member]>,
     /// Replaced when it changes who may be picked, under the lock; read without one.
-    plan: ArcSwap<Plan>,
+    plans: ArcSwap<Plans>,
     changing: Mutex<()>,
     /// When the plan changes for no other reason than time: an ejection ends, a share grows.
     due: AtomicU64,
@@ -45,6 +46,7 @@ pub(crate) struct Shared {
     latencies: OnceLock<Latencies>,
     pub(crate) budget: RetryBudget,
     sticky: Option<Sticky>,
+    subsets: Option<Subsets>,
     sweep: Option<Sweep>,
     gate: Gate,
     /// For requests that wait for an endpoint: told when the plan changes.
@@ -88,6 +90,7 @@ impl EndpointSet {
         let set = Self(Arc::new(Shared {
             name: name.to_owned(),
             sticky,
+            subsets: policy.subset.as_ref().map(|settings| Subsets::new(settings, endpoints.iter())),
             sweep: Sweep::new(&policy.outlier, endpoints.len(), clock.at(Instant::now())),
             gate: Gate {
                 most: policy.limits.max_requests.map(|most| most.get() as usize),
@@ -96,7 +99,7 @@ impl EndpointSet {
             },
             changed: Notify::new(),
             clock,
-            plan: ArcSwap::default(),
+            plans: ArcSwap::default(),
             members: endpoints.into_iter().map(|endpoint| Member::new(endpoint, &policy)).collect(),
             policy,
             changing: Mutex::new(()),
@@ -158,14 +161,14 @@ impl EndpointSet {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.0.refresh(self.now());
-        !self.0.plan.load().levels.is_empty()
+        !self.0.plans.load().all.levels.is_empty()
     }
 
     /// Whether so few endpoints are left that [`PanicSettings`](crate::PanicSettings) has their health ignored.
     #[must_use]
     pub fn is_panicking(&self) -> bool {
         self.0.refresh(self.now());
-        self.0.plan.load().panics
+        self.0.plans.load().all.panics
     }
 
     /// Whether the circuit of the service as a whole lets requests pass; always closed without `circuit`.
@@ -302,11 +305,22 @@ impl Shared {
                 view
             })
             .collect();
-        let plan = Plan::new(&views, self.policy.strategy, self.policy.panic.0);
-        if plan.panics && !self.plan.load().panics {
+        let plan = |views: &[View<'_>]| Plan::new(views, self.policy.strategy, self.policy.panic.0);
+        let subset = |subsets: &Subsets, index| {
+            let mut views = views.clone();
+            let others = views.iter_mut().zip(&self.members);
+            // Who is not of it is as if drained.
+            others
+                .filter(|(_, member)| !subsets.holds(index, &member.endpoint))
+                .for_each(|(view, _)| view.weight = 0);
+            plan(&views)
+        };
+        let subsets = self.subsets.iter().flat_map(|all| (0..all.len()).map(move |index| subset(all, index)));
+        let plans = Plans { all: plan(&views), subsets: subsets.collect() };
+        if plans.all.panics && !self.plans.load().all.panics {
             tracing::warn!("{}: too few endpoints are available: their health is ignored", self.name);
         }
-        self.plan.store(Arc::new(plan));
+        self.plans.store(Arc::new(plans));
         self.due.store(due, Ordering::Relaxed);
         self.changed.notify_waiters();
     }

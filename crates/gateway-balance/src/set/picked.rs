@@ -6,6 +6,7 @@ use crate::circuit::{Admission, Change, End};
 use crate::outlier::OutlierMode;
 use crate::pick::Order;
 use crate::retry::Verdict;
+use crate::subset::Choice;
 use gateway_core::Endpoint;
 use http::HeaderValue;
 use http::request::Parts;
@@ -36,7 +37,15 @@ impl EndpointSet {
         let now = shared.clock.at(now);
         shared.refresh(now);
         shared.note_use(now);
-        let plan = shared.plan.load();
+        let plans = shared.plans.load();
+        let plan = match &shared.subsets {
+            None => &plans.all,
+            Some(subsets) => match subsets.choose(head, |subset| !plans.subsets[subset].levels.is_empty()) {
+                Choice::Any => &plans.all,
+                Choice::Subset(subset) => &plans.subsets[subset],
+                Choice::Nobody => return Err(Unavailable::NoEndpoint),
+            },
+        };
         if let (Some(sticky), Some(head)) = (&shared.sticky, head)
             && let Some(index) = sticky.endpoint(head)
             && !tried.contains(&index)
@@ -61,14 +70,14 @@ impl EndpointSet {
         };
         let index = match tried.contains(&first) {
             // Rare. Where all were tried, one is tried again.
-            true => order.other(&plan, level, first, tried).unwrap_or(first),
+            true => order.other(plan, level, first, tried).unwrap_or(first),
             false => first,
         };
         self.take(index, Affinity::New, now).or_else(|refused| {
             // It is full or being probed: any other will do.
             let mut tried = tried.to_vec();
             tried.push(index);
-            while let Some(other) = order.other(&plan, level, first, &tried) {
+            while let Some(other) = order.other(plan, level, first, &tried) {
                 if let Ok(picked) = self.take(other, Affinity::New, now) {
                     return Ok(picked);
                 }

@@ -301,3 +301,60 @@ async fn an_endpoint_that_fails_every_third_time_is_ejected_when_they_are_compar
     assert_eq!(ejected.iter().filter(|ejected| **ejected).count(), 1, "a tenth at most");
     assert!(ejected[7], "the worse of the two: {ejected:?}");
 }
+
+#[test]
+fn endpoints_of_the_own_zone_are_preferred_until_too_few_of_them_are_left() {
+    let zones =
+        [("http://a", "eu-1", 0), ("http://b", "eu-1", 0), ("http://c", "eu-2", 0), ("http://d", "eu-1", 1)];
+    let endpoint =
+        |(url, zone, priority)| Endpoint::parse(url).unwrap().with_zone(zone).with_priority(priority);
+    let policy = PolicySettings { zone: Some("eu-1".to_owned()), ..PolicySettings::default() };
+    let set = EndpointSet::new("test", zones.map(endpoint).to_vec(), policy);
+    let on = |set: &EndpointSet, index| picks(set, 1000).into_iter().filter(|i| *i == index).count();
+    assert_eq!((on(&set, 2), on(&set, 3)), (0, 0));
+    assert_eq!(set.pick(None, &[0, 1], Instant::now()).unwrap().index, 2, "a retry may go there");
+    set.set_healthy(0, false);
+    let spilled = on(&set, 2);
+    assert!((230..370).contains(&spilled), "{spilled} of 1000 went to the other zone");
+    set.set_healthy(1, false);
+    assert_eq!(on(&set, 2), 1000, "the other zone comes before the next priority");
+    set.set_healthy(2, false);
+    assert_eq!(on(&set, 3), 1000);
+    let plain = EndpointSet::new("test", zones.map(endpoint).to_vec(), PolicySettings::default());
+    assert_eq!(picks(&plain, 3), [0, 1, 2], "who has no zone prefers none");
+}
+
+#[test]
+fn a_request_goes_only_to_endpoints_with_the_label_it_asks_for() {
+    let labelled = [("http://a", "v1"), ("http://b", "v2"), ("http://c", "v2")].map(|(url, version)| {
+        let labels = [("version".to_owned(), version.to_owned())].into();
+        Endpoint::parse(url).unwrap().with_metadata(labels)
+    });
+    let heads = ["v1", "v2", "v3"]
+        .map(|version| http::Request::get("/").header("x-version", version).body(()).unwrap().into_parts().0);
+    for strategy in ALL {
+        for (fallback, unknown) in
+            [("\"any\"", vec![0, 1, 2]), ("\"none\"", vec![]), (r#"{"default": "v1"}"#, vec![0])]
+        {
+            let mut policy = PolicySettings::from(strategy);
+            let text =
+                format!(r#"{{"key": "version", "from": {{"header": "x-version"}}, "fallback": {fallback}}}"#);
+            policy.subset = Some(serde_json::from_str(&text).unwrap());
+            let set = EndpointSet::new("test", labelled.to_vec(), policy);
+            let seen = |head: &http::request::Parts, tried: &[usize]| {
+                let pick = |_| set.pick(Some(head), tried, Instant::now()).ok().map(|picked| picked.index);
+                let mut seen: Vec<_> = (0..300).filter_map(pick).collect();
+                seen.sort_unstable();
+                seen.dedup();
+                seen
+            };
+            assert_eq!(seen(&heads[0], &[0]), [0], "{strategy:?}: a retry stays within the subset");
+            assert_eq!(seen(&heads[1], &[1]), [2], "{strategy:?}");
+            assert_eq!(seen(&heads[2], &[]), unknown, "{strategy:?} {fallback}");
+            assert!(set.is_ready());
+            set.set_healthy(0, false);
+            let left = if fallback == "\"any\"" { vec![1, 2] } else { vec![] };
+            assert_eq!(seen(&heads[0], &[]), left, "{strategy:?} {fallback}: nobody of it is left");
+        }
+    }
+}
