@@ -1,7 +1,7 @@
 //! Two endpoints asked for one answer, the second because the first is slow.
 
 use super::{Inner, hear, outcome};
-use crate::budget::Retrying;
+use crate::budget::Further;
 use crate::client_deadline::tell_budget;
 use crate::failure::Failure;
 use crate::hedge::Latencies;
@@ -122,12 +122,12 @@ impl<U> Inner<U> {
         repeat: &Repeat<B>,
         first: &Picked,
         time: &Time,
-    ) -> Option<((Try, Replay<B>), Retrying<'_>)>
+    ) -> Option<((Try, Replay<B>), Further<'_>)>
     where
         B: Body<Data = Bytes>,
     {
         let body = repeat.whole()?;
-        let share = self.set.budget().retry()?;
+        let share = self.set.budget().hedge()?;
         let started = Instant::now();
         let picked = self.set.pick(Some(head), &[first.index], started).ok()?;
         if picked.index == first.index {
