@@ -13,6 +13,10 @@
 //! | the answer was not valid HTTP | 502 `upstream-protocol-error` |
 //! | no answer in time, retries included; or none before the client's own deadline | 504 `upstream-timeout` |
 //!
+//! Such an answer has its [`Problem`](gateway_core::Problem), and with it the [`Code`](gateway_core::Code), in its
+//! extensions, for a layer around it that asks someone else or answers from a cache. An answer that came from an endpoint,
+//! whatever its status, has the [`Endpoint`](gateway_core::Endpoint) there instead.
+//!
 //! What is decided by whom:
 //!
 //! | settings | what they say | at first |
@@ -41,6 +45,10 @@
 //! Timeouts hold until the answer's head. What a client says of its own deadline, in `grpc-timeout` or in the header
 //! that [`TimeoutSettings`] names, shortens them, and the endpoint is told what is left. Bodies, and so streams of any
 //! kind, are not cut off.
+//!
+//! An endpoint that a new set does not have any more is not picked from the moment that a balance over that set takes
+//! requests; those on their way go on. With the last clone of the old balance its idle connections are closed, and each of
+//! the others when its answer has ended.
 //!
 //! Retrying and picking are one service because a retry must go to another endpoint, and because the request's
 //! head need not be copied for it. What sends the requests is any [`Upstream`](gateway_core::Upstream), for

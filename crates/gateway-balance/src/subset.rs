@@ -129,7 +129,7 @@ impl Subsets {
 impl SubsetFrom {
     fn value<'a>(&self, head: &'a Parts) -> Option<&'a [u8]> {
         match self {
-            Self::Header(name) => head.headers.get(name).map(|value| value.as_bytes()),
+            Self::Header(name) => head.headers.get(name).map(http::HeaderValue::as_bytes),
             Self::Cookie(name) => cookie::find(&head.headers, name),
         }
     }
