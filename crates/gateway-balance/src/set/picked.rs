@@ -35,6 +35,7 @@ impl EndpointSet {
     ) -> Result<Picked, Unavailable> {
         let shared = &*self.0;
         let now = shared.clock.at(now);
+        shared.sweep(now);
         shared.refresh(now);
         shared.note_use(now);
         let plans = shared.plans.load();
@@ -136,8 +137,6 @@ impl EndpointSet {
         }
         if let Some(sweep) = &self.0.sweep {
             sweep.record(picked.index, verdict);
-            // Near enough, and it costs no look at the clock.
-            self.0.sweep(self.0.clock.at(started));
         }
     }
 }

@@ -1,6 +1,7 @@
 use super::picked::Affinity;
 use super::*;
 use crate::Strategy;
+use crate::outlier::OutlierMode;
 use crate::retry::Verdict;
 
 fn set(weights: &[u32], strategy: Strategy) -> EndpointSet {
@@ -286,13 +287,14 @@ fn least_request_shares_by_weight_when_idle_and_by_weight_and_load_when_busy() {
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_fails_every_third_time_is_ejected_when_they_are_compared() {
     let set = set(&[1; 10], Strategy::RoundRobin);
-    for round in 0..130 {
+    for round in 0..115 {
         for index in 0..10 {
             let bad = (index == 7 && round % 3 == 0) || (index == 2 && round % 4 == 0);
             let verdict = if bad { Verdict::ServerError } else { Verdict::Good };
             set.record(&mut at(&set, index), verdict, Instant::now());
         }
         tokio::time::advance(Duration::from_millis(90)).await;
+        picks(&set, 1);
         if round == 110 {
             assert!(set.states().all(|state| !state.ejected), "the interval is not over");
         }
@@ -356,5 +358,48 @@ fn a_request_goes_only_to_endpoints_with_the_label_it_asks_for() {
             let left = if fallback == "\"any\"" { vec![1, 2] } else { vec![] };
             assert_eq!(seen(&heads[0], &[]), left, "{strategy:?} {fallback}: nobody of it is left");
         }
+    }
+}
+
+#[test]
+fn a_subset_that_nobody_is_of_does_not_disturb_the_others_turns() {
+    let policy =
+        serde_json::from_str::<PolicySettings>(r#"{"subset": {"key": "version", "value": "v9"}}"#).unwrap();
+    let endpoints = ["http://a", "http://b"].map(|url| Endpoint::parse(url).unwrap()).to_vec();
+    assert_eq!(picks(&EndpointSet::new("test", endpoints, policy), 4), [0, 1, 0, 1]);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// Whatever is labelled how, weighs what, and is healthy or not.
+    #[test]
+    fn turns_within_a_subset_are_exactly_by_weight_and_never_leave_it(
+        endpoints in proptest::collection::vec((0u32..4, 0usize..3, proptest::bool::weighted(0.8)), 1..10),
+        asked in 0usize..3,
+    ) {
+        let label = |version: usize| format!("v{version}");
+        let made = endpoints.iter().enumerate().map(|(i, (weight, version, _))| {
+            let labels = [("version".to_owned(), label(*version))].into();
+            Endpoint::parse(&format!("http://10.0.0.{i}")).unwrap().with_weight(*weight).with_metadata(labels)
+        });
+        let mut policy = PolicySettings::from(Strategy::RoundRobin);
+        let text = format!(r#"{{"key": "version", "value": "{}", "fallback": "none"}}"#, label(asked));
+        policy.subset = Some(serde_json::from_str(&text).unwrap());
+        let set = EndpointSet::new("test", made.collect(), policy);
+        for (i, (_, _, healthy)) in endpoints.iter().enumerate() {
+            set.set_healthy(i, *healthy);
+        }
+        let turns = |(weight, version, healthy): &(u32, usize, bool)| {
+            if *version == asked && *healthy { *weight as usize } else { 0 }
+        };
+        let round: usize = endpoints.iter().map(turns).sum();
+        let mut counts = vec![0; endpoints.len()];
+        // Six rounds, which any common divisor of the weights up to three divides.
+        for _ in 0..6 * round {
+            counts[set.pick(None, &[], Instant::now()).unwrap().index] += 1;
+        }
+        proptest::prop_assert_eq!(counts, endpoints.iter().map(|one| 6 * turns(one)).collect::<Vec<_>>());
+        proptest::prop_assert_eq!(set.pick(None, &[], Instant::now()).is_err(), round == 0);
     }
 }
