@@ -18,7 +18,8 @@ use std::str::FromStr;
 /// For idempotent methods only (RFC 9110 §9.2.2; an `Idempotency-Key` is not enough, as the two would be processed at
 /// the same time), and while the body is empty or has arrived whole within `body_limit`. There is at most one hedge
 /// for a request, within the same budget as retries; it is none of the `attempts`. It does not happen for a client
-/// that its cookie keeps at an endpoint, nor for a change of protocol such as a WebSocket.
+/// that its cookie keeps at an endpoint, nor for a change of protocol such as a WebSocket. A request that is cancelled
+/// does not count as a failure of its endpoint: take active checks to find those that never answer.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HedgeSettings {
