@@ -2,13 +2,14 @@ use crate::client_deadline::tell_budget;
 use crate::deadline::Timers;
 use crate::entry::Entry;
 use crate::failure::Failure;
+use crate::hedge::is_hedgeable;
 use crate::replay::Replay;
 use crate::retry::{Outcome, Repeatable, Verdict, retry_after, wanted};
 use crate::set::{EndpointSet, Picked, Unavailable};
 use crate::settings::{BalanceSettings, RetrySettings, TimeoutSettings};
-use crate::timeout::Time;
+use crate::timeout::{Limit, Time};
 use bytes::Bytes;
-use gateway_core::{BoxError, Endpoint, Upstream};
+use gateway_core::{BoxError, Endpoint, Upstream, UpstreamError};
 use http::header::{HeaderName, HeaderValue, SET_COOKIE};
 use http::request::Parts;
 use http::{Request, Response};
@@ -22,6 +23,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
 use tower::Service;
+
+mod race;
+
+use race::{Raced, Try};
 
 /// Tells an endpoint that a request is a retry, and the number of it.
 const ATTEMPT: HeaderName = HeaderName::from_static("x-retry-attempt");
@@ -126,6 +131,25 @@ where
     }
 }
 
+/// What came of one try; nothing if its time was over.
+fn hear<B>(sent: Option<Result<Response<B>, UpstreamError>>, limit: Limit) -> Result<Response<B>, Failure> {
+    match sent {
+        Some(sent) => sent.map_err(Failure::Upstream),
+        None => Err(limit.into()),
+    }
+}
+
+/// How a try ended, and what that says about who was asked.
+fn outcome<B>(result: &Result<Response<B>, Failure>) -> (Outcome, Verdict) {
+    match result {
+        Ok(response) => {
+            let outcome = Outcome::Answered(response.status());
+            (outcome, outcome.verdict())
+        }
+        Err(failure) => (failure.outcome(), failure.verdict()),
+    }
+}
+
 /// What the end of a request says about the service.
 fn verdict<B>(answer: &Result<(Response<B>, Picked), Failure>) -> Verdict {
     match answer {
@@ -189,18 +213,23 @@ impl<U> Inner<U> {
             if let Some(header) = &self.timeout.budget_header {
                 tell_budget(&mut head.headers, header, until.saturating_duration_since(now));
             }
-            let sending = self.upstreams[picked.index].send(head, body);
-            let result = match self.timers.limit(until, sending).await {
-                Some(sent) => sent.map_err(Failure::Upstream),
-                None => Err(limit.into()),
-            };
-            let (outcome, verdict) = match &result {
-                Ok(response) => {
-                    let outcome = Outcome::Answered(response.status());
-                    (outcome, outcome.verdict())
+            let result = match &self.retry.hedge {
+                Some(hedge) if attempt == 1 && is_hedgeable(head) && !picked.is_kept() => {
+                    let latencies = self.set.latencies(hedge);
+                    let first = Try { picked, started: now, until, limit };
+                    // Boxed, so that other requests need not pay for it.
+                    let race = Box::pin(self.race(head, body, &repeat, first, &time, latencies));
+                    let Raced { result, by, failed } = race.await;
+                    tried.extend(failed);
+                    (picked, now) = (by.picked, by.started);
+                    result
                 }
-                Err(failure) => (failure.outcome(), failure.verdict()),
+                _ => {
+                    let sending = self.upstreams[picked.index].send(head, body);
+                    hear(self.timers.limit(until, sending).await, limit)
+                }
             };
+            let (outcome, verdict) = outcome(&result);
             self.set.record(&mut picked, verdict, now);
             if attempt < self.retry.attempts && wanted(outcome, request, &self.retry) {
                 let backoff = self.retry.backoff.delay(attempt, fastrand::f64());
