@@ -252,6 +252,8 @@ fn refresh(
         for set in &view.load().services {
             let service = || ("service", set.name().to_owned());
             metrics.counter("gateway_upstream_retries_total", vec![service()]).absolute(set.retries());
+            metrics.counter("gateway_upstream_hedges_total", vec![service()]).absolute(set.hedges());
+            metrics.counter("gateway_upstream_hedges_won_total", vec![service()]).absolute(set.hedges_won());
             metrics.gauge("gateway_upstream_panic", vec![service()]).set(flag(set.is_panicking()));
             metrics.gauge("gateway_upstream_circuit_open", vec![service()]).set(flag(is_open(set.circuit())));
             for state in set.states() {
