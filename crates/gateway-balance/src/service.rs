@@ -9,7 +9,7 @@ use crate::set::{EndpointSet, Picked, Unavailable};
 use crate::settings::{BalanceSettings, RetrySettings, TimeoutSettings};
 use crate::timeout::{Limit, Time};
 use bytes::Bytes;
-use gateway_core::{BoxError, Endpoint, Upstream, UpstreamError};
+use gateway_core::{BoxError, Endpoint, FailureKind, Upstream, UpstreamError};
 use http::header::{HeaderName, HeaderValue, SET_COOKIE};
 use http::request::Parts;
 use http::{Request, Response};
@@ -30,6 +30,11 @@ use race::{Raced, Try};
 
 /// Tells an endpoint that a request is a retry, and the number of it.
 const ATTEMPT: HeaderName = HeaderName::from_static("x-retry-attempt");
+
+/// How often a request is sent again because a kept connection turned out closed. That is no failure of the endpoint
+/// and no retry: it closes what has been idle for long, or has just been restarted, and its other connections are not
+/// used again.
+const RESENDS: u32 = 2;
 
 /// Sends each request to one endpoint of a set, and to another when that fails; see the [crate's page](crate).
 ///
@@ -107,9 +112,8 @@ where
                 Ok(entry) => entry,
                 Err(why) => return Ok(Failure::Unavailable(why).into_problem(false).into_response()),
             };
-            let active = Active::new(&inner.set);
+            inner.set.count_request(now);
             let answer = inner.send(&mut head, body, now).await;
-            drop(active);
             if let Some(entry) = &mut entry {
                 entry.record(verdict(&answer));
             }
@@ -158,22 +162,6 @@ fn verdict<B>(answer: &Result<(Response<B>, Picked), Failure>) -> Verdict {
     }
 }
 
-/// A request counted as active while it waits for its answer's head.
-struct Active<'a>(&'a EndpointSet);
-
-impl<'a> Active<'a> {
-    fn new(set: &'a EndpointSet) -> Self {
-        set.budget().begin();
-        Self(set)
-    }
-}
-
-impl Drop for Active<'_> {
-    fn drop(&mut self) {
-        self.0.budget().end();
-    }
-}
-
 impl<U> Inner<U> {
     async fn send<B>(
         &self,
@@ -191,9 +179,8 @@ impl<U> Inner<U> {
         let (mut body, repeat) = Replay::prepare(body, &self.retry);
         let request = Repeatable::of(head);
         let mut tried: Vec<usize> = Vec::new();
-        // Held while a retry is on its way: its share of the budget.
-        let mut _budget = None;
-        for attempt in 1.. {
+        let (mut attempt, mut resent) = (1, 0);
+        loop {
             if time.client.end().is_some_and(|end| end <= now) {
                 return Err(Failure::ClientDeadline);
             }
@@ -231,6 +218,16 @@ impl<U> Inner<U> {
             };
             let (outcome, verdict) = outcome(&result);
             self.set.record(&mut picked, verdict, now);
+            if outcome == Outcome::Failed(FailureKind::Stale)
+                && resent < RESENDS
+                && wanted(outcome, request, &self.retry)
+                && let Some(again) = repeat.again()
+            {
+                resent += 1;
+                body = again;
+                now = Instant::now();
+                continue;
+            }
             if attempt < self.retry.attempts && wanted(outcome, request, &self.retry) {
                 let backoff = self.retry.backoff.delay(attempt, fastrand::f64());
                 let delay = match &result {
@@ -239,13 +236,11 @@ impl<U> Inner<U> {
                     }
                     _ => backoff,
                 };
-                _budget = None;
                 now = Instant::now();
                 if time.end().saturating_duration_since(now) > delay
                     && let Some(again) = repeat.again()
-                    && let Some(share) = self.set.budget().retry()
+                    && self.set.may_try_again(now)
                 {
-                    _budget = Some(share);
                     body = again;
                     tried.push(picked.index);
                     // Closes the failed attempt's connection, and gives the endpoint back, before the wait.
@@ -258,12 +253,12 @@ impl<U> Inner<U> {
                         self.timers.until(now + delay).await;
                         now = Instant::now();
                     }
+                    attempt += 1;
                     continue;
                 }
             }
             return result.map(|response| (response, picked));
         }
-        Err(Failure::Unavailable(Unavailable::NoEndpoint))
     }
 
     /// Waits for an endpoint as long as the policy and the deadline allow; `why` says what is missing.

@@ -239,8 +239,14 @@ impl EndpointSet {
         self.0.latencies.get_or_init(|| Latencies::new(settings))
     }
 
-    pub(crate) fn budget(&self) -> &RetryBudget {
-        &self.0.budget
+    /// Counts a request towards the budget of further attempts.
+    pub(crate) fn count_request(&self, now: Instant) {
+        self.0.budget.begin(self.0.clock.at(now));
+    }
+
+    /// Whether the budget allows a further attempt, which is then counted.
+    pub(crate) fn may_try_again(&self, now: Instant) -> bool {
+        self.0.budget.take(self.0.clock.at(now))
     }
 
     pub(crate) fn gate(&self) -> &Gate {

@@ -108,7 +108,7 @@ async fn an_endpoint_that_stays_sick_is_ejected_for_longer_each_time_up_to_five_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_total_outage_costs_no_more_than_a_fifth_and_three_more_attempts() {
+async fn a_total_outage_costs_no_more_than_a_fifth_and_three_more_attempts_a_second() {
     let settings = settings(r#"{"retry": {"attempts": 5, "backoff": "none"}}"#);
     let policy = policy(r#"{"outlier": "off"}"#);
     let (balance, set, log) =
@@ -116,7 +116,7 @@ async fn a_total_outage_costs_no_more_than_a_fifth_and_three_more_attempts() {
     let done = load(&balance, 100, secs(60)).await;
     assert_eq!(count(&done), [(502, 6000)].into());
     let attempts = log.all().len();
-    assert!(attempts <= 6000 * 12 / 10 + 3, "{attempts} attempts for 6000 requests");
+    assert!(attempts <= 6000 * 12 / 10 + 3 * 70, "{attempts} attempts for 6000 requests");
     assert!(attempts > 6000, "there were retries");
     assert_eq!(set.retries() as usize, attempts - 6000);
 }

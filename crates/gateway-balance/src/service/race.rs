@@ -1,7 +1,6 @@
 //! Two endpoints asked for one answer, the second because the first is slow.
 
 use super::{Inner, hear, outcome};
-use crate::budget::Further;
 use crate::client_deadline::tell_budget;
 use crate::failure::Failure;
 use crate::hedge::Latencies;
@@ -72,14 +71,13 @@ impl<U> Inner<U> {
             Some(due) => self.timers.limit(due, &mut one).await,
             None => Some((&mut one).await),
         };
-        let (second, _share) = match early {
+        let (second, body) = match early {
             Some(sent) => return Raced::alone(hear(sent, first.limit), first, latencies),
             None => match self.second(head, repeat, &first.picked, time) {
                 Some(second) => second,
                 None => return Raced::alone(hear(one.await, first.limit), first, latencies),
             },
         };
-        let (second, body) = second;
         let second_head = self.second_head(head, time, &second);
         let sending = self.upstreams[second.picked.index].send(&second_head, body);
         let mut two = pin!(self.timers.limit(second.until, sending));
@@ -114,23 +112,24 @@ impl<U> Inner<U> {
         Raced { result: kept.0, by: kept.1, failed: Some(whose.picked.index) }
     }
 
-    /// Another endpoint and the body for it, and the share of the retries' budget that this takes; `None` without any
-    /// of them.
+    /// Another endpoint and the body for it; `None` without one of them, or where the budget of retries is used up.
     fn second<B>(
         &self,
         head: &Parts,
         repeat: &Repeat<B>,
         first: &Picked,
         time: &Time,
-    ) -> Option<((Try, Replay<B>), Further<'_>)>
+    ) -> Option<(Try, Replay<B>)>
     where
         B: Body<Data = Bytes>,
     {
         let body = repeat.whole()?;
-        let share = self.set.budget().hedge()?;
         let started = Instant::now();
         let picked = self.set.pick(Some(head), &[first.index], started).ok()?;
         if picked.index == first.index {
+            return None;
+        }
+        if !self.set.may_try_again(started) {
             return None;
         }
         self.set.count_hedge();
@@ -141,7 +140,7 @@ impl<U> Inner<U> {
             picked.endpoint()
         );
         let (until, limit) = time.limit(started);
-        Some(((Try { picked, started, until, limit }, body), share))
+        Some((Try { picked, started, until, limit }, body))
     }
 
     fn second_head(&self, head: &Parts, time: &Time, second: &Try) -> Parts {
@@ -161,6 +160,7 @@ impl<U> Inner<U> {
     /// retried, and when nobody is left to answer.
     fn decides<B>(&self, result: &Result<Response<B>, Failure>, head: &Parts) -> bool {
         match outcome(result) {
+            (Outcome::Failed(FailureKind::Stale), _) => false,
             (Outcome::Failed(_), verdict) => verdict == Verdict::Unknown,
             (answered, _) => !wanted(answered, Repeatable::of(head), &self.retry),
         }
