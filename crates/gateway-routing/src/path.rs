@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 ///
 /// An expression stands for the whole path, as if between `^` and `$`. It takes time linear in the path's
 /// length, knows no look-around and no back-references, and takes at most 256 KiB compiled. Its named groups
-/// become [`PathParams`].
+/// become [`Captures`](gateway_core::Captures).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PathPattern {
     pub(crate) segments: Vec<Segment>,
@@ -64,16 +64,6 @@ impl PathRegex {
     /// Compiled when it is first asked for, which is when the table is built.
     pub(crate) fn expression(&self, ignore_case: bool) -> &Expression {
         if ignore_case { self.uncased.get_or_init(|| self.cased.ignoring_case()) } else { &self.cased }
-    }
-
-    /// What stood in the place of the named groups that took part.
-    pub(crate) fn params(&self, path: &str, ignore_case: bool) -> Vec<(Arc<str>, String)> {
-        let regex = &self.expression(ignore_case).regex;
-        let names = || regex.capture_names().flatten();
-        let captures = names().next().and_then(|_| regex.captures(path.as_bytes()));
-        let Some(captures) = captures else { return Vec::new() };
-        let value = |name| Some((Arc::from(name), path.get(captures.name(name)?.range())?.to_owned()));
-        names().filter_map(value).collect()
     }
 }
 
@@ -205,18 +195,6 @@ impl JsonSchema for PathPattern {
     }
     fn inline_schema() -> bool {
         true
-    }
-}
-
-/// Request extension: what stood in the place of a pattern's parameters or an expression's named groups. Only there if the pattern has any.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PathParams(pub(crate) Vec<(Arc<str>, String)>);
-
-impl PathParams {
-    /// What stood in the place of this parameter, still percent-encoded.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| **known == *name).map(|(_, value)| value.as_str())
     }
 }
 

@@ -1,7 +1,7 @@
 use crate::host::bare;
-use crate::path::{PathParams, Segment, segments};
 use crate::request::Head;
 use crate::route::RouteMatch;
+use gateway_core::Captures;
 use group::Group;
 use http::header::HeaderValue;
 use http::{HeaderMap, Method, Request};
@@ -55,29 +55,12 @@ pub struct Found<'t, T> {
 }
 
 impl<T> Found<'_, T> {
-    /// What stood in the place of the pattern's parameters, or an expression's named groups; `None` if it has
-    /// none.
+    /// What stood in the place of its parameters in the request it was found for; `None` if it has none, or does not
+    /// [ask for them](RouteMatch::captures).
     #[must_use]
-    pub fn params(&self, path: &str) -> Option<PathParams> {
-        params(self.matched, path)
+    pub fn captures<B>(&self, request: &Request<B>) -> Option<Captures> {
+        self.matched.captures.then(|| self.matched.captured(&Head::of(request))).flatten()
     }
-}
-
-fn params(route: &RouteMatch, path: &str) -> Option<PathParams> {
-    let params: Vec<_> = match &route.path.regex {
-        Some(regex) => regex.params(path, route.ignore_case),
-        None => route
-            .path
-            .segments
-            .iter()
-            .zip(segments(path))
-            .filter_map(|(segment, value)| match segment {
-                Segment::Param(name) => Some((name.clone(), value.to_owned())),
-                Segment::Literal(_) => None,
-            })
-            .collect(),
-    };
-    (!params.is_empty()).then_some(PathParams(params))
 }
 
 /// Two routes that take the same requests with the same right.

@@ -1,8 +1,7 @@
 use super::RouteTable;
 use super::cover::covers;
-use super::group::Group;
 use super::tree::{Node, Tree};
-use crate::host::HostPattern;
+use crate::host::{HostKind, HostPattern};
 use crate::path::Segment;
 use crate::route::RouteMatch;
 use std::collections::HashMap;
@@ -99,7 +98,10 @@ impl<T> RouteTable<T> {
                 _ if other.priority > route.priority && other.hosts.is_empty() => true,
                 None => other.hosts.is_empty(),
                 Some(host) if other.priority == route.priority => other.hosts.contains(host),
-                Some(_) => other.hosts.iter().any(|other| broader.contains(other)),
+                Some(host) => {
+                    let takes = |other: &HostPattern| broader.contains(other) || other.takes_all_of(host);
+                    other.hosts.iter().any(takes)
+                }
             }
         };
         if let Some(other) = same.iter().filter(takes_host).copied().find(&before) {
@@ -114,6 +116,11 @@ impl<T> RouteTable<T> {
             } else {
                 let trees = broader.iter().filter_map(|host| group.tree(host)).chain(&group.any);
                 candidates.extend(trees.flat_map(|tree| tree.covering(segments, route)));
+                if let Some(host) = host.filter(|host| host.kind == HostKind::Exact) {
+                    group.expressions.fitting(&host.name, |tree| {
+                        candidates.extend(tree.covering(segments, route));
+                    });
+                }
             }
             if let Some(other) = candidates.into_iter().find(&before) {
                 return Some(other);
@@ -133,12 +140,6 @@ fn because(by: &RouteMatch, route: &RouteMatch) -> Because {
         Because::Conditions
     } else {
         Because::Order
-    }
-}
-
-impl Group {
-    fn tree(&self, host: &HostPattern) -> Option<&Tree> {
-        self.trees(host.kind).get(&host.name)
     }
 }
 

@@ -5,7 +5,7 @@ use http::header::HeaderValue;
 
 /// One look-up on its way through the trees.
 pub(super) struct Search<'a, T> {
-    routes: &'a [(RouteMatch, T)],
+    pub(super) routes: &'a [(RouteMatch, T)],
     ranks: &'a [usize],
     pub(super) head: Head<'a>,
     /// Whether only the method kept a route from matching.
@@ -44,10 +44,6 @@ impl<'a, T> Search<'a, T> {
 
     pub(super) fn better(&self, a: usize, b: usize) -> usize {
         if self.ranks[a] <= self.ranks[b] { a } else { b }
-    }
-
-    pub(super) fn route(&self, index: usize) -> &'a RouteMatch {
-        &self.routes[index].0
     }
 
     /// The methods that would have been taken.
