@@ -20,6 +20,11 @@
 //! (maintenance, redirects, own answers), what marks answers (CORS, security headers), then, after authentication
 //! and limits, what the upstream is to see (headers, forwarded, via) and last what it is asked (strip, rewrite).
 //!
+//! Where a rewrite, a redirect or a header of the request is to hold a part of what the client asked, `{id}` stands
+//! for what the route captured by that name (core's [`Captures`](gateway_core::Captures)): a parameter of its path, a
+//! named group of an expression, or `{*}` for the rest below a prefix. `{{id}}` is the text `{id}`.
+//! [`check_placeholders`] tells before the first request whether a route has them all.
+//!
 //! [`normalize_path`] is no layer: a path must be one and the same before anything is decided by it.
 //!
 //! ```
@@ -62,6 +67,7 @@ mod rewrite;
 mod security_headers;
 mod strip_prefix;
 mod target;
+mod template;
 mod underscores;
 mod via;
 
@@ -80,5 +86,6 @@ pub use rewrite::{
 };
 pub use security_headers::{SecurityHeaders, SecurityHeadersLayer, SecurityHeadersSettings};
 pub use strip_prefix::{StripPrefix, StripPrefixLayer, StripPrefixSettings};
+pub use template::check_placeholders;
 pub use underscores::{UnderscoreHeaders, UnderscoreHeadersLayer, Underscores};
 pub use via::{Via, ViaAnswer, ViaLayer, ViaSettings};
