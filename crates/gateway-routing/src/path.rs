@@ -14,11 +14,11 @@ use std::sync::{Arc, OnceLock};
 /// become [`Captures`](gateway_core::Captures).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PathPattern {
-    pub(crate) segments: Vec<Segment>,
+    pub(crate) segments: Arc<[Segment]>,
     /// Whether everything below matches too.
     pub(crate) prefix: bool,
     /// In place of segments.
-    pub(crate) regex: Option<Box<PathRegex>>,
+    pub(crate) regex: Option<Arc<PathRegex>>,
     text: Arc<str>,
 }
 
@@ -135,8 +135,8 @@ impl FromStr for PathPattern {
         let because = |why| PatternError { text: text.to_owned(), why };
         let wrong = |why: &'static str| because(why.into());
         if let Some(expression) = text.strip_prefix('~') {
-            let regex = Some(Box::new(PathRegex::new(expression).map_err(because)?));
-            return Ok(Self { segments: Vec::new(), prefix: false, regex, text: text.into() });
+            let regex = Some(Arc::new(PathRegex::new(expression).map_err(because)?));
+            return Ok(Self { segments: Arc::default(), prefix: false, regex, text: text.into() });
         }
         let rest = text.strip_prefix('/').ok_or_else(|| wrong("it does not begin with a slash"))?;
         if text.contains(['?', '#']) {
@@ -176,7 +176,7 @@ impl FromStr for PathPattern {
             };
             segments.push(segment);
         }
-        Ok(Self { segments, prefix, regex: None, text: text.into() })
+        Ok(Self { segments: segments.into(), prefix, regex: None, text: text.into() })
     }
 }
 

@@ -151,21 +151,24 @@ impl<T> RouteTable<T> {
         let head = Head::of(request);
         let host = head.host.to_ascii_lowercase();
         let mut candidates: Vec<_> = self
+            .compiled
             .routes
             .iter()
             .enumerate()
-            .map(|(index, (route, _))| {
+            .map(|(index, route)| {
                 let refusals = refusals(route, &host, &head);
                 let untried = refusals.iter().any(Refusal::is_of_place);
-                let place = (untried, Reverse(route.priority), host_rank(route, &host), self.ranks[index]);
+                let place =
+                    (untried, Reverse(route.priority), host_rank(route, &host), self.compiled.ranks[index]);
                 (place, Candidate { index, refusals })
             })
             .collect();
         candidates.sort_by_key(|(place, _)| *place);
         let outcome = match self.find(request) {
-            Match::Found(found) => {
-                Outcome::Found { index: found.index, params: self.routes[found.index].0.captured(&head) }
-            }
+            Match::Found(found) => Outcome::Found {
+                index: found.index,
+                params: self.compiled.routes[found.index].captured(&head),
+            },
             Match::MethodNotAllowed { allow } => Outcome::MethodNotAllowed { allow },
             Match::NotFound => Outcome::NotFound,
         };

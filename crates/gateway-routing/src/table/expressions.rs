@@ -61,11 +61,11 @@ impl Expressions {
         self.indexes.push(index);
     }
 
-    pub(super) fn compile<T>(&mut self, routes: &[(RouteMatch, T)]) {
-        self.sets = Sets::compile(self.indexes.len(), |at| expression(&routes[self.indexes[at]].0));
+    pub(super) fn compile(&mut self, routes: &[RouteMatch]) {
+        self.sets = Sets::compile(self.indexes.len(), |at| expression(&routes[self.indexes[at]]));
     }
 
-    pub(super) fn find<T>(&self, search: &mut Search<'_, T>) -> Option<usize> {
+    pub(super) fn find(&self, search: &mut Search<'_>) -> Option<usize> {
         if self.indexes.is_empty() {
             return None;
         }
@@ -73,7 +73,7 @@ impl Expressions {
         let path = search.head.path.as_bytes();
         self.sets.find(
             path,
-            |at| expression(&routes[self.indexes[at]].0),
+            |at| expression(&routes[self.indexes[at]]),
             |at| search.first(&self.indexes[at..=at]),
         )
     }

@@ -78,7 +78,7 @@ impl Group {
     }
 
     /// Compiles what needs all routes.
-    pub(super) fn finish<T>(&mut self, routes: &[(RouteMatch, T)]) {
+    pub(super) fn finish(&mut self, routes: &[RouteMatch]) {
         let wildcards = self.below.values_mut().chain(self.beginning.values_mut());
         let expressions = self.expressions.trees.iter_mut().map(|(_, tree)| tree);
         for tree in self.exact.values_mut().chain(wildcards).chain(expressions).chain(&mut self.any) {
@@ -97,11 +97,11 @@ impl Group {
         }
     }
 
-    pub(super) fn find<T>(&self, search: &mut Search<'_, T>) -> Option<usize> {
+    pub(super) fn find(&self, search: &mut Search<'_>) -> Option<usize> {
         self.find_host(search).or_else(|| self.any.as_ref()?.find(search))
     }
 
-    fn find_host<T>(&self, search: &mut Search<'_, T>) -> Option<usize> {
+    fn find_host(&self, search: &mut Search<'_>) -> Option<usize> {
         let wild = !(self.below.is_empty() && self.beginning.is_empty() && self.expressions.trees.is_empty());
         let named = wild || !self.exact.is_empty();
         // No pattern is longer, and so many labels are not looked up.
