@@ -52,6 +52,9 @@ pub enum TransformError {
         /// What is wrong with it.
         why: String,
     },
+    /// A fallback without a way to fall or a place to land.
+    #[error("it falls back on nothing: give at least one `on`, and `service` or `respond`")]
+    Fallback,
     /// A placeholder for what the route does not capture.
     #[error("`{{{name}}}` stands for nothing here; this route has {}", listed(known))]
     Placeholder {

@@ -13,6 +13,7 @@
 //! | [`RewriteLayer`] | another path (prefix, regular expression, whole), host or query |
 //! | [`RedirectLayer`] | sends clients to another scheme, host, port or path |
 //! | [`RespondLayer`] | an answer that is always the same: text, JSON or a file |
+//! | [`FallbackLayer`] | asks another service when the first gave no answer, then answers itself |
 //! | [`MaintenanceLayer`] | 503 with `Retry-After` to all clients but some |
 //! | [`UnderscoreHeadersLayer`] | `X_User_ID` kept, removed or refused |
 //!
@@ -57,6 +58,7 @@ mod client_ip;
 mod correlation_id;
 mod cors;
 mod error;
+mod fallback;
 mod forwarded;
 mod headers;
 mod networks;
@@ -76,6 +78,7 @@ pub use client_ip::{ClientIp, ClientIpLayer};
 pub use correlation_id::{CorrelationId, CorrelationIdLayer, CorrelationIdSettings};
 pub use cors::{Cors, CorsFuture, CorsLayer, CorsSettings};
 pub use error::TransformError;
+pub use fallback::{Fallback, FallbackFuture, FallbackLayer, FallbackOn, FallbackSettings};
 pub use forwarded::{ClientFrom, Forwarded, ForwardedLayer, ForwardedSettings};
 pub use headers::{HeaderEdits, HeaderRules, Headers, HeadersLayer};
 pub use normalize::{NormalizeSettings, PathError, normalize_path};
