@@ -36,7 +36,6 @@ pub(super) fn conditions(route: &RouteMatch) -> impl Ord + use<> {
 }
 
 /// Equal but for what was registered: the same requests, and no rule says who wins.
-#[expect(clippy::mutable_key_type, reason = "expressions are equal by their texts, which do not change")]
 pub(super) fn conflicts(routes: &[RouteMatch]) -> Vec<Conflict> {
     let mut known: HashMap<_, usize> = HashMap::new();
     let mut seen: HashMap<_, usize> = HashMap::new();
