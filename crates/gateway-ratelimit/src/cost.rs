@@ -23,7 +23,8 @@ impl Cost {
     pub(crate) fn of(&self, facts: &Facts<'_>) -> u32 {
         let CostSettings { header, default, min, max } = &self.settings;
         let Some(name) = header else { return *default };
-        let said = facts.header(name).and_then(|value| str::from_utf8(value).ok()?.trim().parse::<u32>().ok());
+        let said =
+            facts.header(name).and_then(|value| str::from_utf8(value).ok()?.trim().parse::<u32>().ok());
         said.map_or(*default, |cost| cost.max(*min).min(*max))
     }
 }
@@ -85,6 +86,6 @@ impl Settle {
     }
 }
 
-fn header(name: &str) -> Result<HeaderName, RateLimitError> {
+pub(crate) fn header(name: &str) -> Result<HeaderName, RateLimitError> {
     name.parse().map_err(|_| RateLimitError::Header(name.to_owned()))
 }

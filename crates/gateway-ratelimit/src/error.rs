@@ -19,7 +19,9 @@ pub enum RateLimitError {
     #[error("`max_keys` is 0, so that no caller could be remembered; expected at least 1")]
     NoKeys,
     /// A burst where a window is counted.
-    #[error("`{0}` has a burst, which means nothing where a window is counted; leave it out or choose `gcra`")]
+    #[error(
+        "`{0}` has a burst, which means nothing where a window is counted; leave it out or choose `gcra`"
+    )]
     Burst(String),
     /// More limits than one request can have.
     #[error("{0} limits and quotas at once; expected at most 6")]
@@ -37,7 +39,9 @@ pub enum RateLimitError {
     #[error("`statuses` has {0}; expected numbers from 100 to 599")]
     Status(u16),
     /// A queue cannot be shared in parts.
-    #[error("`leaky_bucket` lets requests wait in one queue, of which no shares can be taken; choose `shared = \"exact\"`")]
+    #[error(
+        "`leaky_bucket` lets requests wait in one queue, of which no shares can be taken; choose `shared = \"exact\"`"
+    )]
     LeasedQueue,
     /// A setting that must not be nought.
     #[error("`{0}` is 0; expected at least 1")]

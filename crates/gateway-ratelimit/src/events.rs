@@ -34,7 +34,8 @@ fn reached(count: u64, before: u64, after: u64) -> Option<u8> {
 impl Plan {
     /// The quotas that a request of this cost has brought to a mark.
     pub(crate) fn marks(&self, outcome: &Outcome, cost: u32) -> Vec<(usize, u8)> {
-        let quotas = self.rules.iter().enumerate().zip(&outcome.told).filter(|((_, rule), _)| rule.is_quota());
+        let quotas =
+            self.rules.iter().enumerate().zip(&outcome.told).filter(|((_, rule), _)| rule.is_quota());
         let marks = quotas.filter_map(|((i, rule), told)| {
             let after = rule.count - u64::from(told.remaining).min(rule.count);
             Some((i, reached(rule.count, after.saturating_sub(u64::from(cost)), after)?))
@@ -45,7 +46,8 @@ impl Plan {
     /// The quotas that taking has brought to a mark.
     pub(crate) fn marks_between(&self, before: &[u64], after: &[u64]) -> Vec<(usize, u8)> {
         let quotas = self.rules.iter().enumerate().filter(|(_, rule)| rule.is_quota());
-        let marks = quotas.filter_map(|(i, rule)| Some((i, reached(rule.count, *before.get(i)?, *after.get(i)?)?)));
+        let marks =
+            quotas.filter_map(|(i, rule)| Some((i, reached(rule.count, *before.get(i)?, *after.get(i)?)?)));
         marks.collect()
     }
 }

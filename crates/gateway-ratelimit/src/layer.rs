@@ -12,7 +12,7 @@ use tower::Layer;
 #[derive(Clone, Debug)]
 pub struct RateLimitLayer {
     pub(crate) limiter: Arc<Limiter>,
-    scope: Arc<Scope>,
+    pub(crate) scope: Arc<Scope>,
     pub(crate) store: Option<Store>,
 }
 

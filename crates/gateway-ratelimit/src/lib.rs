@@ -31,7 +31,7 @@ pub use limit::Limit;
 pub use quota::{Quota, TimeZone};
 pub use service::{RateLimit, RateLimitFuture};
 pub use settings::{
-    CostSettings, CountWhat, ExemptSettings, LimitFromSettings, Limits, MetaSource, Mode, OnStoreFailure, Per,
-    Quotas, RateLimitSettings, SettleSettings, Shared, TierSettings,
+    CostSettings, CountWhat, ExemptSettings, LimitFromSettings, Limits, MetaSource, Mode, OnStoreFailure,
+    Per, Quotas, RateLimitSettings, SettleSettings, Shared, TierSettings,
 };
 pub use settle::{SettleBody, SettleFuture, SettleLayer, SettleService};

@@ -6,7 +6,7 @@ use crate::cost::{Cost, Settle};
 use crate::events::{QuotaEvent, QuotaHook, say};
 use crate::facts::Facts;
 use crate::headers::whole_seconds;
-use crate::key::{Key, KeyBy, KeyHasher, OnMissing, readable};
+use crate::key::{Key, KeyBy, KeyHasher, KeyPart, OnMissing};
 use crate::plan::{Chosen, Outcome, Plan, Plans};
 use crate::settings::{ExemptSettings, Mode, RateLimitSettings};
 use crate::store::Counts;
@@ -91,6 +91,13 @@ impl Limiter {
         }
         if settings.replicas == 0 {
             return Err(RateLimitError::Zero("replicas"));
+        }
+        let named = settings.key.parts().iter().filter_map(|part| match part {
+            KeyPart::Header(name) => Some(name),
+            _ => None,
+        });
+        for name in named {
+            crate::cost::header(name)?;
         }
         let plans = Plans::new(name, settings)?;
         Ok(Self {
@@ -185,11 +192,6 @@ impl Limiter {
         }
     }
 
-    /// The name under which a caller is counted on a server (S4-21), its braces a hash tag.
-    pub(crate) fn remote_key(&self, plan: &Plan, facts: &Facts<'_>) -> String {
-        remote_key(plan, &readable(&self.by, facts))
-    }
-
     fn tell(&self, plan: &Plan, outcome: &Outcome, headers: &mut HeaderMap) {
         if self.standard {
             plan.names.standard(outcome, headers);
@@ -207,7 +209,8 @@ impl Limiter {
         let seconds = whole_seconds(retry_after).max(1);
         let index = usize::from(outcome.tightest);
         let quota = plan.rules.get(index).is_some_and(crate::Rule::is_quota);
-        let (name, text) = (plan.names.of(outcome.tightest), plan.texts.get(index).map_or("", String::as_str));
+        let (name, text) =
+            (plan.names.of(outcome.tightest), plan.texts.get(index).map_or("", String::as_str));
         let (code, what) =
             if quota { (Code::QuotaExceeded, "the quota") } else { (Code::RateLimited, "the limit") };
         let detail = format!("more than {text}, {what} `{name}`; try again in {seconds} s");
@@ -221,6 +224,7 @@ impl Limiter {
     }
 }
 
+/// The name under which a caller is counted on a server (S4-21), its braces a hash tag.
 pub(crate) fn remote_key(plan: &Plan, caller: &str) -> String {
     let mut key = String::with_capacity(caller.len() + plan.label.len() + 16);
     key.push_str("rate_limit:{");
@@ -247,7 +251,8 @@ impl Note {
                 response.extensions_mut().insert(crate::settle::Settlement::new(self));
             }
             settle => {
-                if let Some(difference) = settle.difference(response.status(), response.headers(), self.cost) {
+                if let Some(difference) = settle.difference(response.status(), response.headers(), self.cost)
+                {
                     self.take(difference);
                 }
             }

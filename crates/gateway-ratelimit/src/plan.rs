@@ -54,7 +54,10 @@ impl Outcome {
                 Decision::Refuse { retry_after, .. } => retry_after,
                 other => other.reset(),
             };
-            outcome.told[i] = Told { remaining, reset: u32::try_from(crate::headers::whole_seconds(until)).unwrap_or(u32::MAX) };
+            outcome.told[i] = Told {
+                remaining,
+                reset: u32::try_from(crate::headers::whole_seconds(until)).unwrap_or(u32::MAX),
+            };
             if i == 0 || is_tighter(&decision, &outcome.decision) {
                 (outcome.decision, outcome.tightest) = (decision, i as u8);
             }

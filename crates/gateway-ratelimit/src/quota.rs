@@ -37,7 +37,8 @@ impl Quota {
 impl FromStr for Quota {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a quota; expected something like \"10000/day\" or \"1000000/month\"");
+        let wrong =
+            || format!("`{text}` is not a quota; expected something like \"10000/day\" or \"1000000/month\"");
         let (count, cycle) = text.trim().split_once('/').ok_or_else(wrong)?;
         let count = count.parse().map_err(|_| wrong())?;
         let cycle = match cycle {

@@ -46,9 +46,7 @@ where
         };
         let caller = || readable(&limiter.by, &facts);
         let verdict = match &self.store {
-            None => {
-                limiter.judge(&case.plan, (case.key, case.cost), limiter.decide(&case), caller, false)
-            }
+            None => limiter.judge(&case.plan, (case.key, case.cost), limiter.decide(&case), caller, false),
             Some(_) if limiter.shared.mode() == Shared::Leased => limiter.lease(&case, caller),
             Some(store) => {
                 let answer: Answer = Box::pin(limiter.clone().ask(
@@ -158,10 +156,7 @@ where
     }
 }
 
-fn go<S, B, R>(
-    held: &mut Held<S, Request<B>>,
-    note: Option<Note>,
-) -> Kind<S, Request<B>, S::Future, R>
+fn go<S, B, R>(held: &mut Held<S, Request<B>>, note: Option<Note>) -> Kind<S, Request<B>, S::Future, R>
 where
     S: Service<Request<B>, Response = Response<R>>,
 {

@@ -4,7 +4,7 @@ mod lease;
 mod script;
 
 pub(crate) use lease::Leases;
-pub(crate) use script::Mode;
+pub(crate) use script::{Call, Mode};
 
 use crate::algorithm::Decision;
 use crate::key::Key;
@@ -202,7 +202,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     fn read(numbers: &[i64]) -> Option<Self> {
-        let (&[taken, _], rules) = numbers.split_first_chunk::<2>()? else { return None };
+        let (&[taken, _], rules) = numbers.split_first_chunk::<2>()?;
         let (each, rest) = rules.as_chunks::<4>();
         if !rest.is_empty() || each.is_empty() || each.len() > MOST_RULES {
             return None;

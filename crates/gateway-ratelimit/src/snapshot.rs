@@ -79,7 +79,9 @@ impl Snapshots {
             let bytes = encode(&limiter.hasher, limiter.shape(), limiter.counts.dump(limiter.clock.now()));
             if written.as_ref() != Some(&bytes) {
                 let beside = path.with_extension("new");
-                if let Err(error) = std::fs::write(&beside, &bytes).and_then(|()| std::fs::rename(&beside, &path)) {
+                if let Err(error) =
+                    std::fs::write(&beside, &bytes).and_then(|()| std::fs::rename(&beside, &path))
+                {
                     tracing::warn!(path = %path.display(), "quotas were not written: {error}");
                     return None;
                 }

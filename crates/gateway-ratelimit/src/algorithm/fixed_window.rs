@@ -6,7 +6,11 @@ use super::{Decision, Rule, State, add, micros, narrow};
 /// When the window of this moment began, and its count.
 pub(super) fn window(state: &State, now: u64, rule: &Rule) -> (u64, u64) {
     // A window that begins later than now was begun by a clock that is ahead; it is this one.
-    if state.at == 0 || now >= state.at.saturating_add(rule.period) { (now, 0) } else { (state.at, state.used) }
+    if state.used == 0 || now >= state.at.saturating_add(rule.period) {
+        (now, 0)
+    } else {
+        (state.at, state.used)
+    }
 }
 
 pub(super) fn decide(state: &State, now: u64, cost: u32, rule: &Rule) -> Decision {

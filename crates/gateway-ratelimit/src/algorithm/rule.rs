@@ -88,7 +88,10 @@ impl Rule {
 
     /// Whether it counts a window, which ends at once, instead of draining.
     pub(crate) fn is_window(&self) -> bool {
-        matches!(self.kind, Kind::Calendar(_) | Kind::Counted(Algorithm::FixedWindow | Algorithm::SlidingWindow))
+        matches!(
+            self.kind,
+            Kind::Calendar(_) | Kind::Counted(Algorithm::FixedWindow | Algorithm::SlidingWindow)
+        )
     }
 
     /// Whether it is a quota.

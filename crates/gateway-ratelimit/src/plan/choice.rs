@@ -129,6 +129,9 @@ impl Plans {
         }
         let mut by = None;
         if let Some(tiers) = &settings.tiers {
+            if let MetaSource::Header(name) = &tiers.by {
+                crate::cost::header(name)?;
+            }
             let mut values = HashMap::new();
             for (tier, limits) in &tiers.values {
                 values.insert(tier.clone(), add(Some(tier), limits, tiers.quotas.get(tier))?);
@@ -138,7 +141,8 @@ impl Plans {
                     values.insert(tier.clone(), add(Some(tier), &[], Some(quotas))?);
                 }
             }
-            let default = tiers.default.as_ref().map(|limits| add(Some("default"), limits, None)).transpose()?;
+            let default =
+                tiers.default.as_ref().map(|limits| add(Some("default"), limits, None)).transpose()?;
             by = Some((tiers.by.clone(), values, default));
         }
         let from = settings.limit_from.as_ref().map(|from| From {
@@ -201,7 +205,11 @@ impl From {
         }
         let plan = self.parse(text, build);
         if plan.is_none() {
-            tracing::warn!(claim = self.claim, value = text, "the claim holds no rate limit; it is passed over");
+            tracing::warn!(
+                claim = self.claim,
+                value = text,
+                "the claim holds no rate limit; it is passed over"
+            );
         }
         let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
         if read.len() >= TEXTS {

@@ -64,7 +64,7 @@ local function window(rule, s)
   if rule.algorithm == QUOTA then
     return rule.start, s.at == rule.start and s.used or 0, max(rule.stop - now, 0)
   end
-  if s.at == 0 or now >= s.at + rule.period then return now, 0, rule.period end
+  if s.used == 0 or now >= s.at + rule.period then return now, 0, rule.period end
   return s.at, s.used, rule.period - max(now - s.at, 0)
 end
 
@@ -166,7 +166,7 @@ local answer = { taken, now }
 local function tell(i, asked, there)
   local kind, wait, reset, remaining = decide(rules[i], states[i], asked)
   if there and kind ~= 2 then kind, wait, reset, remaining = decide(rules[i], states[i], 0) end
-  if kind == 2 then _, _, _, remaining = decide(rules[i], states[i], 0) end
+  if kind == 2 then remaining = select(4, decide(rules[i], states[i], 0)) end
   for _, number in ipairs({ kind, wait, reset, remaining }) do answer[#answer + 1] = number end
 end
 

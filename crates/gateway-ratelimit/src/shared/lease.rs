@@ -96,7 +96,13 @@ impl Leases {
     }
 
     /// Decides by the share at hand; whether the background task has something new to do.
-    fn decide(&self, case: &Case<'_>, now: u64, name: impl FnOnce() -> Arc<str>, taking: bool) -> (Found, bool) {
+    fn decide(
+        &self,
+        case: &Case<'_>,
+        now: u64,
+        name: impl FnOnce() -> Arc<str>,
+        taking: bool,
+    ) -> (Found, bool) {
         let (size, cost) = (self.size(), i64::from(case.cost));
         let mut shard = self.shard(case.key);
         if shard.len() >= self.max_per_shard && !shard.contains_key(&case.key) {
@@ -240,7 +246,11 @@ impl Lease {
 
 impl Limiter {
     /// Decides by the share at hand, without waiting.
-    pub(crate) fn lease(self: &Arc<Self>, case: &Case<'_>, caller: impl FnOnce() -> String + Copy) -> Verdict {
+    pub(crate) fn lease(
+        self: &Arc<Self>,
+        case: &Case<'_>,
+        caller: impl FnOnce() -> String + Copy,
+    ) -> Verdict {
         let leases = &self.shared.leases;
         let name = || crate::limiter::remote_key(&case.plan, &caller()).into();
         let (found, news) = leases.decide(case, self.clock.now(), name, self.takes_at_once());

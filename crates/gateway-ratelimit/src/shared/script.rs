@@ -73,3 +73,5 @@ fn wire(rule: &Rule, now: u64) -> String {
     text
 }
 
+#[cfg(test)]
+mod tests;
