@@ -77,8 +77,18 @@ pub(crate) struct Note {
     pub(crate) outcome: Option<Outcome>,
     /// Who is counted, where others must be told later.
     pub(crate) caller: Option<Box<str>>,
-    /// Whether the counts are on a server.
-    pub(crate) remote: bool,
+    pub(crate) place: Place,
+}
+
+/// Where a request was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In this process.
+    Here,
+    /// In this process while the store is away, by a share of the limit.
+    Share,
+    /// On a server.
+    Server,
 }
 
 impl Limiter {
@@ -152,29 +162,28 @@ impl Limiter {
         (key, cost): (Key, u32),
         outcome: Outcome,
         caller: impl FnOnce() -> String,
-        remote: bool,
+        place: Place,
     ) -> Verdict {
         let refused = outcome.decision.is_refusal();
         if refused && self.mode == Mode::Enforce {
             return Verdict::Refuse(Box::new(self.refusal(plan, &outcome)));
         }
-        let mut who = None;
-        if plan.has_quota() || (remote && !matches!(self.settle, Settle::Never)) {
-            let caller = caller();
-            if !refused && self.takes_at_once() {
-                self.say(plan, &plan.marks(&outcome, cost), &caller);
-            }
-            who = Some(caller.into_boxed_str());
-        }
         let settles = !matches!(self.settle, Settle::Never);
+        let counted = plan.has_quota() && !refused && self.takes_at_once();
+        let marks = if counted { plan.marks(&outcome, cost) } else { Vec::new() };
+        let later = settles && (plan.has_quota() || place == Place::Server);
+        let caller = (later || !marks.is_empty()).then(|| caller().into_boxed_str());
+        if let Some(caller) = &caller {
+            self.say(plan, &marks, caller);
+        }
         let note = (self.standard || self.legacy || settles || refused).then(|| Note {
             limiter: self.clone(),
             plan: plan.clone(),
             key,
             cost,
             outcome: Some(outcome),
-            caller: who,
-            remote,
+            caller,
+            place,
         });
         match outcome.decision {
             Decision::Delay { delay, .. } if self.mode == Mode::Enforce => Verdict::Wait(delay, note),
@@ -265,19 +274,23 @@ impl Note {
             return;
         }
         let limiter = &self.limiter;
-        if self.remote {
-            if let Some(caller) = &self.caller {
-                limiter.shared.settle(self.key, remote_key(&self.plan, caller), &self.plan, difference);
+        let rules = match self.place {
+            Place::Here => &self.plan.rules,
+            Place::Share => &self.plan.shares,
+            Place::Server => {
+                if let Some(caller) = &self.caller {
+                    limiter.shared.settle(self.key, remote_key(&self.plan, caller), &self.plan, difference);
+                }
+                return;
             }
-            return;
-        }
+        };
         let now = limiter.clock.now();
         let Some(caller) = self.caller.as_ref().filter(|_| self.plan.has_quota()) else {
-            return limiter.counts.take(self.key, now, difference, &self.plan.rules);
+            return limiter.counts.take(self.key, now, difference, rules);
         };
-        let before = limiter.counts.used(self.key, now, &self.plan.rules).unwrap_or_default();
-        limiter.counts.take(self.key, now, difference, &self.plan.rules);
-        let after = limiter.counts.used(self.key, now, &self.plan.rules).unwrap_or_default();
+        let before = limiter.counts.used(self.key, now, rules).unwrap_or_default();
+        limiter.counts.take(self.key, now, difference, rules);
+        let after = limiter.counts.used(self.key, now, rules).unwrap_or_default();
         limiter.say(&self.plan, &self.plan.marks_between(&before, &after), caller);
     }
 }

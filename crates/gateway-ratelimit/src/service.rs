@@ -1,6 +1,6 @@
 use crate::facts::{Facts, Scope};
 use crate::key::readable;
-use crate::limiter::{Limiter, Note, Refusal, Verdict};
+use crate::limiter::{Limiter, Note, Place, Refusal, Verdict};
 use crate::settings::Shared;
 use bytes::Bytes;
 use gateway_store::Store;
@@ -46,7 +46,9 @@ where
         };
         let caller = || readable(&limiter.by, &facts);
         let verdict = match &self.store {
-            None => limiter.judge(&case.plan, (case.key, case.cost), limiter.decide(&case), caller, false),
+            None => {
+                limiter.judge(&case.plan, (case.key, case.cost), limiter.decide(&case), caller, Place::Here)
+            }
             Some(_) if limiter.shared.mode() == Shared::Leased => limiter.lease(&case, caller),
             Some(store) => {
                 let answer: Answer = Box::pin(limiter.clone().ask(

@@ -8,7 +8,7 @@ pub(crate) use script::{Call, Mode};
 
 use crate::algorithm::Decision;
 use crate::key::Key;
-use crate::limiter::{Limiter, Refusal, Verdict, remote_key};
+use crate::limiter::{Limiter, Place, Refusal, Verdict, remote_key};
 use crate::plan::{MOST_RULES, Outcome, Plan, Plans};
 use crate::settings::{OnStoreFailure, RateLimitSettings, Shared};
 use crate::store::{Counts, Kept};
@@ -141,7 +141,7 @@ impl Limiter {
         match call.run(&store, &plan, self.clock.now()).await {
             Ok(answer) => {
                 owed.paid();
-                self.judge(&plan, (key, cost), answer.outcome, || caller, true)
+                self.judge(&plan, (key, cost), answer.outcome, || caller, Place::Server)
             }
             Err(error) => {
                 drop(owed);
@@ -175,7 +175,7 @@ impl Limiter {
                 self.shared.fell_back.store(true, Ordering::Relaxed);
                 let (now, taking) = (self.clock.now(), self.takes_at_once());
                 let outcome = self.counts.decide(key, now, cost, &plan.shares, taking);
-                self.judge(plan, (key, cost), outcome, || caller, true)
+                self.judge(plan, (key, cost), outcome, || caller, Place::Share)
             }
         }
     }

@@ -175,7 +175,7 @@ async fn the_answer_settles_what_was_taken_into_debt_or_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s1_11_the_body_of_an_answer_passes_and_settles_at_its_end() {
+async fn the_body_of_an_answer_passes_and_settles_at_its_end() {
     let limit = layer(json!({ "limit": "60/h", "cost": 10, "settle": { "json": "/usage/total_tokens" } }));
     assert!(limit.settles_bodies());
     let body = r#"{"text":"hello","usage":{"total_tokens":3}}"#;

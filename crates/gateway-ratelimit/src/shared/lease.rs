@@ -7,7 +7,7 @@
 
 use crate::algorithm::Decision;
 use crate::key::Key;
-use crate::limiter::{Case, Limiter, Verdict};
+use crate::limiter::{Case, Limiter, Place, Verdict};
 use crate::plan::{Outcome, Plan, Plans, Told};
 use crate::settings::RateLimitSettings;
 use crate::shared::Answer;
@@ -259,7 +259,7 @@ impl Limiter {
         }
         match found {
             Found::Pass(outcome) | Found::Refuse(outcome) => {
-                self.judge(&case.plan, (case.key, case.cost), outcome, caller, true)
+                self.judge(&case.plan, (case.key, case.cost), outcome, caller, Place::Server)
             }
             Found::Nothing => {
                 self.fall_back(&"the store is away", &case.plan, (case.key, case.cost), caller())
@@ -267,3 +267,6 @@ impl Limiter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

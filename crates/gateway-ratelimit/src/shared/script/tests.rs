@@ -113,7 +113,7 @@ fn the_script_gives_the_same_answers_as_this_process() {
     let store = open(&redis);
     let case = std::cell::Cell::new(0);
     let history = (prop::collection::vec(any_rule(), 1..4), prop::collection::vec(any_step(), 1..40));
-    let config = ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() };
+    let config = ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |((rules, steps) in history)| {
         case.set(case.get() + 1);
         let key = format!("rate_limit:{{{}}}:model", case.get());
