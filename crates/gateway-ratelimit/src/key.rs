@@ -215,11 +215,16 @@ impl JsonSchema for KeyBy {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         let names = ["caller", "client_ip", "principal", "api_key", "route", "service", "all"];
-        let one = |name: &str| {
-            json_schema!({ "type": "object", "properties": { name: { "type": "string" } },
-                "required": [name], "additionalProperties": false })
+        let one = |name: &str, what: &str| {
+            json_schema!({ "type": "object", "required": [name], "additionalProperties": false,
+                "properties": { name: { "type": "string", "description": what } } })
         };
-        let tables = [one("header"), one("claim"), one("cookie"), one("query")];
+        let tables = [
+            one("header", "The first request header of this name."),
+            one("claim", "A claim of the principal; dots lead into tables: `org.id`."),
+            one("cookie", "The cookie of this name."),
+            one("query", "The query's parameter of this name."),
+        ];
         let part = json_schema!({ "anyOf": [{ "enum": names }, { "anyOf": tables }] });
         json_schema!({ "anyOf": [part, { "type": "array", "items": part, "minItems": 1 }] })
     }
