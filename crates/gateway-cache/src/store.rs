@@ -1,0 +1,177 @@
+//! Where answers are kept: the memory tier, what is under way, and purges.
+
+pub(crate) mod purge;
+pub(crate) mod shard;
+
+use crate::clock::Clock;
+use crate::entry::Entry;
+use crate::flight::Flights;
+use gateway_core::units::ByteSize;
+use hashbrown::DefaultHashBuilder;
+use http::HeaderMap;
+use purge::{Purge, PurgeLog, PurgeMode};
+use shard::{Found, Shard};
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// Enough that workers rarely meet at one of them.
+const SHARDS: usize = 32;
+/// A store of less than this is not split, so that it forgets in order.
+const SPLIT_FROM: usize = 8 << 20;
+
+/// Stored answers, bounded in bytes. Cheap to clone; clones share the answers, and so do all layers that are given
+/// one.
+///
+/// What is used least is forgotten first (SIEVE: an answer that was never asked for again goes before one that was).
+#[derive(Clone, Debug)]
+pub struct CacheStore(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    shards: Box<[RwLock<Shard>]>,
+    hasher: DefaultHashBuilder,
+    memory: usize,
+    used: AtomicUsize,
+    /// The shard that forgets next.
+    next: AtomicUsize,
+    purges: Mutex<PurgeLog>,
+    flights: Flights,
+    clock: Clock,
+}
+
+impl CacheStore {
+    /// A store in this process that takes at most so much memory for bodies, headers and keys, nearly.
+    #[must_use]
+    pub fn new(memory: ByteSize) -> Self {
+        let memory = usize::try_from(memory.bytes()).unwrap_or(usize::MAX);
+        let shards = if memory < SPLIT_FROM { 1 } else { SHARDS };
+        Self(Arc::new(Inner {
+            shards: (0..shards).map(|_| RwLock::default()).collect(),
+            hasher: DefaultHashBuilder::default(),
+            memory,
+            used: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
+            purges: Mutex::default(),
+            flights: Flights::default(),
+            clock: Clock::default(),
+        }))
+    }
+
+    /// Removes answers, or makes them stale; returns how many. Those that are under way meanwhile are not stored.
+    pub fn purge(&self, what: &Purge, mode: PurgeMode) -> usize {
+        self.log().note(what.clone());
+        self.0.flights.detach(what);
+        let shards: &[_] = match what {
+            // A URL is in one of them.
+            Purge::Url(url) => std::slice::from_ref(self.shard(url)),
+            Purge::Prefix(_) | Purge::Tag(_) | Purge::All => &self.0.shards,
+        };
+        shards.iter().fold(0, |count, shard| {
+            count
+                + match mode {
+                    PurgeMode::Remove => {
+                        let (purged, freed) = write(shard).purge(what);
+                        self.0.used.fetch_sub(freed, Ordering::Relaxed);
+                        purged
+                    }
+                    PurgeMode::MarkStale => shard.read().unwrap_or_else(PoisonError::into_inner).mark(what),
+                }
+        })
+    }
+
+    /// How many answers are stored.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.shards.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).len()).sum()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How much memory they take, nearly.
+    #[must_use]
+    pub fn used(&self) -> ByteSize {
+        ByteSize(self.0.used.load(Ordering::Relaxed) as u64)
+    }
+
+    /// How much they may take.
+    #[must_use]
+    pub fn memory(&self) -> ByteSize {
+        ByteSize(self.0.memory as u64)
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    pub(crate) fn flights(&self) -> &Flights {
+        &self.0.flights
+    }
+
+    /// How many purges there were, for [`CacheStore::insert`].
+    pub(crate) fn purges(&self) -> u64 {
+        self.log().count()
+    }
+
+    pub(crate) fn find(&self, url: &str, key: &str, request: &HeaderMap) -> Found {
+        self.shard(url).read().unwrap_or_else(PoisonError::into_inner).find(key, request)
+    }
+
+    /// Stores an answer to what was asked for after so many purges, unless one since is for it. Returns whether it
+    /// is stored.
+    pub(crate) fn insert(&self, entry: Arc<Entry>, purges: u64) -> bool {
+        let size = entry.size();
+        if size > self.0.memory {
+            return false;
+        }
+        {
+            let mut shard = write(self.shard(entry.url()));
+            // With the shard locked: a purge that is not noted yet finds the entry there.
+            if self.log().is_against(purges, &entry) {
+                return false;
+            }
+            let freed = shard.insert(entry, size);
+            self.0.used.fetch_add(size, Ordering::Relaxed);
+            self.0.used.fetch_sub(freed, Ordering::Relaxed);
+        }
+        let mut idle = 0;
+        while self.0.used.load(Ordering::Relaxed) > self.0.memory && idle < self.0.shards.len() {
+            let next = self.0.next.fetch_add(1, Ordering::Relaxed) % self.0.shards.len();
+            let freed = write(&self.0.shards[next]).evict();
+            self.0.used.fetch_sub(freed, Ordering::Relaxed);
+            idle = if freed == 0 { idle + 1 } else { 0 };
+        }
+        true
+    }
+
+    /// Removes this very entry.
+    pub(crate) fn remove(&self, entry: &Arc<Entry>) {
+        let freed = write(self.shard(entry.url())).remove_entry(entry);
+        self.0.used.fetch_sub(freed, Ordering::Relaxed);
+    }
+
+    fn shard(&self, url: &str) -> &RwLock<Shard> {
+        let shards = &self.0.shards;
+        if let [only] = &**shards {
+            return only;
+        }
+        // The low bits are those that the shard's own tables go by.
+        let hash = self.0.hasher.hash_one(url) >> 32;
+        &shards[usize::try_from(hash).unwrap_or_default() % shards.len()]
+    }
+
+    fn log(&self) -> std::sync::MutexGuard<'_, PurgeLog> {
+        self.0.purges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn write(shard: &RwLock<Shard>) -> std::sync::RwLockWriteGuard<'_, Shard> {
+    shard.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;
