@@ -1,8 +1,8 @@
-//! State shared between instances of a gateway: values by key with an expiry, in memory or on Redis.
+//! State shared between instances of a gateway: values by key with an expiry, counters by script, and messages, in
+//! memory or on Redis. What rate limits, caches and revocations stand on.
 //!
-//! One process needs no server: [`Store::memory`]. Several share a Redis: [`Store::open`] with its URL. Every value
-//! has a time to live, every operation a deadline; when Redis is away, operations fail at once instead of each
-//! waiting for it, and it is tried again every second.
+//! One process needs no server: [`Store::memory`]. Several share a Redis (or Valkey): [`Store::open`] with its
+//! settings.
 //!
 //! ```
 //! use gateway_store::Store;
@@ -15,26 +15,88 @@
 //! # Ok(()) }
 //! ```
 //!
-//! In an axum handler, keep a [`Store`] in the state: it is cheap to clone.
+//! In an axum handler, keep a [`Store`] in the state: it is cheap to clone. A thread with its own runtime takes
+//! [`Store::per_worker`], so that its connection lives there.
+//!
+//! # Operations
+//!
+//! | operation | does | on Redis | in a cluster |
+//! |---|---|---|---|
+//! | [`get`](Store::get) | the values of keys | `MGET` | one request to each node, at once |
+//! | [`set`](Store::set) | a value for a time | `SET PX` | |
+//! | [`set_new`](Store::set_new) | the same, unless there is one: of many callers one succeeds | `SET PX NX` | |
+//! | [`delete`](Store::delete) | forgets keys | `UNLINK` | one request to each node, at once |
+//! | [`run`](Store::run) | arithmetic as one step; not in memory | `EVALSHA`, `EVAL` where unknown | all keys share one `{…}` |
+//! | [`publish`](Store::publish) | tells all who listen now, in all instances | `PUBLISH` | reaches the listeners of all nodes |
+//! | [`subscribe`](Store::subscribe) | listens; a [gap](Event::Gap) tells that messages may be missing | `SUBSCRIBE` on a connection of its own | at any of the nodes named |
+//! | [`scan`](Store::scan) | keys by what they begin with, for administration | `SCAN` | at each node in turn |
+//! | [`ping`](Store::ping) | whether it answers, at a start or for a health page | `PING` | |
+//!
+//! Every value has a time to live, in whole milliseconds; of less, it is not set. All keys and channels on Redis begin
+//! with the settings' `prefix`, so that several gateways can share one. In a cluster, keys belong together only by a
+//! hash tag: `quota:{alice}:day` and `quota:{alice}:hour` are on one node, and a script may use both.
+//!
+//! # When it is away
+//!
+//! | what happens | the operation | those after it |
+//! |---|---|---|
+//! | no connection, a connection that breaks | fails at once: [`StoreError::Away`] | fail at once; one a second tries |
+//! | no answer within `timeout` (20 ms) | fails then, [`StoreError::Away`] | the same |
+//! | `LOADING`, `READONLY`, `MASTERDOWN`, `CLUSTERDOWN`, `BUSY`, `NOAUTH` | [`StoreError::Away`] | the same, over a new connection: with sentinels to the new master |
+//! | `OOM`, `NOPERM`, `MOVED`, a script that fails | [`StoreError::Refused`] | go on |
+//!
+//! What one worker learns all know: [`Store::is_away`], and [`Store::health`] to be told. Each change of it is one line in
+//! the log. It is tried again by whoever asks next, so that an idle store may be taken to be away for longer than it is.
+//! In a cluster a node that is away stops all for a second: which keys it has, the caller cannot know.
+//!
+//! # Settings
+//!
+//! ```toml
+//! [store.memory]            # where there is no redis; what expires soonest is forgotten first
+//! max_keys = 1000000
+//! max_bytes = "256MiB"
+//!
+//! [store.redis]             # exactly one of these three
+//! url = "rediss://redis.internal:6379/0"
+//! sentinel = { urls = ["redis://s1:26379", "redis://s2:26379"], master = "mymaster" }
+//! cluster = ["redis://n1:6379", "redis://n2:6379"]
+//!
+//! username = "gateway"      # or in the URL
+//! password_file = "/run/secrets/redis"
+//! ca_file = "/etc/redis/ca.pem"
+//! client_certificate_file = "/etc/redis/gateway.pem"
+//! client_key_file = "/etc/redis/gateway.key"
+//! ```
+//!
+//! TLS (`rediss://`) always verifies the server's certificate, by the system's authorities or those of `ca_file`. Files
+//! are read once, at the start.
 
 mod error;
+mod health;
 mod memory;
 mod redis;
+mod script;
 mod settings;
+mod subscription;
 
 pub use error::StoreError;
+pub use health::Health;
 pub use memory::MemoryStore;
 pub use redis::RedisStore;
-pub use settings::{RedisSettings, StoreSettings};
+pub use script::Script;
+pub use settings::{MemorySettings, RedisSettings, SentinelSettings, StoreSettings};
+pub use subscription::{Event, Subscription};
 
 use std::time::Duration;
+use subscription::Source;
+use tokio::sync::watch;
 
 /// Values by key with an expiry. Cheap to clone; clones share their state.
 #[derive(Clone, Debug)]
 pub enum Store {
     /// In this process.
     Memory(MemoryStore),
-    /// On a Redis server.
+    /// On Redis: one server, one watched by sentinels, or a cluster.
     Redis(RedisStore),
 }
 
@@ -48,10 +110,10 @@ impl Store {
     /// The store that the settings ask for. Connects when it is first used; [`Store::ping`] tells whether it can.
     ///
     /// # Errors
-    /// The URL is not that of a Redis.
+    /// A URL is not that of a Redis, a file cannot be read, or settings contradict each other.
     pub fn open(settings: &StoreSettings) -> Result<Self, StoreError> {
         match &settings.redis {
-            None => Ok(Self::memory()),
+            None => Ok(Self::Memory(MemoryStore::new(&settings.memory))),
             Some(redis) => Ok(Self::Redis(RedisStore::new(redis)?)),
         }
     }
@@ -96,6 +158,93 @@ impl Store {
         match self {
             Self::Memory(memory) => Ok(memory.set_new(key, value, ttl)),
             Self::Redis(redis) => redis.set_new(key, value, ttl).await,
+        }
+    }
+
+    /// Forgets these keys, in one round trip.
+    ///
+    /// # Errors
+    /// The server is away or too slow.
+    pub async fn delete(&self, keys: &[&str]) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(memory) => keys.iter().for_each(|key| memory.delete(key)),
+            Self::Redis(redis) => redis.delete(keys).await?,
+        }
+        Ok(())
+    }
+
+    /// Whether other instances see what this one writes: on Redis. Only there do [scripts](Self::run) run.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Redis(_))
+    }
+
+    /// Whether the servers were away or too slow when they were last asked, by any worker. Never in memory.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Memory(_) => false,
+            Self::Redis(redis) => redis.is_away(),
+        }
+    }
+
+    /// The same, to be told of changes. In memory there are none: [`changed`](watch::Receiver::changed) fails.
+    ///
+    /// Only who asks finds out that the servers are back: traffic, or a [`Store::ping`] now and then.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Health> {
+        match self {
+            Self::Memory(_) => watch::channel(Health::Up).1,
+            Self::Redis(redis) => redis.health(),
+        }
+    }
+
+    /// Runs a script as one step on the server, in one round trip.
+    ///
+    /// # Errors
+    /// The server is away, too slow, or refuses; [`StoreError::NoScripts`] in memory.
+    pub async fn run(
+        &self,
+        script: &Script,
+        keys: &[&str],
+        arguments: &[&[u8]],
+    ) -> Result<Vec<i64>, StoreError> {
+        match self {
+            Self::Memory(_) => Err(StoreError::NoScripts),
+            Self::Redis(redis) => redis.run(script, keys, arguments).await,
+        }
+    }
+
+    /// Sends a message to all who listen to a channel, in all instances, this one too. Who listens later misses it.
+    ///
+    /// # Errors
+    /// The server is away or too slow.
+    pub async fn publish(&self, channel: &str, message: &[u8]) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(memory) => memory.publish(channel, message),
+            Self::Redis(redis) => redis.publish(channel, message).await?,
+        }
+        Ok(())
+    }
+
+    /// The messages of a channel from now on. Has a connection of its own, made when it is first asked for an event.
+    #[must_use]
+    pub fn subscribe(&self, channel: &str) -> Subscription {
+        Subscription(match self {
+            Self::Memory(memory) => Source::Memory(memory.subscribe(channel)),
+            Self::Redis(redis) => Source::Redis(Box::new(redis.subscribe(channel))),
+        })
+    }
+
+    /// The keys that begin so, sorted. Looks at every key, on Redis in many round trips (`SCAN`): for
+    /// administration, not for requests. May miss keys that are set meanwhile.
+    ///
+    /// # Errors
+    /// The server is away or too slow.
+    pub async fn scan(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.scan(prefix)),
+            Self::Redis(redis) => redis.scan(prefix).await,
         }
     }
 
