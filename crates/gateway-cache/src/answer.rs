@@ -56,11 +56,11 @@ pub(crate) fn from_entry<R>(
             }
         }
     }
-    if *method == Method::HEAD {
-        return response;
-    }
     if entry.length > 0 || !is_without_content(entry.status) {
         headers.insert(CONTENT_LENGTH, entry.length.into());
+    }
+    if *method == Method::HEAD {
+        return response;
     }
     *response.body_mut() = CacheBody::stored(entry.body.clone(), 0..entry.length);
     response

@@ -126,7 +126,7 @@ impl Fetch {
             selected: stale.selected.clone(),
             marked: AtomicBool::new(false),
         });
-        let stored = terms.is_ok() && engine.store.insert(fresh.clone(), self.purges);
+        let stored = terms.is_ok() && engine.store.insert_in_all(fresh.clone(), self.purges);
         if !stored {
             engine.store.remove(stale);
         }

@@ -214,7 +214,7 @@ impl State {
             tags: head.tags.clone(),
             marked: AtomicBool::new(head.is_marked()),
         });
-        keep.store.insert(entry, keep.purges);
+        keep.store.insert_in_all(entry, keep.purges);
     }
 
     /// Whether more would be held than may be because the first reader is slow.

@@ -4,7 +4,7 @@ use crate::executor::Executor;
 use crate::fetch::Fetch;
 use crate::invalidation::Invalidation;
 use crate::semantics::status::{Forward, Told};
-use crate::service::Waiting;
+use crate::service::{Tiering, Waiting};
 use bytes::Bytes;
 use gateway_core::BoxError;
 use http::{Request, Response};
@@ -50,6 +50,11 @@ pin_project! {
         // Another asks it.
         Wait {
             waiting: Option<Box<Waiting>>,
+            call: Option<Call<S, X, B>>,
+        },
+        // The second tier is asked.
+        Tier {
+            tiering: Option<Box<Tiering>>,
             call: Option<Call<S, X, B>>,
         },
         Ready {
@@ -110,6 +115,18 @@ where
                             waiting.into_asking().look(&mut inner, &executor, request)
                         }
                         (response, ..) => Kind::Ready { response },
+                    }
+                }
+                KindProj::Tier { tiering, call } => {
+                    let is_here = match tiering {
+                        Some(tiering) => ready!(tiering.poll(cx)),
+                        None => return Poll::Pending,
+                    };
+                    match (tiering.take(), call.take()) {
+                        (Some(tiering), Some(Call { mut inner, executor, request })) => {
+                            tiering.go_on(is_here, &mut inner, &executor, request)
+                        }
+                        _ => return Poll::Pending,
                     }
                 }
                 KindProj::Ready { response } => match response.take() {

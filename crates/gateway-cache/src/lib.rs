@@ -31,3 +31,4 @@ pub use settings::{
 };
 pub use store::CacheStore;
 pub use store::purge::{Purge, PurgeMode};
+pub use store::tier::TierTask;

@@ -4,7 +4,7 @@ use crate::engine::Engine;
 use crate::entry::Entry;
 use crate::executor::{Executor, TokioExecutor};
 use crate::fetch::Fetch;
-use crate::flight::{Landing, Role, Waiter};
+use crate::flight::{Landing, Lead, Role, Waiter};
 use crate::future::{CacheFuture, Call, Kind, RefreshFuture};
 use crate::invalidation::Invalidation;
 use crate::key::Key;
@@ -14,6 +14,7 @@ use crate::semantics::reuse::{Reuse, on_error, reuse};
 use crate::semantics::status::{Forward, Told};
 use crate::semantics::{conditional, invalidate, vary};
 use crate::store::shard::Found;
+use crate::store::tier::Lookup;
 use bytes::Bytes;
 use gateway_core::BoxError;
 use http::header::{CONTENT_TYPE, HeaderValue, RANGE};
@@ -74,7 +75,8 @@ where
         } else {
             RequestDirectives::default()
         };
-        let asking = Asking { engine, key, wants, deadline: None, variant: None, alone: false };
+        let asking =
+            Asking { engine, key, wants, deadline: None, variant: None, alone: false, tiered: false };
         asking.look(&mut self.inner, &self.executor, request).into()
     }
 }
@@ -91,6 +93,8 @@ pub(crate) struct Asking {
     variant: Option<Box<str>>,
     /// It waits for nobody any more.
     alone: bool,
+    /// The second tier has been asked.
+    tiered: bool,
 }
 
 /// A request that waits for another's answer.
@@ -137,7 +141,7 @@ impl Asking {
             Found::OtherVariants => (Forward::VaryMiss, None),
             Found::Nothing => (Forward::UriMiss, None),
         };
-        if self.wants.only_if_cached && !engine.is_report {
+        if self.wants.only_if_cached && !engine.is_report && (self.tiered || engine.store.tier().is_none()) {
             return Kind::Ready { response: Some(not_cached(engine, why)) };
         }
         self.forward(inner, executor, request, why, stale, now)
@@ -175,7 +179,7 @@ impl Asking {
         self,
         inner: &mut S,
         executor: &X,
-        mut request: Request<B>,
+        request: Request<B>,
         why: Forward,
         stale: Option<Arc<Entry>>,
         now: SystemTime,
@@ -220,6 +224,36 @@ impl Asking {
         } else {
             None
         };
+        if let Some(tier) = store.tier().filter(|_| self.asks_tier(why)) {
+            let lookup = tier.find(&self.key.text, self.key.url, request.headers());
+            let purges = store.purges();
+            let clone = inner.clone();
+            let inner = std::mem::replace(inner, clone);
+            let asking = Self { tiered: true, ..self };
+            let tiering = Some(Box::new(Tiering { asking, why, lead, purges, lookup }));
+            return Kind::Tier { tiering, call: Some(Call { inner, request, executor: executor.clone() }) };
+        }
+        self.send(inner, request, why, stale, now, lead)
+    }
+
+    /// Whether the second tier may have what there is not here.
+    fn asks_tier(&self, why: Forward) -> bool {
+        !self.tiered && !self.engine.is_report && matches!(why, Forward::UriMiss | Forward::VaryMiss)
+    }
+
+    /// Asks the upstream.
+    fn send<S, X, B, R>(
+        self,
+        inner: &mut S,
+        mut request: Request<B>,
+        why: Forward,
+        stale: Option<Arc<Entry>>,
+        now: SystemTime,
+        lead: Option<Lead>,
+    ) -> Kind<S, X, B, R>
+    where
+        S: Service<Request<B>>,
+    {
         let fetch = self.fetch(&mut request, why, stale, now, lead);
         Kind::Fetch { future: inner.call(request), fetch: Some(fetch) }
     }
@@ -231,7 +265,7 @@ impl Asking {
         why: Forward,
         stale: Option<Arc<Entry>>,
         now: SystemTime,
-        lead: Option<crate::flight::Lead>,
+        lead: Option<Lead>,
     ) -> Box<Fetch> {
         let headers = request.headers().clone();
         let is_get = *request.method() == Method::GET;
@@ -261,6 +295,57 @@ impl Asking {
 
     fn flight_key(&self) -> &str {
         self.variant.as_deref().unwrap_or(&self.key.text)
+    }
+}
+
+/// A request for which the second tier is asked.
+pub(crate) struct Tiering {
+    asking: Asking,
+    why: Forward,
+    lead: Option<Lead>,
+    purges: u64,
+    lookup: Lookup,
+}
+
+impl Tiering {
+    /// Waits for what the second tier has. Returns whether it is here now.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let found = std::task::ready!(self.lookup.as_mut().poll(cx));
+        let store = &self.asking.engine.store;
+        Poll::Ready(found.is_some_and(|entry| {
+            let is_here = store.insert(entry.clone(), self.purges);
+            if is_here && let Some(lead) = &self.lead {
+                let now = self.asking.engine.now();
+                let plain = RequestDirectives::default();
+                if reuse(&entry.terms, entry.age(now), entry.is_marked(), &plain) == Reuse::Fresh {
+                    lead.land(Landing::Entry(entry));
+                }
+            }
+            is_here
+        }))
+    }
+
+    /// Goes on: looks again if the answer is here now, or else asks the upstream.
+    pub(crate) fn go_on<S, X, B, R>(
+        self,
+        is_here: bool,
+        inner: &mut S,
+        executor: &X,
+        request: Request<B>,
+    ) -> Kind<S, X, B, R>
+    where
+        S: Service<Request<B>, Response = Response<R>> + Clone,
+        X: Executor<RefreshFuture<S::Future, R>> + Clone,
+        R: Body<Data = Bytes> + Send + 'static,
+        R::Error: Into<BoxError>,
+    {
+        let Self { asking, why, lead, .. } = self;
+        if is_here || asking.wants.only_if_cached {
+            drop(lead);
+            return asking.look(inner, executor, request);
+        }
+        let now = asking.engine.now();
+        asking.send(inner, request, why, None, now, lead)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Where answers are kept: the memory tier, what is under way, and purges.
 
+mod codec;
 pub(crate) mod purge;
 pub(crate) mod shard;
+pub(crate) mod tier;
 
 use crate::clock::Clock;
 use crate::entry::Entry;
@@ -14,6 +16,7 @@ use shard::{Found, Shard};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use tier::{Tier, TierTask};
 
 /// Enough that workers rarely meet at one of them.
 const SHARDS: usize = 32;
@@ -38,12 +41,31 @@ struct Inner {
     purges: Mutex<PurgeLog>,
     flights: Flights,
     clock: Clock,
+    tier: Option<Tier>,
 }
 
 impl CacheStore {
     /// A store in this process that takes at most so much memory for bodies, headers and keys, nearly.
     #[must_use]
     pub fn new(memory: ByteSize) -> Self {
+        Self::build(memory, None)
+    }
+
+    /// A store whose answers other instances share through a second tier, and the task that keeps both up to date.
+    ///
+    /// An answer is looked for here, then there; a second tier that fails, or is slower than its own timeout, has
+    /// none. A purge reaches all instances; after a connection was lost, everything here is taken to be stale, as a
+    /// purge may have been missed. A purge by prefix empties the second tier. The clocks of the instances have to
+    /// agree within two seconds. Without the task running nothing is written.
+    #[must_use]
+    pub fn with_tier(memory: ByteSize, store: gateway_store::Store) -> (Self, TierTask) {
+        let (tier, ends) = Tier::new(store);
+        let cache = Self::build(memory, Some(tier));
+        let task = TierTask::new(cache.clone(), ends);
+        (cache, task)
+    }
+
+    fn build(memory: ByteSize, tier: Option<Tier>) -> Self {
         let memory = usize::try_from(memory.bytes()).unwrap_or(usize::MAX);
         let shards = if memory < SPLIT_FROM { 1 } else { SHARDS };
         Self(Arc::new(Inner {
@@ -55,11 +77,21 @@ impl CacheStore {
             purges: Mutex::default(),
             flights: Flights::default(),
             clock: Clock::default(),
+            tier,
         }))
     }
 
-    /// Removes answers, or makes them stale; returns how many. Those that are under way meanwhile are not stored.
+    /// Removes answers, or makes them stale; returns how many of this instance. Those that are under way meanwhile
+    /// are not stored. Other instances are told.
     pub fn purge(&self, what: &Purge, mode: PurgeMode) -> usize {
+        if let Some(tier) = &self.0.tier {
+            tier.tell(what.clone(), mode);
+        }
+        self.purge_here(what, mode)
+    }
+
+    /// Without telling others.
+    pub(crate) fn purge_here(&self, what: &Purge, mode: PurgeMode) -> usize {
         self.log().note(what.clone());
         self.0.flights.detach(what);
         let shards: &[_] = match what {
@@ -119,6 +151,19 @@ impl CacheStore {
 
     pub(crate) fn find(&self, url: &str, key: &str, request: &HeaderMap) -> Found {
         self.shard(url).read().unwrap_or_else(PoisonError::into_inner).find(key, request)
+    }
+
+    /// As [`CacheStore::insert`], for other instances too.
+    pub(crate) fn insert_in_all(&self, entry: Arc<Entry>, purges: u64) -> bool {
+        let inserted = self.insert(entry.clone(), purges);
+        if inserted && let Some(tier) = &self.0.tier {
+            tier.write(entry);
+        }
+        inserted
+    }
+
+    pub(crate) fn tier(&self) -> Option<&Tier> {
+        self.0.tier.as_ref()
     }
 
     /// Stores an answer to what was asked for after so many purges, unless one since is for it. Returns whether it
