@@ -180,7 +180,7 @@ impl State {
 
     /// Ends when the source says that it has.
     fn end_if_done(&mut self) {
-        if self.end.is_none() && self.source.as_ref().is_some_and(|source| source.is_end_stream()) {
+        if self.end.is_none() && self.source.as_ref().is_some_and(Body::is_end_stream) {
             self.finish(None);
         } else if self.keep.as_ref().is_some_and(|keep| keep.length == Some(self.total)) {
             // All that was announced: whoever reads may well stop here.

@@ -1,5 +1,5 @@
 //! A cache in front of an upstream that does as the test says.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::needless_pass_by_value)]
 
 use bytes::Bytes;
 use gateway_cache::{CacheBody, CacheLayer, CacheSettings, CacheStore};
