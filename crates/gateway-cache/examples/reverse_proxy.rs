@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     // Within the cache a failure is an error, outside of it an answer.
     let service = cache.layer(upstream).map_result(|result: Result<_, hyper_util::client::legacy::Error>| {
-        Ok::<_, std::convert::Infallible>(result.unwrap_or_else(|error| {
+        Ok::<_, hyper_util::client::legacy::Error>(result.unwrap_or_else(|error| {
             let mut response = Response::new(CacheBody::from(Bytes::from(format!("{error}\n"))));
             *response.status_mut() = StatusCode::BAD_GATEWAY;
             response
