@@ -31,7 +31,7 @@
 //! | lifetime | `override`, `CDN-Cache-Control` (RFC 9213), `s-maxage`, `max-age`, `Expires`, then the settings' `negative` or `ttl`, then `heuristic`; of several values of a directive the least, of malformed ones none |
 //! | never | `no-store`, `private`, `Vary: *`, `Set-Cookie` unless `set_cookie`, 206, event streams, gRPC, what has trailers, what is larger than `max_entry`, what broke off or is not as long as announced |
 //! | `Authorization`, [`Principal`](gateway_core::Principal) | only with `public`, `must-revalidate` or `s-maxage` (§3.5), or by the operator's `ttl`; and each caller has a copy of their own unless `isolation = "shared"`, by which no `ttl` is leave |
-//! | `Cookie` | the operator's `ttl` is not for answers to requests with cookies that are not in the key, unless it `override`s |
+//! | `Cookie` | the operator's `ttl` is not for answers to requests with cookies that are not in the key, unless it `override`s; such requests are answered with what others left |
 //! | `Vary` | up to 32 variants of a URL; selecting headers are compared without spaces, encodings in any order |
 //! | `must-understand` | stored if the status is known, even with `no-store` (§5.2.2.3) |
 //! | upgrades, `CONNECT`, requests with a body, `bypass` | go around the cache |

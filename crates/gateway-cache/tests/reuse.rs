@@ -319,6 +319,21 @@ async fn partial_store_complete_reuse_partial() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_range_of_what_has_changed_meanwhile_is_the_whole() {
+    let world = world(CacheSettings::default(), |call, asked| async move {
+        assert!(!asked.headers.contains_key("range") && !asked.headers.contains_key("if-range"));
+        let tag = format!("\"{call}\"");
+        ok(&[("cache-control", "max-age=2"), ("etag", &tag)], format!("version {call}"))
+    });
+    world.get("/").await;
+    later(3).await;
+    let got = world.ask("GET", "/", &[("range", "bytes=3-"), ("if-range", "\"0\"")]).await;
+    assert_eq!((got.status.as_u16(), got.text()), (200, "version 1"));
+    let got = world.ask("GET", "/", &[("range", "bytes=8-"), ("if-range", "\"1\"")]).await;
+    assert_eq!((got.status.as_u16(), got.text(), got.is_hit()), (206, "1", true));
+}
+
+#[tokio::test(start_paused = true)]
 async fn head_is_answered_from_a_get_and_never_stored() {
     let world = with(&[("cache-control", "max-age=60"), ("etag", "\"a\"")]);
     assert_eq!(world.ask("HEAD", "/", &[]).await.cache(), "fwd=uri-miss");

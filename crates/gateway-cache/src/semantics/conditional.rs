@@ -3,7 +3,7 @@
 use super::freshness::date;
 use http::header::{
     DATE, ETAG, HeaderMap, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    IF_UNMODIFIED_SINCE, LAST_MODIFIED,
+    IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
 };
 
 /// Whether the upstream can be asked if the answer is still right.
@@ -21,9 +21,10 @@ pub(crate) fn is_for_origin(headers: &HeaderMap) -> bool {
     headers.contains_key(IF_MATCH) || headers.contains_key(IF_UNMODIFIED_SINCE)
 }
 
-/// Asks whether the stored answer is still right, in place of what the client asked.
+/// Asks whether the stored answer is still right, in place of what the client asked. If it is not, all of the new one
+/// is wanted: a part of it may not fit the parts that the client has (`If-Range`), and could not be stored.
 pub(crate) fn ask(request: &mut HeaderMap, stored: &HeaderMap) {
-    for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE] {
+    for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE] {
         request.remove(name);
     }
     if let Some(tag) = stored.get(ETAG) {

@@ -135,7 +135,7 @@ impl TierTask {
         }
     }
 
-    /// Runs for as long as the [`CacheStore`] is in use.
+    /// Runs until it is dropped.
     pub async fn run(mut self) {
         let mut told = self.store.subscribe(CHANNEL);
         let mut retry = tokio::time::interval(RETRY);
