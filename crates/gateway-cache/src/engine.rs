@@ -9,10 +9,11 @@ use gateway_core::{Grpc, Upgrade};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
 use ipnet::IpNet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Engine {
     pub(crate) store: CacheStore,
     pub(crate) keys: KeyRules,
@@ -23,7 +24,7 @@ pub(crate) struct Engine {
     pub(crate) collapse_timeout: Duration,
     pub(crate) is_report: bool,
     pub(crate) purgers: Option<Vec<IpNet>>,
-    pub(crate) counts: Counts,
+    pub(crate) counts: Arc<Counts>,
     get: bool,
     head: bool,
     bypass_headers: Vec<HeaderName>,
@@ -95,13 +96,18 @@ impl Engine {
             collapse_timeout: *settings.collapse_timeout,
             is_report: settings.mode == Mode::Report,
             purgers: settings.purge.as_ref().map(|purge| purge.networks.clone()),
-            counts: Counts::default(),
+            counts: Arc::default(),
             get: settings.methods.contains(&CacheMethod::Get),
             head: settings.methods.contains(&CacheMethod::Head),
             bypass_headers: header_names("bypass.headers", &settings.bypass.headers)?,
             bypass_cookies: settings.bypass.cookies.clone(),
             tells: settings.status_header,
         })
+    }
+
+    /// The same with a connection of its own to the second tier.
+    pub(crate) fn per_worker(&self) -> Self {
+        Self { store: self.store.per_worker(), ..self.clone() }
     }
 
     pub(crate) fn now(&self) -> SystemTime {

@@ -49,6 +49,15 @@ impl<X> CacheLayer<X> {
         CacheLayer { engine: self.engine, executor }
     }
 
+    /// The same cache with a connection of its own to the second tier, for a thread with its own runtime.
+    #[must_use]
+    pub fn per_worker(&self) -> Self
+    where
+        X: Clone,
+    {
+        Self { engine: Arc::new(self.engine.per_worker()), executor: self.executor.clone() }
+    }
+
     /// How often it did what.
     #[must_use]
     pub fn counts(&self) -> CacheCounts {

@@ -28,7 +28,7 @@ const SPLIT_FROM: usize = 8 << 20;
 ///
 /// What is used least is forgotten first (SIEVE: an answer that was never asked for again goes before one that was).
 #[derive(Clone, Debug)]
-pub struct CacheStore(Arc<Inner>);
+pub struct CacheStore(Arc<Inner>, Option<Arc<Tier>>);
 
 #[derive(Debug)]
 struct Inner {
@@ -41,7 +41,6 @@ struct Inner {
     purges: Mutex<PurgeLog>,
     flights: Flights,
     clock: Clock,
-    tier: Option<Tier>,
 }
 
 impl CacheStore {
@@ -65,10 +64,16 @@ impl CacheStore {
         (cache, task)
     }
 
+    /// The same store with a connection of its own to the second tier, for a thread with its own runtime.
+    #[must_use]
+    pub fn per_worker(&self) -> Self {
+        Self(self.0.clone(), self.1.as_ref().map(|tier| Arc::new(tier.per_worker())))
+    }
+
     fn build(memory: ByteSize, tier: Option<Tier>) -> Self {
         let memory = usize::try_from(memory.bytes()).unwrap_or(usize::MAX);
         let shards = if memory < SPLIT_FROM { 1 } else { SHARDS };
-        Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             shards: (0..shards).map(|_| RwLock::default()).collect(),
             hasher: DefaultHashBuilder::default(),
             memory,
@@ -77,14 +82,14 @@ impl CacheStore {
             purges: Mutex::default(),
             flights: Flights::default(),
             clock: Clock::default(),
-            tier,
-        }))
+        });
+        Self(inner, tier.map(Arc::new))
     }
 
     /// Removes answers, or makes them stale; returns how many of this instance. Those that are under way meanwhile
     /// are not stored. Other instances are told.
     pub fn purge(&self, what: &Purge, mode: PurgeMode) -> usize {
-        if let Some(tier) = &self.0.tier {
+        if let Some(tier) = &self.1 {
             tier.tell(what.clone(), mode);
         }
         self.purge_here(what, mode)
@@ -92,7 +97,7 @@ impl CacheStore {
 
     /// Without telling others.
     pub(crate) fn purge_here(&self, what: &Purge, mode: PurgeMode) -> usize {
-        self.log().note(what.clone());
+        self.log().note(what.clone(), mode);
         self.0.flights.detach(what);
         let shards: &[_] = match what {
             // A URL is in one of them.
@@ -156,14 +161,14 @@ impl CacheStore {
     /// As [`CacheStore::insert`], for other instances too.
     pub(crate) fn insert_in_all(&self, entry: Arc<Entry>, purges: u64) -> bool {
         let inserted = self.insert(entry.clone(), purges);
-        if inserted && let Some(tier) = &self.0.tier {
+        if inserted && let Some(tier) = &self.1 {
             tier.write(entry);
         }
         inserted
     }
 
     pub(crate) fn tier(&self) -> Option<&Tier> {
-        self.0.tier.as_ref()
+        self.1.as_deref()
     }
 
     /// Stores an answer to what was asked for after so many purges, unless one since is for it. Returns whether it
@@ -176,8 +181,10 @@ impl CacheStore {
         {
             let mut shard = write(self.shard(entry.url()));
             // With the shard locked: a purge that is not noted yet finds the entry there.
-            if self.log().is_against(purges, &entry) {
-                return false;
+            match self.log().against(purges, &entry) {
+                Some(PurgeMode::Remove) => return false,
+                Some(PurgeMode::MarkStale) => entry.marked.store(true, Ordering::Relaxed),
+                None => {}
             }
             let freed = shard.insert(entry, size);
             self.0.used.fetch_add(size, Ordering::Relaxed);

@@ -315,7 +315,7 @@ async fn revalidations_are_collapsed_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_and_calls_pass_at_once_and_are_not_held() {
+async fn s1_11_events_and_calls_pass_at_once_and_are_not_held() {
     let (sender, response) = streamed(&[FRESH[0], ("content-type", "text/event-stream")]);
     let response = Arc::new(Mutex::new(Some(response)));
     let world = world(CacheSettings::default(), move |_, _| {

@@ -8,7 +8,7 @@ use gateway_core::units::{ByteSize, Timespan};
 use gateway_store::{RedisSettings, Store, StoreSettings};
 use gateway_testkit::Redis;
 use std::time::{Duration, Instant};
-use support::{World, ok, world_on};
+use support::{World, answer, ok, world_on};
 
 /// An instance, and its task.
 struct Instance(World, tokio::task::JoinHandle<()>);
@@ -40,8 +40,13 @@ async fn instance_within(redis: &Redis, name: &'static str, timeout: Timespan) -
     let task = tokio::spawn(task.run());
     let world = world_on(store, "test", CacheSettings::default(), move |call, asked| async move {
         let vary = if asked.uri.path() == "/vary" { "foo" } else { "" };
-        let body = format!("{name} {call} {}", "x".repeat(5000));
-        ok(&[("cache-control", "max-age=600"), ("vary", vary), ("cache-tag", "red"), ("etag", "\"a\"")], body)
+        let lines =
+            [("cache-control", "max-age=600"), ("vary", vary), ("cache-tag", "red"), ("etag", "\"a\"")];
+        // What an instance had when it began to listen for purges, it asks about.
+        if asked.headers.contains_key("if-none-match") {
+            return Ok(answer(304, &lines, ""));
+        }
+        ok(&lines, format!("{name} {call} {}", "x".repeat(5000)))
     });
     Instance(world, task)
 }
@@ -66,14 +71,15 @@ async fn what_one_instance_fetched_another_answers() {
     assert_eq!(first.cache(), "fwd=uri-miss; stored");
     until("the answer in Redis", async || entries(&redis) == 1).await;
     let got = b.get("/").await;
-    assert!(got.is_hit(), "{}", got.cache());
-    assert_eq!((got.text(), got.header("etag")), (first.text(), "\"a\""));
-    assert_eq!(b.upstream.calls(), 0);
+    assert_eq!((got.text(), got.header("etag")), (first.text(), "\"a\""), "{}", got.cache());
     let ask = async |of: &World, foo: &str| of.ask("GET", "/vary", &[("foo", foo)]).await;
     ask(&a, "1").await;
     ask(&a, "2").await;
     until("both variants in Redis", async || entries(&redis) == 4).await;
-    assert!(ask(&b, "2").await.is_hit() && ask(&b, "1").await.is_hit() && !ask(&b, "3").await.is_hit());
+    for (foo, whose) in [("2", "a"), ("1", "a"), ("3", "b")] {
+        let got = ask(&b, foo).await;
+        assert!(got.text().starts_with(whose), "{foo}: {}", got.cache());
+    }
     for key in redis.keys("*") {
         let gateway_testkit::RedisValue::Int(ttl) = redis.command(&["PTTL", &key]) else { panic!() };
         assert!(ttl > 0, "{key} never expires");

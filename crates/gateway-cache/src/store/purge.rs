@@ -51,20 +51,20 @@ impl Purge {
 /// How many purges are remembered.
 const REMEMBERED: usize = 256;
 
-/// The last purges: what was asked for before one and arrives after it is not stored.
+/// The last purges: what was asked for before one and arrives after it is not stored, or is stored as stale.
 #[derive(Debug, Default)]
 pub(crate) struct PurgeLog {
-    last: VecDeque<Purge>,
+    last: VecDeque<(Purge, PurgeMode)>,
     /// How many there were in all.
     count: u64,
 }
 
 impl PurgeLog {
-    pub(crate) fn note(&mut self, what: Purge) {
+    pub(crate) fn note(&mut self, what: Purge, mode: PurgeMode) {
         if self.last.len() >= REMEMBERED {
             self.last.pop_front();
         }
-        self.last.push_back(what);
+        self.last.push_back((what, mode));
         self.count += 1;
     }
 
@@ -73,9 +73,15 @@ impl PurgeLog {
         self.count
     }
 
-    /// Whether one of those since is for this entry, or may have been, now that it is forgotten.
-    pub(crate) fn is_against(&self, since: u64, entry: &Entry) -> bool {
+    /// What those since do to this entry, or may have done, now that they are forgotten.
+    pub(crate) fn against(&self, since: u64, entry: &Entry) -> Option<PurgeMode> {
         let missed = usize::try_from(self.count - since).unwrap_or(usize::MAX);
-        missed > self.last.len() || self.last.iter().rev().take(missed).any(|what| what.is_for(entry))
+        if missed > self.last.len() {
+            return Some(PurgeMode::Remove);
+        }
+        let mut all =
+            self.last.iter().rev().take(missed).filter(|(what, _)| what.is_for(entry)).map(|(_, mode)| *mode);
+        let first = all.next()?;
+        Some(if all.any(|mode| mode == PurgeMode::Remove) { PurgeMode::Remove } else { first })
     }
 }

@@ -69,6 +69,11 @@ impl Tier {
         (Self { store, writes, purges }, ends)
     }
 
+    /// The same over a connection of its own.
+    pub(crate) fn per_worker(&self) -> Self {
+        Self { store: self.store.per_worker(), writes: self.writes.clone(), purges: self.purges.clone() }
+    }
+
     /// Has an answer written, if there is room.
     pub(crate) fn write(&self, entry: Arc<Entry>) {
         // Full: the upstream is asked once more by another instance. Closed: nobody runs the task.
