@@ -139,7 +139,7 @@ impl Code {
     /// | codes | error type |
     /// |---|---|
     /// | malformed, too large or too slow requests | `http_request_error` |
-    /// | credentials, rights, methods, rate limits | `http_request_denied` |
+    /// | credentials, rights, methods, rate limits, conflicts, `not-found` | `http_request_denied` |
     /// | `no-route` | `destination_not_found` |
     /// | `upstream-reset` | `connection_terminated` |
     /// | `upstream-protocol-error` | `http_protocol_error` |
@@ -152,6 +152,8 @@ impl Code {
     pub fn proxy_error(self) -> ProxyError {
         match self {
             Self::BadRequest
+            | Self::UnsupportedMediaType
+            | Self::InvalidRequest
             | Self::RequestTimeout
             | Self::BodyTooLarge
             | Self::UriTooLong
@@ -160,7 +162,10 @@ impl Code {
             | Self::InvalidToken
             | Self::ExpiredToken
             | Self::RevokedToken
+            | Self::InvalidCredentials
             | Self::Forbidden
+            | Self::NotFound
+            | Self::Conflict
             | Self::MethodNotAllowed
             | Self::RateLimited => ProxyError::HttpRequestDenied,
             Self::NoRoute => ProxyError::DestinationNotFound,
