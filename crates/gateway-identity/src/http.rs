@@ -82,7 +82,6 @@ fn nothing() -> Response<Body> {
 ///
 /// The client's address, for throttles and the list of sessions, is the [`ClientAddr`](gateway_core::ClientAddr) among
 /// the request's extensions, else axum's `ConnectInfo<SocketAddr>`.
-#[must_use]
 pub fn router(identity: &Identity) -> Router {
     let paths = Arc::new(Paths::of(identity.settings()));
     let openapi = openapi::document(identity.settings(), &paths);

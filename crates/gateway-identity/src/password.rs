@@ -182,6 +182,23 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn beyond_the_queue_there_is_no_waiting_and_a_place_is_given_back() {
+        let hasher = Hasher::new(&PasswordSettings { max_queued: 1, ..cheap() }).unwrap();
+        let password = Secret::new("correct horse");
+        let (a, b, c) = tokio::join!(hasher.hash(&password), hasher.hash(&password), hasher.hash(&password));
+        assert!(a.is_ok() && b.is_ok(), "one computes, one waits");
+        assert_eq!(c, Err(IdentityError::Busy));
+        assert!(hasher.hash(&password).await.is_ok());
+        // Who goes away while waiting leaves no gap either.
+        for _ in 0..5 {
+            let waiting = hasher.hash(&password);
+            drop(tokio::time::timeout(std::time::Duration::ZERO, waiting).await);
+        }
+        let (a, b) = tokio::join!(hasher.hash(&password), hasher.hash(&password));
+        assert!(a.is_ok() && b.is_ok());
+    }
+
     #[test]
     fn passwords_are_judged_by_their_length_alone() {
         let hasher = Hasher::new(&cheap()).unwrap();

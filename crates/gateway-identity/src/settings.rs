@@ -203,7 +203,8 @@ impl ProfileSettings {
         profile: &Map<String, serde_json::Value>,
     ) -> impl Iterator<Item = (String, String)> {
         let pointer = |field: &str| format!("/profile/{}", field.replace('~', "~0").replace('/', "~1"));
-        let missing = self.required.iter().filter(|field| profile.get(*field).is_none_or(|v| v.is_null()));
+        let missing =
+            self.required.iter().filter(|field| profile.get(*field).is_none_or(serde_json::Value::is_null));
         let missing = missing.map(|field| (pointer(field), "is required".to_owned())).collect::<Vec<_>>();
         let unknown = profile.keys().filter(|field| {
             self.allowed
