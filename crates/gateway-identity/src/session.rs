@@ -46,6 +46,12 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Whoever runs the process: an administrator without account and session, for commands and tests.
+    #[must_use]
+    pub fn operator() -> Self {
+        Self { user_id: String::new(), session_id: String::new(), roles: Vec::new(), admin: true }
+    }
+
     /// Whether the caller is an administrator.
     #[must_use]
     pub fn is_admin(&self) -> bool {

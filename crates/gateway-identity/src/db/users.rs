@@ -93,10 +93,12 @@ impl Database {
         .await
     }
 
-    /// Changes an account while nobody else does; what it was before, and is now. `None`: it is gone.
+    /// Changes an account while nobody else does, with another password's hash if there is one; what it was before, and
+    /// is now. `None`: it is gone.
     pub(crate) async fn update_user(
         &self,
         id: &str,
+        password: Option<&str>,
         now: Millis,
         change: impl FnOnce(&mut User),
     ) -> Result<Option<(User, User)>, IdentityError> {
@@ -125,6 +127,13 @@ impl Database {
             .bind(i64::from(after.disabled))
             .execute(&mut *tx)
             .await?;
+            if let Some(password) = password {
+                sqlx::query("UPDATE identity_users SET password = $2 WHERE id = $1")
+                    .bind(id.to_owned())
+                    .bind(password.to_owned())
+                    .execute(&mut *tx)
+                    .await?;
+            }
             tx.commit().await?;
             Ok(Some((before, after)))
         })

@@ -17,7 +17,7 @@ impl Identity {
             let name = format!("registrations:{}", network(address));
             self.attempt(&name, settings.throttle.registrations).await?;
         }
-        self.insert(new, true).await
+        self.insert(new).await
     }
 
     /// Opens an account for somebody else.
@@ -26,24 +26,33 @@ impl Identity {
     /// The caller is no administrator, a field breaks the rules, or a name is taken.
     pub async fn create_user(&self, caller: &Caller, new: NewUser) -> Result<User, IdentityError> {
         caller.must_be_admin()?;
-        self.insert(new, true).await
+        self.validate(&new)?;
+        self.insert(new).await
     }
 
-    fn validate(&self, new: &NewUser) -> Result<(), IdentityError> {
+    fn violations(&self, new: &NewUser) -> Vec<Violation> {
         let mut found =
             violations(&new.email, new.username.as_deref(), &new.profile, &self.0.settings.profile);
         match &new.password {
             None => found.push(Violation::new("/password", "is required")),
             Some(password) => found.extend(self.0.hasher.violation(password)),
         }
+        found
+    }
+
+    fn validate(&self, new: &NewUser) -> Result<(), IdentityError> {
+        let found = self.violations(new);
         if found.is_empty() { Ok(()) } else { Err(IdentityError::Invalid(found)) }
     }
 
-    /// `checked` is false for the configured administrator, who has no profile.
-    pub(super) async fn insert(&self, new: NewUser, checked: bool) -> Result<User, IdentityError> {
-        if checked {
-            self.validate(&new)?;
-        }
+    /// The configured administrator, who needs no profile.
+    pub(super) async fn insert_admin(&self, new: NewUser) -> Result<User, IdentityError> {
+        let mut found = self.violations(&new);
+        found.retain(|violation| !violation.pointer.starts_with("/profile"));
+        if found.is_empty() { self.insert(new).await } else { Err(IdentityError::Invalid(found)) }
+    }
+
+    async fn insert(&self, new: NewUser) -> Result<User, IdentityError> {
         let password = new.password.unwrap_or_else(secret::refresh_token);
         let hash = self.0.hasher.hash(&password).await?;
         let now = self.now();
@@ -98,7 +107,7 @@ impl Identity {
             caller.must_be_admin()?;
         }
         let missing = IdentityError::NotFound("account");
-        let (old, old_hash) = self.0.db.user(id).await?.ok_or(missing.clone())?;
+        let (mut wanted, _) = self.0.db.user(id).await?.ok_or(missing.clone())?;
         let apply = |user: &mut User| {
             if let Some(email) = &change.email {
                 email.trim().clone_into(&mut user.email);
@@ -116,7 +125,6 @@ impl Identity {
                 user.disabled = disabled;
             }
         };
-        let mut wanted = old;
         apply(&mut wanted);
         let mut found =
             violations(&wanted.email, wanted.username.as_deref(), &wanted.profile, &self.0.settings.profile);
@@ -124,11 +132,12 @@ impl Identity {
         if !found.is_empty() {
             return Err(IdentityError::Invalid(found));
         }
-        if let Some(password) = &change.password {
-            let hash = self.0.hasher.hash(password).await?;
-            self.0.db.replace_password(id, &old_hash, &hash).await?;
-        }
-        let (before, after) = self.0.db.update_user(id, self.now(), apply).await?.ok_or(missing)?;
+        let hash = match &change.password {
+            Some(password) => Some(self.0.hasher.hash(password).await?),
+            None => None,
+        };
+        let (before, after) =
+            self.0.db.update_user(id, hash.as_deref(), self.now(), apply).await?.ok_or(missing)?;
         tracing::info!(user = id, by = caller.user_id, "account changed");
         if change.password.is_some() || before.roles != after.roles || after.disabled {
             self.end_all(id, "").await?;

@@ -73,7 +73,7 @@ impl Identity {
             roles: Some(roles),
             ..NewUser::default()
         };
-        match self.insert(new, false).await {
+        match self.insert_admin(new).await {
             // Another instance was faster.
             Ok(_) | Err(IdentityError::Taken { .. }) => Ok(()),
             Err(error) => Err(error),
