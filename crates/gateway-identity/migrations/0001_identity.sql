@@ -38,8 +38,10 @@ CREATE TABLE identity_refresh_tokens (
 );
 CREATE INDEX identity_refresh_tokens_session ON identity_refresh_tokens (session_id);
 
+-- `sequence` tells keys apart that sign from the same time: the later one is used.
 CREATE TABLE identity_signing_keys (
     kid        TEXT   NOT NULL PRIMARY KEY,
+    sequence   BIGINT NOT NULL,
     algorithm  TEXT   NOT NULL,
     private    TEXT   NOT NULL,
     created_at BIGINT NOT NULL,

@@ -112,7 +112,10 @@ pub fn router(identity: &Identity) -> Router {
     );
     serve(&paths.users, "/{id}/sessions", get(sessions::list_of).delete(sessions::end_all_of));
     serve(&paths.jwks, "", get(jwks));
-    serve(&paths.discovery, "", get(discovery));
+    // An issuer that is only a name is not discovered by URL.
+    if identity.settings().issuer.starts_with("http") {
+        serve(&paths.discovery, "", get(discovery));
+    }
     serve(&paths.openapi, "", get(openapi_document));
 
     let settings = identity.settings();

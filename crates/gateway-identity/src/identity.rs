@@ -11,9 +11,11 @@ use crate::{
 };
 use serde_json::Value;
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tracing::Instrument;
 
 mod accounts;
 mod open;
@@ -84,6 +86,17 @@ impl Identity {
 
     fn now(&self) -> Millis {
         self.0.clock.now()
+    }
+
+    /// Does something to its end, though whoever asked goes away: what is changed in the database and what others are
+    /// told of it belong together.
+    async fn whole<T, F>(&self, work: impl FnOnce(Self) -> F) -> Result<T, IdentityError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, IdentityError>> + Send + 'static,
+    {
+        let task = tokio::spawn(work(self.clone()).in_current_span());
+        task.await.unwrap_or_else(|error| Err(IdentityError::Internal(error.to_string())))
     }
 
     /// How long an access token lives.

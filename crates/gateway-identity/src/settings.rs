@@ -33,7 +33,8 @@ pub struct IdentitySettings {
     /// How errors are shown: `problem`, `message` or `detail`. Default: by the preset, `problem`, `message` (`s1`) or
     /// `detail` (`s2`).
     pub errors: Option<ProblemFormat>,
-    /// What `iss` says: the URL under which `/.well-known/openid-configuration` is reached. Default `"gateway"`.
+    /// What `iss` says: the URL under which `/.well-known/openid-configuration` is reached, or a name, and then there is
+    /// no such document. Default `"gateway"`.
     pub issuer: String,
     /// What `aud` says. Default: nothing.
     pub audience: Option<String>,

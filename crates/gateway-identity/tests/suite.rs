@@ -55,6 +55,7 @@ suite! {
         a_session_is_ended_by_its_owner_and_administrators_only
         a_token_is_revoked_by_whoever_has_it
         the_sink_hears_of_every_end_and_a_failing_one_changes_nothing
+        whoever_goes_away_leaves_nothing_half_done
         guessing_slows_down_and_is_forgotten
         an_address_that_guesses_many_names_slows_down
         unknown_names_and_wrong_passwords_cost_and_say_the_same

@@ -14,7 +14,10 @@ pub(crate) struct KeyRow {
     pub(crate) signs_from: Millis,
 }
 
-const ALL: &str = "SELECT * FROM identity_signing_keys ORDER BY signs_from, kid";
+/// Whoever comes later waits here. The number tells keys apart that sign from the same time.
+const LOCK: &str =
+    "UPDATE identity_locks SET version = version + 1 WHERE name = 'signing-keys' RETURNING version";
+const ALL: &str = "SELECT * FROM identity_signing_keys ORDER BY signs_from, sequence";
 
 fn rows(rows: &[AnyRow]) -> Result<Vec<KeyRow>, sqlx::Error> {
     let row = |row: &AnyRow| {
@@ -42,9 +45,7 @@ impl Database {
     ) -> Result<Vec<KeyRow>, IdentityError> {
         self.run(async {
             let mut tx = self.pool.begin().await?;
-            sqlx::query("UPDATE identity_locks SET version = version + 1 WHERE name = 'signing-keys'")
-                .execute(&mut *tx)
-                .await?;
+            let sequence: i64 = sqlx::query(LOCK).fetch_one(&mut *tx).await?.try_get(0)?;
             let (new, gone) = change(&rows(&sqlx::query(ALL).fetch_all(&mut *tx).await?)?);
             for kid in gone {
                 sqlx::query("DELETE FROM identity_signing_keys WHERE kid = $1")
@@ -53,7 +54,7 @@ impl Database {
                     .await?;
             }
             if let Some(new) = new {
-                insert(&mut tx, new).await?;
+                insert(&mut tx, new, sequence).await?;
             }
             let all = rows(&sqlx::query(ALL).fetch_all(&mut *tx).await?)?;
             tx.commit().await?;
@@ -63,16 +64,17 @@ impl Database {
     }
 }
 
-async fn insert(connection: &mut AnyConnection, key: KeyRow) -> Result<(), sqlx::Error> {
+async fn insert(connection: &mut AnyConnection, key: KeyRow, sequence: i64) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT INTO identity_signing_keys (kid, algorithm, private, created_at, signs_from) \
-         VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO identity_signing_keys (kid, algorithm, private, created_at, signs_from, sequence) \
+         VALUES ($1, $2, $3, $4, $5, $6)",
     )
     .bind(key.kid)
     .bind(key.algorithm)
     .bind(key.private)
     .bind(key.created_at)
     .bind(key.signs_from)
+    .bind(sequence)
     .execute(connection)
     .await
     .map(drop)

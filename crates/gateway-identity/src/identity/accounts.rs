@@ -102,6 +102,16 @@ impl Identity {
         id: &str,
         change: UserChange,
     ) -> Result<User, IdentityError> {
+        let (caller, id) = (caller.clone(), id.to_owned());
+        self.whole(|identity| async move { identity.change_user(&caller, &id, change).await }).await
+    }
+
+    async fn change_user(
+        &self,
+        caller: &Caller,
+        id: &str,
+        change: UserChange,
+    ) -> Result<User, IdentityError> {
         caller.may(id)?;
         if change.roles.is_some() || change.disabled.is_some() || change.password.is_some() {
             caller.must_be_admin()?;
@@ -151,11 +161,15 @@ impl Identity {
     /// The caller is neither its owner nor an administrator, or there is none.
     pub async fn delete_user(&self, caller: &Caller, id: &str) -> Result<(), IdentityError> {
         caller.may(id)?;
-        if !self.0.db.delete_user(id).await? {
-            return Err(IdentityError::NotFound("account"));
-        }
-        tracing::info!(user = id, by = caller.user_id, "account removed");
-        self.end_all(id, "").await.map(drop)
+        let (id, by) = (id.to_owned(), caller.user_id.clone());
+        let delete = |identity: Self| async move {
+            if !identity.0.db.delete_user(&id).await? {
+                return Err(IdentityError::NotFound("account"));
+            }
+            tracing::info!(user = id, by, "account removed");
+            identity.end_all(&id, "").await.map(drop)
+        };
+        self.whole(delete).await
     }
 
     /// Changes the caller's own password, and ends all other sessions.
@@ -181,11 +195,14 @@ impl Identity {
             return Err(IdentityError::InvalidCredentials);
         }
         db.forgive(&name, true).await?;
-        let hash = hasher.hash(new).await?;
-        if !db.replace_password(&caller.user_id, &stored, &hash).await? {
-            // Somebody changed it meanwhile: the current one is no longer current.
-            return Err(IdentityError::InvalidCredentials);
-        }
-        self.end_all(&caller.user_id, &caller.session_id).await.map(drop)
+        let (hash, caller) = (hasher.hash(new).await?, caller.clone());
+        let replace = |identity: Self| async move {
+            if !identity.0.db.replace_password(&caller.user_id, &stored, &hash).await? {
+                // Somebody changed it meanwhile: the current one is no longer current.
+                return Err(IdentityError::InvalidCredentials);
+            }
+            identity.end_all(&caller.user_id, &caller.session_id).await.map(drop)
+        };
+        self.whole(replace).await
     }
 }

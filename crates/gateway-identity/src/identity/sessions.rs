@@ -116,6 +116,11 @@ impl Identity {
     /// # Errors
     /// The token is unknown, expired, of a session that ended, or used before.
     pub async fn refresh(&self, refresh_token: &Secret) -> Result<Tokens, IdentityError> {
+        let token = refresh_token.clone();
+        self.whole(|identity| async move { identity.renew(&token).await }).await
+    }
+
+    async fn renew(&self, refresh_token: &Secret) -> Result<Tokens, IdentityError> {
         let Inner { db, settings, .. } = &*self.0;
         let now = self.now();
         let used = db
@@ -245,21 +250,29 @@ impl Identity {
     }
 
     async fn end(&self, id: &str) -> Result<(), IdentityError> {
-        if let Some(ended) = self.0.db.revoke_session(id, self.now()).await? {
-            tracing::info!(user = ended.user_id, session = ended.id, "session ended");
-            self.tell(&ended).await;
-        }
-        Ok(())
+        let id = id.to_owned();
+        let end = |identity: Self| async move {
+            if let Some(ended) = identity.0.db.revoke_session(&id, identity.now()).await? {
+                tracing::info!(user = ended.user_id, session = ended.id, "session ended");
+                identity.tell(&ended).await;
+            }
+            Ok(())
+        };
+        self.whole(end).await
     }
 
     /// Ends all sessions of a user but one.
     pub(super) async fn end_all(&self, user: &str, except: &str) -> Result<usize, IdentityError> {
-        let ended = self.0.db.revoke_sessions(user, except, self.now()).await?;
-        tracing::info!(user, count = ended.len(), "sessions ended");
-        for session in &ended {
-            self.tell(session).await;
-        }
-        Ok(ended.len())
+        let (user, except) = (user.to_owned(), except.to_owned());
+        let end = |identity: Self| async move {
+            let ended = identity.0.db.revoke_sessions(&user, &except, identity.now()).await?;
+            tracing::info!(user, count = ended.len(), "sessions ended");
+            for session in &ended {
+                identity.tell(session).await;
+            }
+            Ok(ended.len())
+        };
+        self.whole(end).await
     }
 
     async fn tell(&self, session: &SessionRow) {

@@ -134,8 +134,11 @@ pub(crate) async fn an_instance_learns_of_anothers_key(place: Place) {
     let clock = Clock::manual();
     let (a, b) =
         (Face::open_at(settings(&place), clock.clone()).await, Face::open_at(settings(&place), clock).await);
+    let old = kids(&a.identity.jwks());
     a.identity.rotate_keys(Rotation::Now).await.unwrap();
     let token = token(&a).await;
+    let kid = jsonwebtoken::decode_header(&token).unwrap().kid.unwrap();
+    assert!(!old.contains(&kid), "the later of two keys of the same time signs");
     assert_eq!(kids(&b.identity.jwks()).len(), 1, "not told yet");
     assert!(b.identity.authenticate(&token).await.is_ok(), "an unknown key makes it ask");
     assert_eq!(*b.identity.jwks(), *a.identity.jwks());

@@ -2,13 +2,14 @@ use crate::common::{ADMIN, ADMIN_PASSWORD, Face, PASSWORD, Place, settings};
 use gateway_core::BoxError;
 use gateway_core::units::Timespan;
 use gateway_identity::{
-    Clock, Identity, IdentitySettings, PasswordSettings, RevocationSink, Revoked, Secret, ThrottleSettings,
-    router,
+    Clock, Identity, IdentitySettings, Origin, PasswordSettings, RevocationSink, Revoked, Secret,
+    ThrottleSettings, router,
 };
 use serde_json::{Value, json};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 const ADA: &str = "ada@example.org";
@@ -172,6 +173,45 @@ pub(crate) async fn the_sink_hears_of_every_end_and_a_failing_one_changes_nothin
         face.clock.advance(Duration::from_secs(900));
         assert_eq!(face.identity.revoked_sessions().await.unwrap(), [], "no token of theirs is good");
     }
+}
+
+/// Asks a future so often, and then no more.
+async fn polled<F: Future>(times: usize, future: F) -> Option<F::Output> {
+    let mut future = Box::pin(future);
+    let mut left = times;
+    std::future::poll_fn(|cx| match (future.as_mut().poll(cx), left) {
+        (Poll::Ready(output), _) => Poll::Ready(Some(output)),
+        (Poll::Pending, 0) => Poll::Ready(None),
+        (Poll::Pending, _) => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+pub(crate) async fn whoever_goes_away_leaves_nothing_half_done(place: Place) {
+    let heard = Arc::new(Heard::default());
+    let builder = Identity::builder(settings(&place)).revocations(heard.clone()).clock(Clock::manual());
+    let (identity, _upkeep) = builder.open().await.unwrap();
+    let origin = Origin::default();
+    let mut gone = 0;
+    for times in 0..12 {
+        let tokens = identity.login(ADMIN, &Secret::new(ADMIN_PASSWORD), &origin).await.unwrap();
+        let caller = identity.authenticate(tokens.access_token.expose()).await.unwrap();
+        let ended = polled(times, identity.end_session(&caller, &tokens.session_id)).await;
+        gone += usize::from(ended.is_none());
+    }
+    assert!(gone > 0, "nobody went away");
+    // What stands in the database was told, whenever whoever asked for it went away.
+    for _ in 0..1000 {
+        let listed = identity.revoked_sessions().await.unwrap().len();
+        if listed > 12 - gone && listed == heard.sessions.lock().unwrap().len() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("{:?} were told of {:?}", heard.sessions.lock().unwrap().len(), identity.revoked_sessions().await);
 }
 
 pub(crate) async fn guessing_slows_down_and_is_forgotten(place: Place) {
