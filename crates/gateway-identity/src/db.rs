@@ -9,7 +9,9 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AnyPool, ConnectOptions, Executor, SqlSafeStr};
 use std::future::Future;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 mod keys;
 mod sessions;
@@ -26,6 +28,9 @@ const MIGRATIONS_TABLE: &str = "identity_migrations";
 #[derive(Clone)]
 pub(crate) struct Database {
     pool: AnyPool,
+    /// In SQLite one writes at a time, and who finds the file locked tries again after a while, in no order: here they
+    /// stand in line. The file's own lock is left for other processes.
+    writers: Option<Arc<Semaphore>>,
     timeout: Duration,
 }
 
@@ -60,7 +65,8 @@ impl Database {
             .connect_with(options)
             .await
             .map_err(|error| failed(&error))?;
-        let database = Self { pool, timeout };
+        let writers = (!postgres).then(|| Arc::new(Semaphore::new(1)));
+        let database = Self { pool, writers, timeout };
         database.migrate().await.map_err(|error| failed(&error))?;
         Ok(database)
     }
@@ -76,6 +82,19 @@ impl Database {
             // SQLite has no lock for this: another process may have been faster, which shows the second time.
             Err(_) => migrator.run(&self.pool).await,
         }
+    }
+
+    /// [Does](Self::run) something that writes.
+    async fn write<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, IdentityError> {
+        self.run(async {
+            let _turn = match &self.writers {
+                // Never closed.
+                Some(writers) => Some(writers.acquire().await.map_err(|_| sqlx::Error::PoolClosed)?),
+                None => None,
+            };
+            work.await
+        })
+        .await
     }
 
     /// Does something within the time, and says of a failure whether the database is away or the fault is ours.

@@ -88,7 +88,7 @@ async fn a_flood_of_logins_leaves_the_workers_alone() {
         max_queued: 200,
         ..settings(&place).password
     };
-    let settings = IdentitySettings { password, database_timeout: Timespan::secs(60), ..settings(&place) };
+    let settings = IdentitySettings { password, database_timeout: Timespan::secs(30), ..settings(&place) };
     let (identity, _upkeep) = Identity::builder(settings).clock(Clock::manual()).open().await.unwrap();
     let before = identity.hashes_computed();
     let over = Arc::new(AtomicBool::new(false));

@@ -43,7 +43,7 @@ impl Database {
         &self,
         change: impl FnOnce(&[KeyRow]) -> (Option<KeyRow>, Vec<String>),
     ) -> Result<Vec<KeyRow>, IdentityError> {
-        self.run(async {
+        self.write(async {
             let mut tx = self.pool.begin().await?;
             let sequence: i64 = sqlx::query(LOCK).fetch_one(&mut *tx).await?.try_get(0)?;
             let (new, gone) = change(&rows(&sqlx::query(ALL).fetch_all(&mut *tx).await?)?);

@@ -54,7 +54,7 @@ impl Database {
         refresh_hash: &str,
         refresh_expires: Millis,
     ) -> Result<(), IdentityError> {
-        self.run(async {
+        self.write(async {
             let mut tx = self.pool.begin().await?;
             sqlx::query(
                 "INSERT INTO identity_sessions (id, user_id, created_at, last_used_at, expires_at, user_agent, \
@@ -85,7 +85,7 @@ impl Database {
         lifetime: Millis,
         successor: impl Fn(&str) -> String,
     ) -> Result<Rotation, IdentityError> {
-        self.run(async {
+        self.write(async {
             let mut tx = self.pool.begin().await?;
             let used = sqlx::query(
                 "UPDATE identity_refresh_tokens SET used_at = $2, next_salt = $3 \
@@ -188,7 +188,7 @@ impl Database {
         id: &str,
         now: Millis,
     ) -> Result<Option<SessionRow>, IdentityError> {
-        self.run(async {
+        self.write(async {
             let row = sqlx::query(
                 "UPDATE identity_sessions SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL RETURNING *",
             )
@@ -208,7 +208,7 @@ impl Database {
         except: &str,
         now: Millis,
     ) -> Result<Vec<SessionRow>, IdentityError> {
-        self.run(async {
+        self.write(async {
             let rows = sqlx::query(
                 "UPDATE identity_sessions SET revoked_at = $3 \
                  WHERE user_id = $1 AND id <> $2 AND revoked_at IS NULL AND expires_at > $3 RETURNING *",
@@ -225,7 +225,7 @@ impl Database {
 
     /// Removes what no answer depends on any more: sessions and tokens that are over since before a time.
     pub(crate) async fn purge(&self, before: Millis) -> Result<u64, IdentityError> {
-        self.run(async {
+        self.write(async {
             let mut gone = 0;
             for sql in [
                 "DELETE FROM identity_refresh_tokens WHERE expires_at < $1",

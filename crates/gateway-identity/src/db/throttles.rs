@@ -12,7 +12,7 @@ impl Database {
         policy: &Policy,
         now: Millis,
     ) -> Result<Attempt, IdentityError> {
-        self.run(async {
+        self.write(async {
             let mut tx = self.pool.begin().await?;
             let row = sqlx::query(
                 "INSERT INTO identity_throttles (name, failures, last_at, blocked_until) VALUES ($1, 1, $2, 0) \
@@ -52,11 +52,11 @@ impl Database {
             "UPDATE identity_throttles SET failures = failures - 1, blocked_until = 0 \
              WHERE name = $1 AND failures > 0"
         };
-        self.run(async { sqlx::query(sql).bind(name.to_owned()).execute(&self.pool).await.map(drop) }).await
+        self.write(async { sqlx::query(sql).bind(name.to_owned()).execute(&self.pool).await.map(drop) }).await
     }
 
     pub(crate) async fn purge_throttles(&self, before: Millis) -> Result<(), IdentityError> {
-        self.run(async {
+        self.write(async {
             sqlx::query("DELETE FROM identity_throttles WHERE last_at < $1")
                 .bind(before)
                 .execute(&self.pool)

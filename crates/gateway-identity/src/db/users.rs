@@ -30,7 +30,7 @@ fn json<T: serde::Serialize>(value: &T) -> String {
 
 impl Database {
     pub(crate) async fn insert_user(&self, user: &User, password: &str) -> Result<(), IdentityError> {
-        self.run(async {
+        self.write(async {
             sqlx::query(
                 "INSERT INTO identity_users (id, email, email_key, username, username_key, password, profile, roles, \
                  disabled, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
@@ -102,7 +102,7 @@ impl Database {
         now: Millis,
         change: impl FnOnce(&mut User),
     ) -> Result<Option<(User, User)>, IdentityError> {
-        self.run(async {
+        self.write(async {
             let mut tx = self.pool.begin().await?;
             let row = sqlx::query("UPDATE identity_users SET updated_at = $2 WHERE id = $1 RETURNING *")
                 .bind(id.to_owned())
@@ -147,7 +147,7 @@ impl Database {
         old: &str,
         new: &str,
     ) -> Result<bool, IdentityError> {
-        self.run(async {
+        self.write(async {
             sqlx::query("UPDATE identity_users SET password = $3 WHERE id = $1 AND password = $2")
                 .bind(id.to_owned())
                 .bind(old.to_owned())
@@ -160,7 +160,7 @@ impl Database {
     }
 
     pub(crate) async fn delete_user(&self, id: &str) -> Result<bool, IdentityError> {
-        self.run(async {
+        self.write(async {
             sqlx::query("DELETE FROM identity_users WHERE id = $1")
                 .bind(id.to_owned())
                 .execute(&self.pool)

@@ -211,7 +211,8 @@ pub(crate) async fn whoever_goes_away_leaves_nothing_half_done(place: Place) {
         }
         tokio::task::yield_now().await;
     }
-    panic!("{:?} were told of {:?}", heard.sessions.lock().unwrap().len(), identity.revoked_sessions().await);
+    let told = heard.sessions.lock().unwrap().len();
+    panic!("{told} were told of {:?}", identity.revoked_sessions().await);
 }
 
 pub(crate) async fn guessing_slows_down_and_is_forgotten(place: Place) {
