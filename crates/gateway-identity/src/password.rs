@@ -199,6 +199,31 @@ mod tests {
         assert!(a.is_ok() && b.is_ok());
     }
 
+    /// One worker: whatever computes on it stops everything else.
+    #[tokio::test]
+    async fn two_hundred_hashes_at_once_leave_the_worker_to_others() {
+        const HASHES: usize = 200;
+        let settings = PasswordSettings { memory: ByteSize::kib(128), ..cheap() };
+        let hasher = Arc::new(Hasher::new(&settings).unwrap());
+        let hashing: Vec<_> = (0..HASHES)
+            .map(|_| {
+                let hasher = hasher.clone();
+                tokio::spawn(async move { hasher.verify(&Secret::new("wrong"), None).await })
+            })
+            .collect();
+        // How many turns another task has in the time of each hash: on the worker, a handful at most.
+        let mut turns = [0; HASHES];
+        while let Some(count) = turns.get_mut(hasher.computed() as usize) {
+            *count += 1;
+            tokio::task::yield_now().await;
+        }
+        for hashed in hashing {
+            assert_eq!(hashed.await.unwrap(), Ok(Verdict::Wrong));
+        }
+        let many = turns.iter().filter(|turns| **turns > 20).count();
+        assert!(many > HASHES / 2, "{turns:?}");
+    }
+
     #[test]
     fn passwords_are_judged_by_their_length_alone() {
         let hasher = Hasher::new(&cheap()).unwrap();
