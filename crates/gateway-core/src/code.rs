@@ -19,14 +19,22 @@ pub enum Code {
     Forbidden,
     /// No route matches.
     NoRoute,
+    /// The route is there, what it was asked for is not.
+    NotFound,
     /// A route matches but for its methods.
     MethodNotAllowed,
     /// The client was too slow with its request.
     RequestTimeout,
+    /// What is asked for contradicts what is there, such as a name that is taken.
+    Conflict,
     /// The body is larger than the route allows.
     BodyTooLarge,
     /// The target is longer than the gateway allows.
     UriTooLong,
+    /// The body is in a format that is not read here.
+    UnsupportedMediaType,
+    /// The body can be read, and breaks the rules: a field is missing, unknown or out of range.
+    InvalidRequest,
     /// The headers are larger than the gateway allows.
     HeadersTooLarge,
     /// A rate limit is used up.
@@ -80,7 +88,7 @@ const fn said(row: Row, message: &'static str, detail: &'static str) -> Row {
 }
 
 use StatusCode as S;
-static ROWS: [Row; 26] = [
+static ROWS: [Row; 30] = [
     row(Code::BadRequest, "bad-request", S::BAD_REQUEST, "Bad request"),
     said(
         row(Code::MissingCredentials, "missing-credentials", S::UNAUTHORIZED, "Credentials are required"),
@@ -104,14 +112,23 @@ static ROWS: [Row; 26] = [
     ),
     row(Code::Forbidden, "forbidden", S::FORBIDDEN, "Forbidden"),
     said(row(Code::NoRoute, "no-route", S::NOT_FOUND, "No route matches"), "Service not found", "Not Found"),
+    said(row(Code::NotFound, "not-found", S::NOT_FOUND, "Not found"), "Not Found", "Not Found"),
     said(
         row(Code::MethodNotAllowed, "method-not-allowed", S::METHOD_NOT_ALLOWED, "Method not allowed"),
         "Method Not Allowed",
         "Method Not Allowed",
     ),
     row(Code::RequestTimeout, "request-timeout", S::REQUEST_TIMEOUT, "The request took too long to arrive"),
+    row(Code::Conflict, "conflict", S::CONFLICT, "It is there already"),
     row(Code::BodyTooLarge, "body-too-large", S::PAYLOAD_TOO_LARGE, "The request body is too large"),
     row(Code::UriTooLong, "uri-too-long", S::URI_TOO_LONG, "The request target is too long"),
+    row(
+        Code::UnsupportedMediaType,
+        "unsupported-media-type",
+        S::UNSUPPORTED_MEDIA_TYPE,
+        "The body's format is not supported",
+    ),
+    row(Code::InvalidRequest, "invalid-request", S::UNPROCESSABLE_ENTITY, "The request breaks the rules"),
     row(
         Code::HeadersTooLarge,
         "headers-too-large",

@@ -139,7 +139,7 @@ impl Code {
     /// | codes | error type |
     /// |---|---|
     /// | malformed, too large or too slow requests | `http_request_error` |
-    /// | credentials, rights, methods, rate limits, quotas | `http_request_denied` |
+    /// | credentials, rights, methods, rate limits, quotas, conflicts, `not-found` | `http_request_denied` |
     /// | `no-route` | `destination_not_found` |
     /// | `upstream-reset` | `connection_terminated` |
     /// | `upstream-protocol-error` | `http_protocol_error` |
@@ -152,6 +152,8 @@ impl Code {
     pub fn proxy_error(self) -> ProxyError {
         match self {
             Self::BadRequest
+            | Self::UnsupportedMediaType
+            | Self::InvalidRequest
             | Self::RequestTimeout
             | Self::BodyTooLarge
             | Self::UriTooLong
@@ -162,6 +164,8 @@ impl Code {
             | Self::RevokedToken
             | Self::InvalidCredentials
             | Self::Forbidden
+            | Self::NotFound
+            | Self::Conflict
             | Self::MethodNotAllowed
             | Self::RateLimited
             | Self::QuotaExceeded => ProxyError::HttpRequestDenied,
