@@ -51,6 +51,10 @@ pub enum Code {
     UpstreamTimeout,
     /// Too many requests failed: for a while none is sent.
     CircuitOpen,
+    /// An API key, a password, a client certificate or a session is not valid.
+    InvalidCredentials,
+    /// Who decides about credentials cannot be asked now.
+    AuthUnavailable,
 }
 
 #[derive(Clone, Copy)]
@@ -74,7 +78,7 @@ const fn said(row: Row, message: &'static str, detail: &'static str) -> Row {
 }
 
 use StatusCode as S;
-static ROWS: [Row; 23] = [
+static ROWS: [Row; 25] = [
     row(Code::BadRequest, "bad-request", S::BAD_REQUEST, "Bad request"),
     said(
         row(Code::MissingCredentials, "missing-credentials", S::UNAUTHORIZED, "Credentials are required"),
@@ -164,6 +168,26 @@ static ROWS: [Row; 23] = [
     ),
     said(
         row(Code::CircuitOpen, "circuit-open", S::SERVICE_UNAVAILABLE, "The service fails too often"),
+        "Service Unavailable",
+        "Service unavailable",
+    ),
+    said(
+        row(
+            Code::InvalidCredentials,
+            "invalid-credentials",
+            S::UNAUTHORIZED,
+            "The credentials are not valid",
+        ),
+        "Invalid credentials",
+        "Invalid credentials",
+    ),
+    said(
+        row(
+            Code::AuthUnavailable,
+            "auth-unavailable",
+            S::SERVICE_UNAVAILABLE,
+            "Credentials cannot be checked now",
+        ),
         "Service Unavailable",
         "Service unavailable",
     ),

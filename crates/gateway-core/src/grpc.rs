@@ -80,8 +80,13 @@ impl Code {
             | Self::StoreUnavailable
             | Self::Overloaded
             | Self::Draining
-            | Self::CircuitOpen => 14,
-            Self::MissingCredentials | Self::InvalidToken | Self::ExpiredToken | Self::RevokedToken => 16,
+            | Self::CircuitOpen
+            | Self::AuthUnavailable => 14,
+            Self::MissingCredentials
+            | Self::InvalidToken
+            | Self::ExpiredToken
+            | Self::RevokedToken
+            | Self::InvalidCredentials => 16,
         }
     }
 }

@@ -147,7 +147,7 @@ impl Code {
     /// | `upstream-connect-failed`, `no-endpoint`, `circuit-open` | `destination_unavailable` |
     /// | `overloaded` | `connection_limit_reached` |
     /// | `draining` | `proxy_internal_response` |
-    /// | `internal-error`, `store-unavailable` | `proxy_internal_error` |
+    /// | `internal-error`, `store-unavailable`, `auth-unavailable` | `proxy_internal_error` |
     #[must_use]
     pub fn proxy_error(self) -> ProxyError {
         match self {
@@ -160,6 +160,7 @@ impl Code {
             | Self::InvalidToken
             | Self::ExpiredToken
             | Self::RevokedToken
+            | Self::InvalidCredentials
             | Self::Forbidden
             | Self::MethodNotAllowed
             | Self::RateLimited => ProxyError::HttpRequestDenied,
@@ -172,7 +173,9 @@ impl Code {
             }
             Self::Overloaded => ProxyError::ConnectionLimitReached,
             Self::Draining => ProxyError::ProxyInternalResponse,
-            Self::InternalError | Self::StoreUnavailable => ProxyError::ProxyInternalError,
+            Self::InternalError | Self::StoreUnavailable | Self::AuthUnavailable => {
+                ProxyError::ProxyInternalError
+            }
         }
     }
 }
