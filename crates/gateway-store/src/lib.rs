@@ -18,16 +18,25 @@
 //! In an axum handler, keep a [`Store`] in the state: it is cheap to clone.
 
 mod error;
+mod health;
 mod memory;
 mod redis;
+mod script;
 mod settings;
+mod subscription;
 
 pub use error::StoreError;
+pub use health::Health;
 pub use memory::MemoryStore;
 pub use redis::RedisStore;
-pub use settings::{RedisSettings, StoreSettings};
+pub use script::Script;
+pub use settings::{MemorySettings, RedisSettings, SentinelSettings, StoreSettings};
+pub use subscription::{Event, Subscription};
+
+use subscription::Source;
 
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Values by key with an expiry. Cheap to clone; clones share their state.
 #[derive(Clone, Debug)]
@@ -48,10 +57,10 @@ impl Store {
     /// The store that the settings ask for. Connects when it is first used; [`Store::ping`] tells whether it can.
     ///
     /// # Errors
-    /// The URL is not that of a Redis.
+    /// A URL is not that of a Redis, a file cannot be read, or settings contradict each other.
     pub fn open(settings: &StoreSettings) -> Result<Self, StoreError> {
         match &settings.redis {
-            None => Ok(Self::memory()),
+            None => Ok(Self::Memory(MemoryStore::new(&settings.memory))),
             Some(redis) => Ok(Self::Redis(RedisStore::new(redis)?)),
         }
     }
@@ -96,6 +105,93 @@ impl Store {
         match self {
             Self::Memory(memory) => Ok(memory.set_new(key, value, ttl)),
             Self::Redis(redis) => redis.set_new(key, value, ttl).await,
+        }
+    }
+
+    /// Forgets these keys, in one round trip.
+    ///
+    /// # Errors
+    /// The server is away or too slow.
+    pub async fn delete(&self, keys: &[&str]) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(memory) => keys.iter().for_each(|key| memory.delete(key)),
+            Self::Redis(redis) => redis.delete(keys).await?,
+        }
+        Ok(())
+    }
+
+    /// Whether other instances see what this one writes: on Redis. Only there do [scripts](Self::run) run.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Redis(_))
+    }
+
+    /// Whether the servers were away or too slow when they were last asked, by any worker. Never in memory.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Memory(_) => false,
+            Self::Redis(redis) => redis.is_away(),
+        }
+    }
+
+    /// The same, to be told of changes. In memory there are none: [`changed`](watch::Receiver::changed) fails.
+    ///
+    /// Only who asks finds out that the servers are back: traffic, or a [`Store::ping`] now and then.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Health> {
+        match self {
+            Self::Memory(_) => watch::channel(Health::Up).1,
+            Self::Redis(redis) => redis.health(),
+        }
+    }
+
+    /// Runs a script as one step on the server, in one round trip.
+    ///
+    /// # Errors
+    /// The server is away, too slow, or refuses; [`StoreError::NoScripts`] in memory.
+    pub async fn run(
+        &self,
+        script: &Script,
+        keys: &[&str],
+        arguments: &[&[u8]],
+    ) -> Result<Vec<i64>, StoreError> {
+        match self {
+            Self::Memory(_) => Err(StoreError::NoScripts),
+            Self::Redis(redis) => redis.run(script, keys, arguments).await,
+        }
+    }
+
+    /// Sends a message to all who listen to a channel, in all instances, this one too. Who listens later misses it.
+    ///
+    /// # Errors
+    /// The server is away or too slow.
+    pub async fn publish(&self, channel: &str, message: &[u8]) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(memory) => memory.publish(channel, message),
+            Self::Redis(redis) => redis.publish(channel, message).await?,
+        }
+        Ok(())
+    }
+
+    /// The messages of a channel from now on. Has a connection of its own, made when it is first asked for an event.
+    #[must_use]
+    pub fn subscribe(&self, channel: &str) -> Subscription {
+        Subscription(match self {
+            Self::Memory(memory) => Source::Memory(memory.subscribe(channel)),
+            Self::Redis(redis) => Source::Redis(Box::new(redis.subscribe(channel))),
+        })
+    }
+
+    /// The keys that begin so, sorted. Looks at every key, on Redis in many round trips (`SCAN`): for
+    /// administration, not for requests. May miss keys that are set meanwhile.
+    ///
+    /// # Errors
+    /// The server is away or too slow.
+    pub async fn scan(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.scan(prefix)),
+            Self::Redis(redis) => redis.scan(prefix).await,
         }
     }
 
