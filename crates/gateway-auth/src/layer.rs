@@ -1,9 +1,11 @@
 use crate::AuthError;
+use crate::jwt;
 use crate::jwt::check::Shared;
 use crate::jwt::settings::JwtSettings;
-use crate::revocation::Revocations;
+use crate::revocation::{Revocations, listen};
 use crate::service::Jwt;
 use gateway_store::Store;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tower::Layer;
@@ -48,12 +50,26 @@ impl JwtLayer {
     /// What revokes the tokens of this layer.
     #[must_use]
     pub fn revocations(&self) -> Revocations {
-        Revocations {
-            known: self.shared.known.clone(),
-            store: self.store.clone(),
-            namespace: self.shared.namespace.clone(),
-            leeway: self.shared.leeway,
+        Revocations { shared: self.shared.clone(), store: self.store.clone() }
+    }
+
+    /// Reads the issuer's keys again and again: a task to be spawned once per process, which ends with the last clone
+    /// of this layer. Until it runs, a layer with `jwks_url` or `discovery` has no keys, and answers 503. For layers
+    /// with keys of their own it ends at once.
+    pub fn refresh(&self) -> impl Future<Output = ()> + Send + use<> {
+        let remote = self.shared.verifier.keys.remote.as_ref().map(Arc::downgrade);
+        async move {
+            if let Some(remote) = remote {
+                jwt::remote::refresh(remote).await;
+            }
         }
+    }
+
+    /// Hears what other instances revoke: a task to be spawned once per process, which ends with the last clone of
+    /// this layer, and at once where the store is not shared. What `revocation = "push"` needs, and what makes
+    /// `strict` go on with other instances' revocations while the store is away.
+    pub fn listen(&self) -> impl Future<Output = ()> + Send + use<> {
+        listen::run(Arc::downgrade(&self.shared), self.store.per_worker())
     }
 
     /// How many signatures were checked so far, on all clones.

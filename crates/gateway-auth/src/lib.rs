@@ -43,10 +43,14 @@ mod layer;
 mod refusal;
 mod revocation;
 mod service;
+mod text;
 
 pub use error::AuthError;
 pub use jwt::mint::mint;
-pub use jwt::settings::{Algorithm, JwtSettings, OnStoreFailure, OneOrMany};
+pub use jwt::settings::{
+    Algorithm, CookiePlace, HeaderPlace, JwksSettings, JwtSettings, KeySettings, OnStoreFailure, OneOrMany,
+    Place, QueryPlace, RevocationMode, Standard,
+};
 pub use layer::JwtLayer;
 pub use revocation::Revocations;
 pub use service::{Jwt, JwtFuture};

@@ -1,9 +1,9 @@
-use crate::jwt::verify::{Verified, bearer};
+use crate::jwt::check::Step;
+use crate::jwt::verify::Verified;
 use crate::layer::JwtLayer;
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use gateway_core::Principal;
-use gateway_store::Store;
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use std::future::Future;
@@ -36,25 +36,20 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let token = match bearer(request.headers()) {
-            Ok(token) => token,
-            Err(refusal) => return self.refuse(refusal),
+        let layer = &self.layer;
+        let checking = match layer.shared.start(&layer.store, request.headers(), request.uri()) {
+            Step::Done(Ok(verified)) => return pass(&mut self.inner, request, &verified),
+            Step::Done(Err(refusal)) => return self.refuse(refusal),
+            Step::Wait(checking) => checking,
         };
-        if let Store::Memory(_) = self.layer.store {
-            let shared = &self.layer.shared;
-            return match shared.recall(token).unwrap_or_else(|| shared.verify(token)) {
-                Ok(verified) => pass(&mut self.inner, request, &verified),
-                Err(refusal) => self.refuse(refusal),
-            };
-        }
         // The clone is what stays: the one that was made ready is the one that is called.
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
-        let (layer, token) = (self.layer.clone(), token.to_owned());
+        let shared = layer.shared.clone();
         let checking = Box::pin(async move {
-            match layer.shared.check(&layer.store, &token).await {
+            match checking.await {
                 Ok(verified) => Ok(pass(&mut inner, request, &verified)),
-                Err(refusal) => Err(layer.shared.challenges.answer(refusal)),
+                Err(refusal) => Err(shared.challenges.answer(refusal)),
             }
         });
         JwtFuture { kind: Kind::Checking { future: checking } }
