@@ -13,6 +13,17 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// Settings that contradict each other, or lack something.
+    #[error("{0}")]
+    Settings(String),
+    /// A file that the settings name cannot be used.
+    #[error("cannot read {path}: {why}", path = path.display())]
+    File {
+        /// Where it should be.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The server could not be reached, or failed.
     #[error("Redis at {url}: {why}")]
     Away {

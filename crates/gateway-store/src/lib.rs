@@ -18,6 +18,7 @@
 //! In an axum handler, keep a [`Store`] in the state: it is cheap to clone.
 
 mod error;
+mod health;
 mod memory;
 mod redis;
 mod script;
@@ -25,15 +26,17 @@ mod settings;
 mod subscription;
 
 pub use error::StoreError;
+pub use health::Health;
 pub use memory::MemoryStore;
 pub use redis::RedisStore;
 pub use script::Script;
-pub use settings::{RedisSettings, StoreSettings};
+pub use settings::{MemorySettings, RedisSettings, SentinelSettings, StoreSettings};
 pub use subscription::{Event, Subscription};
 
 use subscription::Source;
 
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Values by key with an expiry. Cheap to clone; clones share their state.
 #[derive(Clone, Debug)]
@@ -54,10 +57,10 @@ impl Store {
     /// The store that the settings ask for. Connects when it is first used; [`Store::ping`] tells whether it can.
     ///
     /// # Errors
-    /// The URL is not that of a Redis.
+    /// A URL is not that of a Redis, a file cannot be read, or settings contradict each other.
     pub fn open(settings: &StoreSettings) -> Result<Self, StoreError> {
         match &settings.redis {
-            None => Ok(Self::memory()),
+            None => Ok(Self::Memory(MemoryStore::new(&settings.memory))),
             Some(redis) => Ok(Self::Redis(RedisStore::new(redis)?)),
         }
     }
@@ -121,6 +124,26 @@ impl Store {
     #[must_use]
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Redis(_))
+    }
+
+    /// Whether the servers were away or too slow when they were last asked, by any worker. Never in memory.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Memory(_) => false,
+            Self::Redis(redis) => redis.is_away(),
+        }
+    }
+
+    /// The same, to be told of changes. In memory there are none: [`changed`](watch::Receiver::changed) fails.
+    ///
+    /// Only who asks finds out that the servers are back: traffic, or a [`Store::ping`] now and then.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Health> {
+        match self {
+            Self::Memory(_) => watch::channel(Health::Up).1,
+            Self::Redis(redis) => redis.health(),
+        }
     }
 
     /// Runs a script as one step on the server, in one round trip.

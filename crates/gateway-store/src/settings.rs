@@ -1,76 +1,47 @@
-use gateway_core::units::Timespan;
+mod redis;
+
+pub use redis::{RedisSettings, SentinelSettings};
+pub(crate) use redis::{Topology, without_user};
+
+use gateway_core::units::ByteSize;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::num::NonZeroU64;
+
+/// More is surely an attack or a mistake.
+const MAX_KEYS: NonZeroU64 = NonZeroU64::new(1_000_000).expect("not 0");
+const MAX_BYTES: ByteSize = ByteSize::kib(256 * 1024);
 
 /// Where state is that instances share. Default: in memory, shared by nobody.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoreSettings {
-    /// A Redis server.
+    /// A Redis: one server, one watched by sentinels, or a cluster.
     pub redis: Option<RedisSettings>,
+    /// How much this process keeps where there is no Redis.
+    pub memory: MemorySettings,
 }
 
-/// A Redis server.
-#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RedisSettings {
-    /// `redis://[user:password@]HOST[:PORT][/DATABASE]`.
-    pub url: String,
-    /// How long one operation may take; requests wait for it. Default `20ms`.
-    #[serde(default = "twenty_millis")]
-    pub timeout: Timespan,
-    /// How long a connection may take to be made. Default `1s`.
-    #[serde(default = "one_second")]
-    pub connect_timeout: Timespan,
-    /// What all keys begin with. Default `gateway:`.
-    #[serde(default = "gateway")]
-    pub prefix: String,
-    /// Whether the gateway refuses to start while the server is away. Default true.
-    #[serde(default = "yes")]
-    pub required: bool,
+/// How much a store in memory holds; beyond that, what expires soonest is forgotten first.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MemorySettings {
+    /// At most so many keys. Default 1000000.
+    pub max_keys: NonZeroU64,
+    /// At most so many bytes of keys and values, with what it costs to keep them. Values of more than a 64th of it
+    /// are not kept. Default `256MiB`.
+    pub max_bytes: ByteSize,
 }
 
-fn twenty_millis() -> Timespan {
-    Timespan::millis(20)
-}
-fn one_second() -> Timespan {
-    Timespan::secs(1)
-}
-fn gateway() -> String {
-    "gateway:".to_owned()
-}
-fn yes() -> bool {
-    true
-}
-
-impl RedisSettings {
-    /// The server at this URL, everything else by default.
-    #[must_use]
-    pub fn new(url: &str) -> Self {
-        Self {
-            url: url.to_owned(),
-            timeout: twenty_millis(),
-            connect_timeout: one_second(),
-            prefix: gateway(),
-            required: yes(),
-        }
-    }
-
-    /// The URL without user and password.
-    pub(crate) fn shown(&self) -> String {
-        match (self.url.split_once("://"), self.url.rfind('@')) {
-            (Some((scheme, _)), Some(at)) => format!("{scheme}://{}", &self.url[at + 1..]),
-            _ => self.url.clone(),
-        }
+impl Default for MemorySettings {
+    fn default() -> Self {
+        Self { max_keys: MAX_KEYS, max_bytes: MAX_BYTES }
     }
 }
 
-/// Without the password.
-impl std::fmt::Debug for RedisSettings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RedisSettings")
-            .field("url", &self.shown())
-            .field("prefix", &self.prefix)
-            .finish_non_exhaustive()
+/// On this Redis, everything else by default.
+impl From<RedisSettings> for StoreSettings {
+    fn from(redis: RedisSettings) -> Self {
+        Self { redis: Some(redis), ..Self::default() }
     }
 }

@@ -6,7 +6,7 @@ use gateway_testkit::{Redis, RedisValue};
 use std::time::{Duration, Instant};
 
 fn open(redis: &Redis) -> Store {
-    Store::open(&StoreSettings { redis: Some(RedisSettings::new(&redis.url())) }).unwrap()
+    Store::open(&StoreSettings::from(RedisSettings::new(&redis.url()))).unwrap()
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -65,7 +65,7 @@ async fn a_frozen_server_costs_no_more_than_the_deadline() {
 #[test]
 fn a_url_that_is_none_is_refused_without_its_password() {
     for url in ["http://u:secret@x", "nonsense", "redis://u:secret@[x"] {
-        let settings = StoreSettings { redis: Some(RedisSettings::new(url)) };
+        let settings = StoreSettings::from(RedisSettings::new(url));
         let error = Store::open(&settings).unwrap_err();
         assert!(matches!(error, StoreError::Url { .. }), "{error:?}");
         assert!(!format!("{error} {settings:?}").contains("secret"), "{error}");

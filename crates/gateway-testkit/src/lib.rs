@@ -27,7 +27,7 @@ pub use gateway::{Finished, Gateway, GatewayBuilder};
 pub use http::{Client, Request, Response, get, raw};
 pub use nix::sys::signal::Signal;
 pub use process::Process;
-pub use redis::{Redis, RedisValue};
+pub use redis::{Redis, RedisCluster, RedisSentinel, RedisValue};
 pub use streaming::{Exchange, scripted};
 pub use upstream::{Fault, Recorded, Reply, Upstream, failing};
 pub use wait::{free_port, wait_until};

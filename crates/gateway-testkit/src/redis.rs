@@ -7,11 +7,18 @@ use std::time::Duration;
 
 const HINT: &str = "is redis-server installed? `scripts/test.sh` installs it";
 
+mod cluster;
+mod sentinel;
+
+pub use cluster::RedisCluster;
+pub use sentinel::RedisSentinel;
+
 /// A real Redis server without persistence.
 #[derive(Debug)]
 pub struct Redis {
     process: Option<Process>,
     port: u16,
+    arguments: Vec<String>,
     dir: tempfile::TempDir,
 }
 
@@ -35,8 +42,18 @@ impl Redis {
     /// It cannot be started.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts a server with further settings, such as `["--requirepass", "secret"]`, and waits until it answers.
+    ///
+    /// # Panics
+    /// It cannot be started.
+    #[must_use]
+    pub fn start_with(arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let mut redis = Self { process: None, port: free_port(), dir };
+        let arguments = arguments.iter().map(ToString::to_string).collect();
+        let mut redis = Self { process: None, port: free_port(), arguments, dir };
         redis.restart();
         redis
     }
@@ -45,6 +62,12 @@ impl Redis {
     #[must_use]
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Kills it.
@@ -69,11 +92,16 @@ impl Redis {
             "--appendonly",
             "no",
         ]);
-        command.arg("--dir").arg(self.dir.path());
+        command.arg("--dir").arg(self.dir.path()).args(&self.arguments);
         let mut process = Process::start(&mut command, HINT);
         wait_until("Redis to answer", Duration::from_secs(10), || {
             assert!(process.try_wait().is_none(), "redis-server ended: {}", process.stdout());
-            matches!(self.try_command(&["PING"]), Ok(RedisValue::Text(pong)) if pong == "PONG").then_some(())
+            match self.try_command(&["PING"]) {
+                Ok(RedisValue::Text(pong)) => (pong == "PONG").then_some(()),
+                // One that wants a password answers too.
+                Err(e) => e.to_string().starts_with("-NOAUTH").then_some(()),
+                Ok(_) => None,
+            }
         });
         self.process = Some(process);
     }
@@ -113,16 +141,24 @@ impl Redis {
             .collect()
     }
 
-    fn try_command(&self, words: &[&str]) -> io::Result<RedisValue> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        let mut text = format!("*{}\r\n", words.len());
-        for word in words {
-            text.push_str(&format!("${}\r\n{word}\r\n", word.len()));
-        }
-        stream.write_all(text.as_bytes())?;
-        read_value(&mut BufReader::new(stream))
+    /// Runs a command that may fail.
+    ///
+    /// # Errors
+    /// Redis does not answer, or answers with an error: the text of the error is that answer.
+    pub fn try_command(&self, words: &[&str]) -> io::Result<RedisValue> {
+        ask(self.port, words)
     }
+}
+
+fn ask(port: u16, words: &[&str]) -> io::Result<RedisValue> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let mut text = format!("*{}\r\n", words.len());
+    for word in words {
+        text.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+    }
+    stream.write_all(text.as_bytes())?;
+    read_value(&mut BufReader::new(stream))
 }
 
 fn read_value(from: &mut impl BufRead) -> io::Result<RedisValue> {

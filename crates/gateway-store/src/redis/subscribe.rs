@@ -1,8 +1,9 @@
 use super::plain;
+use super::topology::Topology;
 use crate::{Event, RedisSettings};
 use bytes::Bytes;
+use deadpool_redis::redis::Value;
 use deadpool_redis::redis::aio::{PubSubSink, PubSubStream};
-use deadpool_redis::redis::{Client, RedisError, Value};
 use futures_util::StreamExt;
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ const PING_EVERY: Duration = Duration::from_secs(2);
 
 /// The messages of a channel of a Redis, over a connection of its own.
 pub(crate) struct RedisSubscription {
-    client: Client,
+    topology: Arc<Topology>,
     settings: Arc<RedisSettings>,
     channel: String,
     link: Option<(PubSubSink, PubSubStream)>,
@@ -30,10 +31,10 @@ pub(crate) struct RedisSubscription {
 }
 
 impl RedisSubscription {
-    pub(crate) fn new(client: Client, settings: Arc<RedisSettings>, channel: String) -> Self {
+    pub(crate) fn new(topology: Arc<Topology>, settings: Arc<RedisSettings>, channel: String) -> Self {
         let now = Instant::now();
         Self {
-            client,
+            topology,
             settings,
             channel,
             link: None,
@@ -50,9 +51,10 @@ impl RedisSubscription {
             let patience = *self.settings.connect_timeout;
             let Some((sink, stream)) = &mut self.link else {
                 sleep_until(self.retry_at).await;
-                match timeout(patience, subscribe(&self.client, &self.channel)).await {
-                    Ok(Ok(link)) => {
-                        self.connected(link);
+                match timeout(patience * self.topology.steps(), self.topology.subscribe(&self.channel)).await
+                {
+                    Ok(Ok(messages)) => {
+                        self.connected(messages.split());
                         return Event::Gap;
                     }
                     Ok(Err(e)) => self.lost(&plain(&e)),
@@ -93,12 +95,6 @@ impl RedisSubscription {
             tracing::warn!("Redis at {url}: lost the channel `{}`: {why}; messages are missed", self.channel);
         }
     }
-}
-
-async fn subscribe(client: &Client, channel: &str) -> Result<(PubSubSink, PubSubStream), RedisError> {
-    let mut link = client.get_async_pubsub().await?;
-    link.subscribe(channel).await?;
-    Ok(link.split())
 }
 
 impl fmt::Debug for RedisSubscription {

@@ -1,0 +1,158 @@
+use crate::Health;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// How long after a failure nobody waits for the server.
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
+
+/// Whether the servers answer, as all workers know it.
+///
+/// After a failure nobody asks for a [pause](PAUSE); then one operation tries, and the others go on without until it
+/// has succeeded. Each connection belongs to an epoch, which ends with the failure of any of its connections: so what
+/// remained in flight on it says nothing about the next.
+#[derive(Debug)]
+pub(super) struct Circuit {
+    start: Instant,
+    /// Milliseconds after `start` before which nobody asks; 0 while the servers answer.
+    until: AtomicU64,
+    epoch: AtomicU64,
+    health: watch::Sender<Health>,
+}
+
+impl Circuit {
+    pub(super) fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            until: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
+            health: watch::Sender::new(Health::Up),
+        }
+    }
+
+    /// Whether an operation may ask the servers now. While they are away, one may after each pause.
+    pub(super) fn admits(&self) -> bool {
+        let until = self.until.load(Ordering::Relaxed);
+        // The clock is read only while they are away.
+        until == 0 || {
+            let now = self.now();
+            now >= until
+                && self
+                    .until
+                    .compare_exchange(until, now + millis(PAUSE), Ordering::Relaxed, Ordering::Relaxed)
+                    .is_ok()
+        }
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// The servers answered on a connection of this epoch. Returns whether that is news.
+    pub(super) fn answered(&self, epoch: u64) -> bool {
+        if self.until.load(Ordering::Relaxed) == 0 || epoch != self.epoch() {
+            return false;
+        }
+        self.until.store(0, Ordering::Relaxed);
+        self.becomes(Health::Up)
+    }
+
+    /// They did not, on a connection of this epoch, or none could be made. Returns whether that is news.
+    pub(super) fn failed(&self, epoch: Option<u64>) -> bool {
+        if let Some(epoch) = epoch {
+            let ended = self.epoch.compare_exchange(epoch, epoch + 1, Ordering::AcqRel, Ordering::Acquire);
+            if ended.is_err() {
+                return false;
+            }
+        }
+        self.until.store(self.now() + millis(PAUSE), Ordering::Relaxed);
+        self.becomes(Health::Away)
+    }
+
+    /// A connection was made: whoever comes next may try at once.
+    pub(super) fn connected(&self) {
+        if self.until.load(Ordering::Relaxed) != 0 {
+            self.until.store(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        *self.health.borrow() == Health::Away
+    }
+
+    fn becomes(&self, health: Health) -> bool {
+        self.health.send_if_modified(|old| std::mem::replace(old, health) != health)
+    }
+
+    /// Never 0.
+    fn now(&self) -> u64 {
+        millis(self.start.elapsed()) + 1
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::advance;
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_failure_one_operation_tries_each_second() {
+        let circuit = Circuit::new();
+        assert!(circuit.admits() && circuit.admits() && !circuit.is_away());
+        assert!(circuit.failed(Some(0)), "news");
+        assert!(!circuit.admits() && circuit.is_away());
+        advance(PAUSE).await;
+        assert!(circuit.admits(), "one tries");
+        assert!(!circuit.admits(), "the others do not wait for it");
+        assert!(!circuit.failed(None), "no news");
+        advance(PAUSE - Duration::from_millis(1)).await;
+        assert!(!circuit.admits());
+        advance(Duration::from_millis(1)).await;
+        assert!(circuit.admits());
+        assert!(circuit.answered(1), "news");
+        assert!(circuit.admits() && circuit.admits() && !circuit.is_away());
+        assert!(!circuit.answered(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_in_flight_on_a_failed_connection_says_nothing_any_more() {
+        let circuit = Circuit::new();
+        circuit.failed(Some(0));
+        assert!(!circuit.answered(0) && circuit.is_away(), "a late answer");
+        advance(PAUSE).await;
+        assert!(circuit.admits() && circuit.answered(circuit.epoch()));
+        assert!(!circuit.failed(Some(0)) && circuit.admits(), "a late failure");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_after_a_connection_was_made_tries_at_once() {
+        let circuit = Circuit::new();
+        circuit.connected();
+        circuit.failed(None);
+        circuit.connected();
+        assert!(circuit.admits());
+        assert!(!circuit.admits());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_are_told() {
+        let circuit = Circuit::new();
+        let mut health = circuit.health();
+        circuit.failed(None);
+        circuit.failed(None);
+        health.changed().await.unwrap();
+        assert_eq!(*health.borrow_and_update(), Health::Away);
+        circuit.answered(0);
+        health.changed().await.unwrap();
+        assert_eq!(*health.borrow_and_update(), Health::Up);
+    }
+}

@@ -1,0 +1,347 @@
+use super::plain;
+use crate::StoreError;
+use crate::settings::{RedisSettings, SentinelSettings, Topology as Given, without_user};
+use deadpool_redis::redis::aio::{MultiplexedConnection, PubSub};
+use deadpool_redis::redis::cluster::{ClusterClient, ClusterClientBuilder};
+use deadpool_redis::redis::cluster_async::ClusterConnection;
+use deadpool_redis::redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
+use deadpool_redis::redis::{
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
+    RedisError, TlsCertificates, TlsMode, Value,
+};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// How often a command is sent again inside a cluster, after a redirection or to a node that took over; the
+/// operation's deadline mostly comes first.
+const CLUSTER_RETRIES: u32 = 3;
+
+/// The servers, and how to reach the right one.
+#[derive(Debug)]
+pub(crate) enum Topology {
+    Single(Box<Client>),
+    Sentinel(Box<Sentinel>),
+    Cluster(Box<Cluster>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Sentinel {
+    sentinels: Vec<ConnectionAddr>,
+    master: String,
+    database: i64,
+    own: Credentials,
+    servers: Credentials,
+    tls: bool,
+    certificates: Option<TlsCertificates>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    client: ClusterClient,
+    nodes: Vec<Client>,
+    /// Which of them is asked for the next subscription.
+    next: AtomicUsize,
+}
+
+/// A connection that carries any number of operations at once. Cheap to clone.
+#[derive(Clone)]
+pub(super) enum Link {
+    Single(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+#[derive(Clone, Default)]
+struct Credentials {
+    username: Option<String>,
+    password: Option<String>,
+}
+
+impl Topology {
+    pub(super) fn new(settings: &RedisSettings) -> Result<Self, StoreError> {
+        let servers = Credentials::read(
+            settings.username.as_ref(),
+            settings.password.as_ref(),
+            settings.password_file.as_deref(),
+            "redis",
+        )?;
+        let certificates = certificates(settings)?;
+        match settings.topology()? {
+            Given::Single(url) => {
+                let info = servers.onto(connection_info(url)?);
+                Ok(Self::Single(Box::new(client(url, info, certificates.as_ref())?)))
+            }
+            Given::Sentinel(sentinel) => {
+                Sentinel::new(sentinel, servers, certificates).map(Box::new).map(Self::Sentinel)
+            }
+            Given::Cluster(urls) => Cluster::new(urls, &servers, certificates, *settings.connect_timeout)
+                .map(Box::new)
+                .map(Self::Cluster),
+        }
+    }
+
+    /// How many connections are made one after the other until the right one is there.
+    pub(super) fn steps(&self) -> u32 {
+        match self {
+            Self::Single(_) => 1,
+            Self::Sentinel(_) | Self::Cluster(_) => 3,
+        }
+    }
+
+    /// A connection for operations: to the server, to the present master, or to all nodes.
+    pub(super) async fn connect(&self, timeout: Duration) -> Result<Link, RedisError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(timeout))
+            // Every operation has its own deadline.
+            .set_response_timeout(None);
+        match self {
+            Self::Single(client) => {
+                client.get_multiplexed_async_connection_with_config(&config).await.map(Link::Single)
+            }
+            Self::Sentinel(sentinel) => {
+                let master = sentinel.master().await?;
+                master.get_multiplexed_async_connection_with_config(&config).await.map(Link::Single)
+            }
+            Self::Cluster(cluster) => cluster.client.get_async_connection().await.map(Link::Cluster),
+        }
+    }
+
+    /// A connection for messages. In a cluster any node will do: what is published at one reaches all.
+    pub(super) async fn subscribe(&self, channel: &str) -> Result<PubSub, RedisError> {
+        let mut messages = match self {
+            Self::Single(client) => client.get_async_pubsub().await?,
+            Self::Sentinel(sentinel) => sentinel.master().await?.get_async_pubsub().await?,
+            Self::Cluster(cluster) => cluster.node().get_async_pubsub().await?,
+        };
+        messages.subscribe(channel).await?;
+        Ok(messages)
+    }
+}
+
+impl Link {
+    pub(super) async fn query(&mut self, command: &Cmd) -> Result<Value, RedisError> {
+        match self {
+            Self::Single(connection) => command.query_async(connection).await,
+            Self::Cluster(connection) => command.query_async(connection).await,
+        }
+    }
+}
+
+impl Sentinel {
+    fn new(
+        settings: &SentinelSettings,
+        servers: Credentials,
+        certificates: Option<TlsCertificates>,
+    ) -> Result<Self, StoreError> {
+        let mut own = Credentials::read(
+            settings.username.as_ref(),
+            settings.password.as_ref(),
+            settings.password_file.as_deref(),
+            "redis.sentinel",
+        )?;
+        let mut sentinels = Vec::with_capacity(settings.urls.len());
+        for url in &settings.urls {
+            let info = connection_info(url)?;
+            own.fill(&info);
+            sentinels.push(info.addr().clone());
+        }
+        let tls = sentinels.iter().all(is_tls);
+        if !tls && sentinels.iter().any(is_tls) {
+            return Err(StoreError::Settings(
+                "`redis.sentinel.urls` has both redis:// and rediss://; expected one kind".to_owned(),
+            ));
+        }
+        if !tls && certificates.is_some() {
+            return Err(StoreError::Settings(
+                "`redis` has certificates, but `sentinel.urls` are redis://; expected rediss://".to_owned(),
+            ));
+        }
+        let sentinel = Self {
+            sentinels,
+            master: settings.master().to_owned(),
+            database: settings.database.into(),
+            own,
+            servers,
+            tls,
+            certificates,
+        };
+        sentinel.client().map_err(|e| StoreError::Settings(format!("`redis.sentinel`: {}", plain(&e))))?;
+        Ok(sentinel)
+    }
+
+    fn client(&self) -> Result<SentinelClient, RedisError> {
+        let mut builder = SentinelClientBuilder::new(
+            self.sentinels.iter().cloned(),
+            &self.master,
+            SentinelServerType::Master,
+        )?
+        .set_client_to_redis_db(self.database);
+        if self.tls {
+            builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
+        }
+        if let Some(certificates) = self.certificates.as_ref().filter(|_| self.tls) {
+            builder = builder
+                .set_client_to_redis_certificates(certificates.clone())
+                .set_client_to_sentinel_certificates(certificates.clone());
+        }
+        if let Some(username) = &self.servers.username {
+            builder = builder.set_client_to_redis_username(username);
+        }
+        if let Some(password) = &self.servers.password {
+            builder = builder.set_client_to_redis_password(password);
+        }
+        if let Some(username) = &self.own.username {
+            builder = builder.set_client_to_sentinel_username(username);
+        }
+        if let Some(password) = &self.own.password {
+            builder = builder.set_client_to_sentinel_password(password);
+        }
+        builder.build()
+    }
+
+    /// Asks the sentinels anew, and the server whether it thinks so too.
+    async fn master(&self) -> Result<Client, RedisError> {
+        self.client()?.async_get_client().await
+    }
+}
+
+impl Cluster {
+    fn new(
+        urls: &[String],
+        servers: &Credentials,
+        certificates: Option<TlsCertificates>,
+        connect_timeout: Duration,
+    ) -> Result<Self, StoreError> {
+        let wrong = |e: RedisError| StoreError::Settings(format!("`redis.cluster`: {}", plain(&e)));
+        let infos: Vec<ConnectionInfo> = urls
+            .iter()
+            .map(|url| Ok(servers.onto(connection_info(url)?)))
+            .collect::<Result<_, StoreError>>()?;
+        let nodes = urls
+            .iter()
+            .zip(&infos)
+            .map(|(url, info)| client(url, info.clone(), certificates.as_ref()))
+            .collect::<Result<_, _>>()?;
+        let mut builder = ClusterClientBuilder::new(infos)
+            .retries(CLUSTER_RETRIES)
+            // Milliseconds.
+            .min_retry_wait(1)
+            .max_retry_wait(5)
+            .connection_timeout(connect_timeout)
+            .response_timeout(connect_timeout)
+            .overall_response_timeout(None);
+        if let Some(certificates) = certificates {
+            builder = builder.certs(certificates);
+        }
+        Ok(Self { client: builder.build().map_err(wrong)?, nodes, next: AtomicUsize::new(0) })
+    }
+
+    fn node(&self) -> &Client {
+        &self.nodes[self.next.fetch_add(1, Ordering::Relaxed) % self.nodes.len()]
+    }
+}
+
+impl Credentials {
+    fn read(
+        username: Option<&String>,
+        password: Option<&String>,
+        file: Option<&Path>,
+        what: &str,
+    ) -> Result<Self, StoreError> {
+        let password = match (password, file) {
+            (Some(_), Some(_)) => {
+                return Err(StoreError::Settings(format!(
+                    "`{what}` has `password` and `password_file`; expected at most one of them"
+                )));
+            }
+            (None, Some(file)) => {
+                let text = String::from_utf8(read(file)?)
+                    .map_err(|e| StoreError::File { path: file.into(), why: e.to_string() })?;
+                Some(text.lines().next().unwrap_or_default().to_owned())
+            }
+            (password, None) => password.cloned(),
+        };
+        Ok(Self { username: username.cloned(), password })
+    }
+
+    /// What the settings say goes before what the URL says.
+    fn onto(&self, info: ConnectionInfo) -> ConnectionInfo {
+        let mut redis = info.redis_settings().clone();
+        if let Some(username) = &self.username {
+            redis = redis.set_username(username);
+        }
+        if let Some(password) = &self.password {
+            redis = redis.set_password(password);
+        }
+        info.set_redis_settings(redis)
+    }
+
+    /// Takes from a URL what the settings do not say.
+    fn fill(&mut self, info: &ConnectionInfo) {
+        let redis = info.redis_settings();
+        self.username = self.username.take().or_else(|| redis.username().map(str::to_owned));
+        self.password = self.password.take().or_else(|| redis.password().map(str::to_owned));
+    }
+}
+
+fn client(
+    url: &str,
+    info: ConnectionInfo,
+    certificates: Option<&TlsCertificates>,
+) -> Result<Client, StoreError> {
+    let client = match certificates {
+        None => Client::open(info),
+        Some(certificates) => Client::build_with_tls(info, certificates.clone()),
+    };
+    client.map_err(|e| wrong_url(url, plain(&e)))
+}
+
+fn connection_info(url: &str) -> Result<ConnectionInfo, StoreError> {
+    let info = url.into_connection_info().map_err(|e| wrong_url(url, plain(&e)))?;
+    match info.addr() {
+        ConnectionAddr::TcpTls { insecure: true, .. } => {
+            Err(wrong_url(url, "certificates are always verified; name the signer in `ca_file`".to_owned()))
+        }
+        ConnectionAddr::TcpTls { .. } => {
+            // Which of rustls' back ends is used must be clear to the Redis client too. Fails where it is already.
+            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+            Ok(info)
+        }
+        _ => Ok(info),
+    }
+}
+
+fn wrong_url(url: &str, why: String) -> StoreError {
+    StoreError::Url { url: without_user(url), why }
+}
+
+fn is_tls(address: &ConnectionAddr) -> bool {
+    matches!(address, ConnectionAddr::TcpTls { .. })
+}
+
+fn certificates(settings: &RedisSettings) -> Result<Option<TlsCertificates>, StoreError> {
+    let client_tls = match (&settings.client_certificate_file, &settings.client_key_file) {
+        (None, None) => None,
+        (Some(certificate), Some(key)) => {
+            Some(ClientTlsConfig { client_cert: read(certificate)?, client_key: read(key)? })
+        }
+        (Some(_), None) => return Err(alone("client_certificate_file", "client_key_file")),
+        (None, Some(_)) => return Err(alone("client_key_file", "client_certificate_file")),
+    };
+    let root_cert = settings.ca_file.as_deref().map(read).transpose()?;
+    Ok((client_tls.is_some() || root_cert.is_some()).then_some(TlsCertificates { client_tls, root_cert }))
+}
+
+fn alone(found: &str, missing: &str) -> StoreError {
+    StoreError::Settings(format!("`redis` has `{found}` without `{missing}`; expected both"))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
+    std::fs::read(path).map_err(|e| StoreError::File { path: path.into(), why: e.to_string() })
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}

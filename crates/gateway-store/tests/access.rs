@@ -1,0 +1,192 @@
+//! TLS, users and passwords, and servers that answer with errors.
+#![allow(clippy::unwrap_used)]
+
+use gateway_store::{Health, RedisSettings, SentinelSettings, Store, StoreError, StoreSettings};
+use gateway_testkit::{Redis, free_port};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use std::path::PathBuf;
+use std::time::Duration;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn open(redis: RedisSettings) -> Result<Store, StoreError> {
+    Store::open(&StoreSettings::from(redis))
+}
+
+/// Time enough for a slow machine: what is tested is not speed.
+fn patient(url: &str) -> RedisSettings {
+    RedisSettings { timeout: "2s".parse().unwrap(), ..RedisSettings::new(url) }
+}
+
+/// An authority with files `ca.pem`, `localhost.pem`, `localhost.key`, `client.pem`, `client.key`.
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut authority = CertificateParams::new(Vec::new()).unwrap();
+        authority.distinguished_name.push(DnType::CommonName, "authority");
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        std::fs::write(directory.path().join("ca.pem"), authority.self_signed(&key).unwrap().pem()).unwrap();
+        let issuer = Issuer::new(authority, key);
+        for name in ["localhost", "client"] {
+            let key = KeyPair::generate().unwrap();
+            let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+            let certificate = params.signed_by(&key, &issuer).unwrap();
+            std::fs::write(directory.path().join(format!("{name}.pem")), certificate.pem()).unwrap();
+            std::fs::write(directory.path().join(format!("{name}.key")), key.serialize_pem()).unwrap();
+        }
+        Self(directory)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+#[tokio::test]
+async fn tls_verifies_the_server_and_shows_the_clients_certificate() {
+    let files = Files::new();
+    let path = |name| files.file(name).to_str().unwrap().to_owned();
+    let port = free_port().to_string();
+    let _redis = Redis::start_with(&[
+        "--tls-port",
+        &port,
+        "--tls-cert-file",
+        &path("localhost.pem"),
+        "--tls-key-file",
+        &path("localhost.key"),
+        "--tls-ca-cert-file",
+        &path("ca.pem"),
+        "--tls-auth-clients",
+        "yes",
+    ]);
+    let complete = RedisSettings {
+        ca_file: Some(files.file("ca.pem")),
+        client_certificate_file: Some(files.file("client.pem")),
+        client_key_file: Some(files.file("client.key")),
+        ..patient(&format!("rediss://localhost:{port}"))
+    };
+    let store = open(complete.clone()).unwrap();
+    store.ping().await.unwrap();
+    store.set("x", b"1", MINUTE).await.unwrap();
+    assert_eq!(store.get(&["x"]).await.unwrap(), [Some(b"1".to_vec())]);
+    let mut messages = store.subscribe("news");
+    assert_eq!(messages.next().await, gateway_store::Event::Gap);
+
+    let no_certificate =
+        RedisSettings { client_certificate_file: None, client_key_file: None, ..complete.clone() };
+    let unknown_signer = RedisSettings { ca_file: Some(Files::new().file("ca.pem")), ..complete.clone() };
+    assert!(matches!(open(unknown_signer), Err(StoreError::File { .. })), "the folder is gone");
+    let others = Files::new();
+    let unknown_signer = RedisSettings { ca_file: Some(others.file("ca.pem")), ..complete.clone() };
+    let by_address = RedisSettings { url: Some(format!("rediss://127.0.0.1:{port}")), ..complete.clone() };
+    for (settings, why) in
+        [(no_certificate, "ertificate"), (unknown_signer, "ertificate"), (by_address, "not valid for name")]
+    {
+        let error = open(settings).unwrap().ping().await.unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_user_may_stand_in_the_url_or_beside_it_and_the_password_in_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let (users, file) = (directory.path().join("users.acl"), directory.path().join("password"));
+    std::fs::write(&users, "user default off\nuser gateway on >secret ~gateway:* &gateway:* +@all\n")
+        .unwrap();
+    std::fs::write(&file, "secret\n").unwrap();
+    let redis = Redis::start_with(&["--aclfile", users.to_str().unwrap()]);
+    let plain = patient(&redis.url());
+    let user = Some("gateway".to_owned());
+    let in_url = patient(&redis.url().replace("redis://", "redis://gateway:secret@"));
+    let beside =
+        RedisSettings { username: user.clone(), password: Some("secret".to_owned()), ..plain.clone() };
+    let in_file =
+        RedisSettings { username: user.clone(), password_file: Some(file.clone()), ..plain.clone() };
+    for settings in [in_url, beside.clone(), in_file.clone()] {
+        let store = open(settings).unwrap();
+        store.ping().await.unwrap();
+        store.set("x", b"1", MINUTE).await.unwrap();
+        assert_eq!(store.scan("").await.unwrap(), ["x"]);
+        let mut messages = store.subscribe("news");
+        assert_eq!(messages.next().await, gateway_store::Event::Gap);
+        store.publish("news", b"1").await.unwrap();
+    }
+    let wrong = RedisSettings { password: Some("hunter2".to_owned()), ..beside.clone() };
+    for settings in [plain, wrong] {
+        let store = open(settings).unwrap();
+        let error = store.ping().await.unwrap_err().to_string();
+        assert!(error.contains("uthentication") || error.contains("WRONGPASS"), "{error}");
+        assert!(store.is_away() && !error.contains("hunter2"), "{error}");
+    }
+    let foreign = open(RedisSettings { prefix: "other:".to_owned(), ..beside.clone() }).unwrap();
+    let error = foreign.get(&["x"]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Refused { .. }) && !foreign.is_away(), "{error:?}");
+
+    let both = RedisSettings { password: Some("secret".to_owned()), ..in_file.clone() };
+    assert!(open(both).unwrap_err().to_string().contains("`password` and `password_file`"));
+    let none = RedisSettings { password_file: Some(directory.path().join("none")), ..in_file };
+    assert!(open(none).unwrap_err().to_string().contains("cannot read"));
+}
+
+#[tokio::test]
+async fn a_server_without_memory_refuses_writes_and_answers_reads() {
+    let redis = Redis::start();
+    let store = open(patient(&redis.url())).unwrap();
+    store.set("x", b"1", MINUTE).await.unwrap();
+    let _ = redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    let error = store.set("y", b"1", MINUTE).await.unwrap_err();
+    assert!(matches!(error, StoreError::Refused { .. }) && error.to_string().contains("OOM"), "{error:?}");
+    assert!(!store.is_away());
+    assert_eq!(store.get(&["x"]).await.unwrap(), [Some(b"1".to_vec())]);
+}
+
+#[tokio::test]
+async fn a_server_that_became_a_replica_is_left_and_found_again_as_master() {
+    let (redis, master) = (Redis::start(), Redis::start());
+    let store = open(patient(&redis.url())).unwrap();
+    store.set("x", b"1", MINUTE).await.unwrap();
+    let mut health = store.health();
+    assert_eq!(*health.borrow_and_update(), Health::Up);
+    let _ = redis.command(&["REPLICAOF", "127.0.0.1", &master.port().to_string()]);
+    let error = store.set("x", b"2", MINUTE).await.unwrap_err();
+    assert!(matches!(error, StoreError::Away { .. }), "{error:?}");
+    health.changed().await.unwrap();
+    assert_eq!(*health.borrow_and_update(), Health::Away);
+    assert!(store.is_away() && store.per_worker().is_away(), "all workers know");
+    let _ = redis.command(&["REPLICAOF", "NO", "ONE"]);
+    let start = std::time::Instant::now();
+    while store.set("x", b"2", MINUTE).await.is_err() {
+        assert!(start.elapsed() < Duration::from_secs(2), "the store never came back");
+        tokio::task::yield_now().await;
+    }
+    health.changed().await.unwrap();
+    assert_eq!(*health.borrow_and_update(), Health::Up);
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_named() {
+    let tls = RedisSettings::new("rediss://localhost");
+    let file = Some(PathBuf::from("x.pem"));
+    for (settings, expected) in [
+        (RedisSettings { cluster: Some(vec!["redis://b".to_owned()]), ..tls.clone() }, "`url` and `cluster`"),
+        (RedisSettings { url: None, ..tls.clone() }, "has none; expected exactly one"),
+        (RedisSettings { client_key_file: file.clone(), ..tls.clone() }, "without `client_certificate_file`"),
+        (RedisSettings { client_certificate_file: file, ..tls.clone() }, "without `client_key_file`"),
+        (RedisSettings::new("rediss://localhost/#insecure"), "always verified"),
+        (RedisSettings::cluster(["redis://a".to_owned(), "rediss://b".to_owned()]), "`redis.cluster`"),
+        (
+            RedisSettings::sentinel(["redis://a".to_owned(), "rediss://b".to_owned()], "m"),
+            "both redis:// and rediss://",
+        ),
+        (
+            RedisSettings { url: None, sentinel: Some(SentinelSettings::default()), ..tls.clone() },
+            "`redis.sentinel.urls` is empty",
+        ),
+    ] {
+        let error = open(settings).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}

@@ -1,0 +1,180 @@
+//! What callers see of a server that is killed, frozen or restarted.
+#![allow(clippy::unwrap_used)]
+
+use futures_util::future::join_all;
+use gateway_store::{Event, Health, RedisSettings, Script, Store, StoreError, StoreSettings};
+use gateway_testkit::Redis;
+use std::time::{Duration, Instant};
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// A deadline that tells a wait from none, and what a busy machine may add to it.
+const DEADLINE: Duration = Duration::from_millis(100);
+const SLACK: Duration = Duration::from_millis(150);
+
+static COUNT: Script = Script::new("return redis.call('INCR', KEYS[1])");
+
+fn open(redis: &Redis) -> Store {
+    let settings = RedisSettings { timeout: "100ms".parse().unwrap(), ..RedisSettings::new(&redis.url()) };
+    Store::open(&StoreSettings::from(settings)).unwrap()
+}
+
+/// Each operation that requests wait for, one after the other: whether it succeeded, and how long it took.
+async fn each(store: &Store) -> [(&'static str, bool, Duration); 6] {
+    async fn timed<T>(
+        name: &'static str,
+        operation: impl Future<Output = Result<T, StoreError>>,
+    ) -> (&'static str, bool, Duration) {
+        let start = Instant::now();
+        let done = operation.await.is_ok();
+        (name, done, start.elapsed())
+    }
+    [
+        timed("get", store.get(&["x"])).await,
+        timed("set", store.set("x", b"1", MINUTE)).await,
+        timed("set_new", store.set_new("y", b"1", MINUTE)).await,
+        timed("delete", store.delete(&["y"])).await,
+        timed("run", store.run(&COUNT, &["n"], &[])).await,
+        timed("publish", store.publish("news", b"1")).await,
+    ]
+}
+
+async fn works_within(limit: Duration, store: &Store) {
+    let start = Instant::now();
+    while store.get(&["x"]).await.is_err() {
+        assert!(start.elapsed() < limit, "still away after {limit:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for (name, done, _) in each(store).await {
+        assert!(done, "{name}");
+    }
+    assert!(!store.is_away());
+}
+
+#[tokio::test]
+async fn every_operation_ends_at_its_deadline_whatever_becomes_of_the_server() {
+    let mut redis = Redis::start();
+    // As many stores as operations, so that each of them is once the first to notice.
+    let stores: Vec<Store> = (0..6).map(|_| open(&redis)).collect();
+    for frozen in [true, false] {
+        for store in &stores {
+            works_within(Duration::from_secs(2), store).await;
+        }
+        if frozen {
+            redis.stall();
+        } else {
+            redis.kill();
+        }
+        for (first, store) in stores.iter().enumerate() {
+            let start = Instant::now();
+            let failed = match first {
+                0 => store.get(&["x"]).await.is_err(),
+                1 => store.set("x", b"1", MINUTE).await.is_err(),
+                2 => store.set_new("x", b"1", MINUTE).await.is_err(),
+                3 => store.delete(&["x"]).await.is_err(),
+                4 => store.run(&COUNT, &["n"], &[]).await.is_err(),
+                _ => store.publish("news", b"1").await.is_err(),
+            };
+            let took = start.elapsed();
+            assert!(failed && took < DEADLINE + SLACK, "operation {first}, frozen {frozen}: {took:?}");
+            let start = Instant::now();
+            assert!(each(store).await.iter().all(|(_, done, _)| !done));
+            assert!(start.elapsed() < DEADLINE, "those after it wait for nothing: {:?}", start.elapsed());
+        }
+        if frozen {
+            redis.resume();
+        } else {
+            redis.restart();
+        }
+    }
+    for store in &stores {
+        works_within(Duration::from_secs(2), store).await;
+    }
+}
+
+#[tokio::test]
+async fn while_the_server_is_frozen_one_operation_a_second_waits() {
+    let redis = Redis::start();
+    let store = open(&redis);
+    works_within(Duration::from_secs(2), &store).await;
+    redis.stall();
+    let start = Instant::now();
+    join_all((0..100).map(|_| store.get(&["x"]))).await;
+    assert!(start.elapsed() < DEADLINE + SLACK, "those in flight end together: {:?}", start.elapsed());
+    assert!(store.is_away());
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let asked = join_all((0..100).map(async |_| {
+        let start = Instant::now();
+        store.get(&["x"]).await.unwrap_err();
+        start.elapsed() > DEADLINE / 2
+    }));
+    assert_eq!(asked.await.into_iter().filter(|waited| *waited).count(), 1);
+    redis.resume();
+    works_within(Duration::from_secs(2), &store).await;
+}
+
+#[tokio::test]
+async fn a_restart_is_noticed_once_for_all_workers() {
+    let mut redis = Redis::start();
+    let store = open(&redis);
+    let workers: Vec<Store> = (0..4).map(|_| store.per_worker()).collect();
+    for worker in &workers {
+        works_within(Duration::from_secs(2), worker).await;
+    }
+    let mut health = store.health();
+    redis.restart();
+    workers[0].get(&["x"]).await.unwrap_err();
+    assert!(workers.iter().all(Store::is_away) && *health.borrow_and_update() == Health::Away);
+    works_within(Duration::from_secs(2), &workers[0]).await;
+    assert_eq!(*health.borrow_and_update(), Health::Up);
+    for worker in &workers {
+        worker.get(&["x"]).await.expect("no other worker stumbles over its old connection");
+    }
+    assert!(!health.has_changed().unwrap());
+}
+
+#[tokio::test]
+async fn a_listener_sees_a_gap_after_the_server_was_frozen_or_killed() {
+    let mut redis = Redis::start();
+    let store = open(&redis);
+    store.ping().await.unwrap();
+    let mut messages = store.subscribe("news");
+    for loss in ["none", "frozen", "killed"] {
+        match loss {
+            "frozen" => {
+                redis.stall();
+                // Longer than it takes to notice.
+                let silence = tokio::time::timeout(Duration::from_millis(3_500), messages.next()).await;
+                assert!(silence.is_err(), "{silence:?}");
+                redis.resume();
+            }
+            "killed" => {
+                redis.kill();
+                let silence = tokio::time::timeout(Duration::from_millis(300), messages.next()).await;
+                assert!(silence.is_err(), "{silence:?}");
+                redis.restart();
+            }
+            _ => {}
+        }
+        let gap = tokio::time::timeout(Duration::from_secs(6), messages.next()).await;
+        assert_eq!(gap.expect("a new connection"), Event::Gap, "{loss}");
+        let start = Instant::now();
+        while store.publish("news", loss.as_bytes()).await.is_err() {
+            assert!(start.elapsed() < Duration::from_secs(2), "{loss}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(messages.next().await, Event::Message(loss.into()));
+    }
+}
+
+#[tokio::test]
+async fn in_memory_nothing_is_ever_away() {
+    let store = Store::memory();
+    assert!(!store.is_away() && !store.is_shared());
+    let mut health = store.health();
+    assert_eq!(*health.borrow_and_update(), Health::Up);
+    assert!(health.changed().await.is_err());
+    store.ping().await.unwrap();
+    let mut messages = store.per_worker().subscribe("news");
+    store.publish("news", b"1").await.unwrap();
+    assert_eq!((messages.next().await, messages.next().await), (Event::Gap, Event::Message("1".into())));
+}
