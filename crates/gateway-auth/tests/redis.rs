@@ -18,7 +18,11 @@ use tower::{Layer, ServiceExt, service_fn};
 async fn instance(redis: &Redis, on_store_failure: OnStoreFailure) -> JwtLayer {
     let settings =
         JwtSettings { secret: Some(SECRET.to_owned()), on_store_failure, ..JwtSettings::default() };
-    let store = Store::open(&StoreSettings { redis: Some(RedisSettings::new(&redis.url())) }).unwrap();
+    let store = Store::open(&StoreSettings {
+        redis: Some(RedisSettings::new(&redis.url())),
+        ..StoreSettings::default()
+    })
+    .unwrap();
     store.ping().await.unwrap();
     JwtLayer::new(&settings, store).unwrap()
 }
@@ -99,7 +103,11 @@ async fn an_entry_of_another_key_is_not_believed() {
     let layer = instance(&redis, OnStoreFailure::Local).await;
     let other =
         JwtSettings { secret: Some("another secret, also long enough".to_owned()), ..JwtSettings::default() };
-    let store = Store::open(&StoreSettings { redis: Some(RedisSettings::new(&redis.url())) }).unwrap();
+    let store = Store::open(&StoreSettings {
+        redis: Some(RedisSettings::new(&redis.url())),
+        ..StoreSettings::default()
+    })
+    .unwrap();
     let other = JwtLayer::new(&other, store).unwrap();
     let token = hs256(&json!({ "sub": "ada", "exp": now() + 60 }));
     ask(&layer, &token).await.unwrap();
