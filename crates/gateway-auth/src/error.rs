@@ -26,15 +26,9 @@ pub enum AuthError {
         /// What is wrong with it.
         why: String,
     },
-    /// Not a URL.
-    #[error("`{0}` is not a URL; expected something like https://auth.example/keys")]
-    Url(String),
     /// Nothing to discover the keys by.
     #[error("`discovery` finds the keys by the `issuer`; expected `issuer` to be one URL")]
     Discovery,
-    /// The client that asks for keys cannot be made.
-    #[error("`jwks.fetch`: {0}")]
-    Fetch(#[from] gateway_fetch::FetchError),
     /// More leeway than is good.
     #[error("`leeway` is {0}; expected at most 60s")]
     Leeway(gateway_core::units::Timespan),
@@ -75,4 +69,44 @@ pub enum AuthError {
     /// Claims that make no token.
     #[error("the token cannot be made: {0}")]
     Mint(String),
+    /// Not a header's name.
+    #[error("`{0}` cannot name a header; expected something like `X-API-Key`")]
+    Header(String),
+    /// Nowhere to look for a credential.
+    #[error("there is no place to look for the credential; expected one of `header`, `query` and `cookie`")]
+    NoPlace,
+    /// Two API keys are the same.
+    #[error("the API keys `{0}` and `{1}` have the same hash; expected each key once")]
+    SameKey(String, String),
+    /// A file that does not hold what it should.
+    #[error("{path} cannot be used: {why}")]
+    Content {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Nobody could pass.
+    #[error("there are no users; expected at least one in `users` or `file`")]
+    NoUsers,
+    /// A user that cannot be checked.
+    #[error("user `{name}`: {why}")]
+    User {
+        /// The user.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A certificate that cannot be on a list.
+    #[error("{0}")]
+    Certificate(String),
+    /// Not the URL of an HTTP server.
+    #[error("`{0}` is not a URL; expected something like https://auth.example/verify")]
+    Url(String),
+    /// A password without a user.
+    #[error("there is a `client_secret` without a `client_id`")]
+    NoClient,
+    /// Nobody can be asked this way.
+    #[error("`http`: {0}")]
+    Fetch(#[from] gateway_fetch::FetchError),
 }

@@ -8,6 +8,7 @@ pub(crate) mod json;
 pub(crate) mod jwk;
 pub(crate) mod key;
 pub(crate) mod keyring;
+pub(crate) mod method;
 pub(crate) mod mint;
 pub(crate) mod pem;
 pub(crate) mod place;

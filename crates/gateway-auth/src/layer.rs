@@ -1,28 +1,173 @@
-use crate::AuthError;
-use crate::jwt;
-use crate::jwt::check::Shared;
-use crate::jwt::settings::JwtSettings;
-use crate::revocation::{Revocations, listen};
-use crate::service::Jwt;
+use crate::jwt::method::JwtMethod;
+use crate::method::{Check, Head, Method, Passed, Refusal, Verdict};
+use crate::service::Auth;
+use crate::{AuthError, AuthMode, AuthPolicy, JwtSettings, PublicPath, Require, Revocations};
+use gateway_core::{Code, Problem};
 use gateway_store::Store;
+use http::header::WWW_AUTHENTICATE;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use tower::Layer;
 
-/// Lets requests with a good token pass; see the [crate's page](crate). Clones share keys, verified tokens and
-/// revocations.
-#[derive(Clone)]
-pub struct JwtLayer {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) store: Store,
+/// Lets requests pass whose caller one of several methods recognises; see the [crate's page](crate).
+///
+/// | the methods, in their order, find | the request |
+/// |---|---|
+/// | no credential | 401 `missing-credentials` with the challenges of all; passes as anonymous where `optional` |
+/// | a good one | passes, whatever else it carries |
+/// | a bad one that is surely meant for this method | is refused with this method's answer |
+/// | something that may be meant for another method | is left to the next; if none knows it, the first one's answer |
+///
+/// With `require = "all"` every method must find a good one; the principal is that of the first.
+#[derive(Clone, Debug)]
+pub struct AuthLayer(Arc<Shared>);
+
+#[derive(Clone, Debug)]
+struct Shared {
+    methods: Vec<Arc<dyn Method>>,
+    /// Those whose `strip` does something.
+    strippers: Vec<Arc<dyn Method>>,
+    missing: Problem,
+    require: Require,
+    optional: bool,
+    mode: AuthMode,
+    public: Vec<PublicPath>,
 }
 
-/// Without keys.
-impl std::fmt::Debug for JwtLayer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JwtLayer").field("namespace", &self.shared.namespace).finish_non_exhaustive()
+impl AuthLayer {
+    /// A layer that asks these methods in this order.
+    #[must_use]
+    pub fn new(methods: Vec<Arc<dyn Method>>, policy: &AuthPolicy) -> Self {
+        let challenges = methods.iter().filter_map(|method| method.challenge());
+        let missing = challenges.fold(Problem::new(Code::MissingCredentials), |problem, challenge| {
+            problem.with_header(WWW_AUTHENTICATE, challenge.clone())
+        });
+        Self(Arc::new(Shared {
+            strippers: strippers(&methods),
+            methods,
+            missing,
+            require: policy.require,
+            optional: policy.optional,
+            mode: policy.mode,
+            public: policy.public.clone(),
+        }))
     }
+
+    /// The same layer over another connection to the store, such as that of a thread with its own runtime
+    /// ([`Store::per_worker`]).
+    #[must_use]
+    pub fn with_store(&self, store: &Store) -> Self {
+        let same = |method: &Arc<dyn Method>| method.with_store(store).unwrap_or_else(|| method.clone());
+        let methods: Vec<_> = self.0.methods.iter().map(same).collect();
+        Self(Arc::new(Shared { strippers: strippers(&methods), methods, ..(*self.0).clone() }))
+    }
+
+    /// The methods that say what must not reach the service.
+    pub(crate) fn strippers(&self) -> &[Arc<dyn Method>] {
+        &self.0.strippers
+    }
+
+    pub(crate) fn mode(&self) -> AuthMode {
+        self.0.mode
+    }
+
+    /// Asks the methods until one decides, or has to ask somebody itself.
+    pub(crate) fn ask(&self, head: Head<'_>) -> Step {
+        if self.0.public.iter().any(|path| path.matches(head)) {
+            return Step::Done(Ok(Passed::default()));
+        }
+        self.ask_from(Asked::default(), head)
+    }
+
+    /// Takes what the method that had to ask says, and asks the rest.
+    pub(crate) fn resume(&self, mut asked: Asked, verdict: Verdict, head: Head<'_>) -> Step {
+        match asked.settle(verdict, self.0.require) {
+            Some(decision) => Step::Done(decision),
+            None => self.ask_from(asked, head),
+        }
+    }
+
+    fn ask_from(&self, mut asked: Asked, head: Head<'_>) -> Step {
+        while let Some(method) = self.0.methods.get(asked.methods) {
+            asked.methods += 1;
+            match method.check(head) {
+                Check::Wait(verdict) => return Step::Wait(asked, verdict),
+                Check::Done(verdict) => {
+                    if let Some(decision) = asked.settle(verdict, self.0.require) {
+                        return Step::Done(decision);
+                    }
+                }
+            }
+        }
+        Step::Done(match asked {
+            Asked { foreign: Some(refusal), .. } => Err(refusal),
+            Asked { passed: Some(passed), absent: false, .. } => Ok(passed),
+            Asked { passed: None, .. } if self.0.optional => Ok(Passed::default()),
+            _ => Err(self.0.missing.clone().into()),
+        })
+    }
+}
+
+fn strippers(methods: &[Arc<dyn Method>]) -> Vec<Arc<dyn Method>> {
+    methods.iter().filter(|method| method.strips()).cloned().collect()
+}
+
+/// How far the methods were asked.
+pub(crate) enum Step {
+    /// To the end.
+    Done(Result<Passed, Refusal>),
+    /// To one that asks somebody itself.
+    Wait(Asked, Pin<Box<dyn Future<Output = Verdict> + Send>>),
+}
+
+/// What was asked so far.
+#[derive(Default)]
+pub(crate) struct Asked {
+    /// How many methods.
+    methods: usize,
+    /// Whether one found nothing.
+    absent: bool,
+    /// The answer of the first that found something it did not know.
+    foreign: Option<Refusal>,
+    /// What those that recognised the caller say, where all must.
+    passed: Option<Passed>,
+}
+
+impl Asked {
+    /// The decision, if this verdict is one.
+    fn settle(&mut self, verdict: Verdict, require: Require) -> Option<Result<Passed, Refusal>> {
+        match (verdict, require) {
+            (Verdict::Absent, _) => self.absent = true,
+            (Verdict::Foreign(refusal), Require::Any) => {
+                self.foreign.get_or_insert(refusal);
+            }
+            (Verdict::Passed(passed), Require::Any) => return Some(Ok(passed)),
+            (Verdict::Passed(passed), Require::All) => match &mut self.passed {
+                None => self.passed = Some(passed),
+                Some(first) => first.extend(passed),
+            },
+            (Verdict::Refused(refusal), _) | (Verdict::Foreign(refusal), Require::All) => {
+                return Some(Err(refusal));
+            }
+        }
+        None
+    }
+}
+
+impl<S> Layer<S> for AuthLayer {
+    type Service = Auth<S>;
+    fn layer(&self, inner: S) -> Auth<S> {
+        Auth { inner, layer: self.clone() }
+    }
+}
+
+/// Lets requests with a good JSON Web Token pass, and no others: [`AuthLayer`] with a [`JwtMethod`] alone. Clones
+/// share keys, verified tokens and revocations.
+#[derive(Clone, Debug)]
+pub struct JwtLayer {
+    method: JwtMethod,
+    layer: AuthLayer,
 }
 
 impl JwtLayer {
@@ -31,57 +176,59 @@ impl JwtLayer {
     /// # Errors
     /// The settings hold no usable key, or algorithms that do not go with it.
     pub fn new(settings: &JwtSettings, store: Store) -> Result<Self, AuthError> {
-        Ok(Self { shared: Arc::new(Shared::new(settings)?), store })
+        Ok(Self::of(JwtMethod::new(settings, store)?))
+    }
+
+    fn of(method: JwtMethod) -> Self {
+        let layer = AuthLayer::new(vec![Arc::new(method.clone())], &AuthPolicy::default());
+        Self { method, layer }
+    }
+
+    /// The method, for an [`AuthLayer`] with others.
+    #[must_use]
+    pub fn method(&self) -> &JwtMethod {
+        &self.method
     }
 
     /// The same layer over another connection to the store, such as that of a thread with its own runtime
     /// ([`Store::per_worker`]).
     #[must_use]
     pub fn with_store(&self, store: Store) -> Self {
-        Self { shared: self.shared.clone(), store }
+        Self::of(self.method.on(store))
     }
 
     /// Whether both verify by the same key.
     #[must_use]
     pub fn has_keys_of(&self, other: &Self) -> bool {
-        self.shared.namespace == other.shared.namespace
+        self.method.has_keys_of(&other.method)
     }
 
     /// What revokes the tokens of this layer.
     #[must_use]
     pub fn revocations(&self) -> Revocations {
-        Revocations { shared: self.shared.clone(), store: self.store.clone() }
+        self.method.revocations()
     }
 
-    /// Reads the issuer's keys again and again: a task to be spawned once per process, which ends with the last clone
-    /// of this layer. Until it runs, a layer with `jwks_url` or `discovery` has no keys, and answers 503. For layers
-    /// with keys of their own it ends at once.
+    /// See [`JwtMethod::refresh`].
     pub fn refresh(&self) -> impl Future<Output = ()> + Send + use<> {
-        let remote = self.shared.verifier.keys.remote.as_ref().map(Arc::downgrade);
-        async move {
-            if let Some(remote) = remote {
-                jwt::remote::refresh(remote).await;
-            }
-        }
+        self.method.refresh()
     }
 
-    /// Hears what other instances revoke: a task to be spawned once per process, which ends with the last clone of
-    /// this layer, and at once where the store is not shared. What `revocation = "push"` needs, and what makes
-    /// `strict` go on with other instances' revocations while the store is away.
+    /// See [`JwtMethod::listen`].
     pub fn listen(&self) -> impl Future<Output = ()> + Send + use<> {
-        listen::run(Arc::downgrade(&self.shared), self.store.per_worker())
+        self.method.listen()
     }
 
     /// How many signatures were checked so far, on all clones.
     #[must_use]
     pub fn verifications(&self) -> u64 {
-        self.shared.verifier.verifications.load(Ordering::Relaxed)
+        self.method.verifications()
     }
 }
 
 impl<S> Layer<S> for JwtLayer {
-    type Service = Jwt<S>;
-    fn layer(&self, inner: S) -> Jwt<S> {
-        Jwt { inner, layer: self.clone() }
+    type Service = Auth<S>;
+    fn layer(&self, inner: S) -> Auth<S> {
+        self.layer.layer(inner)
     }
 }

@@ -1,6 +1,4 @@
-use bytes::Bytes;
 use gateway_core::{Code, Problem};
-use http::Response;
 use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 
 /// Why a request does not pass.
@@ -35,7 +33,12 @@ impl Challenges {
         }
     }
 
-    pub(crate) fn answer<R: From<Bytes>>(&self, refusal: Refusal) -> Response<R> {
+    /// What a 401 without credentials asks for.
+    pub(crate) fn bare(&self) -> &HeaderValue {
+        &self.bare
+    }
+
+    pub(crate) fn problem(&self, refusal: Refusal) -> Problem {
         let invalid = |code| Problem::new(code).with_header(WWW_AUTHENTICATE, self.invalid.clone());
         match refusal {
             Refusal::Missing => {
@@ -51,6 +54,5 @@ impl Challenges {
                 Problem::new(Code::StoreUnavailable).with_header(RETRY_AFTER, HeaderValue::from_static("1"))
             }
         }
-        .into_response()
     }
 }

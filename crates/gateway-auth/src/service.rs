@@ -1,10 +1,9 @@
-use crate::jwt::check::Step;
-use crate::jwt::verify::Verified;
-use crate::layer::JwtLayer;
-use crate::refusal::Refusal;
+use crate::AuthMode;
+use crate::layer::{AuthLayer, Step};
+use crate::method::{Head, Passed, Refusal};
 use bytes::Bytes;
-use gateway_core::Principal;
-use http::{Request, Response};
+use gateway_core::{Code, Principal, Problem};
+use http::{HeaderMap, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use std::future::Future;
 use std::mem;
@@ -12,14 +11,23 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tower::Service;
 
-/// The service of [`JwtLayer`].
-#[derive(Clone, Debug)]
-pub struct Jwt<S> {
-    pub(crate) inner: S,
-    pub(crate) layer: JwtLayer,
+/// Response extension: this request would have been refused, but for `mode = "report"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unenforced {
+    /// What it would have been answered with.
+    pub status: StatusCode,
+    /// Why; `None` where the answer would have been another's, such as that of a forward-auth service.
+    pub code: Option<Code>,
 }
 
-impl<S, B, R> Service<Request<B>> for Jwt<S>
+/// The service of [`AuthLayer`].
+#[derive(Clone, Debug)]
+pub struct Auth<S> {
+    pub(crate) inner: S,
+    pub(crate) layer: AuthLayer,
+}
+
+impl<S, B, R> Service<Request<B>> for Auth<S>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
@@ -29,58 +37,117 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = JwtFuture<S::Future, R, S::Error>;
+    type Future = AuthFuture<S::Future, R, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let layer = &self.layer;
-        let checking = match layer.shared.start(&layer.store, request.headers(), request.uri()) {
-            Step::Done(Ok(verified)) => return pass(&mut self.inner, request, &verified),
-            Step::Done(Err(refusal)) => return self.refuse(refusal),
-            Step::Wait(checking) => checking,
+        let (asked, verdict) = match self.layer.ask(Head::of(&request)) {
+            Step::Done(decision) => return act(&self.layer, &mut self.inner, request, decision),
+            Step::Wait(asked, verdict) => (asked, verdict),
         };
         // The clone is what stays: the one that was made ready is the one that is called.
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
-        let shared = layer.shared.clone();
+        let layer = self.layer.clone();
+        // What it yields is polled in its place, so that all of the request takes one box.
+        #[allow(clippy::async_yields_async)]
         let checking = Box::pin(async move {
-            match checking.await {
-                Ok(verified) => Ok(pass(&mut inner, request, &verified)),
-                Err(refusal) => Err(shared.challenges.answer(refusal)),
-            }
+            let mut step = Step::Wait(asked, verdict);
+            let decision = loop {
+                match step {
+                    Step::Done(decision) => break decision,
+                    Step::Wait(asked, verdict) => {
+                        let verdict = verdict.await;
+                        step = layer.resume(asked, verdict, Head::of(&request));
+                    }
+                }
+            };
+            act(&layer, &mut inner, request, decision)
         });
-        JwtFuture { kind: Kind::Checking { future: checking } }
+        AuthFuture { kind: Kind::Checking { future: checking } }
     }
 }
 
-impl<S> Jwt<S> {
-    fn refuse<F, R: From<Bytes>, E>(&self, refusal: Refusal) -> JwtFuture<F, R, E> {
-        JwtFuture { kind: Kind::Refused { response: Some(self.layer.shared.challenges.answer(refusal)) } }
-    }
-}
-
-fn pass<S, B, R>(
+/// Passes the request on, or answers it.
+fn act<S, B, R>(
+    layer: &AuthLayer,
     inner: &mut S,
-    mut request: Request<B>,
-    verified: &Verified,
-) -> JwtFuture<S::Future, R, S::Error>
+    request: Request<B>,
+    decision: Result<Passed, Refusal>,
+) -> AuthFuture<S::Future, R, S::Error>
 where
     S: Service<Request<B>, Response = Response<R>>,
+    R: From<Bytes>,
 {
-    request.extensions_mut().insert(verified.principal.clone());
-    JwtFuture {
-        kind: Kind::Inner { future: inner.call(request), principal: Some(verified.principal.clone()) },
+    let (passed, unenforced) = match (decision, layer.mode()) {
+        (Ok(passed), _) => (passed, None),
+        (Err(refusal), AuthMode::Enforce) => {
+            return AuthFuture { kind: Kind::Refused { response: Some(refusal.into_response()) } };
+        }
+        (Err(refusal), AuthMode::Report) => (Passed::default(), Some(report(&refusal))),
+    };
+    let mut request = strip(layer, request);
+    let mut headers = None;
+    if let Some(changes) = passed.changes {
+        for (name, value) in &changes.request {
+            request.headers_mut().append(name, value.clone());
+        }
+        headers = (!changes.response.is_empty()).then(|| Box::new(changes.response));
+    }
+    if let Some(principal) = &passed.principal {
+        request.extensions_mut().insert(principal.clone());
+    }
+    let note = Note { principal: passed.principal, headers, unenforced };
+    AuthFuture { kind: Kind::Inner { future: inner.call(request), note } }
+}
+
+fn strip<B>(layer: &AuthLayer, request: Request<B>) -> Request<B> {
+    if layer.strippers().is_empty() {
+        return request;
+    }
+    let (mut parts, body) = request.into_parts();
+    for method in layer.strippers() {
+        method.strip(&mut parts);
+    }
+    Request::from_parts(parts, body)
+}
+
+fn report(refusal: &Refusal) -> Unenforced {
+    let unenforced = Unenforced { status: refusal.status(), code: refusal.code() };
+    let code = unenforced.code.map_or("-", Code::name);
+    tracing::info!(code, status = unenforced.status.as_u16(), "a request passes that `enforce` would refuse");
+    unenforced
+}
+
+/// What the answer is to carry.
+struct Note {
+    principal: Option<Principal>,
+    headers: Option<Box<HeaderMap>>,
+    unenforced: Option<Unenforced>,
+}
+
+impl Note {
+    fn leave<R>(&mut self, response: &mut Response<R>) {
+        if let Some(principal) = self.principal.take() {
+            response.extensions_mut().insert(principal);
+        }
+        if let Some(unenforced) = self.unenforced.take() {
+            response.extensions_mut().insert(unenforced);
+        }
+        for (name, value) in self.headers.take().as_deref().into_iter().flatten() {
+            response.headers_mut().append(name, value.clone());
+        }
     }
 }
 
-type Checking<F, R, E> = Pin<Box<dyn Future<Output = Result<JwtFuture<F, R, E>, Response<R>>> + Send>>;
+type Checking<F, R, E> = Pin<Box<dyn Future<Output = AuthFuture<F, R, E>> + Send>>;
 
 pin_project! {
-    /// The future of [`Jwt`].
-    pub struct JwtFuture<F, R, E> {
+    /// The future of [`Auth`].
+    pub struct AuthFuture<F, R, E> {
         #[pin]
         kind: Kind<F, R, E>,
     }
@@ -90,12 +157,12 @@ pin_project! {
     #[project = KindProj]
     enum Kind<F, R, E> {
         Refused { response: Option<Response<R>> },
-        Inner { #[pin] future: F, principal: Option<Principal> },
+        Inner { #[pin] future: F, note: Note },
         Checking { future: Checking<F, R, E> },
     }
 }
 
-impl<F, R, E> Future for JwtFuture<F, R, E>
+impl<F, R, E> Future for AuthFuture<F, R, E>
 where
     F: Future<Output = Result<Response<R>, E>>,
     R: From<Bytes>,
@@ -106,20 +173,18 @@ where
         loop {
             match self.as_mut().project().kind.project() {
                 KindProj::Refused { response } => {
-                    let gone = || Response::new(R::from(Bytes::new()));
+                    let gone = || Problem::new(Code::InternalError).into_response();
                     return Poll::Ready(Ok(response.take().unwrap_or_else(gone)));
                 }
-                KindProj::Inner { future, principal } => {
+                KindProj::Inner { future, note } => {
                     let mut response = ready!(future.poll(cx))?;
-                    if let Some(principal) = principal.take() {
-                        response.extensions_mut().insert(principal);
-                    }
+                    note.leave(&mut response);
                     return Poll::Ready(Ok(response));
                 }
-                KindProj::Checking { future } => match ready!(future.as_mut().poll(cx)) {
-                    Ok(passed) => self.set(passed),
-                    Err(response) => return Poll::Ready(Ok(response)),
-                },
+                KindProj::Checking { future } => {
+                    let decided = ready!(future.as_mut().poll(cx));
+                    self.set(decided);
+                }
             }
         }
     }

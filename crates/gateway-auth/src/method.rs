@@ -1,0 +1,234 @@
+//! One way to recognise a caller, and what it can say.
+
+use bytes::Bytes;
+use gateway_core::{Code, Principal, Problem};
+use gateway_store::Store;
+use http::header::HeaderValue;
+use http::{Extensions, HeaderMap, Request, Response, Uri, request};
+use std::fmt::{self, Debug};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// A way to recognise a caller by the head of a request. [`AuthLayer`](crate::AuthLayer) asks several in turn.
+///
+/// A method only says what it found. Whether a request without credentials may pass, and what becomes of one with
+/// bad ones, is up to the layer's [`AuthPolicy`](crate::AuthPolicy).
+pub trait Method: Debug + Send + Sync {
+    /// Looks for this method's credential and, where it is, whether it is good.
+    fn check(&self, head: Head<'_>) -> Check;
+
+    /// What a 401 for a request without credentials asks for in `WWW-Authenticate`. Default: nothing.
+    fn challenge(&self) -> Option<&HeaderValue> {
+        None
+    }
+
+    /// Whether [`strip`](Method::strip) does anything; asked once. Default `false`.
+    fn strips(&self) -> bool {
+        false
+    }
+
+    /// Takes from a request what must not reach the service: headers that only this method may set, and its
+    /// credential where the operator wants it hidden. Called for every method of the layer and every request that
+    /// passes, whichever recognised the caller, on public paths too. Default: nothing.
+    fn strip(&self, request: &mut request::Parts) {
+        let _ = request;
+    }
+
+    /// The same over another connection to the store, for a thread with its own runtime. Default: `None`, for
+    /// methods that have no use for a store.
+    fn with_store(&self, store: &Store) -> Option<Arc<dyn Method>> {
+        let _ = store;
+        None
+    }
+}
+
+/// The head of a request, borrowed.
+#[derive(Clone, Copy)]
+pub struct Head<'a> {
+    /// The request's method.
+    pub method: &'a http::Method,
+    /// The request's target.
+    pub uri: &'a Uri,
+    /// The request's headers.
+    pub headers: &'a HeaderMap,
+    /// What layers before this one found out: [`ClientAddr`](gateway_core::ClientAddr),
+    /// [`ClientCertificate`](gateway_core::ClientCertificate), …
+    pub extensions: &'a Extensions,
+}
+
+impl<'a> Head<'a> {
+    /// The head of a request.
+    #[must_use]
+    pub fn of<B>(request: &'a Request<B>) -> Self {
+        Self {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+            extensions: request.extensions(),
+        }
+    }
+
+    /// The head of a request that was taken apart.
+    #[must_use]
+    pub fn of_parts(parts: &'a request::Parts) -> Self {
+        Self {
+            method: &parts.method,
+            uri: &parts.uri,
+            headers: &parts.headers,
+            extensions: &parts.extensions,
+        }
+    }
+}
+
+/// Without headers and query, which may hold credentials.
+impl fmt::Debug for Head<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Head")
+            .field("method", self.method)
+            .field("path", &self.uri.path())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a method answers: at once, or after it asked somebody.
+pub enum Check {
+    /// Decided, without an allocation.
+    Done(Verdict),
+    /// Somebody else must be asked.
+    Wait(Pin<Box<dyn Future<Output = Verdict> + Send>>),
+}
+
+impl Check {
+    /// Decided later.
+    pub fn wait(verdict: impl Future<Output = Verdict> + Send + 'static) -> Self {
+        Self::Wait(Box::pin(verdict))
+    }
+}
+
+/// What a method found.
+#[derive(Debug)]
+pub enum Verdict {
+    /// The request has no such credential.
+    Absent,
+    /// It has something in the place of the credential, but of another kind: another scheme, a token of another
+    /// issuer. The next method is asked; if none knows better, this is the answer.
+    Foreign(Refusal),
+    /// It is good.
+    Passed(Passed),
+    /// It is bad. No other method is asked.
+    Refused(Refusal),
+}
+
+impl Verdict {
+    /// The caller is recognised, and nothing else is to be done.
+    #[must_use]
+    pub fn passed(principal: Principal) -> Self {
+        Self::Passed(Passed { principal: Some(principal), changes: None })
+    }
+}
+
+/// A request that may pass.
+#[derive(Clone, Debug, Default)]
+pub struct Passed {
+    /// Who is calling, if that came out.
+    pub principal: Option<Principal>,
+    /// What is to be done to the request and to its answer.
+    pub changes: Option<Box<Changes>>,
+}
+
+impl Passed {
+    /// Adds what another method says: its name only if there is none yet.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.principal = self.principal.take().or(other.principal);
+        match (&mut self.changes, other.changes) {
+            (Some(ours), Some(theirs)) => ours.extend(&theirs),
+            (ours @ None, theirs) => *ours = theirs,
+            (Some(_), None) => {}
+        }
+    }
+}
+
+/// What a method does to a request that passes, and to its answer.
+#[derive(Clone, Default)]
+pub struct Changes {
+    /// Headers that are added to the request. Copies that a client may have sent are taken away by
+    /// [`Method::strip`] before.
+    pub request: HeaderMap,
+    /// Headers that are added to the answer, such as `Set-Cookie`.
+    pub response: HeaderMap,
+}
+
+impl Changes {
+    /// Does what another method wants besides.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        for (name, value) in &other.request {
+            self.request.append(name, value.clone());
+        }
+        for (name, value) in &other.response {
+            self.response.append(name, value.clone());
+        }
+    }
+}
+
+/// Without values, which may be credentials.
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (request, response) = (self.request.keys(), self.response.keys());
+        f.debug_struct("Changes")
+            .field("request", &request.collect::<Vec<_>>())
+            .field("response", &response.collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+/// Why a request does not pass, and what it is answered.
+#[derive(Debug)]
+pub struct Refusal(Box<Answer>);
+
+#[derive(Debug)]
+enum Answer {
+    Problem(Problem),
+    Response(Response<Bytes>),
+}
+
+impl Refusal {
+    /// An answer of somebody else, as it is: that of a forward-auth service, a redirect to a login.
+    #[must_use]
+    pub fn response(response: Response<Bytes>) -> Self {
+        Self(Box::new(Answer::Response(response)))
+    }
+
+    /// Why, where the gateway itself refuses.
+    #[must_use]
+    pub fn code(&self) -> Option<Code> {
+        match &*self.0 {
+            Answer::Problem(problem) => Some(problem.code()),
+            Answer::Response(_) => None,
+        }
+    }
+
+    /// The status it is answered with, unless the operator says otherwise of its code.
+    #[must_use]
+    pub fn status(&self) -> http::StatusCode {
+        match &*self.0 {
+            Answer::Problem(problem) => problem.code().status(),
+            Answer::Response(response) => response.status(),
+        }
+    }
+
+    /// The answer.
+    #[must_use]
+    pub fn into_response<R: From<Bytes>>(self) -> Response<R> {
+        match *self.0 {
+            Answer::Problem(problem) => problem.into_response(),
+            Answer::Response(response) => response.map(R::from),
+        }
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self(Box::new(Answer::Problem(problem)))
+    }
+}
