@@ -63,11 +63,18 @@
 //! | another scheme, malformed, wrong signature, algorithm, issuer or audience, not valid yet | 401 `invalid-token`, `error="invalid_token"` |
 //! | valid once | 401 `expired-token` |
 //! | revoked | 401 `revoked-token` |
+//! | while the issuer's keys could not be read even once, or not for a day | 503 `auth-unavailable` |
+//! | while the store is away, with `on_store_failure = "deny"` | 503 `store-unavailable` |
 //!
 //! The key decides the algorithm, never the token. A token that was verified is remembered until it expires, so
-//! that the next request with it costs a hash and a look-up instead of a signature check. With a Redis
-//! [`Store`](gateway_store::Store) all instances remember together, and every request asks whether the token was
-//! revoked; see [`keys`](Revocations) for what stands there.
+//! that the next request with it costs a hash and a look-up instead of a signature check, and is forgotten when its
+//! key goes. With a Redis [`Store`](gateway_store::Store) all instances remember together, and every request asks
+//! whether the token was revoked, or, with `revocation = "push"`, none does and all are told; see [`Revocations`].
+//!
+//! Keys are secrets, PEM, key sets, or those of an issuer by its `jwks_url` or `discovery`. The latter two are read by
+//! a task that you spawn: `tokio::spawn(layer.refresh())`. It reads them every 5 minutes; a token with an unknown key
+//! makes it read them at once, one time for all who wait, and after a reading in vain not for 10 s. While the issuer is
+//! away, its last keys are used for a day.
 //!
 //! ```
 //! use axum::{body::Body, extract::{Extension, Request}, routing::get, Router};
