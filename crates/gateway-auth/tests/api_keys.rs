@@ -9,7 +9,7 @@ use gateway_auth::{
 };
 use gateway_core::units::Timespan;
 use gateway_core::{AuthMethod, Principal};
-use gateway_store::{RedisSettings, Store, StoreSettings};
+use gateway_store::{RedisSettings, Store};
 use gateway_testkit::Redis;
 use http::Request;
 use std::sync::Arc;
@@ -179,8 +179,7 @@ async fn a_key_added_or_revoked_on_one_instance_is_so_on_the_other_and_after_a_r
     // Longer than by default: other tests run meanwhile.
     let timeout = Timespan::secs(5);
     let server = RedisSettings { timeout, ..RedisSettings::new(&redis.url()) };
-    let open =
-        || Store::open(&StoreSettings { redis: Some(server.clone()), ..StoreSettings::default() }).unwrap();
+    let open = || Store::open(&server.clone().into()).unwrap();
     let settings = ApiKeySettings::default();
     let (a, b) =
         (KeyRing::new("shop", &settings, open()).unwrap(), KeyRing::new("shop", &settings, open()).unwrap());

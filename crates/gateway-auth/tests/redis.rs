@@ -6,7 +6,7 @@ mod keys;
 use bytes::Bytes;
 use gateway_auth::{JwtLayer, JwtSettings, OnStoreFailure};
 use gateway_core::{Principal, Problem};
-use gateway_store::{RedisSettings, Store, StoreSettings};
+use gateway_store::{RedisSettings, Store};
 use gateway_testkit::{Redis, RedisValue};
 use http::{Request, Response};
 use http_body_util::Full;
@@ -19,11 +19,7 @@ use tower::{Layer, ServiceExt, service_fn};
 async fn instance(redis: &Redis, on_store_failure: OnStoreFailure) -> JwtLayer {
     let settings =
         JwtSettings { secret: Some(SECRET.to_owned()), on_store_failure, ..JwtSettings::default() };
-    let store = Store::open(&StoreSettings {
-        redis: Some(RedisSettings::new(&redis.url())),
-        ..StoreSettings::default()
-    })
-    .unwrap();
+    let store = Store::open(&RedisSettings::new(&redis.url()).into()).unwrap();
     store.ping().await.unwrap();
     JwtLayer::new(&settings, store).unwrap()
 }
@@ -104,11 +100,7 @@ async fn an_entry_of_another_key_is_not_believed() {
     let layer = instance(&redis, OnStoreFailure::Local).await;
     let other =
         JwtSettings { secret: Some("another secret, also long enough".to_owned()), ..JwtSettings::default() };
-    let store = Store::open(&StoreSettings {
-        redis: Some(RedisSettings::new(&redis.url())),
-        ..StoreSettings::default()
-    })
-    .unwrap();
+    let store = Store::open(&RedisSettings::new(&redis.url()).into()).unwrap();
     let other = JwtLayer::new(&other, store).unwrap();
     let token = hs256(&json!({ "sub": "ada", "exp": now() + 60 }));
     ask(&layer, &token).await.unwrap();
@@ -137,11 +129,7 @@ async fn listening(redis: &Redis, more: serde_json::Value) -> JwtLayer {
     let mut settings = json!({ "secret": SECRET, "revocation": "push" });
     settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let settings: JwtSettings = serde_json::from_value(settings).unwrap();
-    let store = Store::open(&StoreSettings {
-        redis: Some(RedisSettings::new(&redis.url())),
-        ..StoreSettings::default()
-    })
-    .unwrap();
+    let store = Store::open(&RedisSettings::new(&redis.url()).into()).unwrap();
     let layer = JwtLayer::new(&settings, store).unwrap();
     tokio::spawn(layer.listen());
     layer

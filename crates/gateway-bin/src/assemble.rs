@@ -6,13 +6,13 @@ use crate::end::{Answer, AnyBody, End, RequestStream};
 use crate::fallback::Refuse;
 use crate::panic::CatchPanicLayer;
 use crate::stack::{Edge, RouteService, Stack};
-use gateway_auth::JwtLayer;
+use gateway_auth::AuthLayer;
 use gateway_balance::Balance;
 use gateway_core::Endpoint;
 use gateway_observe::{Lines, Metrics, ObserveLayer, RouteLabels};
 use gateway_routing::RouteTable;
 use gateway_store::Store;
-use gateway_upstream::{HttpUpstream, UpstreamSettings};
+use gateway_upstream::{HttpUpstream, UpstreamSettings, UpstreamTls};
 use http::Request;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -34,12 +34,31 @@ impl Observers {
     }
 }
 
+/// An endpoint's connections, and what they are made by.
+#[derive(Clone)]
+struct Connected {
+    settings: UpstreamSettings,
+    tls: Option<UpstreamTls>,
+    upstream: HttpUpstream,
+}
+
+impl Connected {
+    fn is_by(&self, settings: &UpstreamSettings, tls: Option<&UpstreamTls>) -> bool {
+        let same_files = match (&self.tls, tls) {
+            (None, None) => true,
+            (Some(before), Some(now)) => now.has_files_of(before),
+            _ => false,
+        };
+        same_files && self.settings == *settings
+    }
+}
+
 /// Makes a worker's edges, one after the other: connections to endpoints that stay outlive a reload.
 pub(crate) struct Assembly {
     observers: Observers,
     /// This worker's own connection to the store.
     store: Store,
-    upstreams: HashMap<String, (UpstreamSettings, HttpUpstream)>,
+    upstreams: HashMap<String, Connected>,
 }
 
 impl Assembly {
@@ -57,14 +76,14 @@ impl Assembly {
             let connect = |endpoint: &Endpoint| {
                 let (upstreams, used) = &mut *known.borrow_mut();
                 let key = format!("{name} {endpoint}");
-                let kept = upstreams.remove(&key).filter(|(before, _)| before == settings);
-                let (_, upstream) = kept.unwrap_or_else(|| {
-                    let upstream =
-                        HttpUpstream::with_tls(endpoint.clone(), settings.clone(), service.tls.clone());
-                    (settings.clone(), upstream)
+                let kept = upstreams.remove(&key).filter(|kept| kept.is_by(settings, service.tls.as_ref()));
+                let connected = kept.unwrap_or_else(|| {
+                    let (settings, tls) = (settings.clone(), service.tls.clone());
+                    let upstream = HttpUpstream::with_tls(endpoint.clone(), settings.clone(), tls.clone());
+                    Connected { settings, tls, upstream }
                 });
-                used.insert(key, (settings.clone(), upstream.clone()));
-                upstream
+                used.insert(key, connected.clone());
+                connected.upstream
             };
             let mut balance = Balance::new(service.set.clone(), &service.balancing, connect);
             if self.observers.lines.is_none() {
@@ -74,8 +93,8 @@ impl Assembly {
             balances.insert(name.as_str(), balance);
         }
         self.upstreams = used;
-        let jwt = plan.jwt.iter().map(|(name, layer)| (name.as_str(), layer.with_store(self.store.clone())));
-        let worker = Worker { plan, observers: &self.observers, balances, jwt: jwt.collect() };
+        let auth = plan.auth.layers.iter().map(|layer| layer.with_store(&self.store)).collect();
+        let worker = Worker { plan, observers: &self.observers, balances, auth };
         let routes =
             plan.routes.iter().filter_map(|route| Some((route.matches.clone(), worker.stack(route)?)));
         Edge {
@@ -95,7 +114,8 @@ struct Worker<'p> {
     plan: &'p Plan,
     observers: &'p Observers,
     balances: BTreeMap<&'p str, Balance<HttpUpstream>>,
-    jwt: BTreeMap<&'p str, JwtLayer>,
+    /// By their place in the plan, over this worker's own connection to the store.
+    auth: Vec<AuthLayer>,
 }
 
 impl Worker<'_> {
@@ -104,7 +124,7 @@ impl Worker<'_> {
     where
         B: RequestStream,
     {
-        let auth = route.auth.as_deref().and_then(|name| self.jwt.get(name)).cloned();
+        let auth = route.auth.as_ref().and_then(|auth| self.auth.get(auth.layer)).cloned();
         let service = self.end(route)?;
         let service = option_layer(route.strip.as_ref().map(|(_, layer)| layer.clone())).layer(service);
         let service = self.plan.forwarded.layer(service);
@@ -156,7 +176,7 @@ impl Worker<'_> {
                 end = End::guarded(admission.layer(end));
             }
         }
-        if let Some(concurrency) = &route.concurrency {
+        if let Some((_, concurrency)) = &route.concurrency {
             end = End::guarded(concurrency.layer(end).map_response(|answer| answer.map(AnyBody::boxed)));
         }
         if let Some(fault) = &route.fault {

@@ -5,8 +5,8 @@ mod plan;
 mod settings;
 
 pub(crate) use load::{Mistake, Mistakes, Origin, Severity, join, nearest};
-pub(crate) use plan::{Levels, Plan, RoutePlan};
-pub(crate) use settings::{LogLevel, Policies, ServerSettings, Settings};
+pub(crate) use plan::{AuthPlan, Levels, Plan, RoutePlan, ServicePlan};
+pub(crate) use settings::{AuthSettings, LogLevel, Policies, ServerSettings, Settings};
 
 use load::Loaded;
 use std::path::Path;

@@ -1,12 +1,12 @@
 //! The configuration in force, and how another takes its place.
 
-use crate::config::{self, Config, Plan};
+use crate::config::{self, Config, Plan, ServicePlan};
 use crate::routes;
 use arc_swap::ArcSwap;
-use gateway_auth::{JwtLayer, Revocations};
+use gateway_auth::Revocations;
 use gateway_balance::{EndpointSet, health_checks};
 use gateway_observe::Metrics;
-use gateway_upstream::HttpUpstream;
+use gateway_upstream::{HttpUpstream, UpstreamTls};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -37,12 +37,35 @@ pub(crate) struct Status {
     pub(crate) error: Option<String>,
 }
 
+/// The health checks of a service that run, and by what.
+struct Checks {
+    set: EndpointSet,
+    tls: Option<UpstreamTls>,
+    running: JoinHandle<()>,
+}
+
+impl Checks {
+    fn is_of(&self, service: &ServicePlan) -> bool {
+        let same_files = match (&self.tls, &service.tls) {
+            (Some(before), Some(now)) => now.has_files_of(before),
+            (before, now) => before.is_none() && now.is_none(),
+        };
+        same_files && self.set.is(&service.set)
+    }
+}
+
+impl Drop for Checks {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}
+
 pub(crate) struct Live {
     path: PathBuf,
     config: Config,
     plans: watch::Sender<Arc<Plan>>,
     view: Arc<ArcSwap<View>>,
-    checks: BTreeMap<String, (EndpointSet, JoinHandle<()>)>,
+    checks: BTreeMap<String, Checks>,
     status: Status,
     metrics: Option<Metrics>,
 }
@@ -124,20 +147,16 @@ impl Live {
         let mut before = std::mem::take(&mut self.checks);
         for (name, service) in &self.config.plan.services {
             let Some(health) = service.health.clone() else { continue };
-            let running = match before.remove(name) {
-                Some((set, running)) if set.is(&service.set) => running,
-                other => {
-                    stop(other);
-                    let (connection, tls) = (service.connection.clone(), service.tls.clone());
-                    let connect = move |endpoint: &_| {
-                        HttpUpstream::with_tls(Clone::clone(endpoint), connection.clone(), tls.clone())
-                    };
-                    tokio::spawn(health_checks(service.set.clone(), health, connect))
-                }
-            };
-            self.checks.insert(name.clone(), (service.set.clone(), running));
+            let checks = before.remove(name).filter(|checks| checks.is_of(service)).unwrap_or_else(|| {
+                let (connection, tls) = (service.connection.clone(), service.tls.clone());
+                let connect = move |endpoint: &_| {
+                    HttpUpstream::with_tls(Clone::clone(endpoint), connection.clone(), tls.clone())
+                };
+                let running = tokio::spawn(health_checks(service.set.clone(), health, connect));
+                Checks { set: service.set.clone(), tls: service.tls.clone(), running }
+            });
+            self.checks.insert(name.clone(), checks);
         }
-        before.into_values().for_each(|gone| stop(Some(gone)));
     }
 
     fn count(&self) {
@@ -152,19 +171,13 @@ impl Live {
     }
 }
 
-fn stop(checks: Option<(EndpointSet, JoinHandle<()>)>) {
-    if let Some((_, running)) = checks {
-        running.abort();
-    }
-}
-
 impl View {
     fn of(config: &Config, status: &Status) -> Self {
         let plan = &config.plan;
         Self {
             services: plan.services.values().map(|service| service.set.clone()).collect(),
             routes: routes::json(config),
-            revocations: plan.jwt.values().map(JwtLayer::revocations).collect(),
+            revocations: plan.auth.revocations(),
             status: status.clone(),
         }
     }

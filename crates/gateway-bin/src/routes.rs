@@ -12,7 +12,7 @@ struct Row {
     service: Option<String>,
     endpoints: Vec<String>,
     strip: Option<String>,
-    auth: Option<String>,
+    auth: Vec<String>,
     rate_limit: Option<String>,
     policies: Vec<String>,
 }
@@ -31,7 +31,7 @@ fn rows(config: &Config) -> Vec<Row> {
         service: route.service.clone(),
         endpoints: endpoints(route),
         strip: route.strip.as_ref().map(|(prefix, _)| prefix.clone()),
-        auth: route.auth.clone(),
+        auth: route.auth.as_ref().map(|auth| auth.names.clone()).unwrap_or_default(),
         rate_limit: route.rate_limit.as_ref().map(|(name, _)| name.clone()),
         policies: route.policies(),
     };

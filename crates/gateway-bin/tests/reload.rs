@@ -1,8 +1,10 @@
 //! Configurations change while requests are under way, and nothing is lost.
 #![allow(clippy::unwrap_used)]
 
-use gateway_testkit::{Client, Gateway, Request, Signal, Upstream, get, wait_until};
+use gateway_testkit::{Client, Gateway, Reply, Request, Signal, Upstream, get, wait_until};
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -199,4 +201,68 @@ fn fifty_reloads_under_load_lose_no_request() {
     println!("{done} requests during 50 reloads, {failed} failed");
     assert_eq!(failed, 0, "of {done}");
     assert!(a.hits() > 0 && b.hits() > 0);
+}
+
+/// An upstream over TLS with a certificate of its own making, in PEM.
+fn secure_upstream() -> (u16, String) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key);
+    let config = Arc::new(config.unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let connection = rustls::ServerConnection::new(config.clone()).unwrap();
+            let mut stream = rustls::StreamOwned::new(connection, stream.unwrap());
+            // Whoever does not trust the certificate goes away.
+            if stream.read(&mut [0; 4096]).is_ok() {
+                let _ =
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            }
+        }
+    });
+    (port, made.cert.pem())
+}
+
+#[test]
+fn certificates_that_were_renewed_in_their_file_are_used_after_a_reload() {
+    let (port, certificate) = secure_upstream();
+    let (_, other) = secure_upstream();
+    let routes = format!(
+        "[services.a]\nendpoints = [\"https://localhost:{port}\"]\n\
+         connection.tls.ca_file = \"@DIR@/ca.pem\"\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n"
+    );
+    let config = format!(
+        "access_log = false\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nwatch = false\n\
+         [admin]\nlisten = \"127.0.0.1:@ADMIN@\"\n{routes}"
+    );
+    let gateway = Gateway::builder(EXE).file("ca.pem", &other).config(&config).start();
+    assert_eq!(get(gateway.addr(), "/").status, 502);
+    fs::write(gateway.dir().join("ca.pem"), certificate).unwrap();
+    assert_eq!(reload(&gateway), (200, "reloaded\n".to_owned()));
+    assert_eq!(get(gateway.addr(), "/").status, 200);
+}
+
+#[test]
+fn requests_in_progress_count_against_the_limit_of_a_route_over_a_reload() {
+    let slow = Upstream::start(|request| {
+        let patience = if request.target == "/slow" { Duration::from_secs(60) } else { Duration::ZERO };
+        Reply::new(200, "").after(patience)
+    });
+    let gateway =
+        gateway(&(service("a", &slow, "timeout = \"60s\"") + &route("/*", "a") + "concurrency = 1\n"), false);
+    let held = std::net::TcpStream::connect(gateway.addr()).unwrap();
+    (&held).write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    wait_until("the request to be in progress", SOON, || (slow.requests().len() == 1).then_some(()));
+    assert_eq!(get(gateway.addr(), "/").status, 503);
+    assert_eq!(reload(&gateway), (200, "reloaded\n".to_owned()));
+    assert_eq!(get(gateway.addr(), "/").status, 503, "the request in progress was forgotten");
+    drop(held);
+    wait_until("its place to be free", SOON, || (get(gateway.addr(), "/").status == 200).then_some(()));
 }

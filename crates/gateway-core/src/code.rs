@@ -31,6 +31,8 @@ pub enum Code {
     HeadersTooLarge,
     /// A rate limit is used up.
     RateLimited,
+    /// A quota, counted by the calendar, is used up.
+    QuotaExceeded,
     /// The gateway failed; its log says why.
     InternalError,
     /// No connection to the upstream could be made.
@@ -78,7 +80,7 @@ const fn said(row: Row, message: &'static str, detail: &'static str) -> Row {
 }
 
 use StatusCode as S;
-static ROWS: [Row; 25] = [
+static ROWS: [Row; 26] = [
     row(Code::BadRequest, "bad-request", S::BAD_REQUEST, "Bad request"),
     said(
         row(Code::MissingCredentials, "missing-credentials", S::UNAUTHORIZED, "Credentials are required"),
@@ -117,6 +119,7 @@ static ROWS: [Row; 25] = [
         "The request headers are too large",
     ),
     row(Code::RateLimited, "rate-limited", S::TOO_MANY_REQUESTS, "Rate limit exceeded"),
+    row(Code::QuotaExceeded, "quota-exceeded", S::TOO_MANY_REQUESTS, "Quota exceeded"),
     row(Code::InternalError, "internal-error", S::INTERNAL_SERVER_ERROR, "Internal server error"),
     said(
         row(

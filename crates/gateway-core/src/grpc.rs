@@ -70,7 +70,7 @@ impl Code {
             Self::BadRequest | Self::UriTooLong => 3,
             Self::RequestTimeout | Self::UpstreamTimeout => 4,
             Self::Forbidden => 7,
-            Self::BodyTooLarge | Self::HeadersTooLarge | Self::RateLimited => 8,
+            Self::BodyTooLarge | Self::HeadersTooLarge | Self::RateLimited | Self::QuotaExceeded => 8,
             Self::NoRoute | Self::MethodNotAllowed => 12,
             Self::InternalError => 13,
             Self::UpstreamConnectFailed

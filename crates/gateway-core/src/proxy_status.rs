@@ -139,7 +139,7 @@ impl Code {
     /// | codes | error type |
     /// |---|---|
     /// | malformed, too large or too slow requests | `http_request_error` |
-    /// | credentials, rights, methods, rate limits | `http_request_denied` |
+    /// | credentials, rights, methods, rate limits, quotas | `http_request_denied` |
     /// | `no-route` | `destination_not_found` |
     /// | `upstream-reset` | `connection_terminated` |
     /// | `upstream-protocol-error` | `http_protocol_error` |
@@ -163,7 +163,8 @@ impl Code {
             | Self::InvalidCredentials
             | Self::Forbidden
             | Self::MethodNotAllowed
-            | Self::RateLimited => ProxyError::HttpRequestDenied,
+            | Self::RateLimited
+            | Self::QuotaExceeded => ProxyError::HttpRequestDenied,
             Self::NoRoute => ProxyError::DestinationNotFound,
             Self::UpstreamReset => ProxyError::ConnectionTerminated,
             Self::UpstreamProtocolError => ProxyError::HttpProtocolError,

@@ -1,7 +1,9 @@
+mod output;
+
 use crate::line::{self, Record};
 use crate::settings::AccessLogSettings;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use output::Output;
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -27,7 +29,8 @@ pub enum AccessLogError {
 /// An access log, written by a thread of its own.
 ///
 /// Requests only append to a buffer of their worker ([`AccessLog::lines`]); the thread collects the buffers at an
-/// interval. When the disk is too slow, lines are dropped and counted: requests never wait for the log.
+/// interval. When the disk is too slow, lines are dropped and counted: requests never wait for the log. A file that
+/// was moved away, as by logrotate, is followed by a new one of its name within a second.
 #[derive(Debug)]
 pub struct AccessLog {
     shared: Arc<Shared>,
@@ -58,16 +61,7 @@ impl AccessLog {
     /// # Errors
     /// The file cannot be opened.
     pub fn open(settings: &AccessLogSettings) -> Result<Self, AccessLogError> {
-        let file = match &settings.path {
-            None => None,
-            Some(path) => Some(
-                OpenOptions::new()
-                    .create(true)
-                    .append(true)
-                    .open(path)
-                    .map_err(|source| AccessLogError::Open { path: path.clone(), source })?,
-            ),
-        };
+        let output = Output::open(settings.path.as_deref())?;
         let shared = Arc::new(Shared {
             settings: settings.clone(),
             buffers: Mutex::default(),
@@ -78,7 +72,7 @@ impl AccessLog {
         let writing = shared.clone();
         let writer = std::thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || writing.write_until(&stopped, file))
+            .spawn(move || writing.write_until(&stopped, output))
             .map_err(AccessLogError::Thread)?;
         Ok(Self { shared, stop, writer: Some(writer) })
     }
@@ -117,7 +111,7 @@ impl Drop for AccessLog {
 }
 
 impl Shared {
-    fn write_until(&self, stopped: &Receiver<()>, mut file: Option<File>) {
+    fn write_until(&self, stopped: &Receiver<()>, mut output: Output) {
         let mut batch = Vec::new();
         loop {
             let last = stopped.recv_timeout(*self.settings.flush) != Err(RecvTimeoutError::Timeout);
@@ -126,11 +120,7 @@ impl Shared {
                 // Swapped, so that the worker goes on with the room of the batch before.
                 std::mem::swap(&mut *buffer.lock(), &mut batch);
                 if !batch.is_empty() {
-                    let written = match &mut file {
-                        Some(file) => file.write_all(&batch),
-                        None => io::stdout().lock().write_all(&batch),
-                    };
-                    self.report(written);
+                    self.report(output.write(&batch));
                     batch.clear();
                 }
             }

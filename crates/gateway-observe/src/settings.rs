@@ -9,7 +9,8 @@ use std::path::PathBuf;
 pub struct AccessLogSettings {
     /// The fields of a line. Default `json`.
     pub format: LogFormat,
-    /// The file, appended to. Default: standard output.
+    /// The file, appended to; once it was moved away, as by logrotate, a new one is made within a second. Default:
+    /// standard output.
     pub path: Option<PathBuf>,
     /// Only answers with this status or a higher one are logged. Default: all.
     pub min_status: u16,

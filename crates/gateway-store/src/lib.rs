@@ -1,8 +1,8 @@
-//! State shared between instances of a gateway: values by key with an expiry, in memory or on Redis.
+//! State shared between instances of a gateway: values by key with an expiry, counters by script, and messages, in
+//! memory or on Redis. What rate limits, caches and revocations stand on.
 //!
-//! One process needs no server: [`Store::memory`]. Several share a Redis: [`Store::open`] with its URL. Every value
-//! has a time to live, every operation a deadline; when Redis is away, operations fail at once instead of each
-//! waiting for it, and it is tried again every second.
+//! One process needs no server: [`Store::memory`]. Several share a Redis (or Valkey): [`Store::open`] with its
+//! settings.
 //!
 //! ```
 //! use gateway_store::Store;
@@ -15,7 +15,62 @@
 //! # Ok(()) }
 //! ```
 //!
-//! In an axum handler, keep a [`Store`] in the state: it is cheap to clone.
+//! In an axum handler, keep a [`Store`] in the state: it is cheap to clone. A thread with its own runtime takes
+//! [`Store::per_worker`], so that its connection lives there.
+//!
+//! # Operations
+//!
+//! | operation | does | on Redis | in a cluster |
+//! |---|---|---|---|
+//! | [`get`](Store::get) | the values of keys | `MGET` | one request to each node, at once |
+//! | [`set`](Store::set) | a value for a time | `SET PX` | |
+//! | [`set_new`](Store::set_new) | the same, unless there is one: of many callers one succeeds | `SET PX NX` | |
+//! | [`delete`](Store::delete) | forgets keys | `UNLINK` | one request to each node, at once |
+//! | [`run`](Store::run) | arithmetic as one step; not in memory | `EVALSHA`, `EVAL` where unknown | all keys share one `{…}` |
+//! | [`publish`](Store::publish) | tells all who listen now, in all instances | `PUBLISH` | reaches the listeners of all nodes |
+//! | [`subscribe`](Store::subscribe) | listens; a [gap](Event::Gap) tells that messages may be missing | `SUBSCRIBE` on a connection of its own | at any of the nodes named |
+//! | [`scan`](Store::scan) | keys by what they begin with, for administration | `SCAN` | at each node in turn |
+//! | [`ping`](Store::ping) | whether it answers, at a start or for a health page | `PING` | |
+//!
+//! Every value has a time to live, in whole milliseconds; of less, it is not set. All keys and channels on Redis begin
+//! with the settings' `prefix`, so that several gateways can share one. In a cluster, keys belong together only by a
+//! hash tag: `quota:{alice}:day` and `quota:{alice}:hour` are on one node, and a script may use both.
+//!
+//! # When it is away
+//!
+//! | what happens | the operation | those after it |
+//! |---|---|---|
+//! | no connection can be made, or one breaks | fails at once: [`StoreError::Away`] | fail at once; one a second tries |
+//! | no answer within `timeout` (20 ms) | fails then, [`StoreError::Away`] | the same |
+//! | a connection is made, but not within `timeout` | fails then, [`StoreError::Away`] | fail at once until it is there; they go on unless it takes longer than `connect_timeout` |
+//! | `LOADING`, `READONLY`, `MASTERDOWN`, `CLUSTERDOWN`, `BUSY`, `NOAUTH` | [`StoreError::Away`] | the same, over a new connection: with sentinels to the new master |
+//! | `OOM`, `NOPERM`, `MOVED`, a script that fails | [`StoreError::Refused`] | go on |
+//!
+//! What one worker learns all know: [`Store::is_away`], and [`Store::health`] to be told. Each change of it is one line in
+//! the log. It is tried again by whoever asks next, so that an idle store may be taken to be away for longer than it is.
+//! In a cluster a node that is away stops all for a second: which keys it has, the caller cannot know.
+//!
+//! # Settings
+//!
+//! ```toml
+//! [store.memory]            # where there is no redis; what expires soonest is forgotten first
+//! max_keys = 1000000
+//! max_bytes = "256MiB"
+//!
+//! [store.redis]             # exactly one of these three
+//! url = "rediss://redis.internal:6379/0"
+//! sentinel = { urls = ["redis://s1:26379", "redis://s2:26379"], master = "mymaster" }
+//! cluster = ["redis://n1:6379", "redis://n2:6379"]
+//!
+//! username = "gateway"      # or in the URL
+//! password_file = "/run/secrets/redis"
+//! ca_file = "/etc/redis/ca.pem"
+//! client_certificate_file = "/etc/redis/gateway.pem"
+//! client_key_file = "/etc/redis/gateway.key"
+//! ```
+//!
+//! TLS (`rediss://`) always verifies the server's certificate, by the system's authorities or those of `ca_file`. Files
+//! are read once, at the start.
 
 mod error;
 mod health;
@@ -33,9 +88,8 @@ pub use script::Script;
 pub use settings::{MemorySettings, RedisSettings, SentinelSettings, StoreSettings};
 pub use subscription::{Event, Subscription};
 
-use subscription::Source;
-
 use std::time::Duration;
+use subscription::Source;
 use tokio::sync::watch;
 
 /// Values by key with an expiry. Cheap to clone; clones share their state.
@@ -43,7 +97,7 @@ use tokio::sync::watch;
 pub enum Store {
     /// In this process.
     Memory(MemoryStore),
-    /// On a Redis server.
+    /// On Redis: one server, one watched by sentinels, or a cluster.
     Redis(RedisStore),
 }
 

@@ -1,4 +1,5 @@
 mod circuit;
+mod credentials;
 mod failure;
 mod link;
 mod scan;
@@ -38,7 +39,7 @@ impl RedisStore {
         Ok(Self {
             topology: Arc::new(Topology::new(settings)?),
             settings: Arc::new(settings.clone()),
-            circuit: Arc::new(Circuit::new()),
+            circuit: Arc::new(Circuit::new(settings.shown())),
             slot: Arc::default(),
         })
     }
@@ -169,15 +170,11 @@ impl RedisStore {
             let limit = gateway_core::units::Timespan(deadline);
             Err(Failure::Away(format!("no answer within {limit}")))
         });
-        if let Err(Failure::Away(why)) = result {
-            let error = self.away(why);
-            if self.circuit.failed(used) {
-                tracing::warn!("{error}; tried again every second");
-            }
-            return Err(error);
-        }
-        if used.is_some_and(|epoch| self.circuit.answered(epoch)) {
-            tracing::info!("Redis at {} answers again", self.settings.shown());
+        // Without a connection, whoever makes one tells the circuit.
+        match (&result, used) {
+            (_, None) => {}
+            (Err(Failure::Away(why)), Some(epoch)) => self.circuit.failed(Some(epoch), why),
+            (Ok(_) | Err(Failure::Refused(_)), Some(epoch)) => self.circuit.answered(epoch),
         }
         result.map_err(|failure| match failure {
             Failure::Away(why) => self.away(why),

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use gateway_store::{Health, RedisSettings, SentinelSettings, Store, StoreError, StoreSettings};
-use gateway_testkit::{Redis, free_port};
+use gateway_testkit::{Redis, RedisCluster, RedisSentinel, free_port};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -129,6 +129,73 @@ async fn the_user_may_stand_in_the_url_or_beside_it_and_the_password_in_a_file()
     assert!(open(both).unwrap_err().to_string().contains("`password` and `password_file`"));
     let none = RedisSettings { password_file: Some(directory.path().join("none")), ..in_file };
     assert!(open(none).unwrap_err().to_string().contains("cannot read"));
+}
+
+#[tokio::test]
+async fn sentinels_have_users_of_their_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let (users, file) = (directory.path().join("users.acl"), directory.path().join("password"));
+    std::fs::write(&users, "user default on nopass ~* &* +@all\nuser gateway on >secret ~* &* +@all\n")
+        .unwrap();
+    std::fs::write(&file, "watched\n").unwrap();
+    let group = RedisSentinel::start_with(
+        &["--aclfile", users.to_str().unwrap()],
+        "user watcher on >watched allchannels +@all",
+    );
+    let settings = |server: &str, file: &PathBuf| RedisSettings {
+        url: None,
+        sentinel: Some(SentinelSettings {
+            urls: vec![group.url()],
+            username: Some("watcher".to_owned()),
+            password_file: Some(file.clone()),
+            ..SentinelSettings::default()
+        }),
+        username: Some("gateway".to_owned()),
+        password: Some(server.to_owned()),
+        ..patient("")
+    };
+    let store = open(settings("secret", &file)).unwrap();
+    store.ping().await.unwrap();
+    let mut messages = store.subscribe("news");
+    assert_eq!(messages.next().await, gateway_store::Event::Gap);
+    let mut wrong_at_sentinel = settings("secret", &file);
+    wrong_at_sentinel.sentinel = wrong_at_sentinel.sentinel.map(|sentinel| SentinelSettings {
+        urls: vec![group.url().replace("redis://", "redis://watcher:hunter2@")],
+        username: None,
+        password_file: None,
+        ..sentinel
+    });
+    let mut in_url = wrong_at_sentinel.clone();
+    in_url.sentinel = in_url.sentinel.map(|sentinel| SentinelSettings {
+        urls: vec![group.url().replace("redis://", "redis://watcher:watched@")],
+        ..sentinel
+    });
+    open(in_url).unwrap().ping().await.unwrap();
+    for wrong in [wrong_at_sentinel, settings("hunter2", &file)] {
+        let error = open(wrong).unwrap().ping().await.unwrap_err().to_string();
+        assert!(error.contains("mymaster of sentinels") && !error.contains("hunter2"), "{error}");
+        assert!(error.contains("uthentication") || error.contains("WRONGPASS"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_of_a_cluster_taken_for_a_single_server_says_so() {
+    let cluster = RedisCluster::start();
+    let store = open(patient(&cluster.nodes[0].url())).unwrap();
+    let mut refused = 0;
+    for n in 0..20 {
+        if let Err(error) = store.set(&format!("key{n}"), b"x", MINUTE).await {
+            assert!(error.to_string().contains("name it under `cluster`"), "{error}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 0 && !store.is_away());
+
+    let store = open(RedisSettings { url: None, cluster: Some(cluster.urls()), ..patient("") }).unwrap();
+    static TWO: gateway_store::Script = gateway_store::Script::new("return #KEYS");
+    let error = store.run(&TWO, &["a", "b"], &[]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Refused { .. }), "{error:?}");
+    assert!(!store.is_away(), "{error}");
 }
 
 #[tokio::test]

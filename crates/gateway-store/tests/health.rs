@@ -166,6 +166,57 @@ async fn a_listener_sees_a_gap_after_the_server_was_frozen_or_killed() {
     }
 }
 
+/// Accepts connections and passes them on after a while.
+async fn slow_to_connect(redis: &Redis, pause: Duration) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (url, port) = (format!("redis://{}", listener.local_addr().unwrap()), redis.port());
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                tokio::time::sleep(pause).await;
+                let mut server = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                tokio::io::copy_bidirectional(&mut client, &mut server).await
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_connection_that_takes_longer_than_an_operation_is_not_one_that_failed() {
+    let redis = Redis::start();
+    let url = slow_to_connect(&redis, DEADLINE * 3).await;
+    let settings = RedisSettings { timeout: "100ms".parse().unwrap(), ..RedisSettings::new(&url) };
+    let store = Store::open(&StoreSettings::from(settings)).unwrap();
+    let health = store.health();
+    let start = Instant::now();
+    store.get(&["x"]).await.unwrap_err();
+    assert!(start.elapsed() >= DEADLINE);
+    let start = Instant::now();
+    let error = store.get(&["x"]).await.unwrap_err();
+    assert!(error.to_string().contains("still connecting") && start.elapsed() < DEADLINE, "{error}");
+    works_within(Duration::from_secs(2), &store).await;
+    assert!(!health.has_changed().unwrap(), "nobody else needs to know");
+}
+
+#[tokio::test]
+async fn a_server_that_never_shakes_hands_is_away_after_the_time_for_connections() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let settings = RedisSettings {
+        timeout: "50ms".parse().unwrap(),
+        connect_timeout: "300ms".parse().unwrap(),
+        ..RedisSettings::new(&format!("redis://{}", listener.local_addr().unwrap()))
+    };
+    let store = Store::open(&StoreSettings::from(settings)).unwrap();
+    let mut health = store.health();
+    store.get(&["x"]).await.unwrap_err();
+    assert!(!store.is_away());
+    tokio::time::timeout(Duration::from_secs(2), health.changed()).await.unwrap().unwrap();
+    assert!(store.is_away());
+    let error = store.get(&["x"]).await.unwrap_err();
+    assert!(error.to_string().contains("away a moment ago"), "{error}");
+}
+
 #[tokio::test]
 async fn in_memory_nothing_is_ever_away() {
     let store = Store::memory();

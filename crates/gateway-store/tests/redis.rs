@@ -6,7 +6,8 @@ use gateway_testkit::{Redis, RedisValue};
 use std::time::{Duration, Instant};
 
 fn open(redis: &Redis) -> Store {
-    Store::open(&StoreSettings::from(RedisSettings::new(&redis.url()))).unwrap()
+    let settings = RedisSettings { timeout: "1s".parse().unwrap(), ..RedisSettings::new(&redis.url()) };
+    Store::open(&StoreSettings::from(settings)).unwrap()
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -51,7 +52,7 @@ async fn a_killed_server_is_noticed_at_once_and_found_again() {
 #[tokio::test]
 async fn a_frozen_server_costs_no_more_than_the_deadline() {
     let redis = Redis::start();
-    let store = open(&redis);
+    let store = Store::open(&StoreSettings::from(RedisSettings::new(&redis.url()))).unwrap();
     store.ping().await.unwrap();
     redis.stall();
     let start = Instant::now();

@@ -11,6 +11,11 @@ fn open(redis: RedisSettings) -> Store {
     Store::open(&StoreSettings::from(redis)).unwrap()
 }
 
+/// With time enough for a busy machine.
+fn patient(settings: RedisSettings) -> RedisSettings {
+    RedisSettings { timeout: "2s".parse().unwrap(), ..settings }
+}
+
 fn with_prefix(settings: &RedisSettings, prefix: &str) -> Store {
     open(RedisSettings { prefix: prefix.to_owned(), ..settings.clone() })
 }
@@ -74,16 +79,16 @@ async fn works(settings: &RedisSettings) {
 #[tokio::test]
 async fn everything_works_on_one_server() {
     let redis = Redis::start();
-    works(&RedisSettings::new(&redis.url())).await;
+    works(&patient(RedisSettings::new(&redis.url()))).await;
 }
 
 #[tokio::test]
 async fn everything_works_in_a_cluster_and_after_a_node_was_away() {
     let mut cluster = RedisCluster::start();
     let settings = RedisSettings::cluster(cluster.urls());
-    works(&settings).await;
+    works(&patient(settings.clone())).await;
 
-    let store = open(settings);
+    let store = open(RedisSettings { timeout: "100ms".parse().unwrap(), ..settings });
     let mut messages = store.subscribe("news");
     assert_eq!(messages.next().await, Event::Gap);
     store.ping().await.unwrap();
@@ -120,7 +125,7 @@ async fn everything_works_in_a_cluster_and_after_a_node_was_away() {
 async fn everything_works_with_sentinels_and_after_a_fail_over() {
     let mut group = RedisSentinel::start();
     let nobody = format!("redis://127.0.0.1:{}", free_port());
-    let settings = RedisSettings::sentinel([nobody, group.url()], RedisSentinel::MASTER);
+    let settings = patient(RedisSettings::sentinel([nobody, group.url()], RedisSentinel::MASTER));
     works(&settings).await;
 
     let store = open(settings);
@@ -130,7 +135,7 @@ async fn everything_works_with_sentinels_and_after_a_fail_over() {
     group.servers[0].kill();
     let start = Instant::now();
     store.set("x", b"1", MINUTE).await.unwrap_err();
-    assert!(start.elapsed() < Duration::from_millis(200), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     group.wait_for_master(1);
     within(Duration::from_secs(5), async || store.set("x", b"1", MINUTE).await).await;
     let gap = tokio::time::timeout(Duration::from_secs(10), messages.next()).await;

@@ -8,6 +8,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{AlertDescription, CertificateError, ClientConfig, ConfigBuilder, RootCertStore};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub struct UpstreamTls {
     /// Offers HTTP/1.1 only: for upgrades.
     http1: Arc<ClientConfig>,
     server_name: Option<ServerName<'static>>,
+    /// A hash of what the files held.
+    files: u64,
 }
 
 /// Why the TLS settings of an upstream cannot be used.
@@ -81,7 +84,13 @@ impl UpstreamTls {
                 Arc::new(config)
             }
         };
-        Ok(Self { preferred, http1, server_name: server_name.transpose()? })
+        Ok(Self { preferred, http1, server_name: server_name.transpose()?, files: hash_of_files(tls) })
+    }
+
+    /// Whether the files held the same when both were read: if not, there are other certificates to use.
+    #[must_use]
+    pub fn has_files_of(&self, other: &Self) -> bool {
+        self.files == other.files
     }
 
     pub(crate) fn config(&self, http1_only: bool) -> Arc<ClientConfig> {
@@ -92,6 +101,15 @@ impl UpstreamTls {
     pub(crate) fn server_name(&self, host: &str) -> Option<ServerName<'static>> {
         self.server_name.clone().or_else(|| ServerName::try_from(host.to_owned()).ok())
     }
+}
+
+fn hash_of_files(settings: &TlsSettings) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for path in [&settings.ca_file, &settings.client_certificate, &settings.client_key] {
+        // They were readable a moment ago.
+        path.as_ref().and_then(|path| std::fs::read(path).ok()).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 type Builder<State> = ConfigBuilder<ClientConfig, State>;

@@ -60,13 +60,23 @@ impl Reader<'_> {
         let Self { settings, plan, .. } = self;
         let routes = &plan.routes;
         let services = routes.iter().filter_map(|route| route.service.as_deref()).collect();
-        let auth = routes.iter().filter_map(|route| route.auth.as_deref()).collect();
+        let auth = routes.iter().filter_map(|route| route.auth.as_ref());
+        let auth = auth.flat_map(|auth| auth.names.iter().map(String::as_str)).collect();
         let limits = routes.iter().filter_map(|route| Some(route.rate_limit.as_ref()?.0.as_str())).collect();
         let groups = settings.routes.iter().filter_map(|route| route.group.as_deref()).collect();
-        let mut found = self.idle("services", "service", settings.services.keys(), &services);
-        found.extend(self.idle("auth.jwt", "[auth.jwt]", settings.auth.jwt.keys(), &auth));
-        found.extend(self.idle("rate_limits", "rate limit", settings.rate_limits.keys(), &limits));
-        found.extend(self.idle("groups", "group", settings.groups.keys(), &groups));
+        let mut found =
+            self.idle("services", "service", settings.services.keys().map(String::as_str), &services);
+        for (kind, names) in settings.auth.kinds() {
+            let table = format!("auth.{kind}");
+            found.extend(self.idle(&table, &format!("[{table}]"), names.into_iter(), &auth));
+        }
+        found.extend(self.idle(
+            "rate_limits",
+            "rate limit",
+            settings.rate_limits.keys().map(String::as_str),
+            &limits,
+        ));
+        found.extend(self.idle("groups", "group", settings.groups.keys().map(String::as_str), &groups));
         found
     }
 
@@ -74,11 +84,11 @@ impl Reader<'_> {
         &self,
         table: &str,
         what: &str,
-        names: impl Iterator<Item = &'n String>,
+        names: impl Iterator<Item = &'n str>,
         used: &BTreeSet<&str>,
     ) -> Vec<Mistake> {
-        let unused = names.filter(|name| !used.contains(name.as_str()));
-        let warning = |name: &String| {
+        let unused = names.filter(|name| !used.contains(name));
+        let warning = |name: &str| {
             self.origin.warning_of(&join(table, name), format!("no route uses the {what} `{name}`"))
         };
         unused.map(warning).collect()

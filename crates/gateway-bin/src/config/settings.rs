@@ -1,10 +1,11 @@
 //! The configuration file as it is written: tables of the crates' own settings, put together.
 
+mod auth;
 mod route;
 
+pub(crate) use auth::{AuthSettings, RouteAuthSettings};
 pub(crate) use route::{Policies, PolicySet, RouteSettings};
 
-use gateway_auth::JwtSettings;
 use gateway_balance::{BalanceSettings, HealthSettings, PolicySettings, RetrySettings, TimeoutSettings};
 use gateway_core::units::{ByteSize, Scalar, Short, ShortForm, Switch, Timespan};
 use gateway_core::{ProblemFormat, ProxyStatus};
@@ -243,14 +244,6 @@ pub(crate) struct OverrideSettings {
     pub(crate) text: Option<String>,
 }
 
-/// Ways to authenticate, by kind and name.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct AuthSettings {
-    /// JSON Web Tokens, by the name that routes use.
-    pub(crate) jwt: BTreeMap<String, JwtSettings>,
-}
-
 /// One upstream service.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -306,6 +299,11 @@ pub(crate) struct EndpointSettings {
     /// Lower ones are used first; the next take over as those fail (Envoy's priorities). Default 0.
     #[serde(default)]
     pub(crate) priority: u32,
+    /// Where it runs; those in the zone that `balance.zone` names come first. Default: nowhere in particular.
+    pub(crate) zone: Option<String>,
+    /// What is known of it, such as `{ version = "v2" }`, for `balance.subset`.
+    #[serde(default)]
+    pub(crate) metadata: BTreeMap<String, String>,
 }
 
 fn one() -> u32 {
@@ -317,7 +315,13 @@ impl ShortForm for EndpointSettings {
     const TYPE: &'static str = "string";
     fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
         match value {
-            Scalar::Text(url) => Some(Ok(Self { url: url.to_owned(), weight: one(), priority: 0 })),
+            Scalar::Text(url) => Some(Ok(Self {
+                url: url.to_owned(),
+                weight: one(),
+                priority: 0,
+                zone: None,
+                metadata: BTreeMap::new(),
+            })),
             Scalar::Number(_) | Scalar::Switch(_) => None,
         }
     }

@@ -1,6 +1,6 @@
 //! The policies of a route in the order in which a request meets them, each with where it was said.
 
-use crate::config::{Checked, Levels, Origin, Policies, join};
+use crate::config::{AuthSettings, Checked, Levels, Origin, Policies, join};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -32,7 +32,7 @@ pub(super) fn policies(checked: &Checked, index: usize) -> Vec<Policy> {
     all.of_levels(route.maintenance.is_some(), "maintenance", |p| p.maintenance.map(drop));
     all.add(route.redirect.is_some(), "redirect", &own("redirect"), Value::Null);
     all.of_levels(route.auth.is_some(), "auth", |p| p.auth.map(drop));
-    all.define("auth", "auth.jwt");
+    all.define_auth(&settings.auth);
     all.of_levels(route.max_body.is_some(), "max_body", |p| p.max_body.map(drop));
     all.of_levels(route.rate_limit.is_some(), "rate_limit", |p| p.rate_limit.map(drop));
     all.define("rate_limit", "rate_limits");
@@ -89,6 +89,31 @@ impl<'a> Policed<'a> {
             from: from.to_owned(),
             place: self.origin.place(key),
         });
+    }
+
+    /// Adds to the last policy, if it is `auth`, what the names in it stand for.
+    fn define_auth(&mut self, auth: &AuthSettings) {
+        let Some(policy) = self.policies.last_mut().filter(|policy| policy.name == "auth") else { return };
+        let names = match &policy.value {
+            Value::Object(table) => table.get("methods").unwrap_or(&Value::Null),
+            name_or_list => name_or_list,
+        };
+        let names: Vec<&str> = match names {
+            Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
+            name => name.as_str().into_iter().collect(),
+        };
+        let mut definitions = Vec::new();
+        for (kind, of_kind) in auth.kinds() {
+            for name in of_kind.iter().filter(|name| names.contains(name)) {
+                definitions
+                    .extend(self.origin.written(&join(&format!("auth.{kind}"), name)).map(without_secrets));
+            }
+        }
+        policy.definition = match definitions.len() {
+            0 => None,
+            1 => definitions.pop(),
+            _ => Some(Value::Array(definitions)),
+        };
     }
 
     /// Adds to the last policy, if it is this one, what its name stands for in a table.

@@ -3,7 +3,7 @@
 use super::recorder::Recorder;
 use super::request::{Asked, Limits};
 use crate::assemble::{Assembly, Observers};
-use crate::config::{Config, Plan};
+use crate::config::{AuthPlan, Config, Plan};
 use gateway_balance::{BalanceSettings, EndpointSet, RetrySettings, Strategy};
 use gateway_core::units::Short;
 use gateway_core::{ClientAddr, Endpoint, Problem};
@@ -71,7 +71,7 @@ pub(super) async fn probe(config: &Config, asked: &Asked) -> io::Result<Probed> 
 fn harmless(plan: &Plan, endpoint: &Endpoint) -> Plan {
     let mut plan = plan.clone();
     plan.store = Store::memory();
-    plan.jwt.clear();
+    plan.auth = AuthPlan::default();
     for route in &mut plan.routes {
         (route.auth, route.rate_limit, route.concurrency, route.fault) = (None, None, None, None);
     }

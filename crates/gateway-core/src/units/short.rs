@@ -1,6 +1,6 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
@@ -30,6 +30,16 @@ pub trait ShortForm: Sized {
     /// # Errors
     /// Says what is wrong with the value.
     fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>>;
+
+    /// Reads a list of texts, for settings with `array` among [`ALSO`](Self::ALSO). Default: `None`, lists mean
+    /// nothing here.
+    ///
+    /// # Errors
+    /// Says what is wrong with the list.
+    fn from_list(texts: Vec<String>) -> Option<Result<Self, String>> {
+        let _ = texts;
+        None
+    }
 }
 
 /// A setting of type `T`, read from its table or from its short form.
@@ -81,6 +91,9 @@ impl<T: ShortForm> ShortForm for OrOff<T> {
             Scalar::Switch(false) => Some(Ok(Self(Switch::Off))),
             value => T::from_short(value).map(|on| on.map(|on| Self(Switch::On(on)))),
         }
+    }
+    fn from_list(texts: Vec<String>) -> Option<Result<Self, String>> {
+        T::from_list(texts).map(|on| on.map(|on| Self(Switch::On(on))))
     }
 }
 
@@ -139,6 +152,14 @@ impl<'de, T: ShortForm + Deserialize<'de>> Visitor<'de> for ShortVisitor<T> {
     }
     fn visit_bool<E: Error>(self, on: bool) -> Result<Short<T>, E> {
         self.short(Scalar::Switch(on), serde::de::Unexpected::Bool(on))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Short<T>, A::Error> {
+        let unexpected = || A::Error::invalid_type(serde::de::Unexpected::Seq, &T::EXPECTED);
+        if !T::ALSO.contains(&"array") {
+            return Err(unexpected());
+        }
+        let texts = Vec::deserialize(SeqAccessDeserializer::new(list))?;
+        T::from_list(texts).ok_or_else(unexpected)?.map(Short).map_err(A::Error::custom)
     }
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Short<T>, A::Error> {
         T::deserialize(MapAccessDeserializer::new(map)).map(Short)
@@ -205,6 +226,35 @@ mod tests {
         assert_eq!(first(schemars::schema_for!(Short<Either>)), serde_json::json!(["string", "integer"]));
         let switch = schemars::schema_for!(Switch<Either>);
         assert_eq!(switch.as_value()["anyOf"][1]["type"], serde_json::json!(["string", "integer"]));
+    }
+
+    #[derive(Debug, PartialEq, serde::Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Names {
+        names: Vec<String>,
+    }
+
+    impl ShortForm for Names {
+        const EXPECTED: &'static str = "a name, a list of names, or a table";
+        const TYPE: &'static str = "string";
+        const ALSO: &'static [&'static str] = &["array"];
+        fn from_short(_: Scalar<'_>) -> Option<Result<Self, String>> {
+            None
+        }
+        fn from_list(names: Vec<String>) -> Option<Result<Self, String>> {
+            Some(if names.is_empty() { Err("no name is given".to_owned()) } else { Ok(Self { names }) })
+        }
+    }
+
+    #[test]
+    fn lists_are_a_short_form_where_they_mean_something() {
+        let read =
+            |text: &str| serde_json::from_str::<Switch<Names>>(text).map_err(|error| error.to_string());
+        assert_eq!(read(r#"["a"]"#), Ok(Switch::On(Names { names: vec!["a".to_owned()] })));
+        assert!(read("[]").unwrap_err().contains("no name is given"));
+        assert!(read("[1]").unwrap_err().contains("invalid type: integer `1`, expected a string"));
+        let error = serde_json::from_str::<Short<Retry>>("[1]").unwrap_err().to_string();
+        assert!(error.contains("expected a number of attempts, or a table"), "{error}");
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub(super) const PAUSE: Duration = Duration::from_secs(1);
 /// remained in flight on it says nothing about the next.
 #[derive(Debug)]
 pub(super) struct Circuit {
+    /// Where the servers are, for the log.
+    at: String,
     start: Instant,
     /// Milliseconds after `start` before which nobody asks; 0 while the servers answer.
     until: AtomicU64,
@@ -22,8 +24,9 @@ pub(super) struct Circuit {
 }
 
 impl Circuit {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(at: String) -> Self {
         Self {
+            at,
             start: Instant::now(),
             until: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
@@ -49,25 +52,29 @@ impl Circuit {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// The servers answered on a connection of this epoch. Returns whether that is news.
-    pub(super) fn answered(&self, epoch: u64) -> bool {
+    /// The servers answered on a connection of this epoch.
+    pub(super) fn answered(&self, epoch: u64) {
         if self.until.load(Ordering::Relaxed) == 0 || epoch != self.epoch() {
-            return false;
+            return;
         }
         self.until.store(0, Ordering::Relaxed);
-        self.becomes(Health::Up)
+        if self.becomes(Health::Up) {
+            tracing::info!("Redis at {} answers again", self.at);
+        }
     }
 
-    /// They did not, on a connection of this epoch, or none could be made. Returns whether that is news.
-    pub(super) fn failed(&self, epoch: Option<u64>) -> bool {
+    /// They did not, on a connection of this epoch, or none could be made.
+    pub(super) fn failed(&self, epoch: Option<u64>, why: &str) {
         if let Some(epoch) = epoch {
             let ended = self.epoch.compare_exchange(epoch, epoch + 1, Ordering::AcqRel, Ordering::Acquire);
             if ended.is_err() {
-                return false;
+                return;
             }
         }
         self.until.store(self.now() + millis(PAUSE), Ordering::Relaxed);
-        self.becomes(Health::Away)
+        if self.becomes(Health::Away) {
+            tracing::warn!("Redis at {}: {why}; tried again every second", self.at);
+        }
     }
 
     /// A connection was made: whoever comes next may try at once.
@@ -85,6 +92,7 @@ impl Circuit {
         *self.health.borrow() == Health::Away
     }
 
+    /// Returns whether that is news.
     fn becomes(&self, health: Health) -> bool {
         self.health.send_if_modified(|old| std::mem::replace(old, health) != health)
     }
@@ -106,38 +114,39 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn after_a_failure_one_operation_tries_each_second() {
-        let circuit = Circuit::new();
+        let circuit = Circuit::new("redis://a".to_owned());
         assert!(circuit.admits() && circuit.admits() && !circuit.is_away());
-        assert!(circuit.failed(Some(0)), "news");
+        circuit.failed(Some(0), "");
         assert!(!circuit.admits() && circuit.is_away());
         advance(PAUSE).await;
         assert!(circuit.admits(), "one tries");
         assert!(!circuit.admits(), "the others do not wait for it");
-        assert!(!circuit.failed(None), "no news");
+        circuit.failed(None, "");
         advance(PAUSE - Duration::from_millis(1)).await;
         assert!(!circuit.admits());
         advance(Duration::from_millis(1)).await;
         assert!(circuit.admits());
-        assert!(circuit.answered(1), "news");
+        circuit.answered(1);
         assert!(circuit.admits() && circuit.admits() && !circuit.is_away());
-        assert!(!circuit.answered(1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_was_in_flight_on_a_failed_connection_says_nothing_any_more() {
-        let circuit = Circuit::new();
-        circuit.failed(Some(0));
-        assert!(!circuit.answered(0) && circuit.is_away(), "a late answer");
-        advance(PAUSE).await;
-        assert!(circuit.admits() && circuit.answered(circuit.epoch()));
-        assert!(!circuit.failed(Some(0)) && circuit.admits(), "a late failure");
+        let circuit = Circuit::new("redis://a".to_owned());
+        circuit.failed(Some(0), "");
+        circuit.answered(0);
+        assert!(circuit.is_away(), "a late answer");
+        circuit.answered(circuit.epoch());
+        assert!(!circuit.is_away());
+        circuit.failed(Some(0), "");
+        assert!(circuit.admits() && !circuit.is_away(), "a late failure");
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_comes_after_a_connection_was_made_tries_at_once() {
-        let circuit = Circuit::new();
+        let circuit = Circuit::new("redis://a".to_owned());
         circuit.connected();
-        circuit.failed(None);
+        circuit.failed(None, "");
         circuit.connected();
         assert!(circuit.admits());
         assert!(!circuit.admits());
@@ -145,10 +154,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn changes_are_told() {
-        let circuit = Circuit::new();
+        let circuit = Circuit::new("redis://a".to_owned());
         let mut health = circuit.health();
-        circuit.failed(None);
-        circuit.failed(None);
+        circuit.failed(None, "");
+        circuit.failed(None, "");
         health.changed().await.unwrap();
         assert_eq!(*health.borrow_and_update(), Health::Away);
         circuit.answered(0);

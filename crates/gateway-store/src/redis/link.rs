@@ -15,12 +15,27 @@ pub(super) struct Slot {
     /// Why the last one could not be made.
     failure: ArcSwapOption<String>,
     connecting: AtomicBool,
+    /// Somebody has already waited for it in vain: nobody else does.
+    overdue: AtomicBool,
     made: Notify,
+}
+
+/// Waits for a connection; when it is dropped while it waits, the connection is overdue.
+struct Wait<'a>(Option<&'a Slot>);
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.0 {
+            // One that was made meanwhile is not late.
+            slot.overdue.store(slot.connecting.load(Ordering::Acquire), Ordering::Release);
+        }
+    }
 }
 
 impl Slot {
     /// The connection and its epoch. It is made in a task of its own, so that whoever asks first does not wait
-    /// longer than the operation's deadline, and the next finds it.
+    /// longer than the operation's deadline, and the next finds it. A connection that takes longer than that is not
+    /// yet one that failed.
     pub(super) async fn link(
         self: &Arc<Self>,
         topology: &Arc<Topology>,
@@ -36,7 +51,12 @@ impl Slot {
             let (topology, circuit) = (topology.clone(), circuit.clone());
             tokio::spawn(async move { connecting.run(&topology, &circuit, timeout).await });
         }
+        if self.overdue.load(Ordering::Acquire) {
+            return Err("still connecting".to_owned());
+        }
+        let mut wait = Wait(Some(self));
         made.await;
+        wait.0 = None;
         self.current(circuit).ok_or_else(|| match &*self.failure.load() {
             Some(why) => why.to_string(),
             None => "the connection was lost".to_owned(),
@@ -54,7 +74,6 @@ struct Connecting(Arc<Slot>);
 
 impl Connecting {
     async fn run(self, topology: &Topology, circuit: &Circuit, timeout: Duration) {
-        let epoch = circuit.epoch();
         self.0.link.store(None);
         let limit = timeout * topology.steps();
         let result = match tokio::time::timeout(limit, topology.connect(timeout)).await {
@@ -63,10 +82,14 @@ impl Connecting {
         };
         match result {
             Ok(link) => {
-                self.0.link.store(Some(Arc::new((epoch, link))));
+                self.0.link.store(Some(Arc::new((circuit.epoch(), link))));
+                self.0.failure.store(None);
                 circuit.connected();
             }
-            Err(why) => self.0.failure.store(Some(Arc::new(why))),
+            Err(why) => {
+                circuit.failed(None, &why);
+                self.0.failure.store(Some(Arc::new(why)));
+            }
         }
     }
 }
@@ -74,6 +97,7 @@ impl Connecting {
 impl Drop for Connecting {
     fn drop(&mut self) {
         self.0.connecting.store(false, Ordering::Release);
+        self.0.overdue.store(false, Ordering::Release);
         self.0.made.notify_waiters();
     }
 }

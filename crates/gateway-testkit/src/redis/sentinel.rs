@@ -23,14 +23,25 @@ impl RedisSentinel {
     /// They cannot be started.
     #[must_use]
     pub fn start() -> Self {
-        let master = Redis::start();
-        let replica = Redis::start_with(&["--replicaof", &format!("127.0.0.1 {}", master.port())]);
+        Self::start_with(&[], "")
+    }
+
+    /// The same, with further arguments for the servers, and lines for the sentinel's file. All must still answer
+    /// whoever names no user.
+    ///
+    /// # Panics
+    /// They cannot be started.
+    #[must_use]
+    pub fn start_with(servers: &[&str], sentinel: &str) -> Self {
+        let master = Redis::start_with(servers);
+        let address = format!("127.0.0.1 {}", master.port());
+        let replica = Redis::start_with(&[servers, &["--replicaof", &address]].concat());
         let (port, dir) = (free_port(), tempfile::tempdir().expect("a temporary folder"));
         let file = dir.path().join("sentinel.conf");
         let name = Self::MASTER;
         let settings = format!(
             "port {port}\nbind 127.0.0.1\ndir {dir}\nsentinel monitor {name} 127.0.0.1 {master} 1\n\
-             sentinel down-after-milliseconds {name} 500\nsentinel failover-timeout {name} 3000\n",
+             sentinel down-after-milliseconds {name} 500\nsentinel failover-timeout {name} 3000\n{sentinel}\n",
             dir = dir.path().display(),
             master = master.port(),
         );

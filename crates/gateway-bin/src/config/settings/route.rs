@@ -1,5 +1,6 @@
 //! A route as it is written, and the policies that it shares with groups and defaults.
 
+use super::RouteAuthSettings;
 use gateway_core::units::{ByteSize, Short, Switch};
 use gateway_overload::{ConcurrencySettings, FaultSettings};
 use gateway_routing::{HostPattern, MatchSettings, PathPattern};
@@ -18,8 +19,9 @@ macro_rules! with_policies {
         #[serde(deny_unknown_fields)]
         pub(crate) struct $name {
             $($own)*
-            /// The name of an [auth.jwt] that callers must pass, or `"none"`. Default: none.
-            pub(crate) auth: Option<String>,
+            /// Who may call: the name of a way to authenticate, a list of names of which the first that applies decides,
+            /// `"none"`, or a table. Default: anybody.
+            pub(crate) auth: Option<Short<RouteAuthSettings>>,
             /// The name of a rate limit, or `"none"`. Default: none.
             pub(crate) rate_limit: Option<String>,
             /// The request's id, in a header: `true`, `false` or a table. Default `true`: `X-Correlation-ID`.
@@ -65,7 +67,7 @@ macro_rules! with_policies {
 /// The policies of a route, a group or the defaults. `None` leaves the choice to whoever is more general.
 #[derive(Clone, Copy)]
 pub(crate) struct Policies<'a> {
-    pub(crate) auth: Option<&'a str>,
+    pub(crate) auth: Option<&'a RouteAuthSettings>,
     pub(crate) rate_limit: Option<&'a str>,
     pub(crate) max_body: Option<ByteSize>,
     pub(crate) correlation_id: Option<&'a Switch<CorrelationIdSettings>>,

@@ -1,0 +1,101 @@
+//! What every part of the plan is made with: values or mistakes, what is kept from before, and references by name.
+
+use super::RoutePlan;
+use crate::config::Config;
+use crate::config::load::{Mistake, Origin, nearest};
+use crate::config::settings::Settings;
+use gateway_core::units::Switch;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
+
+pub(super) struct Planner<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) origin: &'a Origin,
+    pub(super) previous: Option<&'a Config>,
+    pub(super) mistakes: &'a mut Vec<Mistake>,
+    /// Those of the configuration before, by name where only one has it; made when first asked for.
+    previous_routes: OnceCell<HashMap<&'a str, Option<&'a RoutePlan>>>,
+}
+
+impl<'a> Planner<'a> {
+    pub(super) fn new(
+        settings: &'a Settings,
+        origin: &'a Origin,
+        previous: Option<&'a Config>,
+        mistakes: &'a mut Vec<Mistake>,
+    ) -> Self {
+        Self { settings, origin, previous, mistakes, previous_routes: OnceCell::new() }
+    }
+
+    /// The one route of this name in the configuration before.
+    pub(super) fn previous_route(&self, name: &str) -> Option<&'a RoutePlan> {
+        let routes = self.previous_routes.get_or_init(|| {
+            let mut routes = HashMap::new();
+            for route in self.previous.iter().flat_map(|previous| &previous.plan.routes) {
+                routes.entry(route.name.as_str()).and_modify(|one| *one = None).or_insert(Some(route));
+            }
+            routes
+        });
+        routes.get(name).copied().flatten()
+    }
+
+    /// The value, or its error as a mistake in a key.
+    pub(super) fn noted<T, E: Display>(&mut self, key: &str, result: Result<T, E>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(_) if self.origin.is_unresolved(key) => None,
+            Err(error) => {
+                let message = format!("`{}`: {error}", self.origin.original(key));
+                self.mistakes.push(self.origin.mistake(key, message));
+                None
+            }
+        }
+    }
+
+    /// What the previous configuration made of the same settings, or, if they were others, of the same name.
+    pub(super) fn kept<T: PartialEq, P: Clone>(
+        &self,
+        name: &str,
+        now: &T,
+        of: impl Fn(&'_ Config) -> (&BTreeMap<String, T>, &BTreeMap<String, P>),
+    ) -> (Option<P>, Option<P>) {
+        let Some(previous) = self.previous else { return (None, None) };
+        let (settings, made) = of(previous);
+        let made = made.get(name).cloned();
+        if settings.get(name) == Some(now) { (made, None) } else { (None, made) }
+    }
+
+    /// The layer of a policy that is switched on.
+    pub(super) fn switch<T, L, E: Display>(
+        &mut self,
+        key: &str,
+        switch: &Switch<T>,
+        make: impl Fn(&T) -> Result<L, E>,
+    ) -> Option<L> {
+        switch.on().and_then(|on| self.noted(key, make(on)))
+    }
+
+    /// A name that must be one of those defined in a table; `none` turns the policy off.
+    pub(super) fn reference(
+        &mut self,
+        key: &str,
+        name: Option<&str>,
+        what: &str,
+        pointer: &str,
+    ) -> Option<String> {
+        let name = name.filter(|name| *name != "none")?;
+        let defined = self.origin.names(pointer);
+        if defined.contains(&name) {
+            return Some(name.to_owned());
+        }
+        let mistake = self.origin.mistake(key, format!("there is no {what} `{name}`"));
+        let help = match nearest(name, defined.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if defined.is_empty() => format!("no {what} is defined"),
+            None => format!("defined are {}", defined.join(", ")),
+        };
+        self.mistakes.push(mistake.with_help(help));
+        None
+    }
+}

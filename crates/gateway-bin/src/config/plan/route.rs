@@ -1,0 +1,232 @@
+//! Routes: what they match, and the layers that their requests pass.
+
+use super::auth::{AuthLayers, AuthPlan, RouteAuth};
+use super::levels::Levels;
+use super::planner::Planner;
+use crate::body_limit::BodyLimitLayer;
+use crate::config::settings::RouteSettings;
+use gateway_core::units::Switch;
+use gateway_overload::{ConcurrencyLimitLayer, ConcurrencySettings, FaultLayer};
+use gateway_ratelimit::RateLimitLayer;
+use gateway_routing::{Conflict, RouteMatch, RouteTable};
+use gateway_transform::{
+    CorrelationIdLayer, CorsLayer, HeaderRules, HeadersLayer, MaintenanceLayer, RedirectLayer, RespondLayer,
+    RewriteLayer, SecurityHeadersLayer, StripPrefixLayer,
+};
+use http::Method;
+use std::collections::BTreeMap;
+
+/// One route's match and layers.
+#[derive(Clone)]
+pub(crate) struct RoutePlan {
+    pub(crate) name: String,
+    pub(crate) matches: RouteMatch,
+    /// `None` where the gateway answers itself.
+    pub(crate) service: Option<String>,
+    pub(crate) correlation_id: Option<CorrelationIdLayer>,
+    pub(crate) cors: Option<CorsLayer>,
+    pub(crate) security_headers: Option<SecurityHeadersLayer>,
+    pub(crate) auth: Option<RouteAuth>,
+    pub(crate) rate_limit: Option<(String, RateLimitLayer)>,
+    pub(crate) max_body: Option<BodyLimitLayer>,
+    /// Those of the defaults, of the group and of the route, in this order.
+    pub(crate) headers: Option<HeadersLayer>,
+    pub(crate) strip: Option<(String, StripPrefixLayer)>,
+    pub(crate) rewrite: Option<RewriteLayer>,
+    pub(crate) redirect: Option<RedirectLayer>,
+    pub(crate) respond: Option<RespondLayer>,
+    pub(crate) maintenance: Option<MaintenanceLayer>,
+    /// With what it was made by: who is in progress is counted on over a reload that leaves it as it is.
+    pub(crate) concurrency: Option<(ConcurrencySettings, ConcurrencyLimitLayer)>,
+    pub(crate) fault: Option<FaultLayer>,
+}
+
+impl RoutePlan {
+    /// Its policies in the order in which a request meets them, for people.
+    pub(crate) fn policies(&self) -> Vec<String> {
+        let mut all: Vec<String> = Vec::new();
+        let mut named = |on: bool, name: &str| all.extend(on.then(|| name.to_owned()));
+        named(self.cors.is_some(), "cors");
+        named(self.security_headers.is_some(), "security-headers");
+        named(self.maintenance.is_some(), "maintenance");
+        named(self.redirect.is_some(), "redirect");
+        let auth = self.auth.as_ref().map_or(String::new(), |auth| auth.names.join("|"));
+        named(self.auth.is_some(), &format!("auth={auth}"));
+        let limit = self.rate_limit.as_ref().map_or("", |(name, _)| name);
+        named(self.rate_limit.is_some(), &format!("rate-limit={limit}"));
+        named(self.max_body.is_some(), "max-body");
+        named(self.headers.is_some(), "headers");
+        let prefix = self.strip.as_ref().map_or("", |(prefix, _)| prefix);
+        named(self.strip.is_some(), &format!("strip={prefix}"));
+        named(self.rewrite.is_some(), "rewrite");
+        named(self.fault.is_some(), "fault");
+        named(self.concurrency.is_some(), "concurrency");
+        named(self.respond.is_some(), "respond");
+        named(self.correlation_id.is_some(), "correlation-id");
+        all
+    }
+}
+
+/// What routes are made of that they share.
+pub(super) struct Shared<'a> {
+    pub(super) auth: &'a AuthPlan,
+    pub(super) auth_layers: AuthLayers,
+    pub(super) limits: &'a BTreeMap<String, RateLimitLayer>,
+    /// Of routes that say nothing of it.
+    pub(super) correlation_id: Option<&'a CorrelationIdLayer>,
+}
+
+impl Planner<'_> {
+    pub(super) fn route(
+        &mut self,
+        index: usize,
+        route: &RouteSettings,
+        shared: &mut Shared<'_>,
+    ) -> Option<RoutePlan> {
+        let key = |name: &str| format!("routes[{index}].{name}");
+        let settings = self.settings;
+        self.reference(&key("group"), route.group.as_deref(), "group", "/groups");
+        let levels = Levels::of(settings, index, route);
+
+        let (auth_key, auth) = levels.first("auth", |policies| policies.auth);
+        let auth = auth.filter(|auth| !auth.methods.is_empty() && self.auth_is_known(&auth_key, auth));
+        let auth = auth.map(|asked| RouteAuth {
+            names: asked.methods.clone(),
+            layer: shared.auth_layers.of(asked, shared.auth),
+        });
+        let (limit_key, limit) = levels.first("rate_limit", |policies| policies.rate_limit);
+        let limit = self.reference(&limit_key, limit, "rate limit", "/rate_limits");
+        let (cors_key, cors) = levels.first("cors", |policies| policies.cors);
+        let cors = cors.and_then(|cors| self.switch(&cors_key, cors, CorsLayer::new));
+        let (security_key, security) = levels.first("security_headers", |policies| policies.security_headers);
+        let security_headers =
+            security.and_then(|security| self.switch(&security_key, security, SecurityHeadersLayer::new));
+        let (closed_key, closed) = levels.first("maintenance", |policies| policies.maintenance);
+        let maintenance = closed.and_then(|closed| self.switch(&closed_key, closed, MaintenanceLayer::new));
+        let (most_key, most) = levels.first("concurrency", |policies| policies.concurrency);
+        let name = route.name.clone().unwrap_or_else(|| route.path.as_str().to_owned());
+        let concurrency = most.and_then(|most| self.concurrency(&name, &most_key, most));
+        let (fault_key, fault) = levels.first("fault", |policies| policies.fault);
+        let fault = fault.and_then(|fault| self.switch(&fault_key, fault, FaultLayer::new));
+        let (id_key, id) = levels.first("correlation_id", |policies| policies.correlation_id);
+        let correlation_id = match id {
+            Some(id) if !id_key.starts_with("defaults") => self.switch(&id_key, id, CorrelationIdLayer::new),
+            _ => shared.correlation_id.cloned(),
+        };
+        let mut headers = Vec::new();
+        for (place, policies) in levels.outside_in() {
+            headers.extend(self.headers(&format!("{place}.headers"), policies.headers));
+        }
+
+        let service = self.reference(&key("service"), route.service.as_deref(), "service", "/services");
+        let answers_itself = route.redirect.is_some() || route.respond.is_some();
+        if route.service.is_none() && !answers_itself {
+            let place = format!("routes[{index}]");
+            let message = format!("`service` is missing in {}", self.origin.original(&place));
+            let mistake = self.origin.mistake(&place, message);
+            self.mistakes.push(mistake.with_help("name one, or answer by `redirect` or `respond`"));
+        }
+        let mut methods = Vec::new();
+        for (i, method) in route.methods.iter().enumerate() {
+            let parsed =
+                Method::from_bytes(method.as_bytes()).ok().filter(|m| *m.as_str() == method.to_uppercase());
+            let parsed = parsed
+                .ok_or_else(|| format!("`{method}` is not a method; expected GET, POST, … in capitals"));
+            methods.extend(self.noted(&format!("routes[{index}].methods[{i}]"), parsed));
+        }
+        let strip = route.strip.as_ref().and_then(|strip| {
+            let layer = self.noted(&key("strip"), StripPrefixLayer::from_settings(strip))?;
+            Some((strip.prefix.clone(), layer.ignore_case(!route.case_sensitive)))
+        });
+        let rewrite = route.rewrite.as_ref();
+        let rewrite = rewrite.and_then(|rewrite| self.noted(&key("rewrite"), RewriteLayer::new(rewrite)));
+        let redirect = route.redirect.as_ref();
+        let redirect = redirect.and_then(|to| self.noted(&key("redirect"), RedirectLayer::new(to)));
+        let respond = route.respond.as_ref();
+        let respond = respond.and_then(|answer| self.noted(&key("respond"), RespondLayer::new(answer)));
+        Some(RoutePlan {
+            name,
+            matches: RouteMatch {
+                hosts: route.hosts.clone(),
+                ignore_case: !route.case_sensitive,
+                methods,
+                priority: route.priority,
+                ..RouteMatch::new(route.path.clone()).with(&route.matches)
+            },
+            service: if answers_itself { service } else { Some(service?) },
+            correlation_id,
+            cors,
+            security_headers,
+            auth,
+            rate_limit: limit.and_then(|name| Some((name.clone(), shared.limits.get(&name)?.clone()))),
+            max_body: levels
+                .first("max_body", |policies| policies.max_body)
+                .1
+                .map(|most| BodyLimitLayer(most.bytes())),
+            headers: HeadersLayer::in_turn(&headers),
+            strip,
+            rewrite,
+            redirect,
+            respond,
+            maintenance,
+            concurrency,
+            fault,
+        })
+    }
+
+    fn concurrency(
+        &mut self,
+        route: &str,
+        key: &str,
+        switch: &Switch<ConcurrencySettings>,
+    ) -> Option<(ConcurrencySettings, ConcurrencyLimitLayer)> {
+        let settings = switch.on()?;
+        let earlier = self.previous_route(route).and_then(|route| route.concurrency.as_ref());
+        if let Some(same) = earlier.filter(|(before, _)| before == settings) {
+            return Some(same.clone());
+        }
+        Some((settings.clone(), self.noted(key, ConcurrencyLimitLayer::new(settings))?))
+    }
+
+    pub(super) fn headers(&mut self, key: &str, rules: &HeaderRules) -> Option<HeadersLayer> {
+        if rules.is_empty() {
+            return None;
+        }
+        self.noted(key, HeadersLayer::new(rules))
+    }
+
+    /// What is wrong with groups and defaults, whether or not any route takes it over.
+    pub(super) fn shared_policies(&mut self) {
+        let settings = self.settings;
+        let groups = settings.groups.iter().map(|(name, group)| (format!("groups.{name}"), group.policies()));
+        for (place, set) in groups.chain([("defaults".to_owned(), settings.defaults.policies())]) {
+            let key = |name: &str| format!("{place}.{name}");
+            set.auth.map(|auth| self.auth_is_known(&key("auth"), auth));
+            self.reference(&key("rate_limit"), set.rate_limit, "rate limit", "/rate_limits");
+            set.cors.and_then(|on| self.switch(&key("cors"), on, CorsLayer::new));
+            let security = set.security_headers;
+            security.and_then(|on| self.switch(&key("security_headers"), on, SecurityHeadersLayer::new));
+            set.maintenance.and_then(|on| self.switch(&key("maintenance"), on, MaintenanceLayer::new));
+            set.concurrency.and_then(|on| self.switch(&key("concurrency"), on, ConcurrencyLimitLayer::new));
+            set.fault.and_then(|on| self.switch(&key("fault"), on, FaultLayer::new));
+            let correlation = set.correlation_id;
+            correlation.and_then(|on| self.switch(&key("correlation_id"), on, CorrelationIdLayer::new));
+            self.headers(&key("headers"), set.headers);
+        }
+    }
+
+    pub(super) fn conflicts(&mut self, routes: &[RoutePlan]) {
+        if routes.len() != self.settings.routes.len() {
+            // The places of those left are not those in the file, and there is enough to mend already.
+            return;
+        }
+        let table = RouteTable::build(routes.iter().map(|route| (route.matches.clone(), ())).collect());
+        for Conflict { first, second } in table.err().unwrap_or_default() {
+            let path = routes[second].matches.path.as_str();
+            let first = self.origin.original(&format!("routes[{first}]"));
+            let message = format!("`{path}` takes the same requests as {first}, so this route is never used");
+            let mistake = self.origin.mistake(&format!("routes[{second}].path"), message);
+            self.mistakes.push(mistake.with_help("make one more specific, or give one a `priority`"));
+        }
+    }
+}

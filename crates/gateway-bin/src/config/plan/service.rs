@@ -1,0 +1,106 @@
+//! Services: endpoints, how they are connected to, and what protects them.
+
+use super::planner::Planner;
+use crate::config::settings::ServiceSettings;
+use gateway_balance::{BalanceSettings, EndpointSet, HealthSettings};
+use gateway_core::{Endpoint, Scheme};
+use gateway_overload::{AdaptiveLimitLayer, AdmissionLayer};
+use gateway_upstream::{UpstreamSettings, UpstreamTls};
+use std::collections::BTreeMap;
+
+#[derive(Clone)]
+pub(crate) struct ServicePlan {
+    pub(crate) set: EndpointSet,
+    pub(crate) balancing: BalanceSettings,
+    pub(crate) connection: UpstreamSettings,
+    /// Only where an endpoint is `https`.
+    pub(crate) tls: Option<UpstreamTls>,
+    pub(crate) health: Option<HealthSettings>,
+    pub(crate) adaptive: Option<AdaptiveLimitLayer>,
+    pub(crate) admission: Option<AdmissionLayer>,
+}
+
+impl Planner<'_> {
+    pub(super) fn services(&mut self) -> BTreeMap<String, ServicePlan> {
+        let settings = self.settings;
+        settings
+            .services
+            .iter()
+            .filter_map(|(name, service)| Some((name.clone(), self.service(name, service)?)))
+            .collect()
+    }
+
+    pub(super) fn service(&mut self, name: &str, service: &ServiceSettings) -> Option<ServicePlan> {
+        let (same, earlier) =
+            self.kept(name, service, |config| (&config.settings.services, &config.plan.services));
+        if let Some(same) = same {
+            return self.with_files_read_again(name, service, same);
+        }
+        let mut endpoints = Vec::new();
+        for (i, endpoint) in service.endpoints.iter().enumerate() {
+            let key = format!("services.{name}.endpoints[{i}]");
+            let parsed = self.noted(&key, Endpoint::parse(&endpoint.url))?;
+            let parsed = parsed.with_weight(endpoint.weight).with_priority(endpoint.priority);
+            let parsed = parsed.with_metadata(endpoint.metadata.clone());
+            let parsed = endpoint.zone.as_ref().map_or_else(|| parsed.clone(), |zone| parsed.with_zone(zone));
+            if endpoints.iter().any(|known: &Endpoint| known.is_at(&parsed)) {
+                self.mistakes.push(self.origin.mistake(&key, format!("{parsed} is listed twice")));
+            }
+            endpoints.push(parsed);
+        }
+        if endpoints.is_empty() {
+            let key = format!("services.{name}.endpoints");
+            self.mistakes.push(self.origin.mistake(&key, format!("the service `{name}` has no endpoints")));
+        }
+        if let Some(health) = &service.health
+            && !health.path.starts_with('/')
+        {
+            let key = format!("services.{name}.health");
+            let message = format!("`{}` is no path; expected something like \"/health\"", health.path);
+            self.mistakes.push(self.origin.mistake(&key, message));
+        }
+        let tls = if endpoints.iter().any(|endpoint| endpoint.scheme() == Scheme::Https) {
+            let key = format!("services.{name}.connection.tls");
+            Some(self.noted(&key, UpstreamTls::load(&service.connection))?)
+        } else {
+            None
+        };
+        let set = EndpointSet::new(name, endpoints, service.balance.0.clone());
+        if let Some(earlier) = earlier {
+            set.learn_from(&earlier.set);
+        }
+        Some(ServicePlan {
+            set,
+            balancing: service.balancing(),
+            connection: service.connection.clone(),
+            tls,
+            health: service.health.as_ref().map(|health| health.0.clone()),
+            adaptive: self.switch(
+                &format!("services.{name}.adaptive"),
+                &service.adaptive,
+                AdaptiveLimitLayer::new,
+            ),
+            admission: self.switch(
+                &format!("services.{name}.admission"),
+                &service.admission,
+                AdmissionLayer::new,
+            ),
+        })
+    }
+
+    /// What is kept of a service, but for certificates that have been renewed meanwhile.
+    fn with_files_read_again(
+        &mut self,
+        name: &str,
+        service: &ServiceSettings,
+        kept: ServicePlan,
+    ) -> Option<ServicePlan> {
+        let Some(before) = &kept.tls else { return Some(kept) };
+        let key = format!("services.{name}.connection.tls");
+        let now = self.noted(&key, UpstreamTls::load(&service.connection))?;
+        if now.has_files_of(before) {
+            return Some(kept);
+        }
+        Some(ServicePlan { tls: Some(now), ..kept })
+    }
+}

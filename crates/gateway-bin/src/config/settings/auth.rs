@@ -1,0 +1,69 @@
+//! Ways to authenticate, and how routes use them.
+
+use gateway_auth::{AuthMode, AuthPolicy, JwtSettings, PublicPath};
+use gateway_core::units::{Scalar, ShortForm};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Ways to authenticate, by kind and name. A name stands for one of them, whatever its kind.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AuthSettings {
+    /// JSON Web Tokens, by the name that routes use.
+    pub(crate) jwt: BTreeMap<String, JwtSettings>,
+}
+
+impl AuthSettings {
+    /// The kinds of ways there are, and the names of each.
+    pub(crate) fn kinds(&self) -> [(&'static str, Vec<&str>); 1] {
+        fn names<T>(of: &BTreeMap<String, T>) -> Vec<&str> {
+            of.keys().map(String::as_str).collect()
+        }
+        [("jwt", names(&self.jwt))]
+    }
+}
+
+/// Who may call. Short forms: the name of a way to authenticate, a list of such names, or `"none"`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RouteAuthSettings {
+    /// Names of ways to authenticate: the first whose credential a request has decides.
+    pub(crate) methods: Vec<String>,
+    /// Lets requests without credentials pass as anonymous. Credentials that are there must be good all the same.
+    /// Default false.
+    pub(crate) optional: bool,
+    /// `enforce`, or `report` to refuse nobody and only say so. Default `enforce`.
+    pub(crate) mode: AuthMode,
+    /// Paths that nobody is asked for credentials on: `"/health"`, `"/api/auth/*"`, `"GET,HEAD /api/products/*"`.
+    /// Default: none.
+    pub(crate) public: Vec<PublicPath>,
+}
+
+impl RouteAuthSettings {
+    fn of(methods: Vec<String>) -> Self {
+        Self { methods, ..Self::default() }
+    }
+
+    pub(crate) fn policy(&self) -> AuthPolicy {
+        AuthPolicy { optional: self.optional, mode: self.mode, public: self.public.clone() }
+    }
+}
+
+impl ShortForm for RouteAuthSettings {
+    const EXPECTED: &'static str = "the name of a way to authenticate, a list of names, or a table";
+    const TYPE: &'static str = "string";
+    const ALSO: &'static [&'static str] = &["array"];
+
+    fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
+        match value {
+            Scalar::Text("none") => Some(Ok(Self::default())),
+            Scalar::Text(name) => Some(Ok(Self::of(vec![name.to_owned()]))),
+            Scalar::Number(_) | Scalar::Switch(_) => None,
+        }
+    }
+
+    fn from_list(names: Vec<String>) -> Option<Result<Self, String>> {
+        Some(Ok(Self::of(names)))
+    }
+}

@@ -1,0 +1,82 @@
+//! What an operator reads of a server that goes away.
+#![allow(clippy::unwrap_used)]
+
+use gateway_store::{RedisSettings, Store, StoreSettings};
+use gateway_testkit::Redis;
+use std::fmt::{Debug, Write};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+/// The lines of this crate.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if field.name() == "message" {
+            write!(self.0, "{value:?}").unwrap();
+        }
+    }
+}
+
+impl Subscriber for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("gateway_store")
+    }
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line(format!("{} ", event.metadata().level()));
+        event.record(&mut line);
+        self.0.lock().unwrap().push(line.0);
+    }
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+#[tokio::test]
+async fn each_change_of_state_is_one_line_without_the_password() {
+    let lines = Lines::default();
+    let _logging = tracing::subscriber::set_default(lines.clone());
+    let mut redis = Redis::start_with(&["--requirepass", "secret"]);
+    let url = redis.url().replace("redis://", "redis://:secret@");
+    let settings = RedisSettings { timeout: "500ms".parse().unwrap(), ..RedisSettings::new(&url) };
+    let store = Store::open(&StoreSettings::from(settings)).unwrap();
+    let workers = [store.per_worker(), store.per_worker()];
+    for worker in &workers {
+        worker.ping().await.unwrap();
+    }
+    assert_eq!(*lines.0.lock().unwrap(), Vec::<String>::new());
+    redis.kill();
+    let start = Instant::now();
+    // Long enough for a second attempt.
+    while start.elapsed() < Duration::from_millis(1_300) {
+        for worker in &workers {
+            worker.get(&["x"]).await.unwrap_err();
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    redis.restart();
+    for worker in &workers {
+        while worker.get(&["x"]).await.is_err() {
+            assert!(start.elapsed() < Duration::from_secs(10), "the store never came back");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    let lines = lines.0.lock().unwrap();
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    let at = redis.url();
+    assert!(
+        lines[0].starts_with(&format!("WARN Redis at {at}: "))
+            && lines[0].ends_with("tried again every second")
+    );
+    assert_eq!(lines[1], format!("INFO Redis at {at} answers again"));
+}
