@@ -15,6 +15,10 @@ pub(crate) struct TokenHasher(RandomState, RandomState);
 
 impl TokenHasher {
     pub(crate) fn key(&self, token: &str) -> TokenKey {
+        self.key_of(token.as_bytes())
+    }
+
+    pub(crate) fn key_of(&self, token: &[u8]) -> TokenKey {
         (u128::from(self.0.hash_one(token)) << 64) | u128::from(self.1.hash_one(token))
     }
 }
@@ -55,6 +59,16 @@ impl<T: Clone> Cache<T> {
             }
         }
         shard.insert(key, (value, end));
+    }
+
+    /// All that have not ended.
+    pub(crate) fn entries(&self, now: f64) -> Vec<(TokenKey, T)> {
+        let shards = self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner));
+        let entries = shards.flat_map(|shard| {
+            let live = shard.iter().filter(|(_, (_, end))| now < *end);
+            live.map(|(key, (value, _))| (*key, value.clone())).collect::<Vec<_>>()
+        });
+        entries.collect()
     }
 
     fn shard(&self, key: TokenKey) -> &Mutex<Shard<T>> {
