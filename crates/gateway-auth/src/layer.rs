@@ -209,6 +209,16 @@ impl JwtLayer {
         self.method.revocations()
     }
 
+    /// Reads the issuer's keys again and again; see [`JwtMethod::refresh`].
+    pub fn refresh(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.method.refresh()
+    }
+
+    /// Hears what other instances revoke; see [`JwtMethod::listen`].
+    pub fn listen(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.method.listen()
+    }
+
     /// How many signatures were checked so far, on all clones.
     #[must_use]
     pub fn verifications(&self) -> u64 {

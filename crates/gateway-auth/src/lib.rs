@@ -108,6 +108,7 @@ mod refusal;
 mod remote;
 mod revocation;
 mod service;
+mod text;
 
 pub use api_key::key::{ApiKey, KeyHash};
 pub use api_key::method::ApiKeyMethod;
@@ -123,7 +124,10 @@ pub use introspection::method::IntrospectionMethod;
 pub use introspection::settings::{IntrospectionProtocol, IntrospectionSettings, OnIntrospectionFailure};
 pub use jwt::method::JwtMethod;
 pub use jwt::mint::mint;
-pub use jwt::settings::{Algorithm, JwtSettings, OnStoreFailure, OneOrMany};
+pub use jwt::settings::{
+    Algorithm, CookiePlace, HeaderPlace, JwksSettings, JwtSettings, KeySettings, OnStoreFailure, OneOrMany,
+    Place, QueryPlace, RevocationMode, Standard,
+};
 pub use layer::{AuthLayer, JwtLayer};
 pub use method::{Changes, Check, Head, Method, Passed, Refusal, Verdict};
 pub use mtls::method::MtlsMethod;

@@ -1,7 +1,7 @@
 use crate::AuthError;
 use crate::api_key::key::KeyHash;
 use crate::api_key::settings::{ApiKeyEntry, ApiKeySettings, Date, KeysFile};
-use crate::revocation::{unix_now, until};
+use crate::text::{unix_now, until};
 use arc_swap::ArcSwap;
 use gateway_core::{AuthMethod, Principal};
 use gateway_store::{Event, Store, StoreError};

@@ -4,7 +4,7 @@ use crate::forward::settings::{ForwardSettings, OnForwardFailure};
 use crate::jwt::cache::{Cache, TokenHasher, TokenKey};
 use crate::method::{Changes, Check, Head, Method, Passed, Refusal, Verdict};
 use crate::remote::{self, Reachable};
-use crate::revocation::unix_now;
+use crate::text::unix_now;
 use bytes::Bytes;
 use gateway_core::{AuthMethod, ClientAddr, Principal, Scheme};
 use gateway_fetch::Fetch;
@@ -94,7 +94,7 @@ impl ForwardMethod {
         let prefix = settings.response_headers_prefix.as_ref().filter(|prefix| !prefix.is_empty());
         Ok(Self(Arc::new(Shared {
             url: remote::url(&settings.url)?,
-            fetch: Fetch::new(&settings.http)?,
+            fetch: Fetch::new(&settings.http).map_err(AuthError::Http)?,
             request_headers: names(&settings.request_headers)?,
             response_headers: names(&settings.response_headers)?,
             prefix: prefix.map(|prefix| prefix.to_ascii_lowercase().into()),

@@ -1,16 +1,18 @@
 use crate::AuthError;
-use crate::jwt::check::Shared;
+use crate::jwt::check::{Shared, Step};
+use crate::jwt::remote;
 use crate::jwt::settings::JwtSettings;
-use crate::jwt::verify::bearer;
+use crate::jwt::verify::Verified;
 use crate::method::{Check, Head, Method, Verdict};
 use crate::refusal::{Challenges, Refusal};
-use crate::revocation::Revocations;
+use crate::revocation::{Revocations, listen};
 use gateway_store::Store;
 use http::HeaderValue;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Recognises callers by a JSON Web Token in `Authorization: Bearer`; see the [crate's page](crate). Clones share
+/// Recognises callers by a JSON Web Token, in `Authorization: Bearer` or where the settings say; see the [crate's page](crate). Clones share
 /// keys, verified tokens and revocations.
 #[derive(Clone)]
 pub struct JwtMethod {
@@ -49,12 +51,26 @@ impl JwtMethod {
     /// What revokes the tokens of this method.
     #[must_use]
     pub fn revocations(&self) -> Revocations {
-        Revocations {
-            known: self.shared.known.clone(),
-            store: self.store.clone(),
-            namespace: self.shared.namespace.clone(),
-            leeway: self.shared.leeway,
+        Revocations { shared: self.shared.clone(), store: self.store.clone() }
+    }
+
+    /// Reads the issuer's keys again and again: a task to be spawned once per process, which ends with the last clone
+    /// of this method. Until it runs, a method with `jwks_url` or `discovery` has no keys, and answers 503. For
+    /// methods with keys of their own it ends at once.
+    pub fn refresh(&self) -> impl Future<Output = ()> + Send + use<> {
+        let keys = self.shared.verifier.keys.remote.as_ref().map(Arc::downgrade);
+        async move {
+            if let Some(keys) = keys {
+                remote::refresh(keys).await;
+            }
         }
+    }
+
+    /// Hears what other instances revoke: a task to be spawned once per process, which ends with the last clone of
+    /// this method, and at once where the store is not shared. What `revocation = "push"` needs, and what makes
+    /// `strict` go on with other instances' revocations while the store is away.
+    pub fn listen(&self) -> impl Future<Output = ()> + Send + use<> {
+        listen::run(Arc::downgrade(&self.shared), self.store.per_worker())
     }
 
     /// How many signatures were checked so far, on all clones.
@@ -66,24 +82,13 @@ impl JwtMethod {
 
 impl Method for JwtMethod {
     fn check(&self, head: Head<'_>) -> Check {
-        let token = match bearer(head.headers) {
-            Ok(token) => token,
-            Err(refusal) => return Check::Done(self.shared.challenges.verdict(refusal)),
-        };
-        if let Store::Memory(_) = self.store {
-            let found = self.shared.recall(token).unwrap_or_else(|| self.shared.verify(token));
-            return Check::Done(match found {
-                Ok(verified) => Verdict::passed(verified.principal),
-                Err(refusal) => self.shared.challenges.verdict(refusal),
-            });
-        }
-        let (method, token) = (self.clone(), token.to_owned());
-        Check::wait(async move {
-            match method.shared.check(&method.store, &token).await {
-                Ok(verified) => Verdict::passed(verified.principal),
-                Err(refusal) => method.shared.challenges.verdict(refusal),
+        match self.shared.start(&self.store, head.headers, head.uri) {
+            Step::Done(found) => Check::Done(self.shared.challenges.verdict(found)),
+            Step::Wait(found) => {
+                let shared = self.shared.clone();
+                Check::wait(async move { shared.challenges.verdict(found.await) })
             }
-        })
+        }
     }
 
     fn challenge(&self) -> Option<&HeaderValue> {
@@ -97,11 +102,15 @@ impl Method for JwtMethod {
 
 impl Challenges {
     /// A token that we cannot make sense of may be meant for another method; one that was good once is ours.
-    fn verdict(&self, refusal: Refusal) -> Verdict {
+    fn verdict(&self, found: Result<Verified, Refusal>) -> Verdict {
+        let refusal = match found {
+            Ok(verified) => return Verdict::passed(verified.principal),
+            Err(refusal) => refusal,
+        };
         match refusal {
             Refusal::Missing => Verdict::Absent,
-            Refusal::Invalid(_) => Verdict::Foreign(self.problem(refusal).into()),
-            Refusal::Expired | Refusal::Revoked | Refusal::StoreAway => {
+            Refusal::Invalid(_) | Refusal::Foreign(_) => Verdict::Foreign(self.problem(refusal).into()),
+            Refusal::Expired | Refusal::Revoked | Refusal::StoreAway | Refusal::KeysAway => {
                 Verdict::Refused(self.problem(refusal).into())
             }
         }
