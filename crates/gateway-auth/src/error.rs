@@ -26,15 +26,9 @@ pub enum AuthError {
         /// What is wrong with it.
         why: String,
     },
-    /// Not a URL.
-    #[error("`{0}` is not a URL; expected something like https://auth.example/keys")]
-    Url(String),
     /// Nothing to discover the keys by.
     #[error("`discovery` finds the keys by the `issuer`; expected `issuer` to be one URL")]
     Discovery,
-    /// The client that asks for keys cannot be made.
-    #[error("`jwks.fetch`: {0}")]
-    Fetch(#[from] gateway_fetch::FetchError),
     /// More leeway than is good.
     #[error("`leeway` is {0}; expected at most 60s")]
     Leeway(gateway_core::units::Timespan),
@@ -106,10 +100,13 @@ pub enum AuthError {
     /// A certificate that cannot be on a list.
     #[error("{0}")]
     Certificate(String),
+    /// Not the URL of an HTTP server.
+    #[error("`{0}` is not a URL; expected something like https://auth.example/verify")]
+    Url(String),
     /// A password without a user.
     #[error("there is a `client_secret` without a `client_id`")]
     NoClient,
     /// Nobody can be asked this way.
     #[error("`http`: {0}")]
-    Http(gateway_fetch::FetchError),
+    Fetch(#[from] gateway_fetch::FetchError),
 }

@@ -209,12 +209,12 @@ impl JwtLayer {
         self.method.revocations()
     }
 
-    /// Reads the issuer's keys again and again; see [`JwtMethod::refresh`].
+    /// See [`JwtMethod::refresh`].
     pub fn refresh(&self) -> impl Future<Output = ()> + Send + use<> {
         self.method.refresh()
     }
 
-    /// Hears what other instances revoke; see [`JwtMethod::listen`].
+    /// See [`JwtMethod::listen`].
     pub fn listen(&self) -> impl Future<Output = ()> + Send + use<> {
         self.method.listen()
     }

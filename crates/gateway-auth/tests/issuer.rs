@@ -1,5 +1,5 @@
 //! Keys read from an issuer that turns them over, goes away, comes late, or lies.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
 mod keys;
 
@@ -27,10 +27,12 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tower::{Layer, ServiceExt, service_fn};
 
+type Numbered = (u64, Arc<Ed25519KeyPair>);
+
 /// An issuer with its last keys, each known by a number.
 #[derive(Clone, Default)]
 struct Issuer {
-    keys: Arc<Mutex<VecDeque<(u64, Arc<Ed25519KeyPair>)>>>,
+    keys: Arc<Mutex<VecDeque<Numbered>>>,
     next: Arc<AtomicU64>,
     asked: Arc<AtomicUsize>,
     broken: Arc<Mutex<Option<StatusCode>>>,

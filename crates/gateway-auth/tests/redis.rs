@@ -1,5 +1,5 @@
 //! Tokens remembered and revoked through a real Redis.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
 mod keys;
 

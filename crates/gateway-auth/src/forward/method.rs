@@ -94,7 +94,7 @@ impl ForwardMethod {
         let prefix = settings.response_headers_prefix.as_ref().filter(|prefix| !prefix.is_empty());
         Ok(Self(Arc::new(Shared {
             url: remote::url(&settings.url)?,
-            fetch: Fetch::new(&settings.http).map_err(AuthError::Http)?,
+            fetch: Fetch::new(&settings.http)?,
             request_headers: names(&settings.request_headers)?,
             response_headers: names(&settings.response_headers)?,
             prefix: prefix.map(|prefix| prefix.to_ascii_lowercase().into()),

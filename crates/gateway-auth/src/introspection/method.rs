@@ -95,7 +95,7 @@ impl IntrospectionMethod {
         Ok(Self(Arc::new(Shared {
             url,
             client,
-            fetch: Fetch::new(&settings.http).map_err(AuthError::Http)?,
+            fetch: Fetch::new(&settings.http)?,
             bare: challenge("Bearer", &settings.realm, ""),
             invalid: challenge("Bearer", &settings.realm, ", error=\"invalid_token\""),
             hasher: TokenHasher::default(),

@@ -160,7 +160,7 @@ mod tests {
         Rules::new(&serde_json::from_value(settings).unwrap())
     }
 
-    fn check(rules: &Rules, claims: Value, now: f64) -> Result<(), Refusal> {
+    fn check(rules: &Rules, claims: &Value, now: f64) -> Result<(), Refusal> {
         rules.check(claims.as_object().unwrap(), now)
     }
 
@@ -173,11 +173,11 @@ mod tests {
                 (json!({ "exp": 1000, "nbf": 500 }), 500.0 - leeway, 1000.0 + leeway),
                 (json!({ "exp": 1000.5, "nbf": 500.5 }), 500.5 - leeway, 1000.5 + leeway),
             ] {
-                assert_eq!(check(rules, claims.clone(), from), Ok(()), "{claims} at {from}");
-                assert_eq!(check(rules, claims.clone(), to - 0.001), Ok(()), "{claims} before {to}");
-                assert_eq!(check(rules, claims.clone(), to), Err(Refusal::Expired), "{claims} at {to}");
+                assert_eq!(check(rules, &claims, from), Ok(()), "{claims} at {from}");
+                assert_eq!(check(rules, &claims, to - 0.001), Ok(()), "{claims} before {to}");
+                assert_eq!(check(rules, &claims, to), Err(Refusal::Expired), "{claims} at {to}");
                 if from > 0.0 {
-                    let early = check(rules, claims.clone(), from - 0.001);
+                    let early = check(rules, &claims, from - 0.001);
                     assert_eq!(early, Err(Refusal::Invalid("the token is not valid yet")), "{claims}");
                 }
                 let object = claims.as_object().unwrap();
@@ -200,7 +200,7 @@ mod tests {
             (json!({ "timestamp": "1000000" }), Err(Refusal::Invalid("a time in the token is no number"))),
             (json!({ "iat": 1_000_000 }), Err(Refusal::Invalid("the token does not say how old it is"))),
         ] {
-            assert_eq!(check(&rules, claims.clone(), 1_000_000.0), expected, "{claims}");
+            assert_eq!(check(&rules, &claims, 1_000_000.0), expected, "{claims}");
         }
         let both = json!({ "timestamp": 10, "exp": 20 });
         assert_eq!(rules.end(both.as_object().unwrap()), 20.0, "what comes first ends it");
@@ -221,7 +221,7 @@ mod tests {
             (json!({ "email_verified": 1, "role": "admin" }), false),
             (json!({ "role": "admin" }), false),
         ] {
-            assert_eq!(check(&rules, claims.clone(), 0.0).is_ok(), good, "{claims}");
+            assert_eq!(check(&rules, &claims, 0.0).is_ok(), good, "{claims}");
         }
     }
 }

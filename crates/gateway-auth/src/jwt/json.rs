@@ -117,7 +117,7 @@ mod tests {
             (deep(MAX_DEPTH), false),
             (deep(100_000), false),
         ] {
-            assert_eq!(object(text.as_bytes()).is_some(), good, "{:.60}", text);
+            assert_eq!(object(text.as_bytes()).is_some(), good, "{text:.60}");
         }
         assert!(object(b"{\"a\":\"\xff\"}").is_none());
         let whole = br#"{"a":[1,{"b":null}],"c":18446744073709551615}"#;

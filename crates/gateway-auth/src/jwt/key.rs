@@ -21,7 +21,7 @@ pub(crate) struct Key {
 }
 
 enum Verify {
-    Mac(hmac::Key),
+    Mac(Box<hmac::Key>),
     Signature(ParsedPublicKey),
 }
 
@@ -80,7 +80,7 @@ impl Material<'_> {
 
     fn verify(&self, algorithm: Algorithm) -> Option<Verify> {
         Some(match self {
-            Self::Secret(secret) => Verify::Mac(hmac::Key::new(mac(algorithm)?, secret)),
+            Self::Secret(secret) => Verify::Mac(Box::new(hmac::Key::new(mac(algorithm)?, secret))),
             Self::RsaDer(der) => Verify::Signature(ParsedPublicKey::new(rsa(algorithm)?, der).ok()?),
             Self::RsaNumbers { modulus, exponent } => {
                 let numbers = RsaPublicKeyComponents { n: *modulus, e: *exponent };

@@ -2,7 +2,6 @@ use crate::AuthError;
 use crate::jwt::check::{Shared, Step};
 use crate::jwt::remote;
 use crate::jwt::settings::JwtSettings;
-use crate::jwt::verify::Verified;
 use crate::method::{Check, Head, Method, Verdict};
 use crate::refusal::{Challenges, Refusal};
 use crate::revocation::{Revocations, listen};
@@ -55,13 +54,13 @@ impl JwtMethod {
     }
 
     /// Reads the issuer's keys again and again: a task to be spawned once per process, which ends with the last clone
-    /// of this method. Until it runs, a method with `jwks_url` or `discovery` has no keys, and answers 503. For
-    /// methods with keys of their own it ends at once.
+    /// of this method. Until it runs, one with `jwks_url` or `discovery` has no keys, and answers 503. For one with
+    /// keys of its own it ends at once.
     pub fn refresh(&self) -> impl Future<Output = ()> + Send + use<> {
-        let keys = self.shared.verifier.keys.remote.as_ref().map(Arc::downgrade);
+        let remote = self.shared.verifier.keys.remote.as_ref().map(Arc::downgrade);
         async move {
-            if let Some(keys) = keys {
-                remote::refresh(keys).await;
+            if let Some(remote) = remote {
+                remote::refresh(remote).await;
             }
         }
     }
@@ -83,10 +82,16 @@ impl JwtMethod {
 impl Method for JwtMethod {
     fn check(&self, head: Head<'_>) -> Check {
         match self.shared.start(&self.store, head.headers, head.uri) {
-            Step::Done(found) => Check::Done(self.shared.challenges.verdict(found)),
-            Step::Wait(found) => {
+            Step::Done(Ok(verified)) => Check::Done(Verdict::passed(verified.principal)),
+            Step::Done(Err(refusal)) => Check::Done(self.shared.challenges.verdict(refusal)),
+            Step::Wait(checking) => {
                 let shared = self.shared.clone();
-                Check::wait(async move { shared.challenges.verdict(found.await) })
+                Check::wait(async move {
+                    match checking.await {
+                        Ok(verified) => Verdict::passed(verified.principal),
+                        Err(refusal) => shared.challenges.verdict(refusal),
+                    }
+                })
             }
         }
     }
@@ -102,11 +107,7 @@ impl Method for JwtMethod {
 
 impl Challenges {
     /// A token that we cannot make sense of may be meant for another method; one that was good once is ours.
-    fn verdict(&self, found: Result<Verified, Refusal>) -> Verdict {
-        let refusal = match found {
-            Ok(verified) => return Verdict::passed(verified.principal),
-            Err(refusal) => refusal,
-        };
+    fn verdict(&self, refusal: Refusal) -> Verdict {
         match refusal {
             Refusal::Missing => Verdict::Absent,
             Refusal::Invalid(_) | Refusal::Foreign(_) => Verdict::Foreign(self.problem(refusal).into()),

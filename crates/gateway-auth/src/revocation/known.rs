@@ -103,7 +103,7 @@ mod tests {
     use crate::revocation::marks::Group;
     use serde_json::{Value, json};
 
-    fn marks(claims: Value, issued: Option<f64>) -> Marks {
+    fn marks(claims: &Value, issued: Option<f64>) -> Marks {
         Marks::new(&group(), "a.b.c", claims.as_object().unwrap(), issued)
     }
 
@@ -115,9 +115,8 @@ mod tests {
     fn a_subject_is_revoked_up_to_a_time() {
         let known = Known::default();
         let ada = json!({ "sub": "ada" });
-        let (old, new, unknown) =
-            (marks(ada.clone(), Some(99.0)), marks(ada.clone(), Some(100.0)), marks(ada, None));
-        let bob = marks(json!({ "sub": "bob" }), Some(99.0));
+        let (old, new, unknown) = (marks(&ada, Some(99.0)), marks(&ada, Some(100.0)), marks(&ada, None));
+        let bob = marks(&json!({ "sub": "bob" }), Some(99.0));
         assert!(!known.is_revoked(&old, 101.0));
         known.revoke(Mark::new(&group(), "sub", "ada"), Revoked { before: 100.0, end: 500.0 }, 101.0);
         for (what, marks, revoked) in [
@@ -135,15 +134,15 @@ mod tests {
         assert!(known.is_revoked(&old, 450.0));
         known.revoke(Mark::new(&group(), "sub", "ada"), Revoked { before: 101.0, end: 500.0 }, 101.0);
         assert!(known.is_revoked(&new, 101.0));
-        assert!(!known.is_revoked(&marks(json!({ "sub": "ada" }), Some(99.0)), 500.0), "it has ended");
+        assert!(!known.is_revoked(&marks(&json!({ "sub": "ada" }), Some(99.0)), 500.0), "it has ended");
     }
 
     #[test]
     fn a_session_and_an_id_are_not_taken_for_each_other() {
         let known = Known::default();
         known.revoke(Mark::new(&group(), "sid", "x"), Revoked::whole(500.0), 0.0);
-        assert!(known.is_revoked(&marks(json!({ "sid": "x" }), None), 1.0));
-        assert!(!known.is_revoked(&marks(json!({ "jti": "x", "sub": "x" }), None), 1.0));
+        assert!(known.is_revoked(&marks(&json!({ "sid": "x" }), None), 1.0));
+        assert!(!known.is_revoked(&marks(&json!({ "jti": "x", "sub": "x" }), None), 1.0));
         let other = JwtSettings { revocation_group: Some("other".to_owned()), ..JwtSettings::default() };
         let claims = json!({ "sid": "x" });
         let elsewhere = Marks::new(&Group::of(&other), "a.b.c", claims.as_object().unwrap(), None);
