@@ -1,8 +1,8 @@
 //! One worker's edge, put together from the plan. The order of a route's layers is read from below: the last is
 //! the first to see a request.
 
-use crate::config::{Plan, RoutePlan};
-use crate::end::{Answer, AnyBody, End, RequestStream};
+use crate::config::{Plan, RouteLimit, RoutePlan};
+use crate::end::{Answer, AnyBody, End, RequestStream, from_cache};
 use crate::fallback::Refuse;
 use crate::panic::CatchPanicLayer;
 use crate::stack::{Edge, RouteService, Stack};
@@ -10,6 +10,7 @@ use gateway_auth::AuthLayer;
 use gateway_balance::Balance;
 use gateway_core::Endpoint;
 use gateway_observe::{Lines, Metrics, ObserveLayer, RouteLabels};
+use gateway_ratelimit::{RateLimitLayer, SettleLayer};
 use gateway_store::Store;
 use gateway_upstream::{HttpUpstream, UpstreamSettings, UpstreamTls};
 use http::Request;
@@ -94,7 +95,13 @@ impl Assembly {
         }
         self.upstreams = used;
         let auth = plan.auth.layers.iter().map(|layer| layer.with_store(&self.store)).collect();
-        let worker = Worker { plan: plan.clone(), observers: self.observers.clone(), balances, auth };
+        let worker = Worker {
+            plan: plan.clone(),
+            observers: self.observers.clone(),
+            balances,
+            auth,
+            store: self.store.clone(),
+        };
         Edge {
             routes: plan.table.map(|_, ()| OnceCell::new()),
             fallback: worker.fallback(),
@@ -115,7 +122,11 @@ struct Worker {
     balances: HashMap<String, Balance<HttpUpstream>>,
     /// By their place in the plan, over this worker's own connection to the store.
     auth: Vec<AuthLayer>,
+    store: Store,
 }
+
+/// A service in a box, for the policies that few routes have.
+type Guarded<B> = BoxCloneSyncService<Request<B>, Answer<B>, Infallible>;
 
 impl Worker {
     /// The layers of a route, the last to see a request first.
@@ -123,20 +134,60 @@ impl Worker {
     where
         B: RequestStream,
     {
-        let auth = route.auth.as_ref().and_then(|auth| self.auth.get(auth.layer)).cloned();
         let service = self.end(route)?;
         let service = option_layer(route.strip.as_ref().map(|(_, layer)| layer.clone())).layer(service);
         let service = self.plan.forwarded.layer(service);
-        let service = option_layer(route.headers.clone()).layer(service);
-        let service = option_layer(route.rate_limit.as_ref().map(|(_, layer)| layer.clone())).layer(service);
-        let service = option_layer(auth).layer(service);
-        if route.redirect.is_none() && route.maintenance.is_none() && route.max_body.is_none() {
-            return Some(self.outside(route, service));
+        if !route.has_few_route_policies() {
+            return Some(self.outside(route, self.asked(route, service)));
+        }
+        let mut service: Guarded<B> = BoxCloneSyncService::new(service);
+        if let Some(cache) = &route.cache {
+            let cached = cache.layer.per_worker().layer(service);
+            service = BoxCloneSyncService::new(cached.map_response(|answer| answer.map(from_cache)));
+        }
+        for limit in route.limits_within().skip(1) {
+            service = BoxCloneSyncService::new(self.limit(limit).layer(service));
+        }
+        let mut service = BoxCloneSyncService::new(self.asked(route, service));
+        if route.rate_limits.iter().any(|limit| limit.layer.settles_bodies()) {
+            let settled = SettleLayer.layer(service);
+            service = BoxCloneSyncService::new(settled.map_response(|answer| answer.map(AnyBody::boxed)));
+        }
+        for limit in route.rate_limits.iter().filter(|limit| limit.counts_failures) {
+            service = BoxCloneSyncService::new(self.limit(limit).layer(service));
         }
         let service = option_layer(route.max_body).layer(service);
         let service = option_layer(route.redirect.clone()).layer(service);
         let service = option_layer(route.maintenance.clone()).layer(service);
         Some(self.outside(route, BoxCloneSyncService::new(service)))
+    }
+
+    /// Whoever asks is recognised, and limited.
+    fn asked<B, S>(
+        &self,
+        route: &RoutePlan,
+        service: S,
+    ) -> impl Service<Request<B>, Response = Answer<B>, Error = Infallible, Future: Send + 'static>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+    + use<B, S>
+    where
+        B: RequestStream,
+        S: Service<Request<B>, Response = Answer<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        let auth = route.auth.as_ref().and_then(|auth| self.auth.get(auth.layer)).cloned();
+        let limit = route.limits_within().next().map(|limit| self.limit(limit));
+        let service = option_layer(route.headers.clone()).layer(service);
+        let service = option_layer(limit).layer(service);
+        option_layer(auth).layer(service)
+    }
+
+    /// A limit over this worker's own connection to the store.
+    fn limit(&self, limit: &RouteLimit) -> RateLimitLayer {
+        limit.layer.with_store(self.store.clone())
     }
 
     /// What every request of a route passes, whoever answers it.

@@ -23,6 +23,7 @@ mod assemble;
 pub mod bench;
 mod body_limit;
 mod check;
+mod chores;
 pub mod cli;
 mod config;
 mod end;

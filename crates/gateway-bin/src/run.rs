@@ -208,6 +208,7 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
     for error in ended.into_iter().filter_map(|thread| thread.unwrap_or(Ok(())).err()) {
         tracing::error!("a worker failed: {error}");
     }
+    live.finish().await;
     // The last lines are written when the last handle goes.
     drop(log);
     tracing::info!("stopped");

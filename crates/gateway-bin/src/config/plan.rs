@@ -1,15 +1,21 @@
 //! Settings made into parts that can run: every layer, endpoint and route, or what is wrong with them.
 
 mod auth;
+mod cache;
+mod chore;
 mod levels;
+mod limit;
 mod planner;
 mod route;
 mod service;
 mod shared;
 
 pub(crate) use auth::AuthPlan;
+pub(crate) use cache::CachePlan;
+pub(crate) use chore::Chore;
 pub(crate) use levels::Levels;
-pub(crate) use route::RoutePlan;
+use limit::LimitPlan;
+pub(crate) use route::{RouteLimit, RoutePlan};
 pub(crate) use service::ServicePlan;
 
 use super::Config;
@@ -17,7 +23,6 @@ use super::load::{Mistake, Origin};
 use super::settings::Settings;
 use auth::AuthLayers;
 use gateway_core::ProblemLayer;
-use gateway_ratelimit::RateLimitLayer;
 use gateway_routing::RouteTable;
 use gateway_server::Limits;
 use gateway_store::Store;
@@ -47,7 +52,9 @@ pub(crate) struct Plan {
     pub(crate) correlation_id: Option<CorrelationIdLayer>,
     pub(crate) services: BTreeMap<String, ServicePlan>,
     pub(crate) auth: AuthPlan,
-    pub(crate) limits: BTreeMap<String, RateLimitLayer>,
+    pub(crate) limits: BTreeMap<String, LimitPlan>,
+    /// Where a route has one.
+    pub(crate) cache: Option<CachePlan>,
     pub(crate) routes: Vec<RoutePlan>,
     /// Where they are found, by their places.
     pub(crate) table: RouteTable<()>,
@@ -79,8 +86,10 @@ impl Plan {
             Some(previous) => Some(previous.plan.store.clone()),
             None => planner.noted("store.redis", Store::open(&settings.store)),
         };
-        let mut auth = planner.auth(&store.clone().unwrap_or_else(Store::memory));
-        let limits = planner.rate_limits();
+        let at_hand = store.clone().unwrap_or_else(Store::memory);
+        let mut auth = planner.auth(&at_hand);
+        let limits = planner.limits(&at_hand);
+        let cache = planner.cache(&at_hand);
         let problems = planner.problems();
         let correlation_id = planner.default_correlation_id();
         let via = settings.via.as_ref().and_then(|via| planner.noted("via", ViaLayer::new(via)));
@@ -88,6 +97,7 @@ impl Plan {
             auth: &auth,
             auth_layers: AuthLayers::default(),
             limits: &limits,
+            cache: cache.as_ref(),
             correlation_id: correlation_id.as_ref(),
         };
         let routes = settings.routes.iter().enumerate();
@@ -114,9 +124,17 @@ impl Plan {
             services,
             auth,
             limits,
+            cache,
             routes,
             table: table?,
         })
+    }
+
+    /// What is to be done beside the requests.
+    pub(crate) fn chores(&self) -> impl Iterator<Item = &Chore> {
+        let auth = self.auth.methods.values().filter_map(|method| method.chore.as_ref());
+        let limits = self.limits.values().filter_map(|limit| limit.chore.as_ref());
+        auth.chain(limits).chain(self.cache.iter().filter_map(|cache| cache.chore.as_ref()))
     }
 
     pub(crate) fn identity_headers() -> Vec<HeaderName> {

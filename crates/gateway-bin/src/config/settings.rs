@@ -1,9 +1,11 @@
 //! The configuration file as it is written: tables of the crates' own settings, put together.
 
 mod auth;
+mod names;
 mod route;
 
-pub(crate) use auth::{AuthSettings, RouteAuthSettings};
+pub(crate) use auth::{AUTH_KINDS, AuthSettings, RouteAuthSettings};
+pub(crate) use names::Names;
 pub(crate) use route::{Policies, PolicySet, RouteSettings};
 
 use gateway_balance::{BalanceSettings, HealthSettings, PolicySettings, RetrySettings, TimeoutSettings};
@@ -54,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) underscore_headers: UnderscoreHeaders,
     /// `Via` towards upstreams: `true`, a name, or a table. Default: none.
     pub(crate) via: Option<Short<ViaSettings>>,
+    /// Where routes with a `cache` keep answers.
+    pub(crate) cache: CacheStoreSettings,
     /// What all routes get unless they say otherwise.
     pub(crate) defaults: PolicySet,
     /// Upstream services by name.
@@ -186,6 +190,22 @@ impl Default for ServerSettings {
             tunnel_timeout: Timespan::secs(300),
             max_streams: 100,
         }
+    }
+}
+
+/// Where routes with a `cache` keep answers.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct CacheStoreSettings {
+    /// How much answers may take up in memory, for all routes together. Default `64MiB`.
+    pub(crate) memory: ByteSize,
+    /// Whether they are also kept in Redis, where there is one, for all instances. Default true.
+    pub(crate) shared: bool,
+}
+
+impl Default for CacheStoreSettings {
+    fn default() -> Self {
+        Self { memory: ByteSize::kib(64 * 1024), shared: true }
     }
 }
 

@@ -73,8 +73,10 @@ fn harmless(plan: &Plan, endpoint: &Endpoint) -> Plan {
     let mut plan = plan.clone();
     plan.store = Store::memory();
     plan.auth = AuthPlan::default();
+    plan.cache = None;
     for route in &mut plan.routes {
-        (route.auth, route.rate_limit, route.concurrency, route.fault) = (None, None, None, None);
+        (route.auth, route.cache, route.concurrency, route.fault) = (None, None, None, None);
+        route.rate_limits.clear();
     }
     for (name, service) in &mut plan.services {
         service.set = EndpointSet::new(name, vec![endpoint.clone()], Strategy::default());

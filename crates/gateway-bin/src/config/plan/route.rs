@@ -1,11 +1,15 @@
 //! Routes: what they match, and the layers that their requests pass.
 
-use super::auth::{AuthLayers, AuthPlan, RouteAuth};
+use super::auth::{AuthLayers, AuthPlan, RouteAuth, key_of_name as name_key};
+use super::cache::{CachePlan, RouteCache};
 use super::levels::Levels;
+use super::limit::LimitPlan;
 use super::planner::Planner;
 use crate::body_limit::BodyLimitLayer;
+use crate::config::settings::Names;
 use crate::config::settings::RouteSettings;
-use gateway_core::units::Switch;
+use gateway_cache::{CacheError, CacheLayer, CacheSettings, CacheStore};
+use gateway_core::units::{ByteSize, Switch};
 use gateway_overload::{ConcurrencyLimitLayer, ConcurrencySettings, FaultLayer};
 use gateway_ratelimit::RateLimitLayer;
 use gateway_routing::{Conflict, RouteMatch, RouteTable};
@@ -27,7 +31,9 @@ pub(crate) struct RoutePlan {
     pub(crate) cors: Option<CorsLayer>,
     pub(crate) security_headers: Option<SecurityHeadersLayer>,
     pub(crate) auth: Option<RouteAuth>,
-    pub(crate) rate_limit: Option<(String, RateLimitLayer)>,
+    /// In the order in which they are asked.
+    pub(crate) rate_limits: Vec<RouteLimit>,
+    pub(crate) cache: Option<RouteCache>,
     pub(crate) max_body: Option<BodyLimitLayer>,
     /// Those of the defaults, of the group and of the route, in this order.
     pub(crate) headers: Option<HeadersLayer>,
@@ -42,6 +48,23 @@ pub(crate) struct RoutePlan {
 }
 
 impl RoutePlan {
+    /// The limits that stand within authentication, so that they know who calls.
+    pub(crate) fn limits_within(&self) -> impl Iterator<Item = &RouteLimit> {
+        self.rate_limits.iter().filter(|limit| !limit.counts_failures)
+    }
+
+    /// Whether it has policies that are put in boxes, so that all other routes need not pay for them.
+    pub(crate) fn has_few_route_policies(&self) -> bool {
+        let limits = self.limits_within().count();
+        self.cache.is_some()
+            || limits > 1
+            || limits < self.rate_limits.len()
+            || self.rate_limits.iter().any(|limit| limit.layer.settles_bodies())
+            || self.max_body.is_some()
+            || self.redirect.is_some()
+            || self.maintenance.is_some()
+    }
+
     /// Its policies in the order in which a request meets them, for people.
     pub(crate) fn policies(&self) -> Vec<String> {
         let mut all: Vec<String> = Vec::new();
@@ -52,10 +75,11 @@ impl RoutePlan {
         named(self.redirect.is_some(), "redirect");
         let auth = self.auth.as_ref().map_or(String::new(), |auth| auth.names.join("|"));
         named(self.auth.is_some(), &format!("auth={auth}"));
-        let limit = self.rate_limit.as_ref().map_or("", |(name, _)| name);
-        named(self.rate_limit.is_some(), &format!("rate-limit={limit}"));
+        let limits: Vec<&str> = self.rate_limits.iter().map(|limit| limit.name.as_str()).collect();
+        named(!limits.is_empty(), &format!("rate-limit={}", limits.join("|")));
         named(self.max_body.is_some(), "max-body");
         named(self.headers.is_some(), "headers");
+        named(self.cache.is_some(), "cache");
         let prefix = self.strip.as_ref().map_or("", |(prefix, _)| prefix);
         named(self.strip.is_some(), &format!("strip={prefix}"));
         named(self.rewrite.is_some(), "rewrite");
@@ -67,11 +91,26 @@ impl RoutePlan {
     }
 }
 
+/// Checks settings that no route may have taken over.
+fn check_cache(settings: &CacheSettings) -> Result<CacheLayer, CacheError> {
+    CacheLayer::new("", settings, &CacheStore::new(ByteSize(u64::MAX)))
+}
+
+/// A limit on a route.
+#[derive(Clone)]
+pub(crate) struct RouteLimit {
+    pub(crate) name: String,
+    pub(crate) layer: RateLimitLayer,
+    /// Whether it stands outside of authentication.
+    pub(crate) counts_failures: bool,
+}
+
 /// What routes are made of that they share.
 pub(super) struct Shared<'a> {
     pub(super) auth: &'a AuthPlan,
     pub(super) auth_layers: AuthLayers,
-    pub(super) limits: &'a BTreeMap<String, RateLimitLayer>,
+    pub(super) limits: &'a BTreeMap<String, LimitPlan>,
+    pub(super) cache: Option<&'a CachePlan>,
     /// Of routes that say nothing of it.
     pub(super) correlation_id: Option<&'a CorrelationIdLayer>,
 }
@@ -87,6 +126,7 @@ impl Planner<'_> {
         let settings = self.settings;
         self.reference(&key("group"), route.group.as_deref(), "group", "/groups");
         let levels = Levels::of(settings, index, route);
+        let name = route.name.clone().unwrap_or_else(|| route.path.as_str().to_owned());
 
         let (auth_key, auth) = levels.first("auth", |policies| policies.auth);
         let auth = auth.filter(|auth| !auth.methods.is_empty() && self.auth_is_known(&auth_key, auth));
@@ -95,7 +135,9 @@ impl Planner<'_> {
             layer: shared.auth_layers.of(asked, shared.auth),
         });
         let (limit_key, limit) = levels.first("rate_limit", |policies| policies.rate_limit);
-        let limit = self.reference(&limit_key, limit, "rate limit", "/rate_limits");
+        let rate_limits = limit.map(|limit| self.limits_of(&limit_key, limit, route, &name, shared.limits));
+        let (cache_key, cache) = levels.first("cache", |policies| policies.cache);
+        let cache = cache.and_then(|cache| self.route_cache(&name, &cache_key, cache, shared.cache));
         let (cors_key, cors) = levels.first("cors", |policies| policies.cors);
         let cors = cors.and_then(|cors| self.switch(&cors_key, cors, CorsLayer::new));
         let (security_key, security) = levels.first("security_headers", |policies| policies.security_headers);
@@ -104,7 +146,6 @@ impl Planner<'_> {
         let (closed_key, closed) = levels.first("maintenance", |policies| policies.maintenance);
         let maintenance = closed.and_then(|closed| self.switch(&closed_key, closed, MaintenanceLayer::new));
         let (most_key, most) = levels.first("concurrency", |policies| policies.concurrency);
-        let name = route.name.clone().unwrap_or_else(|| route.path.as_str().to_owned());
         let concurrency = most.and_then(|most| self.concurrency(&name, &most_key, most));
         let (fault_key, fault) = levels.first("fault", |policies| policies.fault);
         let fault = fault.and_then(|fault| self.switch(&fault_key, fault, FaultLayer::new));
@@ -171,7 +212,8 @@ impl Planner<'_> {
             cors,
             security_headers,
             auth,
-            rate_limit: limit.and_then(|name| Some((name.clone(), shared.limits.get(&name)?.clone()))),
+            rate_limits: rate_limits.unwrap_or_default(),
+            cache,
             max_body: levels
                 .first("max_body", |policies| policies.max_body)
                 .1
@@ -185,6 +227,30 @@ impl Planner<'_> {
             concurrency,
             fault,
         })
+    }
+
+    /// The limits that a route names.
+    fn limits_of(
+        &mut self,
+        key: &str,
+        names: &Names,
+        route: &RouteSettings,
+        route_name: &str,
+        limits: &BTreeMap<String, LimitPlan>,
+    ) -> Vec<RouteLimit> {
+        let mut found = Vec::new();
+        for (i, name) in names.iter().enumerate() {
+            let key = name_key(self.origin, key, i);
+            let Some(name) = self.reference(&key, Some(name), "rate limit", "/rate_limits") else { continue };
+            // Missing only where it has a mistake itself.
+            let Some(limit) = limits.get(&name) else { continue };
+            let mut layer = limit.layer.with_route(route_name);
+            if let Some(service) = &route.service {
+                layer = layer.with_service(service);
+            }
+            found.push(RouteLimit { name, layer, counts_failures: limit.counts_failures });
+        }
+        found
     }
 
     fn concurrency(
@@ -215,7 +281,11 @@ impl Planner<'_> {
         for (place, set) in groups.chain([("defaults".to_owned(), settings.defaults.policies())]) {
             let key = |name: &str| format!("{place}.{name}");
             set.auth.map(|auth| self.auth_is_known(&key("auth"), auth));
-            self.reference(&key("rate_limit"), set.rate_limit, "rate limit", "/rate_limits");
+            for (i, name) in set.rate_limit.iter().flat_map(|names| names.iter().enumerate()) {
+                let key = name_key(self.origin, &key("rate_limit"), i);
+                self.reference(&key, Some(name), "rate limit", "/rate_limits");
+            }
+            set.cache.and_then(|on| self.switch(&key("cache"), on, check_cache));
             set.cors.and_then(|on| self.switch(&key("cors"), on, CorsLayer::new));
             let security = set.security_headers;
             security.and_then(|on| self.switch(&key("security_headers"), on, SecurityHeadersLayer::new));

@@ -1,6 +1,7 @@
 //! A route as it is written, and the policies that it shares with groups and defaults.
 
-use super::RouteAuthSettings;
+use super::{Names, RouteAuthSettings};
+use gateway_cache::CacheSettings;
 use gateway_core::units::{ByteSize, Short, Switch};
 use gateway_overload::{ConcurrencySettings, FaultSettings};
 use gateway_routing::{HostPattern, MatchSettings, PathPattern};
@@ -22,8 +23,11 @@ macro_rules! with_policies {
             /// Who may call: the name of a way to authenticate, a list of names of which the first that applies decides,
             /// `"none"`, or a table. Default: anybody.
             pub(crate) auth: Option<Short<RouteAuthSettings>>,
-            /// The name of a rate limit, or `"none"`. Default: none.
-            pub(crate) rate_limit: Option<String>,
+            /// The name of a rate limit, a list of names that must all have room, or `"none"`. Default: none.
+            pub(crate) rate_limit: Option<Names>,
+            /// Answers are kept and given again (RFC 9111): `true`, how long those are fresh that say nothing of it, or
+            /// a table. Default `false`.
+            pub(crate) cache: Option<Switch<CacheSettings>>,
             /// The request's id, in a header: `true`, `false` or a table. Default `true`: `X-Correlation-ID`.
             pub(crate) correlation_id: Option<Switch<CorrelationIdSettings>>,
             /// Cross-origin requests: `true`, `false` or a table. Default `false`.
@@ -49,7 +53,8 @@ macro_rules! with_policies {
             pub(crate) fn policies(&self) -> Policies<'_> {
                 Policies {
                     auth: self.auth.as_deref(),
-                    rate_limit: self.rate_limit.as_deref(),
+                    rate_limit: self.rate_limit.as_ref(),
+                    cache: self.cache.as_ref(),
                     max_body: self.max_body,
                     correlation_id: self.correlation_id.as_ref(),
                     cors: self.cors.as_ref(),
@@ -68,7 +73,8 @@ macro_rules! with_policies {
 #[derive(Clone, Copy)]
 pub(crate) struct Policies<'a> {
     pub(crate) auth: Option<&'a RouteAuthSettings>,
-    pub(crate) rate_limit: Option<&'a str>,
+    pub(crate) rate_limit: Option<&'a Names>,
+    pub(crate) cache: Option<&'a Switch<CacheSettings>>,
     pub(crate) max_body: Option<ByteSize>,
     pub(crate) correlation_id: Option<&'a Switch<CorrelationIdSettings>>,
     pub(crate) cors: Option<&'a Switch<CorsSettings>>,
