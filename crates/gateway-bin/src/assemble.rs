@@ -213,8 +213,10 @@ impl Worker {
     where
         B: RequestStream,
     {
+        let accounts = self.plan.identity.as_ref().filter(|_| route.identity);
         let mut end = match (&route.respond, &route.service) {
             (Some(respond), _) => End::guarded(respond.layer(Refuse::new())),
+            (None, _) if accounts.is_some() => End::guarded(accounts?.clone()),
             (None, Some(name)) => End::Balance(self.balances.get(name.as_str())?.clone()),
             (None, None) => End::guarded(Refuse::new()),
         };

@@ -18,6 +18,7 @@
 //! | `admin` | health, metrics and the like |
 //! | `run` | the life of the process |
 
+mod accounts;
 mod admin;
 mod assemble;
 pub mod bench;

@@ -3,6 +3,7 @@
 mod auth;
 mod cache;
 mod chore;
+mod identity;
 mod levels;
 mod limit;
 mod planner;
@@ -21,6 +22,7 @@ pub(crate) use service::ServicePlan;
 use super::Config;
 use super::load::{Mistake, Origin};
 use super::settings::Settings;
+use crate::accounts::Accounts;
 use auth::AuthLayers;
 use gateway_core::ProblemLayer;
 use gateway_routing::RouteTable;
@@ -53,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) services: BTreeMap<String, ServicePlan>,
     pub(crate) auth: AuthPlan,
     pub(crate) limits: BTreeMap<String, LimitPlan>,
+    /// Where it is configured.
+    pub(crate) identity: Option<Accounts>,
     /// Where a route has one.
     pub(crate) cache: Option<CachePlan>,
     pub(crate) routes: Vec<RoutePlan>,
@@ -90,6 +94,7 @@ impl Plan {
         let mut auth = planner.auth(&at_hand);
         let limits = planner.limits(&at_hand);
         let cache = planner.cache(&at_hand);
+        let identity = planner.identity(&at_hand, &mut auth.methods);
         let problems = planner.problems();
         let correlation_id = planner.default_correlation_id();
         let via = settings.via.as_ref().and_then(|via| planner.noted("via", ViaLayer::new(via)));
@@ -124,6 +129,7 @@ impl Plan {
             services,
             auth,
             limits,
+            identity,
             cache,
             routes,
             table: table?,

@@ -11,6 +11,7 @@ pub(crate) use route::{Policies, PolicySet, RouteSettings};
 use gateway_balance::{BalanceSettings, HealthSettings, PolicySettings, RetrySettings, TimeoutSettings};
 use gateway_core::units::{ByteSize, Scalar, Short, ShortForm, Switch, Timespan};
 use gateway_core::{ProblemFormat, ProxyStatus};
+use gateway_identity::IdentitySettings;
 use gateway_observe::AccessLogSettings;
 use gateway_overload::{AdaptiveSettings, AdmissionSettings};
 use gateway_ratelimit::RateLimitSettings;
@@ -64,6 +65,9 @@ pub(crate) struct Settings {
     pub(crate) services: BTreeMap<String, ServiceSettings>,
     /// Ways to authenticate, by name.
     pub(crate) auth: AuthSettings,
+    /// Accounts, sessions and the tokens they are given. Routes with `identity = true` serve them; `auth = "identity"`
+    /// lets pass who has such a token. Off unless given; read at start.
+    pub(crate) identity: Option<IdentitySettings>,
     /// Rate limits by name: `"100/min"` or a table.
     pub(crate) rate_limits: BTreeMap<String, Short<RateLimitSettings>>,
     /// What some routes have in common, by name. A route's own settings come before its group's, those before
@@ -85,6 +89,7 @@ impl Settings {
             ("access_log", self.access_log != other.access_log),
             ("metrics", self.metrics != other.metrics),
             ("store", self.store != other.store),
+            ("identity", self.identity != other.identity),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }

@@ -1,6 +1,7 @@
 //! Ways to authenticate, and the layers that routes make of them.
 
 use super::chore::Chore;
+use super::identity::IDENTITY;
 use super::planner::Planner;
 use crate::config::Origin;
 use crate::config::load::nearest;
@@ -62,7 +63,7 @@ impl MethodPlan {
         Self { method: Arc::new(method), jwt: None, ring: None, chore: None }
     }
 
-    fn jwt(method: JwtMethod) -> Self {
+    pub(super) fn jwt(method: JwtMethod) -> Self {
         let working = method.clone();
         let chore = Chore::endless(move || {
             let (refresh, listen) = (working.refresh(), working.listen());
@@ -185,9 +186,13 @@ impl Planner<'_> {
         for (kind, of_kind) in self.settings.auth.kinds() {
             for name in of_kind {
                 let key = format!("auth.{kind}.{name}");
-                if name == "none" {
-                    let mistake =
-                        self.origin.mistake(&key, "`none` is what routes say for no authentication");
+                let taken = match name {
+                    "none" => "`none` is what routes say for no authentication",
+                    IDENTITY => "`identity` is what routes say for the gateway's own accounts",
+                    _ => "",
+                };
+                if !taken.is_empty() {
+                    let mistake = self.origin.mistake(&key, taken);
                     self.mistakes.push(mistake.with_help("choose another name"));
                 }
                 if let Some(other) = names.insert(name, kind) {
@@ -200,8 +205,9 @@ impl Planner<'_> {
 
     /// Whether every name in a route's `auth` stands for something.
     pub(super) fn auth_is_known(&mut self, key: &str, auth: &RouteAuthSettings) -> bool {
-        let defined: Vec<&str> =
+        let mut defined: Vec<&str> =
             AUTH_KINDS.iter().flat_map(|kind| self.origin.names(&format!("/auth/{kind}"))).collect();
+        defined.extend(self.settings.identity.as_ref().map(|_| IDENTITY));
         let mut all_known = true;
         for (i, name) in auth.methods.iter().enumerate() {
             if defined.contains(&name.as_str()) {

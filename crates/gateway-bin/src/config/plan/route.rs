@@ -41,6 +41,8 @@ pub(crate) struct RoutePlan {
     pub(crate) rewrite: Option<RewriteLayer>,
     pub(crate) redirect: Option<RedirectLayer>,
     pub(crate) respond: Option<RespondLayer>,
+    /// Whether the gateway's own accounts answer.
+    pub(crate) identity: bool,
     pub(crate) maintenance: Option<MaintenanceLayer>,
     /// With what it was made by: who is in progress is counted on over a reload that leaves it as it is.
     pub(crate) concurrency: Option<(ConcurrencySettings, ConcurrencyLimitLayer)>,
@@ -86,6 +88,7 @@ impl RoutePlan {
         named(self.fault.is_some(), "fault");
         named(self.concurrency.is_some(), "concurrency");
         named(self.respond.is_some(), "respond");
+        named(self.identity, "identity");
         named(self.correlation_id.is_some(), "correlation-id");
         all
     }
@@ -161,12 +164,18 @@ impl Planner<'_> {
         }
 
         let service = self.reference(&key("service"), route.service.as_deref(), "service", "/services");
-        let answers_itself = route.redirect.is_some() || route.respond.is_some();
+        let answers_itself = route.redirect.is_some() || route.respond.is_some() || route.identity;
+        if route.identity && settings.identity.is_none() {
+            let message = "there are no accounts: [identity] is missing";
+            let mistake = self.origin.mistake(&key("identity"), message);
+            self.mistakes.push(mistake.with_help("an empty [identity] keeps them in `identity.db`"));
+        }
         if route.service.is_none() && !answers_itself {
             let place = format!("routes[{index}]");
             let message = format!("`service` is missing in {}", self.origin.original(&place));
             let mistake = self.origin.mistake(&place, message);
-            self.mistakes.push(mistake.with_help("name one, or answer by `redirect` or `respond`"));
+            self.mistakes
+                .push(mistake.with_help("name one, or answer by `redirect`, `respond` or `identity`"));
         }
         let mut methods = Vec::new();
         for (i, method) in route.methods.iter().enumerate() {
@@ -223,6 +232,7 @@ impl Planner<'_> {
             rewrite,
             redirect,
             respond,
+            identity: route.identity,
             maintenance,
             concurrency,
             fault,

@@ -113,7 +113,7 @@ with_policies! {
         /// Before all other rules of precedence. Default 0.
         #[serde(default)]
         pub(crate) priority: i32,
-        /// The service that answers. Needed unless `redirect` or `respond` does.
+        /// The service that answers. Needed unless `redirect`, `respond` or `identity` does.
         pub(crate) service: Option<String>,
         /// The prefix that the service does not see: a text, or a table.
         pub(crate) strip: Option<Short<StripPrefixSettings>>,
@@ -123,6 +123,9 @@ with_policies! {
         pub(crate) redirect: Option<Short<RedirectSettings>>,
         /// An answer of the gateway's own: a text, a status, or a table.
         pub(crate) respond: Option<Short<RespondSettings>>,
+        /// Whether the gateway's own accounts answer: registration, login and the rest of [identity]. Default false.
+        #[serde(default)]
+        pub(crate) identity: bool,
         /// The name of a group whose settings the route takes over.
         pub(crate) group: Option<String>,
     }
