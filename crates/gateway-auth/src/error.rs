@@ -57,4 +57,27 @@ pub enum AuthError {
         /// What is wrong with it.
         why: String,
     },
+    /// Nobody could pass.
+    #[error("there are no users; expected at least one in `users` or `file`")]
+    NoUsers,
+    /// A user that cannot be checked.
+    #[error("user `{name}`: {why}")]
+    User {
+        /// The user.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A certificate that cannot be on a list.
+    #[error("{0}")]
+    Certificate(String),
+    /// Not the URL of an HTTP server.
+    #[error("`{0}` is not a URL; expected something like https://auth.example/verify")]
+    Url(String),
+    /// A password without a user.
+    #[error("there is a `client_secret` without a `client_id`")]
+    NoClient,
+    /// Nobody can be asked this way.
+    #[error("`http`: {0}")]
+    Fetch(#[from] gateway_fetch::FetchError),
 }

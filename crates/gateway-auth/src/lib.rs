@@ -7,6 +7,10 @@
 //! |---|---|
 //! | [`JwtMethod`] | a JSON Web Token in `Authorization: Bearer` |
 //! | [`ApiKeyMethod`] | a key in `X-API-Key`, kept as a hash; [`KeyRing`] adds and revokes them at run time |
+//! | [`BasicMethod`] | user and password, kept as bcrypt or argon2id |
+//! | [`MtlsMethod`] | a client certificate, shown to us or to a trusted proxy |
+//! | [`IntrospectionMethod`] | a bearer token that its issuer is asked about (RFC 7662), or a user service |
+//! | [`ForwardMethod`] | whatever a service that is asked about the request makes of it (Traefik: ForwardAuth) |
 //!
 //! # JSON Web Tokens
 //!
@@ -48,13 +52,19 @@
 //! ```
 
 mod api_key;
+mod basic;
 mod credential;
 mod error;
+mod flight;
+mod forward;
+mod introspection;
 mod jwt;
 mod layer;
 mod method;
+mod mtls;
 mod policy;
 mod refusal;
+mod remote;
 mod revocation;
 mod service;
 
@@ -62,12 +72,21 @@ pub use api_key::key::{ApiKey, KeyHash};
 pub use api_key::method::ApiKeyMethod;
 pub use api_key::ring::{KeyRing, ListedKey};
 pub use api_key::settings::{ApiKeyEntry, ApiKeySettings, Date};
+pub use basic::method::BasicMethod;
+pub use basic::settings::{BasicSettings, BasicUser};
 pub use error::AuthError;
+pub use forward::key::KeyPart;
+pub use forward::method::ForwardMethod;
+pub use forward::settings::{ForwardCache, ForwardSettings, OnForwardFailure};
+pub use introspection::method::IntrospectionMethod;
+pub use introspection::settings::{IntrospectionProtocol, IntrospectionSettings, OnIntrospectionFailure};
 pub use jwt::method::JwtMethod;
 pub use jwt::mint::mint;
 pub use jwt::settings::{Algorithm, JwtSettings, OnStoreFailure, OneOrMany};
 pub use layer::{AuthLayer, JwtLayer};
 pub use method::{Changes, Check, Head, Method, Passed, Refusal, Verdict};
+pub use mtls::method::MtlsMethod;
+pub use mtls::settings::{AllowedCertificates, CertificateName, MtlsSettings};
 pub use policy::path::PublicPath;
 pub use policy::{AuthMode, AuthPolicy};
 pub use revocation::Revocations;

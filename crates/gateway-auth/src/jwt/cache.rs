@@ -15,6 +15,10 @@ pub(crate) struct TokenHasher(RandomState, RandomState);
 
 impl TokenHasher {
     pub(crate) fn key(&self, token: &str) -> TokenKey {
+        self.key_of(token.as_bytes())
+    }
+
+    pub(crate) fn key_of(&self, token: &[u8]) -> TokenKey {
         (u128::from(self.0.hash_one(token)) << 64) | u128::from(self.1.hash_one(token))
     }
 }

@@ -12,6 +12,7 @@ use tower::{Layer, ServiceExt, service_fn};
 /// What reached the service.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
+    pub(crate) id: String,
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
 }
@@ -20,9 +21,8 @@ pub(crate) struct Seen {
 pub(crate) async fn ask(layer: &AuthLayer, request: Request<()>) -> Response<Full<Bytes>> {
     let service = layer.layer(service_fn(|request: Request<()>| async move {
         let mut response = Response::new(Full::<Bytes>::default());
-        let id = request.extensions().get::<Principal>().map_or("-", Principal::id);
-        response.headers_mut().insert("id", id.parse().unwrap());
-        let seen = Seen { uri: request.uri().clone(), headers: request.headers().clone() };
+        let id = request.extensions().get::<Principal>().map_or("-", Principal::id).to_owned();
+        let seen = Seen { id, uri: request.uri().clone(), headers: request.headers().clone() };
         response.extensions_mut().insert(seen);
         Ok::<_, Infallible>(response)
     }));
@@ -44,7 +44,7 @@ pub(crate) fn get(headers: &[(&str, &str)]) -> Request<()> {
 /// The id of who passed, `-` for nobody, or code and detail of the refusal, or the status of another's answer.
 pub(crate) fn outcome(response: &Response<Full<Bytes>>) -> String {
     match (response.extensions().get::<Seen>(), response.extensions().get::<Problem>()) {
-        (Some(_), _) => response.headers()["id"].to_str().unwrap().to_owned(),
+        (Some(seen), _) => seen.id.clone(),
         (None, Some(problem)) => {
             format!("{} {}", problem.code().name(), problem.detail().unwrap_or_default()).trim().to_owned()
         }
