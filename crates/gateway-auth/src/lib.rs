@@ -52,11 +52,14 @@
 //! ```
 
 mod api_key;
+mod authorize;
 mod basic;
 mod credential;
 mod error;
 mod flight;
 mod forward;
+mod gate;
+mod identity;
 mod introspection;
 mod jwt;
 mod layer;
@@ -72,12 +75,19 @@ pub use api_key::key::{ApiKey, KeyHash};
 pub use api_key::method::ApiKeyMethod;
 pub use api_key::ring::{KeyRing, ListedKey};
 pub use api_key::settings::{ApiKeyEntry, ApiKeySettings, Date};
+pub use authorize::claim::{ClaimRule, ClaimTests};
+pub use authorize::layer::{Authorize, AuthorizeLayer};
+pub use authorize::network::Network;
+pub use authorize::settings::{AuthorizeSettings, Matching};
 pub use basic::method::BasicMethod;
 pub use basic::settings::{BasicSettings, BasicUser};
 pub use error::AuthError;
 pub use forward::key::KeyPart;
 pub use forward::method::ForwardMethod;
 pub use forward::settings::{ForwardCache, ForwardSettings, OnForwardFailure};
+pub use gate::GateFuture;
+pub use identity::layer::{IdentityHeaders, IdentityHeadersLayer};
+pub use identity::settings::{AuthorizationHeader, HeaderSource, IdentityHeadersSettings, IdentityPreset};
 pub use introspection::method::IntrospectionMethod;
 pub use introspection::settings::{IntrospectionProtocol, IntrospectionSettings, OnIntrospectionFailure};
 pub use jwt::method::JwtMethod;

@@ -69,7 +69,7 @@ impl Code {
         match self {
             Self::BadRequest | Self::UriTooLong => 3,
             Self::RequestTimeout | Self::UpstreamTimeout => 4,
-            Self::Forbidden => 7,
+            Self::Forbidden | Self::InsufficientScope => 7,
             Self::BodyTooLarge | Self::HeadersTooLarge | Self::RateLimited => 8,
             Self::NoRoute | Self::MethodNotAllowed => 12,
             Self::InternalError => 13,

@@ -162,6 +162,7 @@ impl Code {
             | Self::RevokedToken
             | Self::InvalidCredentials
             | Self::Forbidden
+            | Self::InsufficientScope
             | Self::MethodNotAllowed
             | Self::RateLimited => ProxyError::HttpRequestDenied,
             Self::NoRoute => ProxyError::DestinationNotFound,
