@@ -52,6 +52,7 @@
 //! ```
 
 mod api_key;
+mod assertion;
 mod authorize;
 mod basic;
 mod credential;
@@ -75,6 +76,9 @@ pub use api_key::key::{ApiKey, KeyHash};
 pub use api_key::method::ApiKeyMethod;
 pub use api_key::ring::{KeyRing, ListedKey};
 pub use api_key::settings::{ApiKeyEntry, ApiKeySettings, Date};
+pub use assertion::authority::Assertions;
+pub use assertion::layer::{Assertion, AssertionLayer};
+pub use assertion::settings::{AssertionAlgorithm, AssertionSettings};
 pub use authorize::claim::{ClaimRule, ClaimTests};
 pub use authorize::layer::{Authorize, AuthorizeLayer};
 pub use authorize::network::Network;

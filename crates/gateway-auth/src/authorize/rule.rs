@@ -51,9 +51,9 @@ struct Words {
 impl Words {
     /// By a claim of the caller if one is named, else by what the caller is known to have.
     fn hold(&self, caller: &Principal, known: fn(&Principal, &str) -> bool) -> bool {
-        let mut words = self.words.iter();
-        let has = |word: &Box<str>| match &self.claim {
-            Some(claim) => caller.texts(claim).any(|has| has == &**word),
+        let mut words = self.words.iter().map(|word| &**word);
+        let has = |word: &str| match &self.claim {
+            Some(claim) => caller.texts(claim).any(|has| has == word),
             None => known(caller, word),
         };
         match self.matching {
@@ -86,10 +86,11 @@ struct Agents {
 
 impl Agents {
     fn hold(&self, agent: &[u8]) -> bool {
-        let has = |part: &Box<str>| {
-            agent.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part.as_bytes()))
+        let has = |parts: &[Box<str>]| {
+            let mut parts = parts.iter().map(|part| part.as_bytes());
+            parts.any(|part| agent.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part)))
         };
-        (self.allow.is_empty() || self.allow.iter().any(has)) && !self.deny.iter().any(has)
+        (self.allow.is_empty() || has(&self.allow)) && !has(&self.deny)
     }
 }
 
