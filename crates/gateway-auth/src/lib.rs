@@ -55,6 +55,8 @@ mod api_key;
 mod assertion;
 mod authorize;
 mod basic;
+#[cfg(feature = "cedar")]
+mod cedar;
 mod credential;
 mod error;
 mod flight;
@@ -66,6 +68,7 @@ mod jwt;
 mod layer;
 mod method;
 mod mtls;
+mod outbound;
 mod policy;
 mod refusal;
 mod remote;
@@ -85,6 +88,10 @@ pub use authorize::network::Network;
 pub use authorize::settings::{AuthorizeSettings, Matching};
 pub use basic::method::BasicMethod;
 pub use basic::settings::{BasicSettings, BasicUser};
+#[cfg(feature = "cedar")]
+pub use cedar::layer::{Cedar, CedarDecision, CedarLayer, CedarService};
+#[cfg(feature = "cedar")]
+pub use cedar::settings::CedarSettings;
 pub use error::AuthError;
 pub use forward::key::KeyPart;
 pub use forward::method::ForwardMethod;
@@ -101,6 +108,11 @@ pub use layer::{AuthLayer, JwtLayer};
 pub use method::{Changes, Check, Head, Method, Passed, Refusal, Verdict};
 pub use mtls::method::MtlsMethod;
 pub use mtls::settings::{AllowedCertificates, CertificateName, MtlsSettings};
+pub use outbound::layer::{OutboundCredentials, OutboundCredentialsLayer, OutboundFuture};
+pub use outbound::settings::{
+    ClientAuth, ClientCredentials, OnTokenFailure, OutboundBasic, OutboundHeader, OutboundSettings,
+    TokenExchange,
+};
 pub use policy::path::PublicPath;
 pub use policy::{AuthMode, AuthPolicy};
 pub use revocation::Revocations;
