@@ -116,6 +116,20 @@ async fn a_token_signed_before_a_rotation_is_good_after_it() {
     }
 }
 
+#[tokio::test]
+async fn a_token_signed_before_a_reload_is_good_after_it() {
+    let settings = AssertionSettings::default();
+    let before = Assertions::new(&settings).unwrap();
+    let first = token(&before, None).await;
+    let same = before.succeed(&settings).unwrap();
+    assert_eq!(token(&same, None).await, first);
+    let settings = AssertionSettings { algorithm: AssertionAlgorithm::EdDSA, ..settings };
+    let after = before.succeed(&settings).unwrap();
+    for token in [first, token(&after, None).await] {
+        verify(&after.jwks_json(), &token, "order-service").unwrap();
+    }
+}
+
 const PEM: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n";
 const OTHER: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIKo7kNKXmaa+ceUfmXR2rj3STVNHxhd0/DfLsdhtcn4x\n-----END PRIVATE KEY-----\n";
 

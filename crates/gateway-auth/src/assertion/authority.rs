@@ -31,7 +31,7 @@ const FRESH_MILLIS: u64 = 1000;
 /// |---|---|---|
 /// | made by the gateway | by age (`rotate`); the next is published `announce` before it signs, the last `overlap` longer | each publishes its own in the store, [`jwks`](Self::jwks) has those of all |
 /// | from `key_file` | when the file changes; the last is published `overlap` longer | share the file |
-/// | from `key` | with the configuration | share it |
+/// | from `key` | with the configuration ([`succeed`](Self::succeed)) | share it |
 ///
 /// In the store, `assertion:<issuer>:<instance>` has an instance's public keys as JSON for a minute, renewed every five
 /// seconds. Who can write there can add a key: protect it accordingly. While the store is away, the keys last heard of
@@ -106,6 +106,22 @@ impl Assertions {
             asked: AtomicU64::new(0),
             settings: settings.clone(),
         })))
+    }
+
+    /// What signs with other settings from now on, after a reload say. Where they are the same it is this one;
+    /// otherwise this one's keys are published by the new one for its `overlap`.
+    ///
+    /// # Errors
+    /// The key cannot be used, or settings contradict each other.
+    pub fn succeed(&self, settings: &AssertionSettings) -> Result<Self, AuthError> {
+        if self.0.settings == *settings {
+            return Ok(self.clone());
+        }
+        let next = Self::new(settings)?;
+        let mut ring = (**next.0.ring.load()).clone();
+        ring.learn(self.0.ring.load().public().cloned(), unix_now() + settings.overlap.as_secs_f64());
+        next.0.ring.store(Arc::new(ring));
+        Ok(next)
     }
 
     /// The layer of a route to a service.

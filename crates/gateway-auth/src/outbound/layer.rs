@@ -123,8 +123,8 @@ where
                 let mut inner = self.take_ready();
                 return OutboundFuture::waiting(async move {
                     match held.fetch().await {
-                        Ok(token) => send(&mut inner, request, held, token),
-                        Err(_) => OutboundFuture::refused(held.endpoint().unavailable()),
+                        Ok(token) => send(&mut inner, request, held, token).step,
+                        Err(_) => Step::refused(held.endpoint().unavailable()),
                     }
                 });
             }
@@ -139,9 +139,9 @@ where
                         match exchange.ask(token).await {
                             Ok(token) => {
                                 request.headers_mut().insert(AUTHORIZATION, token);
-                                OutboundFuture::sent(inner.call(request), None)
+                                Step::Sent { future: inner.call(request), used: None }
                             }
-                            Err(problem) => OutboundFuture::refused(problem),
+                            Err(problem) => Step::refused(problem),
                         }
                     });
                 }
@@ -172,7 +172,7 @@ where
     OutboundFuture::sent(inner.call(request), Some((held, token)))
 }
 
-type Waiting<F, R, E> = Pin<Box<dyn Future<Output = OutboundFuture<F, R, E>> + Send>>;
+type Waiting<F, R, E> = Pin<Box<dyn Future<Output = Step<F, R, E>> + Send>>;
 
 pin_project! {
     /// The future of [`OutboundCredentials`].
@@ -196,14 +196,20 @@ impl<F, R, E> OutboundFuture<F, R, E> {
         Self { step: Step::Sent { future, used } }
     }
 
-    fn waiting(future: impl Future<Output = Self> + Send + 'static) -> Self {
+    fn waiting(future: impl Future<Output = Step<F, R, E>> + Send + 'static) -> Self {
         Self { step: Step::Waiting { future: Box::pin(future) } }
     }
 }
 
 impl<F, R: From<Bytes>, E> OutboundFuture<F, R, E> {
     fn refused(problem: Problem) -> Self {
-        Self { step: Step::Refused { response: Some(problem.into_response()) } }
+        Self { step: Step::refused(problem) }
+    }
+}
+
+impl<F, R: From<Bytes>, E> Step<F, R, E> {
+    fn refused(problem: Problem) -> Self {
+        Self::Refused { response: Some(problem.into_response()) }
     }
 }
 
@@ -233,8 +239,8 @@ where
                     return Poll::Ready(Ok(response));
                 }
                 StepProj::Waiting { future } => {
-                    let next = ready!(future.as_mut().poll(cx));
-                    self.set(next);
+                    let step = ready!(future.as_mut().poll(cx));
+                    self.set(Self { step });
                 }
             }
         }
