@@ -2,16 +2,18 @@
 //! each states what must hold of every input.
 
 mod heads;
+mod jwt;
 mod rules;
 
 pub use heads::{chunked, request_head, response_head};
+pub use jwt::jwt;
 pub use rules::{config, path, patterns, token};
 
 /// What takes any bytes, and panics if it finds something wrong.
 pub type Target = fn(&[u8]);
 
 /// All targets, by the names of their folders in `corpus/`.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("request_head", request_head),
     ("response_head", response_head),
     ("chunked", chunked),
@@ -19,4 +21,5 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("patterns", patterns),
     ("config", config),
     ("token", token),
+    ("jwt", jwt),
 ];

@@ -50,7 +50,11 @@ pub fn patterns(data: &[u8]) {
     let alone = RouteTable::build(vec![(route.clone(), ())]).expect("one route hides none");
     let fields = HeaderMap::new();
     let Match::Found(found) = alone.look_up(&Method::GET, host, path, &fields) else { return };
-    let _ = found.params(path);
+    if let Ok(uri) = path.parse::<http::Uri>() {
+        let mut request = http::Request::new(());
+        *request.uri_mut() = uri;
+        let _ = found.captures(&request);
+    }
     // One that is asked last takes nothing away from it.
     let mut rest = RouteMatch::path("/*").expect("a pattern");
     rest.priority = -1;

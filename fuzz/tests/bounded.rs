@@ -154,3 +154,8 @@ fn configurations_are_good_or_their_mistakes_are_told() {
 fn no_token_passes_but_the_good_one() {
     run("token", 2_000);
 }
+
+#[test]
+fn no_token_passes_but_by_its_claims() {
+    run("jwt", 5_000);
+}

@@ -5,9 +5,36 @@ use std::path::PathBuf;
 pub enum AuthError {
     /// None or several of the key settings.
     #[error(
-        "{0} of `secret`, `secret_file`, `public_key` and `public_key_file` are given; expected exactly one"
+        "{0} of `secret`, `secret_file`, `public_key`, `public_key_file`, `jwks_file`, `jwks_url` and `discovery` are given; expected exactly one, or `keys`"
     )]
     Keys(usize),
+    /// None or several sources of one of the `keys`.
+    #[error(
+        "`keys[{at}]` has {given} of `secret`, `secret_file`, `public_key`, `public_key_file` and `jwks_file`; expected exactly one"
+    )]
+    OneKey {
+        /// Which of them, from 0.
+        at: usize,
+        /// How many it has.
+        given: usize,
+    },
+    /// A file that is no key set, or one without a key for us.
+    #[error("the key set {path} {why}", path = path.display())]
+    KeySet {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Nothing to discover the keys by.
+    #[error("`discovery` finds the keys by the `issuer`; expected `issuer` to be one URL")]
+    Discovery,
+    /// More leeway than is good.
+    #[error("`leeway` is {0}; expected at most 60s")]
+    Leeway(gateway_core::units::Timespan),
+    /// Not the name of a header, a cookie or a query parameter.
+    #[error("`from`: `{0}` is not the name of a header, a cookie or a query parameter")]
+    Place(String),
     /// A key file that cannot be read.
     #[error("cannot read {path}: {source}")]
     File {
@@ -22,7 +49,9 @@ pub enum AuthError {
     )]
     ShortSecret(usize),
     /// Not a public key.
-    #[error("the key is not the PEM of an RSA, EC (P-256, P-384) or Ed25519 public key")]
+    #[error(
+        "the key is not the PEM of an RSA (2048 bits or more), EC (P-256, P-384, P-521) or Ed25519 public key"
+    )]
     NotAKey,
     /// An algorithm that the key is not for.
     #[error("`{algorithm}` does not go with {key}; expected {expected}")]

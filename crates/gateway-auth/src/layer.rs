@@ -1,7 +1,7 @@
 use crate::jwt::method::JwtMethod;
 use crate::method::{Check, Head, Method, Passed, Refusal, Verdict};
 use crate::service::Auth;
-use crate::{AuthError, AuthMode, AuthPolicy, JwtSettings, PublicPath, Revocations};
+use crate::{AuthError, AuthMode, AuthPolicy, JwtSettings, PublicPath, Require, Revocations};
 use gateway_core::{Code, Problem};
 use gateway_store::Store;
 use http::header::WWW_AUTHENTICATE;
@@ -18,6 +18,8 @@ use tower::Layer;
 /// | a good one | passes, whatever else it carries |
 /// | a bad one that is surely meant for this method | is refused with this method's answer |
 /// | something that may be meant for another method | is left to the next; if none knows it, the first one's answer |
+///
+/// With `require = "all"` every method must find a good one; the principal is that of the first.
 #[derive(Clone, Debug)]
 pub struct AuthLayer(Arc<Shared>);
 
@@ -27,6 +29,7 @@ struct Shared {
     /// Those whose `strip` does something.
     strippers: Vec<Arc<dyn Method>>,
     missing: Problem,
+    require: Require,
     optional: bool,
     mode: AuthMode,
     public: Vec<PublicPath>,
@@ -44,6 +47,7 @@ impl AuthLayer {
             strippers: strippers(&methods),
             methods,
             missing,
+            require: policy.require,
             optional: policy.optional,
             mode: policy.mode,
             public: policy.public.clone(),
@@ -78,7 +82,7 @@ impl AuthLayer {
 
     /// Takes what the method that had to ask says, and asks the rest.
     pub(crate) fn resume(&self, mut asked: Asked, verdict: Verdict, head: Head<'_>) -> Step {
-        match asked.settle(verdict) {
+        match asked.settle(verdict, self.0.require) {
             Some(decision) => Step::Done(decision),
             None => self.ask_from(asked, head),
         }
@@ -90,16 +94,17 @@ impl AuthLayer {
             match method.check(head) {
                 Check::Wait(verdict) => return Step::Wait(asked, verdict),
                 Check::Done(verdict) => {
-                    if let Some(decision) = asked.settle(verdict) {
+                    if let Some(decision) = asked.settle(verdict, self.0.require) {
                         return Step::Done(decision);
                     }
                 }
             }
         }
-        Step::Done(match asked.foreign {
-            Some(refusal) => Err(refusal),
-            None if self.0.optional => Ok(Passed::default()),
-            None => Err(self.0.missing.clone().into()),
+        Step::Done(match asked {
+            Asked { foreign: Some(refusal), .. } => Err(refusal),
+            Asked { passed: Some(passed), absent: false, .. } => Ok(passed),
+            Asked { passed: None, .. } if self.0.optional => Ok(Passed::default()),
+            _ => Err(self.0.missing.clone().into()),
         })
     }
 }
@@ -121,22 +126,32 @@ pub(crate) enum Step {
 pub(crate) struct Asked {
     /// How many methods.
     methods: usize,
+    /// Whether one found nothing.
+    absent: bool,
     /// The answer of the first that found something it did not know.
     foreign: Option<Refusal>,
+    /// What those that recognised the caller say, where all must.
+    passed: Option<Passed>,
 }
 
 impl Asked {
     /// The decision, if this verdict is one.
-    fn settle(&mut self, verdict: Verdict) -> Option<Result<Passed, Refusal>> {
-        match verdict {
-            Verdict::Absent => None,
-            Verdict::Foreign(refusal) => {
+    fn settle(&mut self, verdict: Verdict, require: Require) -> Option<Result<Passed, Refusal>> {
+        match (verdict, require) {
+            (Verdict::Absent, _) => self.absent = true,
+            (Verdict::Foreign(refusal), Require::Any) => {
                 self.foreign.get_or_insert(refusal);
-                None
             }
-            Verdict::Passed(passed) => Some(Ok(passed)),
-            Verdict::Refused(refusal) => Some(Err(refusal)),
+            (Verdict::Passed(passed), Require::Any) => return Some(Ok(passed)),
+            (Verdict::Passed(passed), Require::All) => match &mut self.passed {
+                None => self.passed = Some(passed),
+                Some(first) => first.extend(passed),
+            },
+            (Verdict::Refused(refusal), _) | (Verdict::Foreign(refusal), Require::All) => {
+                return Some(Err(refusal));
+            }
         }
+        None
     }
 }
 
@@ -192,6 +207,16 @@ impl JwtLayer {
     #[must_use]
     pub fn revocations(&self) -> Revocations {
         self.method.revocations()
+    }
+
+    /// See [`JwtMethod::refresh`].
+    pub fn refresh(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.method.refresh()
+    }
+
+    /// See [`JwtMethod::listen`].
+    pub fn listen(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.method.listen()
     }
 
     /// How many signatures were checked so far, on all clones.

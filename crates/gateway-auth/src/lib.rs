@@ -47,17 +47,58 @@
 //!
 //! # Who is calling
 //!
-//! [`AuthLayer`] asks several [`Method`]s in turn, under an [`AuthPolicy`]: whether anonymous callers may pass, which
-//! paths are public, and whether refusals are carried out or only reported.
+//! [`AuthLayer`] asks one or several [`Method`]s in turn, under an [`AuthPolicy`]: whether one or all must recognise
+//! the caller, whether anonymous callers may pass, which paths are public, and whether refusals are carried out or only
+//! reported. Requests that pass have a [`Principal`](gateway_core::Principal) in their extensions, and so have their
+//! answers, for the log.
 //!
-//! | method | credential |
-//! |---|---|
-//! | [`JwtMethod`] | a JSON Web Token in `Authorization: Bearer` |
-//! | [`ApiKeyMethod`] | a key in `X-API-Key`, kept as a hash; [`KeyRing`] adds and revokes them at run time |
-//! | [`BasicMethod`] | user and password, kept as bcrypt or argon2id |
-//! | [`MtlsMethod`] | a client certificate, shown to us or to a trusted proxy |
-//! | [`IntrospectionMethod`] | a bearer token that its issuer is asked about (RFC 7662), or a user service |
-//! | [`ForwardMethod`] | whatever a service that is asked about the request makes of it (Traefik: ForwardAuth) |
+//! | method | credential | cost of a check |
+//! |---|---|---|
+//! | [`JwtMethod`] | a JSON Web Token in `Authorization: Bearer` | a signature once, then a look-up |
+//! | [`ApiKeyMethod`] | a key in `X-API-Key`, kept as a hash; [`KeyRing`] adds and revokes them at run time | a SHA-256 and a look-up |
+//! | [`BasicMethod`] | user and password, kept as bcrypt or argon2id | tens of ms off the worker once, then a look-up |
+//! | [`MtlsMethod`] | a client certificate, shown to us or to a trusted proxy | a comparison |
+//! | [`IntrospectionMethod`] | a bearer token that its issuer is asked about (RFC 7662), or a user service | a round trip once a minute |
+//! | [`ForwardMethod`] | whatever a service that is asked about the request makes of it (Traefik: ForwardAuth) | a round trip, unless it is remembered |
+//!
+//! What no method finds is 401 `missing-credentials` with the challenges of all; a bad credential gets the answer of
+//! the method it was meant for. Headers by which a method tells the service who is calling are removed from every
+//! request that passes before they are set, on public paths too.
+//!
+//! ```
+//! use axum::{body::Body, extract::{Extension, Request}, routing::get, Router};
+//! use gateway_auth::{ApiKey, ApiKeyEntry, ApiKeyMethod, ApiKeySettings, AuthLayer, AuthPolicy, KeyRing};
+//! use gateway_auth::{JwtMethod, JwtSettings};
+//! use gateway_core::Principal;
+//! use gateway_store::Store;
+//! use std::sync::Arc;
+//! use tower::ServiceExt;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let jwt = JwtSettings { secret: Some("a secret of 32 bytes or more ....".into()), ..JwtSettings::default() };
+//! let key = ApiKey::generate("gw_live");
+//! let keys = ApiKeySettings { keys: vec![ApiKeyEntry::new("robot", key.hash())], ..ApiKeySettings::default() };
+//! let ring = KeyRing::new("shop", &keys, Store::memory())?;
+//!
+//! let policy = AuthPolicy { public: vec!["/health".parse()?], ..AuthPolicy::default() };
+//! let auth = AuthLayer::new(
+//!     vec![Arc::new(JwtMethod::new(&jwt, Store::memory())?), Arc::new(ApiKeyMethod::new(&keys, ring)?)],
+//!     &policy,
+//! );
+//! let app: Router = Router::new()
+//!     .route("/", get(|Extension(who): Extension<Principal>| async move { who.id().to_owned() }))
+//!     .route("/health", get(|| async { "fine" }))
+//!     .layer(auth);
+//!
+//! let request = Request::get("/").header("X-API-Key", key.as_str()).body(Body::empty())?;
+//! let response = app.clone().oneshot(request).await?;
+//! assert_eq!(axum::body::to_bytes(response.into_body(), 1024).await?, "robot");
+//! for (path, status) in [("/", 401), ("/health", 200)] {
+//!     let response = app.clone().oneshot(Request::get(path).body(Body::empty())?).await?;
+//!     assert_eq!(response.status(), status);
+//! }
+//! # Ok(()) }
+//! ```
 //!
 //! # JSON Web Tokens
 //!
@@ -69,11 +110,18 @@
 //! | another scheme, malformed, wrong signature, algorithm, issuer or audience, not valid yet | 401 `invalid-token`, `error="invalid_token"` |
 //! | valid once | 401 `expired-token` |
 //! | revoked | 401 `revoked-token` |
+//! | while the issuer's keys could not be read even once, or not for a day | 503 `auth-unavailable` |
+//! | while the store is away, with `on_store_failure = "deny"` | 503 `store-unavailable` |
 //!
 //! The key decides the algorithm, never the token. A token that was verified is remembered until it expires, so
-//! that the next request with it costs a hash and a look-up instead of a signature check. With a Redis
-//! [`Store`](gateway_store::Store) all instances remember together, and every request asks whether the token was
-//! revoked; see [`keys`](Revocations) for what stands there.
+//! that the next request with it costs a hash and a look-up instead of a signature check, and is forgotten when its
+//! key goes. With a Redis [`Store`](gateway_store::Store) all instances remember together, and every request asks
+//! whether the token was revoked, or, with `revocation = "push"`, none does and all are told; see [`Revocations`].
+//!
+//! Keys are secrets, PEM, key sets, or those of an issuer by its `jwks_url` or `discovery`. The latter two are read by
+//! a task that you spawn: `tokio::spawn(layer.refresh())`. It reads them every 5 minutes; a token with an unknown key
+//! makes it read them at once, one time for all who wait, and after a reading in vain not for 10 s. While the issuer is
+//! away, its last keys are used for a day.
 //!
 //! ```
 //! use axum::{body::Body, extract::{Extension, Request}, routing::get, Router};
@@ -121,6 +169,7 @@ mod refusal;
 mod remote;
 mod revocation;
 mod service;
+mod text;
 
 pub use api_key::key::{ApiKey, KeyHash};
 pub use api_key::method::ApiKeyMethod;
@@ -150,7 +199,10 @@ pub use introspection::method::IntrospectionMethod;
 pub use introspection::settings::{IntrospectionProtocol, IntrospectionSettings, OnIntrospectionFailure};
 pub use jwt::method::JwtMethod;
 pub use jwt::mint::mint;
-pub use jwt::settings::{Algorithm, JwtSettings, OnStoreFailure, OneOrMany};
+pub use jwt::settings::{
+    Algorithm, CookiePlace, HeaderPlace, JwksSettings, JwtSettings, KeySettings, OnStoreFailure, OneOrMany,
+    Place, QueryPlace, RevocationMode, Standard,
+};
 pub use layer::{AuthLayer, JwtLayer};
 pub use method::{Changes, Check, Head, Method, Passed, Refusal, Verdict};
 pub use mtls::method::MtlsMethod;
@@ -161,6 +213,6 @@ pub use outbound::settings::{
     TokenExchange,
 };
 pub use policy::path::PublicPath;
-pub use policy::{AuthMode, AuthPolicy};
+pub use policy::{AuthMode, AuthPolicy, Require};
 pub use revocation::Revocations;
 pub use service::{Auth, AuthFuture, Unenforced};

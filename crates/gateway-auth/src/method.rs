@@ -5,7 +5,7 @@ use gateway_core::{Code, Principal, Problem};
 use gateway_store::Store;
 use http::header::HeaderValue;
 use http::{Extensions, HeaderMap, Request, Response, Uri, request};
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub trait Method: Debug + Send + Sync {
 }
 
 /// The head of a request, borrowed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Head<'a> {
     /// The request's method.
     pub method: &'a http::Method,
@@ -78,6 +78,16 @@ impl<'a> Head<'a> {
             headers: &parts.headers,
             extensions: &parts.extensions,
         }
+    }
+}
+
+/// Without headers and query, which may hold credentials.
+impl fmt::Debug for Head<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Head")
+            .field("method", self.method)
+            .field("path", &self.uri.path())
+            .finish_non_exhaustive()
     }
 }
 
@@ -127,14 +137,49 @@ pub struct Passed {
     pub changes: Option<Box<Changes>>,
 }
 
+impl Passed {
+    /// Adds what another method says: its name only if there is none yet.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.principal = self.principal.take().or(other.principal);
+        match (&mut self.changes, other.changes) {
+            (Some(ours), Some(theirs)) => ours.extend(&theirs),
+            (ours @ None, theirs) => *ours = theirs,
+            (Some(_), None) => {}
+        }
+    }
+}
+
 /// What a method does to a request that passes, and to its answer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Changes {
     /// Headers that are added to the request. Copies that a client may have sent are taken away by
     /// [`Method::strip`] before.
     pub request: HeaderMap,
     /// Headers that are added to the answer, such as `Set-Cookie`.
     pub response: HeaderMap,
+}
+
+impl Changes {
+    /// Does what another method wants besides.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        for (name, value) in &other.request {
+            self.request.append(name, value.clone());
+        }
+        for (name, value) in &other.response {
+            self.response.append(name, value.clone());
+        }
+    }
+}
+
+/// Without values, which may be credentials.
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (request, response) = (self.request.keys(), self.response.keys());
+        f.debug_struct("Changes")
+            .field("request", &request.collect::<Vec<_>>())
+            .field("response", &response.collect::<Vec<_>>())
+            .finish()
+    }
 }
 
 /// Why a request does not pass, and what it is answered.

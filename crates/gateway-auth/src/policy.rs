@@ -8,6 +8,9 @@ pub(crate) mod path;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AuthPolicy {
+    /// `any`: one method that recognises the caller is enough. `all`: every one must; the caller is called as the first
+    /// one says. Default `any`.
+    pub require: Require,
     /// Lets requests without credentials pass as anonymous. Credentials that are there must be good all the same.
     /// Default `false`.
     pub optional: bool,
@@ -16,6 +19,17 @@ pub struct AuthPolicy {
     /// Paths that nobody is asked for credentials on, not even for good ones: `"/health"` for this path alone,
     /// `"/api/auth/*"` for all that begins so, `"GET,HEAD /api/products/*"` for these methods. Default: none.
     pub public: Vec<PublicPath>,
+}
+
+/// How many methods must recognise the caller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Require {
+    /// The first that finds its credential decides.
+    #[default]
+    Any,
+    /// All of them, such as a client certificate and a token.
+    All,
 }
 
 /// Whether refusals are carried out.

@@ -6,9 +6,13 @@ use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 pub(crate) enum Refusal {
     Missing,
     Invalid(&'static str),
+    /// Something that is not for us, and may be for another method.
+    Foreign(&'static str),
     Expired,
     Revoked,
     StoreAway,
+    /// There are no keys yet.
+    KeysAway,
 }
 
 /// The challenges of a realm, made once.
@@ -40,9 +44,12 @@ impl Challenges {
             Refusal::Missing => {
                 Problem::new(Code::MissingCredentials).with_header(WWW_AUTHENTICATE, self.bare.clone())
             }
-            Refusal::Invalid(why) => invalid(Code::InvalidToken).with_detail(why),
+            Refusal::Invalid(why) | Refusal::Foreign(why) => invalid(Code::InvalidToken).with_detail(why),
             Refusal::Expired => invalid(Code::ExpiredToken),
             Refusal::Revoked => invalid(Code::RevokedToken),
+            Refusal::KeysAway => Problem::new(Code::AuthUnavailable)
+                .with_detail("the issuer's keys could not be read yet")
+                .with_header(RETRY_AFTER, HeaderValue::from_static("1")),
             Refusal::StoreAway => {
                 Problem::new(Code::StoreUnavailable).with_header(RETRY_AFTER, HeaderValue::from_static("1"))
             }

@@ -1,64 +1,57 @@
-use crate::jwt::cache::{Cache, TokenHasher, TokenKey};
-use crate::jwt::verify::unverified_expiry;
-use aws_lc_rs::digest::{SHA256, digest};
+//! Tokens that are refused before they expire.
+
+pub(crate) mod known;
+pub(crate) mod listen;
+pub(crate) mod marks;
+pub(crate) mod strict;
+
+use crate::jwt::check::Shared;
+use crate::jwt::token::unverified_claims;
+use crate::text::{unix, unix_now, until};
 use gateway_store::{Store, StoreError};
+use known::Revoked;
+use marks::Mark;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
+use strict::Keys;
 
-/// Revokes tokens before they expire.
+/// Revokes tokens before they expire: one, those of a session, or those that somebody was issued so far.
 ///
-/// In memory, a revocation is known to this process. With Redis it is known to all, at once: every request asks
-/// for two keys in one round trip, where `<token>` is the hexadecimal SHA-256 of the token without its signature
-/// (`printf %s "${TOKEN%.*}" | sha256sum`: some signatures can be changed and still be good) and both live as long
-/// as the token does:
+/// A revocation counts for this process at once. With Redis it is also written there, until the tokens would have
+/// expired, and told to all other instances. How they come to know it is the setting `revocation`:
 ///
-/// | `gateway:token:<layer>:{<token>}:state` | `…:seen` | meaning |
+/// | | `push` | `strict`, the default on Redis |
 /// |---|---|---|
-/// | `valid`, the hash of the whole token, its claims | – | passes, without a look at the signature |
-/// | `revoked` | – | 401 `revoked-token` |
-/// | missing | `1` | an operator deleted the entry: revoked |
-/// | missing | missing | never seen, or the server has lost everything: verified, then entered |
+/// | a request asks Redis | never | each time, in one round trip |
+/// | a revocation counts elsewhere | within a second | with the next request |
+/// | also revoked is what an operator deletes or flags | no | yes, see below |
+/// | while Redis is away | those known so far count, and none with `on_store_failure = "deny"`: 503 | the same |
+/// | needs | [`JwtLayer::listen`](crate::JwtLayer::listen), run as a task | nothing |
 ///
-/// So a token is revoked by this type, by setting `revoked`, or by deleting its `state`; a Redis that comes back
-/// empty revokes nobody. Who can write to Redis can let anybody in: protect it accordingly.
-#[derive(Clone, Debug)]
+/// What stands in Redis, where `<mark>` is half of a hexadecimal SHA-256 of what is revoked, and `<token>` the whole
+/// of that of the token without its signature (`printf %s "${TOKEN%.*}" | sha256sum`: some signatures can be changed
+/// and still be good):
+///
+/// | key | value | meaning |
+/// |---|---|---|
+/// | `gateway:revoked:<mark>` | its end, and before when a token must have been issued, or `*` | revoked |
+/// | `gateway:token:<layer>:{<token>}:state` | `valid`, the hash of the whole token, its key, its claims | passes, without a look at the signature |
+/// | the same | `revoked` | 401 `revoked-token` |
+/// | missing, where `gateway:token:<layer>:{<token>}:seen` is `1` | – | an operator deleted the entry: revoked |
+/// | missing, and `…:seen` too | – | never seen, or the server has lost everything: verified, then entered |
+///
+/// So in `strict` mode a token is also revoked by setting its `state` to `revoked`, or by deleting it; a Redis that
+/// comes back empty revokes nobody, and is told again what listening instances know. Who can write to Redis can let
+/// anybody in: protect it accordingly.
+#[derive(Clone)]
 pub struct Revocations {
-    pub(crate) known: Arc<Known>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) store: Store,
-    pub(crate) namespace: Arc<str>,
-    /// How long after its end a token is still good.
-    pub(crate) leeway: f64,
 }
 
-/// The revocations that this process knows of.
-#[derive(Debug)]
-pub(crate) struct Known {
-    pub(crate) hasher: TokenHasher,
-    revoked: Cache<()>,
-    any: AtomicBool,
-}
-
-/// More would not be remembered beyond their tokens' life anyway.
-const MAX_KNOWN: usize = 1_000_000;
-/// How long a revocation is kept of a token that does not say when it ends.
-const KEPT: f64 = 86_400.0;
-
-impl Default for Known {
-    fn default() -> Self {
-        Self { hasher: TokenHasher::default(), revoked: Cache::new(MAX_KNOWN), any: AtomicBool::new(false) }
-    }
-}
-
-impl Known {
-    pub(crate) fn is_revoked(&self, token: &str, now: f64) -> bool {
-        self.any.load(Ordering::Relaxed)
-            && self.revoked.get(self.hasher.key(signed_part(token)), now).is_some()
-    }
-
-    fn revoke(&self, key: TokenKey, end: f64, now: f64) {
-        self.revoked.insert(key, (), end, now);
-        self.any.store(true, Ordering::Relaxed);
+impl std::fmt::Debug for Revocations {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Revocations").field("namespace", &self.shared.namespace).finish_non_exhaustive()
     }
 }
 
@@ -69,53 +62,68 @@ impl Revocations {
     /// The store is away; this process refuses the token all the same.
     pub async fn revoke(&self, token: &str) -> Result<(), StoreError> {
         let now = unix_now();
-        let end = unverified_expiry(token).unwrap_or(now + KEPT) + self.leeway;
-        self.known.revoke(self.known.hasher.key(signed_part(token)), end, now);
-        let keys = Keys::new(&self.namespace, token);
-        self.store.set(&keys.state, b"revoked", until(end, now)).await
+        let end =
+            unverified_claims(token).map_or(f64::INFINITY, |claims| self.shared.verifier.rules.end(&claims));
+        let end = if end.is_finite() { end } else { now + self.shared.max_lifetime };
+        let told = self.tell(Mark::of_token(token), Revoked::whole(end), now).await;
+        let keys = Keys::new(&self.shared.namespace, token);
+        self.store.set(&keys.state, b"revoked", until(end, now)).await?;
+        told
     }
-}
 
-/// Where a token stands in the store.
-pub(crate) struct Keys {
-    pub(crate) state: String,
-    pub(crate) seen: String,
-}
-
-impl Keys {
-    pub(crate) fn new(namespace: &str, token: &str) -> Self {
-        let hash = sha256(signed_part(token));
-        // Braces keep both on the same node of a cluster.
-        let state = format!("token:{namespace}:{{{hash}}}:state");
-        let seen = format!("token:{namespace}:{{{hash}}}:seen");
-        Self { state, seen }
+    /// Revokes all tokens of a session, by their claim `sid`, until a time: when the last of them would have expired.
+    /// Default: the setting `max_lifetime` from now.
+    ///
+    /// # Errors
+    /// The store is away; this process refuses the tokens all the same.
+    pub async fn revoke_session(
+        &self,
+        sid: &str,
+        until: impl Into<Option<SystemTime>>,
+    ) -> Result<(), StoreError> {
+        let now = unix_now();
+        let mark = Mark::new(&self.shared.verifier.group, "sid", sid);
+        self.tell(mark, Revoked::whole(self.end(until.into(), now)), now).await
     }
-}
 
-/// The token without its signature. Revocations go by it: an ECDSA signature can be changed without the key and
-/// stay good, and a revoked token must not come back that way.
-fn signed_part(token: &str) -> &str {
-    token.rsplit_once('.').map_or(token, |(signed, _)| signed)
-}
+    /// Revokes the token with this id, its claim `jti`, until a time: when it would have expired. Default: the setting
+    /// `max_lifetime` from now.
+    ///
+    /// # Errors
+    /// The store is away; this process refuses the token all the same.
+    pub async fn revoke_id(&self, jti: &str, until: impl Into<Option<SystemTime>>) -> Result<(), StoreError> {
+        let now = unix_now();
+        let mark = Mark::new(&self.shared.verifier.group, "jti", jti);
+        self.tell(mark, Revoked::whole(self.end(until.into(), now)), now).await
+    }
 
-pub(crate) fn sha256(text: &str) -> String {
-    hex(digest(&SHA256, text.as_bytes()).as_ref())
-}
+    /// Revokes the tokens of a subject, their claim `sub`, that were issued before a time (`iat`), or do not say when;
+    /// until a time, when the last of them would have expired. Default: the setting `max_lifetime` after `before`.
+    ///
+    /// # Errors
+    /// The store is away; this process refuses the tokens all the same.
+    pub async fn revoke_subject(
+        &self,
+        sub: &str,
+        before: SystemTime,
+        until: impl Into<Option<SystemTime>>,
+    ) -> Result<(), StoreError> {
+        let (now, before) = (unix_now(), unix(before));
+        let mark = Mark::new(&self.shared.verifier.group, "sub", sub);
+        let end = self.end(until.into(), now.max(before));
+        self.tell(mark, Revoked { before, end }, now).await
+    }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
+    fn end(&self, until: Option<SystemTime>, from: f64) -> f64 {
+        until.map_or(from + self.shared.max_lifetime, unix)
+    }
 
-pub(crate) fn unix_now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
-}
-
-/// The time from now to an end, at most some thirty years.
-pub(crate) fn until(end: f64, now: f64) -> Duration {
-    Duration::try_from_secs_f64((end - now).clamp(0.0, 1e9)).unwrap_or_default()
+    /// Here, in the store for who comes later, and to all who listen.
+    async fn tell(&self, mark: Mark, revoked: Revoked, now: f64) -> Result<(), StoreError> {
+        let revoked = self.shared.known.revoke(mark, revoked, now);
+        if !self.store.is_shared() {
+            return Ok(());
+        }
+        listen::tell(&self.store, mark, revoked, now).await
+    }
 }

@@ -52,6 +52,8 @@ where
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
         let layer = self.layer.clone();
+        // What it yields is polled in its place, so that all of the request takes one box.
+        #[allow(clippy::async_yields_async)]
         let checking = Box::pin(async move {
             let mut step = Step::Wait(asked, verdict);
             let decision = loop {

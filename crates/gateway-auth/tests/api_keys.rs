@@ -7,8 +7,9 @@ use ask::{ask, get, outcome};
 use gateway_auth::{
     ApiKey, ApiKeyEntry, ApiKeyMethod, ApiKeySettings, AuthLayer, AuthPolicy, KeyHash, KeyRing,
 };
+use gateway_core::units::Timespan;
 use gateway_core::{AuthMethod, Principal};
-use gateway_store::{RedisSettings, Store, StoreSettings};
+use gateway_store::{RedisSettings, Store};
 use gateway_testkit::Redis;
 use http::Request;
 use std::sync::Arc;
@@ -175,7 +176,10 @@ fn settings_that_cannot_work_say_what_is_wrong() {
 #[tokio::test]
 async fn a_key_added_or_revoked_on_one_instance_is_so_on_the_other_and_after_a_restart() {
     let redis = Redis::start();
-    let open = || Store::open(&StoreSettings { redis: Some(RedisSettings::new(&redis.url())) }).unwrap();
+    // Longer than by default: other tests run meanwhile.
+    let timeout = Timespan::secs(5);
+    let server = RedisSettings { timeout, ..RedisSettings::new(&redis.url()) };
+    let open = || Store::open(&server.clone().into()).unwrap();
     let settings = ApiKeySettings::default();
     let (a, b) =
         (KeyRing::new("shop", &settings, open()).unwrap(), KeyRing::new("shop", &settings, open()).unwrap());

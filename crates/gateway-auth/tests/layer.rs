@@ -8,14 +8,17 @@ use ask::{Seen, ask, get, outcome};
 use bytes::Bytes;
 use gateway_auth::{
     AuthLayer, AuthMode, AuthPolicy, Changes, Check, Head, JwtMethod, JwtSettings, Method, Passed, Refusal,
-    Unenforced, Verdict,
+    Require, Unenforced, Verdict,
 };
-use gateway_core::{AuthMethod, Code, Principal, Problem};
+use gateway_core::{AuthMethod, Code, Principal, Problem, ProblemFormat, ProblemLayer};
 use gateway_store::Store;
 use http::{HeaderName, HeaderValue, Request, Response, request};
+use http_body_util::{BodyExt, Full};
 use keys::{SECRET, hs256, now};
 use serde_json::json;
+use std::convert::Infallible;
 use std::sync::Arc;
+use tower::{Layer, ServiceExt, service_fn};
 
 /// Believes the header with its name: `NAME` passes as that, `bad` is refused, `other` is foreign.
 #[derive(Debug)]
@@ -206,4 +209,65 @@ async fn a_token_of_another_issuer_is_left_to_the_next_method_and_an_expired_one
     ] {
         assert_eq!(outcome(&ask(&layer, get(headers)).await), expected, "{headers:?}");
     }
+}
+
+#[tokio::test]
+async fn where_all_are_required_every_method_must_pass_and_the_first_names_the_caller() {
+    for (waits_a, waits_b) in [(false, false), (true, false), (false, true), (true, true)] {
+        for optional in [false, true] {
+            let policy = AuthPolicy { require: Require::All, optional, ..AuthPolicy::default() };
+            let layer = AuthLayer::new(vec![word("a", waits_a), word("b", waits_b)], &policy);
+            for (headers, expected) in [
+                (&[][..], if optional { "-" } else { "missing-credentials" }),
+                (&[("a", "ada")], "missing-credentials"),
+                (&[("b", "bob")], "missing-credentials"),
+                (&[("a", "ada"), ("b", "bob")], "ada"),
+                (&[("a", "ada"), ("b", "bad")], "invalid-credentials"),
+                (&[("a", "ada"), ("b", "other")], "invalid-token b"),
+                (&[("a", "other"), ("b", "bob")], "invalid-token a"),
+                (&[("b", "bad")], "invalid-credentials"),
+            ] {
+                let response = ask(&layer, get(headers)).await;
+                assert_eq!(
+                    outcome(&response),
+                    expected,
+                    "{headers:?}, waits: {waits_a} {waits_b}, {optional}"
+                );
+                if expected == "ada" {
+                    let seen = &ask::seen(&response).headers;
+                    assert_eq!(seen.get_all("x-user").iter().collect::<Vec<_>>(), ["ada", "bob"]);
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn s0_17_s0_18_the_words_of_a_refusal_are_those_of_the_preset() {
+    let settings = JwtSettings { secret: Some(SECRET.to_owned()), ..JwtSettings::default() };
+    let jwt = Arc::new(JwtMethod::new(&settings, Store::memory()).unwrap());
+    let auth = AuthLayer::new(vec![jwt], &AuthPolicy::default());
+    for (headers, expected) in [
+        (&[][..], r#"{"detail":"JWT token required"}"#),
+        (&[("authorization", "Bearer bad")], r#"{"detail":"Invalid JWT token"}"#),
+    ] {
+        let inner =
+            service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())));
+        let service = ProblemLayer::new(ProblemFormat::Detail).layer(auth.layer(inner));
+        let response = service.oneshot(get(headers)).await.unwrap();
+        assert_eq!(response.status(), 401);
+        assert!(response.headers().contains_key("www-authenticate"));
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, expected);
+    }
+}
+
+#[test]
+fn what_may_be_a_credential_is_not_shown() {
+    let request = Request::get("/a?token=secret").header("authorization", "Bearer secret").body(()).unwrap();
+    let mut changes = Changes::default();
+    changes.request.append("authorization", HeaderValue::from_static("secret"));
+    let passed = Passed { principal: None, changes: Some(Box::new(changes)) };
+    let shown = format!("{:?} {:?}", Head::of(&request), Verdict::Passed(passed));
+    assert!(shown.contains("authorization") && !shown.contains("secret"), "{shown}");
 }

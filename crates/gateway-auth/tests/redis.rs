@@ -1,24 +1,25 @@
 //! Tokens remembered and revoked through a real Redis.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
 mod keys;
 
 use bytes::Bytes;
 use gateway_auth::{JwtLayer, JwtSettings, OnStoreFailure};
 use gateway_core::{Principal, Problem};
-use gateway_store::{RedisSettings, Store, StoreSettings};
+use gateway_store::{RedisSettings, Store};
 use gateway_testkit::{Redis, RedisValue};
 use http::{Request, Response};
 use http_body_util::Full;
 use keys::{SECRET, hs256, now};
 use serde_json::json;
 use std::convert::Infallible;
+use std::time::{Duration, Instant, SystemTime};
 use tower::{Layer, ServiceExt, service_fn};
 
 async fn instance(redis: &Redis, on_store_failure: OnStoreFailure) -> JwtLayer {
     let settings =
         JwtSettings { secret: Some(SECRET.to_owned()), on_store_failure, ..JwtSettings::default() };
-    let store = Store::open(&StoreSettings { redis: Some(RedisSettings::new(&redis.url())) }).unwrap();
+    let store = Store::open(&RedisSettings::new(&redis.url()).into()).unwrap();
     store.ping().await.unwrap();
     JwtLayer::new(&settings, store).unwrap()
 }
@@ -99,7 +100,7 @@ async fn an_entry_of_another_key_is_not_believed() {
     let layer = instance(&redis, OnStoreFailure::Local).await;
     let other =
         JwtSettings { secret: Some("another secret, also long enough".to_owned()), ..JwtSettings::default() };
-    let store = Store::open(&StoreSettings { redis: Some(RedisSettings::new(&redis.url())) }).unwrap();
+    let store = Store::open(&RedisSettings::new(&redis.url()).into()).unwrap();
     let other = JwtLayer::new(&other, store).unwrap();
     let token = hs256(&json!({ "sub": "ada", "exp": now() + 60 }));
     ask(&layer, &token).await.unwrap();
@@ -121,4 +122,113 @@ async fn while_redis_is_away_the_policy_decides() {
     assert_eq!(ask(&local, &old).await.as_deref(), Ok("old"));
     assert_eq!(ask(&local, &new).await.as_deref(), Ok("new"));
     assert_eq!(ask(&deny, &old).await, Err((503, "store-unavailable")));
+}
+
+/// An instance that is told what others revoke.
+async fn listening(redis: &Redis, more: serde_json::Value) -> JwtLayer {
+    let mut settings = json!({ "secret": SECRET, "revocation": "push" });
+    settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let settings: JwtSettings = serde_json::from_value(settings).unwrap();
+    let store = Store::open(&RedisSettings::new(&redis.url()).into()).unwrap();
+    let layer = JwtLayer::new(&settings, store).unwrap();
+    tokio::spawn(layer.listen());
+    layer
+}
+
+/// Waits for an answer, at most so long; returns how long it took.
+async fn becomes(
+    layer: &JwtLayer,
+    token: &str,
+    expected: Result<&str, (u16, &'static str)>,
+    within: Duration,
+) -> Duration {
+    let start = Instant::now();
+    loop {
+        let seen = ask(layer, token).await;
+        if seen.as_deref().map_err(|refusal| *refusal) == expected {
+            return start.elapsed();
+        }
+        assert!(start.elapsed() < within, "{seen:?} after {within:?}, and not {expected:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+const REVOKED: Result<&str, (u16, &str)> = Err((401, "revoked-token"));
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn what_one_instance_revokes_the_others_refuse_within_a_second_and_without_asking() {
+    let redis = Redis::start();
+    let deny = json!({ "on_store_failure": "deny" });
+    let (a, b) = (listening(&redis, json!({})).await, listening(&redis, deny).await);
+    let strict = instance(&redis, OnStoreFailure::Local).await;
+    let claims = |more: serde_json::Value| {
+        let mut claims = json!({ "sub": "ada", "iat": now() - 10, "exp": now() + 60 });
+        claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        hs256(&claims)
+    };
+    let (token, session, id) =
+        (claims(json!({})), claims(json!({ "sid": "s1" })), claims(json!({ "jti": "j1" })));
+    let (old, new) = (
+        claims(json!({ "sub": "bob" })),
+        hs256(&json!({ "sub": "bob", "iat": now() + 5, "exp": now() + 60 })),
+    );
+    becomes(&b, &token, Ok("ada"), 5 * SECOND).await;
+    for good in [&token, &session, &id, &old, &new] {
+        for layer in [&a, &b, &strict] {
+            ask(layer, good).await.unwrap();
+        }
+    }
+    let revocations = a.revocations();
+    let until = SystemTime::now() + Duration::from_secs(60);
+    revocations.revoke(&token).await.unwrap();
+    revocations.revoke_session("s1", until).await.unwrap();
+    revocations.revoke_id("j1", until).await.unwrap();
+    revocations.revoke_subject("bob", SystemTime::now(), None).await.unwrap();
+    for bad in [&token, &session, &id, &old] {
+        assert_eq!(ask(&a, bad).await.as_deref().map_err(|e| *e), REVOKED, "where it was revoked");
+        becomes(&b, bad, REVOKED, SECOND).await;
+        assert_eq!(
+            ask(&strict, bad).await.as_deref().map_err(|e| *e),
+            REVOKED,
+            "whoever asks each time knows at once"
+        );
+    }
+    assert_eq!(ask(&b, &new).await.as_deref(), Ok("bob"), "issued later");
+    for key in redis.keys("gateway:revoked:*") {
+        let RedisValue::Int(ttl) = redis.command(&["TTL", &key]) else { panic!("{key}") };
+        assert!(ttl > 0, "{key} would stay for ever");
+    }
+    // One that starts later reads them.
+    let late = listening(&redis, json!({ "on_store_failure": "deny" })).await;
+    becomes(&late, &new, Ok("bob"), 5 * SECOND).await;
+    for bad in [&token, &session, &id, &old] {
+        assert_eq!(ask(&late, bad).await.as_deref().map_err(|e| *e), REVOKED);
+    }
+}
+
+#[tokio::test]
+async fn a_listening_instance_outlives_redis_and_tells_it_again_what_it_has_lost() {
+    let mut redis = Redis::start();
+    let (a, b) =
+        (listening(&redis, json!({})).await, listening(&redis, json!({ "on_store_failure": "deny" })).await);
+    let (gone, good) = (
+        hs256(&json!({ "sub": "eve", "exp": now() + 60 })),
+        hs256(&json!({ "sub": "ada", "exp": now() + 60 })),
+    );
+    becomes(&b, &good, Ok("ada"), 5 * SECOND).await;
+    a.revocations().revoke(&gone).await.unwrap();
+    becomes(&b, &gone, REVOKED, SECOND).await;
+    redis.kill();
+    assert_eq!(ask(&a, &good).await.as_deref(), Ok("ada"));
+    assert_eq!(ask(&a, &gone).await.as_deref().map_err(|e| *e), REVOKED);
+    becomes(&b, &good, Err((503, "store-unavailable")), 5 * SECOND).await;
+    // Revoked while Redis is away: here at once, elsewhere when it is back.
+    let third = hs256(&json!({ "sub": "mallory", "exp": now() + 60 }));
+    a.revocations().revoke(&third).await.unwrap_err();
+    assert_eq!(ask(&a, &third).await.as_deref().map_err(|e| *e), REVOKED);
+    redis.restart();
+    becomes(&b, &third, REVOKED, 20 * SECOND).await;
+    becomes(&b, &gone, REVOKED, SECOND).await;
+    becomes(&b, &good, Ok("ada"), 5 * SECOND).await;
 }

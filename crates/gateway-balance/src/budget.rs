@@ -1,60 +1,123 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many requests are on their way and how many of those are retries: retries may not exceed a fifth, so
-/// that a struggling service is not buried (Envoy: `retry_budget`, 20 % with at least 3).
+/// How many requests there were in the last ten seconds and how many further attempts: those may not exceed a fifth, so
+/// that a struggling service is not buried.
+///
+/// A window of time rather than what is on its way at one moment (Envoy's `retry_budget`): an instance that dies fails
+/// many requests at once, and each of them should find another (the sum that tower's `TpsBudget` keeps). Only first
+/// attempts count as requests, so that a total outage makes 1.2 attempts for each.
 #[derive(Debug, Default)]
 pub(crate) struct RetryBudget {
-    active: AtomicUsize,
-    retrying: AtomicUsize,
+    /// By the second, in turn: its number in the upper bits, then first and further attempts.
+    seconds: [AtomicU64; WINDOW as usize],
 }
 
-const FLOOR: usize = 3;
+const WINDOW: u64 = 10;
+/// What is always allowed, so that services with little traffic have retries too: three a second.
+const RESERVE: u64 = 3 * WINDOW;
+
+const BITS: u32 = 22;
+const MOST: u64 = (1 << BITS) - 1;
+
+/// What happened in one second.
+#[derive(Clone, Copy)]
+struct Second {
+    number: u64,
+    first: u64,
+    further: u64,
+}
+
+impl Second {
+    fn unpack(bits: u64) -> Self {
+        Self { number: bits >> (2 * BITS), first: (bits >> BITS) & MOST, further: bits & MOST }
+    }
+
+    fn pack(self) -> u64 {
+        (self.number << (2 * BITS)) | (self.first.min(MOST) << BITS) | self.further.min(MOST)
+    }
+}
 
 impl RetryBudget {
-    pub(crate) fn begin(&self) {
-        self.active.fetch_add(1, Ordering::Relaxed);
+    /// Counts a request. Times are in milliseconds of one clock.
+    pub(crate) fn begin(&self, now: u64) {
+        self.count(now, |second| second.first += 1);
     }
 
-    pub(crate) fn end(&self) {
-        self.active.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Takes the right to retry, until the guard is dropped.
-    pub(crate) fn retry(&self) -> Option<Retrying<'_>> {
-        let allowed = (self.active.load(Ordering::Relaxed) / 5).max(FLOOR);
-        if self.retrying.fetch_add(1, Ordering::Relaxed) < allowed {
-            Some(Retrying(self))
-        } else {
-            self.retrying.fetch_sub(1, Ordering::Relaxed);
-            None
+    /// Takes the right to a further attempt. Threads that ask at the same moment may go over by one each.
+    pub(crate) fn take(&self, now: u64) -> bool {
+        let number = number(now);
+        let (mut first, mut further) = (0, 0);
+        for second in &self.seconds {
+            let second = Second::unpack(second.load(Ordering::Relaxed));
+            if (number + NUMBERS - second.number) % NUMBERS < WINDOW {
+                first += second.first;
+                further += second.further;
+            }
         }
+        let allowed = further < first / 5 + RESERVE;
+        if allowed {
+            self.count(now, |second| second.further += 1);
+        }
+        allowed
+    }
+
+    fn count(&self, now: u64, add: impl Fn(&mut Second)) {
+        let number = number(now);
+        let slot = &self.seconds[(number % WINDOW) as usize];
+        let counted = |bits| {
+            let mut second = Second::unpack(bits);
+            if second.number != number {
+                second = Second { number, first: 0, further: 0 };
+            }
+            add(&mut second);
+            Some(second.pack())
+        };
+        // Always counts: the closure never gives up.
+        let _ = slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, counted);
     }
 }
 
-pub(crate) struct Retrying<'a>(&'a RetryBudget);
+/// As many seconds as the upper bits can tell apart: twelve days, a multiple of the window.
+const NUMBERS: u64 = (1 << (64 - 2 * BITS)) / WINDOW * WINDOW;
 
-impl Drop for Retrying<'_> {
-    fn drop(&mut self) {
-        self.0.retrying.fetch_sub(1, Ordering::Relaxed);
-    }
+fn number(now: u64) -> u64 {
+    now / 1000 % NUMBERS
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn taken(budget: &RetryBudget, now: u64) -> usize {
+        std::iter::repeat_with(|| budget.take(now)).take_while(|taken| *taken).count()
+    }
+
     #[test]
-    fn a_fifth_of_the_active_requests_may_be_retries_and_never_fewer_than_three() {
+    fn a_fifth_of_the_last_ten_seconds_may_follow_and_three_a_second_always() {
         let budget = RetryBudget::default();
-        let few: Vec<_> = std::iter::from_fn(|| budget.retry()).collect();
-        assert_eq!(few.len(), 3);
-        drop(few);
-        (0..100).for_each(|_| budget.begin());
-        let many: Vec<_> = std::iter::from_fn(|| budget.retry()).collect();
-        assert_eq!(many.len(), 20);
-        drop(many);
-        (0..100).for_each(|_| budget.end());
-        let again: Vec<_> = std::iter::from_fn(|| budget.retry()).collect();
-        assert_eq!(again.len(), 3, "what was taken was not given back");
+        assert_eq!(taken(&budget, 500), 30);
+        (0..100).for_each(|_| budget.begin(1_000));
+        assert_eq!(taken(&budget, 1_999), 20);
+        assert_eq!(taken(&budget, 9_999), 0, "nothing is forgotten within the window");
+        assert_eq!(taken(&budget, 10_000), 30, "what was taken in the first second is over");
+        assert_eq!(taken(&budget, 11_000), 0, "and so are the requests of the second");
+        assert_eq!(taken(&budget, 1_000_000), 30);
+    }
+
+    #[test]
+    fn a_clock_that_has_run_for_longer_than_can_be_counted_begins_anew() {
+        let budget = RetryBudget::default();
+        let wrap = NUMBERS * 1000;
+        (0..100).for_each(|_| budget.begin(wrap - 1));
+        assert_eq!(taken(&budget, wrap), 50);
+    }
+
+    #[test]
+    fn counts_do_not_run_over() {
+        let budget = RetryBudget::default();
+        budget.seconds[0].store(Second { number: 0, first: MOST, further: MOST }.pack(), Ordering::Relaxed);
+        budget.begin(0);
+        let second = Second::unpack(budget.seconds[0].load(Ordering::Relaxed));
+        assert_eq!((second.number, second.first, second.further), (0, MOST, MOST));
     }
 }

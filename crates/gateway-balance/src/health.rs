@@ -1,66 +1,22 @@
+//! Active health checks: whether an endpoint that is asked at an interval is well.
+
+mod grpc;
+mod http;
+mod settings;
+mod status;
+mod tcp;
+
+pub use settings::{HealthCheck, HealthSettings};
+pub use status::StatusRanges;
+
 use crate::EndpointSet;
 use bytes::Bytes;
-use gateway_core::units::{Scalar, ShortForm, Timespan};
-use gateway_core::{Endpoint, Upstream};
-use http::header::{HOST, HeaderValue, USER_AGENT};
-use http::{Request, StatusCode};
-use http_body_util::Empty;
-use schemars::JsonSchema;
-use serde::Deserialize;
+use gateway_core::{BoxError, Endpoint, Upstream};
+use http_body::Body;
+use http_body_util::Full;
+use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
-
-/// Active health checks: a request to each endpoint at an interval. Short form: the path, `"/health"`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct HealthSettings {
-    /// What is asked for.
-    pub path: String,
-    /// The time between two checks of an endpoint. Default `5s`.
-    #[serde(default = "five_seconds")]
-    pub interval: Timespan,
-    /// How long an answer may take. Default `5s` (S4-29).
-    #[serde(default = "five_seconds")]
-    pub timeout: Timespan,
-    /// The status that means healthy; any other does not. Default 200 (S4-29).
-    #[serde(default = "ok")]
-    pub status: u16,
-    /// Failed checks in a row until an endpoint is taken out. Default 3 (HAProxy: `fall`).
-    #[serde(default = "three")]
-    pub fall: u32,
-    /// Good checks in a row until it is taken back. Default 2 (HAProxy: `rise`).
-    #[serde(default = "two")]
-    pub rise: u32,
-}
-
-fn five_seconds() -> Timespan {
-    Timespan::secs(5)
-}
-fn ok() -> u16 {
-    200
-}
-fn three() -> u32 {
-    3
-}
-fn two() -> u32 {
-    2
-}
-
-impl ShortForm for HealthSettings {
-    const EXPECTED: &'static str = "the path to check such as \"/health\", or a table";
-    const TYPE: &'static str = "string";
-    fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
-        let Scalar::Text(path) = value else { return None };
-        Some(Ok(Self {
-            path: path.to_owned(),
-            interval: five_seconds(),
-            timeout: five_seconds(),
-            status: ok(),
-            fall: three(),
-            rise: two(),
-        }))
-    }
-}
+use tokio::time::Instant;
 
 /// Whether an endpoint is in or out, after each check: pure.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,35 +41,51 @@ impl Streak {
 /// Checks the endpoints of a set until dropped. The caller spawns it; one is enough for a process.
 ///
 /// The first check of each endpoint runs at once and decides alone; endpoints are then checked at the interval,
-/// each at its own time within it, so that checks do not come in bursts.
+/// each at its own time within it, so that checks do not come in bursts. `connect` makes what sends the checks to an
+/// endpoint, which may have another port than that of the set; for `grpc` it must speak HTTP/2. Checks of the kind
+/// `tcp` do without it.
 pub async fn health_checks<U>(set: EndpointSet, settings: HealthSettings, connect: impl Fn(&Endpoint) -> U)
 where
-    U: Upstream<Empty<Bytes>> + Send + Sync + 'static,
-    U::Body: Send,
+    U: Upstream<Full<Bytes>> + Send + Sync + 'static,
+    U::Body: Body<Data = Bytes, Error: Into<BoxError>> + Send,
 {
     let mut checks = JoinSet::new();
     for (index, member) in set.members().iter().enumerate() {
-        let upstream = connect(&member.endpoint);
+        let asked = place(&member.endpoint, &settings);
+        let upstream = connect(&asked);
         let (set, settings, endpoint) = (set.clone(), settings.clone(), member.endpoint.clone());
-        checks.spawn(async move { check_one(&set, index, &endpoint, &settings, &upstream).await });
+        checks.spawn(async move { check_one(&set, index, &endpoint, &asked, &settings, &upstream).await });
     }
     while checks.join_next().await.is_some() {}
 }
 
-async fn check_one<U: Upstream<Empty<Bytes>>>(
+/// Where an endpoint is checked.
+fn place(endpoint: &Endpoint, settings: &HealthSettings) -> Endpoint {
+    let other = || {
+        let (port, host) = (settings.port?, endpoint.host());
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let other = Endpoint::parse(&format!("{}://{host}:{port}", endpoint.scheme().as_str())).ok();
+        other.filter(|_| endpoint.socket_path().is_none())
+    };
+    other().unwrap_or_else(|| endpoint.clone())
+}
+
+async fn check_one<U>(
     set: &EndpointSet,
     index: usize,
     endpoint: &Endpoint,
+    asked: &Endpoint,
     settings: &HealthSettings,
     upstream: &U,
-) {
+) where
+    U: Upstream<Full<Bytes>>,
+    U::Body: Body<Data = Bytes, Error: Into<BoxError>>,
+{
     let mut streak = Streak::default();
-    let mut ticks = tokio::time::interval(*settings.interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut first = true;
-    loop {
-        ticks.tick().await;
-        let result = probe(upstream, endpoint, settings).await;
+    let mut due = Instant::now();
+    for round in 0u64.. {
+        tokio::time::sleep_until(due).await;
+        let result = check(asked, settings, upstream).await;
         streak = streak.after(result.is_ok(), settings);
         let healthy = streak.healthy.unwrap_or(true);
         if set.set_healthy(index, healthy) {
@@ -122,46 +94,55 @@ async fn check_one<U: Upstream<Empty<Bytes>>>(
                 _ => tracing::info!("{}: {endpoint} is healthy again", set.name()),
             }
         }
-        if std::mem::take(&mut first) {
-            let offset = settings.interval.mul_f64(fastrand::f64());
-            ticks.reset_after(offset);
-        }
+        due = match round {
+            0 => Instant::now() + settings.interval.mul_f64(fastrand::f64()),
+            _ => (due + settings.wait(set.unused_for(), fastrand::f64())).max(Instant::now()),
+        };
     }
 }
 
-async fn probe<U: Upstream<Empty<Bytes>>>(
-    upstream: &U,
-    endpoint: &Endpoint,
-    settings: &HealthSettings,
-) -> Result<(), String> {
-    let mut request = Request::new(Empty::new());
-    *request.uri_mut() = settings.path.parse().map_err(|_| format!("`{}` is no path", settings.path))?;
-    if let Ok(host) = HeaderValue::from_str(endpoint.authority().as_str()) {
-        request.headers_mut().insert(HOST, host);
+impl HealthSettings {
+    /// The time from one check to the next, for a service that nobody has used for so long. Pure.
+    fn wait(&self, unused_for: Duration, random: f64) -> Duration {
+        let interval = match self.no_traffic_interval {
+            Some(slow) if unused_for >= *self.interval => slow,
+            _ => self.interval,
+        };
+        // Never without a pause: the interval may be 0.
+        let jitter = self.jitter.mul_f64(random.clamp(0.0, 1.0));
+        (*interval + jitter).max(Duration::from_millis(1))
     }
-    request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("gateway-health"));
-    let (head, body) = request.into_parts();
-    match tokio::time::timeout(*settings.timeout, upstream.send(&head, body)).await {
-        Ok(Ok(response)) if response.status().as_u16() == settings.status => Ok(()),
-        Ok(Ok(response)) => Err(format!(
-            "{} answered {}, expected {}",
-            settings.path,
-            response.status(),
-            StatusCode::from_u16(settings.status)
-                .map_or_else(|_| settings.status.to_string(), |s| s.to_string())
-        )),
-        Ok(Err(error)) => Err(error.message().to_owned()),
-        Err(_) => Err(format!("{} gave no answer within {}", settings.path, settings.timeout)),
+}
+
+async fn check<U>(endpoint: &Endpoint, settings: &HealthSettings, upstream: &U) -> Result<(), String>
+where
+    U: Upstream<Full<Bytes>>,
+    U::Body: Body<Data = Bytes, Error: Into<BoxError>>,
+{
+    let asked = async {
+        match settings.kind {
+            HealthCheck::Http => http::check(upstream, endpoint, settings).await,
+            HealthCheck::Grpc => grpc::check(upstream, endpoint, settings).await,
+            HealthCheck::Tcp => tcp::check(endpoint, settings).await,
+        }
+    };
+    match tokio::time::timeout(*settings.timeout, asked).await {
+        Ok(result) => result,
+        Err(_) => Err(match settings.kind {
+            HealthCheck::Http => format!("{} gave no answer within {}", settings.path, settings.timeout),
+            HealthCheck::Grpc | HealthCheck::Tcp => format!("no answer within {}", settings.timeout),
+        }),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gateway_core::units::Timespan;
 
     #[test]
     fn endpoints_fall_after_three_bad_checks_and_rise_after_two_good_ones() {
-        let Some(Ok(settings)) = HealthSettings::from_short(Scalar::Text("/health")) else { panic!() };
+        let settings = HealthSettings::default();
         let mut streak = Streak::default();
         let mut seen = String::new();
         for good in "+--+---+-++-".chars().map(|c| c == '+') {
@@ -171,5 +152,37 @@ mod tests {
         assert_eq!(seen, "UUUUUUddddUU");
         let first = Streak::default().after(false, &settings);
         assert_eq!(first.healthy, Some(false), "the first check decides alone");
+    }
+
+    #[test]
+    fn a_service_that_nobody_uses_is_asked_less_often_and_jitter_only_adds() {
+        let plain = HealthSettings::default();
+        let slow = HealthSettings {
+            no_traffic_interval: Some(Timespan::secs(60)),
+            jitter: Timespan::secs(2),
+            ..HealthSettings::default()
+        };
+        for (settings, unused, random, expected) in [
+            (&plain, 999, 1.0, 5),
+            (&slow, 4, 0.0, 5),
+            (&slow, 5, 0.0, 60),
+            (&slow, 0, 0.5, 6),
+            (&slow, 9, 1.0, 62),
+        ] {
+            let wait = settings.wait(Duration::from_secs(unused), random);
+            assert_eq!(wait.as_secs(), expected, "{unused} {random}");
+        }
+    }
+
+    #[test]
+    fn another_port_is_asked_where_there_are_ports() {
+        let settings = HealthSettings { port: std::num::NonZeroU16::new(9901), ..HealthSettings::default() };
+        for (url, expected) in [
+            ("http://a:80", "http://a:9901"),
+            ("https://[::1]:443", "https://[::1]:9901"),
+            ("unix:/run/a.sock", "unix:/run/a.sock"),
+        ] {
+            assert_eq!(place(&Endpoint::parse(url).unwrap(), &settings).to_string(), expected);
+        }
     }
 }

@@ -13,6 +13,10 @@
 //! | the answer was not valid HTTP | 502 `upstream-protocol-error` |
 //! | no answer in time, retries included; or none before the client's own deadline | 504 `upstream-timeout` |
 //!
+//! Such an answer has its [`Problem`](gateway_core::Problem), and with it the [`Code`](gateway_core::Code), in its
+//! extensions, for a layer around it that asks someone else or answers from a cache. An answer that came from an endpoint,
+//! whatever its status, has the [`Endpoint`](gateway_core::Endpoint) there instead.
+//!
 //! What is decided by whom:
 //!
 //! | settings | what they say | at first |
@@ -20,24 +24,31 @@
 //! | [`Strategy`] | which endpoint is next: in turn, at random, by load, by latency, by a hash of the request | in turn |
 //! | [`HashOn`], [`LoadFactor`] | what is hashed, and how uneven that may make the load | the client's address; any |
 //! | [`StickySettings`] | a cookie brings a client back to its endpoint | off |
-//! | [`HealthSettings`] | active checks take an endpoint out and back in | off |
-//! | [`OutlierSettings`] | an endpoint that keeps failing is left alone for a while | on |
+//! | [`SubsetSettings`] | requests go only to endpoints with a label that they ask for | off |
+//! | [`HealthSettings`] | active checks over HTTP, TCP or gRPC take an endpoint out and back in | off |
+//! | [`OutlierSettings`] | an endpoint that keeps failing, or fails more than the others, is left alone for a while | on |
 //! | [`PanicSettings`] | ejections are ignored when too few endpoints are left | below half |
 //! | [`SlowStartSettings`] | an endpoint that comes back gets its share bit by bit | off |
 //! | [`CircuitSettings`] | too many failures stop all requests for a while, to the service or to one endpoint | off |
 //! | [`LimitSettings`] | how many requests may be on their way at once | any number |
 //! | [`RetrySettings`], [`RetryOn`] | what is tried again, at another endpoint | once, where it is safe |
+//! | [`HedgeSettings`] | when a second endpoint is asked because the first is slow | off |
 //! | [`TimeoutSettings`] | how long all of it may take | 15 s |
 //!
-//! All but the last two and the checks stand together in [`PolicySettings`], which an [`EndpointSet`] is made
+//! All but the last three and the checks stand together in [`PolicySettings`], which an [`EndpointSet`] is made
 //! with; its state is shared by all that balance over the set. Endpoints may also have weights and priorities:
 //! those of the next priority take over what the ones before cannot, from the point where fewer than five
-//! sevenths of them are available. No part needs a task but the active checks: what ends with time is noticed
+//! sevenths of them are available. In the same way those of other zones take over from those of
+//! [`PolicySettings::zone`], within a priority. No part needs a task but the active checks: what ends with time is noticed
 //! by the next request. A request that succeeds takes no lock, but for a moment to borrow a timer of its worker's.
 //!
 //! Timeouts hold until the answer's head. What a client says of its own deadline, in `grpc-timeout` or in the header
 //! that [`TimeoutSettings`] names, shortens them, and the endpoint is told what is left. Bodies, and so streams of any
 //! kind, are not cut off.
+//!
+//! An endpoint that a new set does not have any more is not picked from the moment that a balance over that set takes
+//! requests; those on their way go on. With the last clone of the old balance its idle connections are closed, and each of
+//! the others when its answer has ended.
 //!
 //! Retrying and picking are one service because a retry must go to another endpoint, and because the request's
 //! head need not be copied for it. What sends the requests is any [`Upstream`](gateway_core::Upstream), for
@@ -78,6 +89,7 @@ mod ewma;
 mod failure;
 mod hash;
 mod health;
+mod hedge;
 mod limits;
 mod member;
 mod outlier;
@@ -95,6 +107,7 @@ mod settings;
 mod slow_start;
 mod sticky;
 mod strategy;
+mod subset;
 mod timeout;
 
 pub use backoff::Backoff;
@@ -102,9 +115,10 @@ pub use circuit::{CircuitSettings, CircuitState};
 pub use client_deadline::MillisHeader;
 pub use ewma::EwmaSettings;
 pub use hash::{HashKey, HashOn, LoadFactor};
-pub use health::{HealthSettings, health_checks};
+pub use health::{HealthCheck, HealthSettings, StatusRanges, health_checks};
+pub use hedge::{HedgeDelay, HedgeSettings};
 pub use limits::LimitSettings;
-pub use outlier::{OutlierMode, OutlierSettings};
+pub use outlier::{FailurePercentageSettings, OutlierMode, OutlierSettings, SuccessRateSettings};
 pub use panic::{Ignored, PanicSettings};
 pub use percent::Percent;
 pub use policy::PolicySettings;
@@ -116,3 +130,4 @@ pub use settings::{BalanceSettings, RetrySettings, TimeoutSettings};
 pub use slow_start::SlowStartSettings;
 pub use sticky::{SameSite, StickyKey, StickySettings};
 pub use strategy::Strategy;
+pub use subset::{SubsetFallback, SubsetFrom, SubsetSettings};

@@ -32,6 +32,8 @@ pub(crate) fn millis(time: Duration) -> u64 {
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) endpoint: Endpoint,
+    /// Its priority, and within that whether it is of another zone.
+    rank: u64,
     pub(crate) in_flight: AtomicUsize,
     pub(crate) streaks: Streaks,
     pub(crate) ewma: Ewma,
@@ -50,7 +52,9 @@ pub(crate) struct Member {
 
 impl Member {
     pub(crate) fn new(endpoint: Endpoint, policy: &PolicySettings) -> Self {
+        let elsewhere = policy.zone.is_some() && endpoint.zone() != policy.zone.as_deref();
         Self {
+            rank: u64::from(endpoint.priority()) * 2 + u64::from(elsewhere),
             endpoint,
             in_flight: AtomicUsize::new(0),
             streaks: Streaks::default(),
@@ -147,7 +151,7 @@ impl Member {
         let view = View {
             name: self.endpoint.name(),
             weight: self.endpoint.weight(),
-            priority: self.endpoint.priority(),
+            priority: self.rank,
             passes: self.passes(),
             ejected: until > now,
             broken: open_until.is_some(),

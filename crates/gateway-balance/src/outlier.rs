@@ -1,8 +1,13 @@
 //! Passive health: an endpoint that keeps failing is left alone for a while (Envoy: outlier detection).
 
+mod rate;
+
+pub(crate) use rate::Sweep;
+pub use rate::{FailurePercentageSettings, SuccessRateSettings};
+
 use crate::Percent;
 use crate::retry::Verdict;
-use gateway_core::units::{Scalar, ShortForm, Timespan};
+use gateway_core::units::{Scalar, ShortForm, Switch, Timespan};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,8 +29,16 @@ pub struct OutlierSettings {
     pub consecutive_local_failures: u32,
     /// Answers in a row with 502, 503 or 504 until an endpoint is ejected; 0 means never. Default 0.
     pub consecutive_gateway_failures: u32,
-    /// How long the first ejection lasts; each further one lasts this much longer, and each ten seconds without
-    /// one take back a step. Default `30s`.
+    /// How long is counted until endpoints are compared by `success_rate` and `failure_percentage`. Default `10s`.
+    pub interval: Timespan,
+    /// Ejects those that succeed clearly less often than the others, where there are at least five: `true`, `false`
+    /// or a table. Default true.
+    pub success_rate: Switch<SuccessRateSettings>,
+    /// Ejects those with too large a share of failures, where there are at least five endpoints: `true` for 85
+    /// percent, the percentage, or a table. Default false.
+    pub failure_percentage: Switch<FailurePercentageSettings>,
+    /// How long the first ejection lasts; each further one lasts this much longer, and each `interval` without
+    /// one takes back a step. Default `30s`.
     pub ejection_time: Timespan,
     /// The longest ejection, but for the jitter. Default `300s`.
     pub max_ejection_time: Timespan,
@@ -55,6 +68,9 @@ impl Default for OutlierSettings {
             consecutive_5xx: 5,
             consecutive_local_failures: 5,
             consecutive_gateway_failures: 0,
+            interval: Timespan::secs(10),
+            success_rate: Switch::On(SuccessRateSettings::default()),
+            failure_percentage: Switch::Off,
             ejection_time: Timespan::secs(30),
             max_ejection_time: Timespan::secs(300),
             jitter: Timespan::secs(1),
@@ -82,9 +98,9 @@ impl OutlierSettings {
     /// How often an endpoint counts as ejected, and for how long it now is: `times` before, and well since
     /// `well_for`. Pure.
     pub(crate) fn ejection(&self, times: u32, well_for: Duration, random: f64) -> (u32, Duration) {
-        /// Envoy's sweep interval: each that passes without an ejection takes back a step.
-        const STEP: u64 = 10;
-        let forgiven = u32::try_from(well_for.as_secs() / STEP).unwrap_or(u32::MAX);
+        // As Envoy does with each sweep that finds nothing.
+        let intervals = well_for.as_millis() / self.interval.as_millis().max(1);
+        let forgiven = u32::try_from(intervals).unwrap_or(u32::MAX);
         let times = times.saturating_sub(forgiven).saturating_add(1);
         let longest = (*self.max_ejection_time).max(*self.ejection_time);
         let time = self.ejection_time.saturating_mul(times).min(longest);
@@ -104,14 +120,22 @@ pub(crate) enum Cause {
     ServerErrors,
     GatewayErrors,
     LocalFailures,
+    ErrorRate,
+    LocalFailureRate,
+    ErrorPercentage,
+    LocalFailurePercentage,
 }
 
 impl std::fmt::Display for Cause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::ServerErrors => "answers with a 5xx status",
-            Self::GatewayErrors => "answers with 502, 503 or 504",
-            Self::LocalFailures => "failures to answer",
+            Self::ServerErrors => "answers with a 5xx status in a row",
+            Self::GatewayErrors => "answers with 502, 503 or 504 in a row",
+            Self::LocalFailures => "failures to answer in a row",
+            Self::ErrorRate => "many more answers with a 5xx status than the others",
+            Self::LocalFailureRate => "many more failures to answer than the others",
+            Self::ErrorPercentage => "too large a share of answers with a 5xx status",
+            Self::LocalFailurePercentage => "too large a share of failures to answer",
         })
     }
 }

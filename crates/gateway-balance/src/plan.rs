@@ -12,8 +12,8 @@ pub(crate) struct View<'a> {
     pub(crate) name: &'a str,
     /// 0 is drained.
     pub(crate) weight: u32,
-    /// 0 comes first.
-    pub(crate) priority: u32,
+    /// 0 comes first; other zones come after the own one.
+    pub(crate) priority: u64,
     /// Whether it passes its active health checks.
     pub(crate) passes: bool,
     /// Whether it is ejected.
@@ -33,6 +33,13 @@ pub(crate) struct Plan {
     pub(crate) panics: bool,
     /// Whether there would be endpoints but for their circuits.
     pub(crate) broken: bool,
+}
+
+/// The plan for all endpoints, and one for each subset of them.
+#[derive(Debug, Default)]
+pub(crate) struct Plans {
+    pub(crate) all: Plan,
+    pub(crate) subsets: Box<[Plan]>,
 }
 
 /// Endpoints of one priority.
@@ -127,7 +134,7 @@ impl Level {
 /// For each priority that has any, its members and how many of a hundred requests they take; and whether
 /// that is panic (Envoy: priority levels, overprovisioning factor 1.4).
 fn shares(views: &[View<'_>], panic: PanicSettings) -> (Vec<(Vec<usize>, u32)>, bool) {
-    let mut priorities: Vec<u32> = views.iter().map(|view| view.priority).collect();
+    let mut priorities: Vec<u64> = views.iter().map(|view| view.priority).collect();
     priorities.sort_unstable();
     priorities.dedup();
     let mut groups = Vec::new();
@@ -228,7 +235,7 @@ mod tests {
     }
 
     fn any_view() -> impl proptest::strategy::Strategy<Value = View<'static>> {
-        (0u32..3, 0u32..3, any::<bool>(), any::<bool>()).prop_map(|(weight, priority, passes, ejected)| {
+        (0u32..3, 0u64..3, any::<bool>(), any::<bool>()).prop_map(|(weight, priority, passes, ejected)| {
             View { name: "", weight, priority, passes, ejected, broken: false, share: FULL }
         })
     }

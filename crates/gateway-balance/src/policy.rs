@@ -1,6 +1,6 @@
 use crate::{
     CircuitSettings, EwmaSettings, HashOn, LimitSettings, LoadFactor, OutlierSettings, PanicSettings,
-    SlowStartSettings, StickySettings, Strategy,
+    SlowStartSettings, StickySettings, Strategy, SubsetSettings,
 };
 use gateway_core::units::{Scalar, Short, ShortForm, Switch, Timespan};
 use schemars::JsonSchema;
@@ -25,6 +25,11 @@ pub struct PolicySettings {
     pub ewma: EwmaSettings,
     /// Clients come back to the endpoint that answered them: the name of a cookie, or a table. Default: no.
     pub sticky: Option<Short<StickySettings>>,
+    /// The zone that the gateway is in: endpoints of this `zone` are preferred, and the others of the same priority take
+    /// over what those cannot, from where fewer than five sevenths of them are available. Default: none is preferred.
+    pub zone: Option<String>,
+    /// Sends requests only to endpoints with a label that the request asks for. Default: to all.
+    pub subset: Option<SubsetSettings>,
     /// Endpoints that keep failing are left alone for a while. Default: on, with Envoy's numbers.
     pub outlier: Short<OutlierSettings>,
     /// What happens when too few endpoints are left. Default 50: below half, ejections are ignored.

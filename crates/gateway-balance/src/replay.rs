@@ -57,7 +57,7 @@ impl<B: Body<Data = Bytes>> Replay<B> {
         if body.is_end_stream() {
             return (Self(Kind::Empty), Repeat::Empty);
         }
-        if settings.attempts <= 1 {
+        if settings.attempts <= 1 && settings.hedge.is_none() {
             return (Self(Kind::Once(body)), Repeat::Never);
         }
         let limit = settings.body_limit.bytes();
@@ -82,6 +82,15 @@ impl<B: Body<Data = Bytes>> Repeat<B> {
                 let over = tape.lock().unwrap_or_else(PoisonError::into_inner).over;
                 (!over).then(|| Replay::at_start(tape, *length))
             }
+        }
+    }
+
+    /// The body from its beginning, if it has arrived whole: so that it can be sent twice at the same time without
+    /// both waiting for the rest of it.
+    pub(crate) fn whole(&self) -> Option<Replay<B>> {
+        match self {
+            Self::Tape { tape, .. } if !tape.lock().unwrap_or_else(PoisonError::into_inner).ended => None,
+            _ => self.again(),
         }
     }
 }
@@ -214,6 +223,22 @@ mod tests {
         let (first, rewind) = Replay::prepare(pieces(&["ab", "cd", "ef"]), &keeping(3));
         assert_eq!(text(first).await, "abcdef");
         assert!(rewind.again().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_body_is_whole_once_all_of_it_has_arrived() {
+        let (mut first, rewind) = Replay::prepare(pieces(&["ab", "cd"]), &keeping(100));
+        first.frame().await.unwrap().unwrap();
+        assert!(rewind.whole().is_none());
+        while first.frame().await.is_some() {}
+        assert_eq!(text(rewind.whole().unwrap()).await, "abcd");
+        let (_, empty) = Replay::prepare(pieces(&[]), &keeping(100));
+        assert!(empty.whole().is_none(), "nobody knows yet that nothing comes");
+        let (_, empty) = Replay::prepare(Full::new(Bytes::new()), &keeping(100));
+        assert!(empty.whole().is_some());
+        let (once, over) = Replay::prepare(pieces(&["abcd"]), &keeping(3));
+        assert_eq!(text(once).await, "abcd");
+        assert!(over.whole().is_none());
     }
 
     #[tokio::test]

@@ -25,7 +25,7 @@ pub(crate) enum Verdict {
     GatewayError,
     /// It could not be connected to, broke the connection, did not speak HTTP, or took too long.
     LocalFailure,
-    /// Nothing: the client itself broke off.
+    /// Nothing: the client itself broke off, or a kept connection had been closed while it was idle.
     Unknown,
 }
 
@@ -38,7 +38,9 @@ impl Verdict {
 impl Outcome {
     pub(crate) fn verdict(self) -> Verdict {
         match self {
-            Self::Failed(FailureKind::RequestBody | FailureKind::BodyTooLarge) => Verdict::Unknown,
+            Self::Failed(FailureKind::RequestBody | FailureKind::BodyTooLarge | FailureKind::Stale) => {
+                Verdict::Unknown
+            }
             Self::Failed(_) => Verdict::LocalFailure,
             Self::Answered(status) => match status.as_u16() {
                 502..=504 => Verdict::GatewayError,

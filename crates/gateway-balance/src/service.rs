@@ -2,13 +2,14 @@ use crate::client_deadline::tell_budget;
 use crate::deadline::Timers;
 use crate::entry::Entry;
 use crate::failure::Failure;
+use crate::hedge::is_hedgeable;
 use crate::replay::Replay;
 use crate::retry::{Outcome, Repeatable, Verdict, retry_after, wanted};
 use crate::set::{EndpointSet, Picked, Unavailable};
 use crate::settings::{BalanceSettings, RetrySettings, TimeoutSettings};
-use crate::timeout::Time;
+use crate::timeout::{Limit, Time};
 use bytes::Bytes;
-use gateway_core::{BoxError, Endpoint, Upstream};
+use gateway_core::{BoxError, Endpoint, FailureKind, Upstream, UpstreamError};
 use http::header::{HeaderName, HeaderValue, SET_COOKIE};
 use http::request::Parts;
 use http::{Request, Response};
@@ -23,8 +24,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tower::Service;
 
+mod race;
+
+use race::{Raced, Try};
+
 /// Tells an endpoint that a request is a retry, and the number of it.
 const ATTEMPT: HeaderName = HeaderName::from_static("x-retry-attempt");
+
+/// How often a request is sent again because a kept connection turned out closed. That is no failure of the endpoint
+/// and no retry: it closes what has been idle for long, or has just been restarted, and its other connections are not
+/// used again.
+const RESENDS: u32 = 2;
 
 /// Sends each request to one endpoint of a set, and to another when that fails; see the [crate's page](crate).
 ///
@@ -102,9 +112,8 @@ where
                 Ok(entry) => entry,
                 Err(why) => return Ok(Failure::Unavailable(why).into_problem(false).into_response()),
             };
-            let active = Active::new(&inner.set);
+            inner.set.count_request(now);
             let answer = inner.send(&mut head, body, now).await;
-            drop(active);
             if let Some(entry) = &mut entry {
                 entry.record(verdict(&answer));
             }
@@ -126,27 +135,36 @@ where
     }
 }
 
+/// Whether a further attempt takes nothing from the budget: where nobody was connected to, nobody had any work, so that
+/// it adds none (nginx's and HAProxy's redispatch).
+fn is_free(outcome: Outcome) -> bool {
+    outcome == Outcome::Failed(FailureKind::Connect)
+}
+
+/// What came of one try; nothing if its time was over.
+fn hear<B>(sent: Option<Result<Response<B>, UpstreamError>>, limit: Limit) -> Result<Response<B>, Failure> {
+    match sent {
+        Some(sent) => sent.map_err(Failure::Upstream),
+        None => Err(limit.into()),
+    }
+}
+
+/// How a try ended, and what that says about who was asked.
+fn outcome<B>(result: &Result<Response<B>, Failure>) -> (Outcome, Verdict) {
+    match result {
+        Ok(response) => {
+            let outcome = Outcome::Answered(response.status());
+            (outcome, outcome.verdict())
+        }
+        Err(failure) => (failure.outcome(), failure.verdict()),
+    }
+}
+
 /// What the end of a request says about the service.
 fn verdict<B>(answer: &Result<(Response<B>, Picked), Failure>) -> Verdict {
     match answer {
         Ok((response, _)) => Outcome::Answered(response.status()).verdict(),
         Err(failure) => failure.verdict(),
-    }
-}
-
-/// A request counted as active while it waits for its answer's head.
-struct Active<'a>(&'a EndpointSet);
-
-impl<'a> Active<'a> {
-    fn new(set: &'a EndpointSet) -> Self {
-        set.budget().begin();
-        Self(set)
-    }
-}
-
-impl Drop for Active<'_> {
-    fn drop(&mut self) {
-        self.0.budget().end();
     }
 }
 
@@ -167,9 +185,8 @@ impl<U> Inner<U> {
         let (mut body, repeat) = Replay::prepare(body, &self.retry);
         let request = Repeatable::of(head);
         let mut tried: Vec<usize> = Vec::new();
-        // Held while a retry is on its way: its share of the budget.
-        let mut _budget = None;
-        for attempt in 1.. {
+        let (mut attempt, mut resent) = (1, 0);
+        loop {
             if time.client.end().is_some_and(|end| end <= now) {
                 return Err(Failure::ClientDeadline);
             }
@@ -189,19 +206,34 @@ impl<U> Inner<U> {
             if let Some(header) = &self.timeout.budget_header {
                 tell_budget(&mut head.headers, header, until.saturating_duration_since(now));
             }
-            let sending = self.upstreams[picked.index].send(head, body);
-            let result = match self.timers.limit(until, sending).await {
-                Some(sent) => sent.map_err(Failure::Upstream),
-                None => Err(limit.into()),
-            };
-            let (outcome, verdict) = match &result {
-                Ok(response) => {
-                    let outcome = Outcome::Answered(response.status());
-                    (outcome, outcome.verdict())
+            let result = match &self.retry.hedge {
+                Some(hedge) if attempt == 1 && is_hedgeable(head) && !picked.is_kept() => {
+                    let latencies = self.set.latencies(hedge);
+                    let first = Try { picked, started: now, until, limit };
+                    // Boxed, so that other requests need not pay for it.
+                    let race = Box::pin(self.race(head, body, &repeat, first, &time, latencies));
+                    let Raced { result, by, failed } = race.await;
+                    tried.extend(failed);
+                    (picked, now) = (by.picked, by.started);
+                    result
                 }
-                Err(failure) => (failure.outcome(), failure.verdict()),
+                _ => {
+                    let sending = self.upstreams[picked.index].send(head, body);
+                    hear(self.timers.limit(until, sending).await, limit)
+                }
             };
+            let (outcome, verdict) = outcome(&result);
             self.set.record(&mut picked, verdict, now);
+            if outcome == Outcome::Failed(FailureKind::Stale)
+                && resent < RESENDS
+                && wanted(outcome, request, &self.retry)
+                && let Some(again) = repeat.again()
+            {
+                resent += 1;
+                body = again;
+                now = Instant::now();
+                continue;
+            }
             if attempt < self.retry.attempts && wanted(outcome, request, &self.retry) {
                 let backoff = self.retry.backoff.delay(attempt, fastrand::f64());
                 let delay = match &result {
@@ -210,13 +242,11 @@ impl<U> Inner<U> {
                     }
                     _ => backoff,
                 };
-                _budget = None;
                 now = Instant::now();
                 if time.end().saturating_duration_since(now) > delay
                     && let Some(again) = repeat.again()
-                    && let Some(share) = self.set.budget().retry()
+                    && (is_free(outcome) || self.set.may_try_again(now))
                 {
-                    _budget = Some(share);
                     body = again;
                     tried.push(picked.index);
                     // Closes the failed attempt's connection, and gives the endpoint back, before the wait.
@@ -229,12 +259,12 @@ impl<U> Inner<U> {
                         self.timers.until(now + delay).await;
                         now = Instant::now();
                     }
+                    attempt += 1;
                     continue;
                 }
             }
             return result.map(|response| (response, picked));
         }
-        Err(Failure::Unavailable(Unavailable::NoEndpoint))
     }
 
     /// Waits for an endpoint as long as the policy and the deadline allow; `why` says what is missing.

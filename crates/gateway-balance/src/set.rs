@@ -1,19 +1,21 @@
 use crate::budget::RetryBudget;
 use crate::circuit::{Breaker, CircuitState};
+use crate::hedge::{HedgeSettings, Latencies};
 use crate::member::{Clock, Member};
-use crate::outlier::{Cause, OutlierMode};
-use crate::plan::{Plan, View};
+use crate::outlier::Sweep;
+use crate::plan::Plans;
 use crate::policy::PolicySettings;
 use crate::sticky::Sticky;
+use crate::subset::Subsets;
 use arc_swap::ArcSwap;
 use gateway_core::Endpoint;
-use gateway_core::units::Timespan;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+mod change;
 mod picked;
 
 pub(crate) use picked::{Picked, Unavailable};
@@ -30,14 +32,22 @@ pub(crate) struct Shared {
     clock: Clock,
     members: Box<[Member]>,
     /// Replaced when it changes who may be picked, under the lock; read without one.
-    plan: ArcSwap<Plan>,
+    plans: ArcSwap<Plans>,
     changing: Mutex<()>,
     /// When the plan changes for no other reason than time: an ejection ends, a share grows.
     due: AtomicU64,
     next: AtomicUsize,
+    /// When the service was last used, to about a second.
+    used: AtomicU64,
     retries: AtomicU64,
+    hedges: AtomicU64,
+    hedges_won: AtomicU64,
+    /// How long answers take, where hedging asks for that.
+    latencies: OnceLock<Latencies>,
     pub(crate) budget: RetryBudget,
     sticky: Option<Sticky>,
+    subsets: Option<Subsets>,
+    sweep: Option<Sweep>,
     gate: Gate,
     /// For requests that wait for an endpoint: told when the plan changes.
     changed: Notify,
@@ -76,23 +86,30 @@ impl EndpointSet {
     pub fn new(name: &str, endpoints: Vec<Endpoint>, policy: impl Into<PolicySettings>) -> Self {
         let policy = policy.into();
         let sticky = policy.sticky.as_deref().map(|settings| Sticky::new(settings, name, endpoints.iter()));
+        let clock = Clock::starting_now();
         let set = Self(Arc::new(Shared {
             name: name.to_owned(),
             sticky,
+            subsets: policy.subset.as_ref().map(|settings| Subsets::new(settings, endpoints.iter())),
+            sweep: Sweep::new(&policy.outlier, endpoints.len(), clock.at(Instant::now())),
             gate: Gate {
                 most: policy.limits.max_requests.map(|most| most.get() as usize),
                 breaker: policy.circuit.on().map(Breaker::new),
                 inside: AtomicUsize::new(0),
             },
             changed: Notify::new(),
-            clock: Clock::starting_now(),
-            plan: ArcSwap::default(),
+            clock,
+            plans: ArcSwap::default(),
             members: endpoints.into_iter().map(|endpoint| Member::new(endpoint, &policy)).collect(),
             policy,
             changing: Mutex::new(()),
             due: AtomicU64::new(u64::MAX),
             next: AtomicUsize::new(0),
+            used: AtomicU64::new(0),
             retries: AtomicU64::new(0),
+            hedges: AtomicU64::new(0),
+            hedges_won: AtomicU64::new(0),
+            latencies: OnceLock::new(),
             budget: RetryBudget::default(),
         }));
         set.0.replan(set.now());
@@ -144,14 +161,14 @@ impl EndpointSet {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.0.refresh(self.now());
-        !self.0.plan.load().levels.is_empty()
+        !self.0.plans.load().all.levels.is_empty()
     }
 
     /// Whether so few endpoints are left that [`PanicSettings`](crate::PanicSettings) has their health ignored.
     #[must_use]
     pub fn is_panicking(&self) -> bool {
         self.0.refresh(self.now());
-        self.0.plan.load().panics
+        self.0.plans.load().all.panics
     }
 
     /// Whether the circuit of the service as a whole lets requests pass; always closed without `circuit`.
@@ -165,6 +182,18 @@ impl EndpointSet {
     #[must_use]
     pub fn retries(&self) -> u64 {
         self.0.retries.load(Ordering::Relaxed)
+    }
+
+    /// How many requests were sent to a second endpoint because the first was slow; see [`HedgeSettings`].
+    #[must_use]
+    pub fn hedges(&self) -> u64 {
+        self.0.hedges.load(Ordering::Relaxed)
+    }
+
+    /// Of how many of those the second endpoint's answer was taken.
+    #[must_use]
+    pub fn hedges_won(&self) -> u64 {
+        self.0.hedges_won.load(Ordering::Relaxed)
     }
 
     /// The endpoint whose turn it is, without sending it anything; `None` if none is available.
@@ -183,6 +212,12 @@ impl EndpointSet {
         news
     }
 
+    /// How long nobody has used the service, to about a second; for a service that nobody has used yet, since it was
+    /// made.
+    pub(crate) fn unused_for(&self) -> Duration {
+        Duration::from_millis(self.now().saturating_sub(self.0.used.load(Ordering::Relaxed)))
+    }
+
     pub(crate) fn members(&self) -> &[Member] {
         &self.0.members
     }
@@ -191,8 +226,27 @@ impl EndpointSet {
         self.0.retries.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn budget(&self) -> &RetryBudget {
-        &self.0.budget
+    pub(crate) fn count_hedge(&self) {
+        self.0.hedges.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_hedge_won(&self) {
+        self.0.hedges_won.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How long answers take; the same for all that balance over the set, by the settings of the first.
+    pub(crate) fn latencies(&self, settings: &HedgeSettings) -> &Latencies {
+        self.0.latencies.get_or_init(|| Latencies::new(settings))
+    }
+
+    /// Counts a request towards the budget of further attempts.
+    pub(crate) fn count_request(&self, now: Instant) {
+        self.0.budget.begin(self.0.clock.at(now));
+    }
+
+    /// Whether the budget allows a further attempt, which is then counted.
+    pub(crate) fn may_try_again(&self, now: Instant) -> bool {
+        self.0.budget.take(self.0.clock.at(now))
     }
 
     pub(crate) fn gate(&self) -> &Gate {
@@ -214,80 +268,6 @@ impl EndpointSet {
 
     fn now(&self) -> u64 {
         self.0.clock.at(Instant::now())
-    }
-}
-
-impl Shared {
-    /// Makes the plan anew if it is time to: no task watches the clock.
-    fn refresh(&self, now: u64) {
-        let due = self.due.load(Ordering::Relaxed);
-        // Of many who notice at once, one does it.
-        if now >= due
-            && self.due.compare_exchange(due, u64::MAX, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-        {
-            self.replan(now);
-        }
-    }
-
-    fn replan(&self, now: u64) {
-        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.replan_locked(now);
-    }
-
-    fn replan_locked(&self, now: u64) {
-        let mut due = u64::MAX;
-        let slow_start = self.policy.slow_start.as_deref().filter(|_| !self.policy.strategy.hashes());
-        let views: Vec<View<'_>> = self
-            .members
-            .iter()
-            .map(|member| {
-                if member.returns(now) {
-                    tracing::info!("{}: {} is no longer ejected", self.name, member.endpoint);
-                }
-                let (view, changes) = member.view(now, slow_start);
-                due = due.min(changes);
-                view
-            })
-            .collect();
-        let plan = Plan::new(&views, self.policy.strategy, self.policy.panic.0);
-        if plan.panics && !self.plan.load().panics {
-            tracing::warn!("{}: too few endpoints are available: their health is ignored", self.name);
-        }
-        self.plan.store(Arc::new(plan));
-        self.due.store(due, Ordering::Relaxed);
-        self.changed.notify_waiters();
-    }
-
-    /// Off the path of requests that succeed: an endpoint failed too often in a row.
-    #[cold]
-    fn eject(&self, index: usize, cause: Cause, now: u64) {
-        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (member, outlier) = (&self.members[index], &self.policy.outlier.0);
-        if member.is_ejected(now) {
-            return;
-        }
-        member.streaks.clear();
-        let name = &self.name;
-        let all = self.members.iter().filter(|member| member.endpoint.weight() > 0);
-        let ejected = all.clone().filter(|member| member.is_ejected(now)).count();
-        let others =
-            self.members.iter().enumerate().filter(|(i, member)| *i != index && member.is_available(now));
-        if others.count() == 0 || !outlier.has_room(ejected, all.count()) {
-            tracing::debug!(
-                "{name}: {} has too many {cause} in a row, but none more may be ejected",
-                member.endpoint
-            );
-            return;
-        }
-        if outlier.mode == OutlierMode::Report {
-            member.count_ejection();
-            tracing::warn!("{name}: {} would be ejected for {cause} in a row", member.endpoint);
-            return;
-        }
-        let time = member.eject(now, |times, well_for| outlier.ejection(times, well_for, fastrand::f64()));
-        let shown = Timespan(Duration::from_secs(time.as_secs()));
-        tracing::warn!("{name}: {} is ejected for {shown}: {cause} in a row", member.endpoint);
-        self.replan_locked(now);
     }
 }
 

@@ -1,4 +1,4 @@
-use crate::{Backoff, MillisHeader, RetryOn};
+use crate::{Backoff, HedgeSettings, MillisHeader, RetryOn};
 use gateway_core::units::{ByteSize, Scalar, Short, ShortForm, Timespan};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -79,11 +79,14 @@ pub struct RetrySettings {
     /// Whether a failed answer's `Retry-After` (in seconds) is waited for if that is longer than the backoff. An
     /// answer that asks for more time than there is goes to the client. Default true.
     pub retry_after: bool,
-    /// Whether endpoints are told the number of a retry, from 1, in the header `X-Retry-Attempt`. First attempts
-    /// have none. Default false.
+    /// Whether endpoints are told the number of a retry, from 1, in the header `X-Retry-Attempt`, and of a hedge in
+    /// `X-Hedge-Attempt`. First attempts have none. Default false.
     pub attempt_header: bool,
     /// The largest request body kept for replay. Default `64KiB`.
     pub body_limit: ByteSize,
+    /// Asks a second endpoint when the first is slow, and takes whichever answers first: the delay, `"200ms"` or
+    /// `"p95"`, or a table. Works with one attempt as well. Default: no.
+    pub hedge: Option<Short<HedgeSettings>>,
 }
 
 impl Default for RetrySettings {
@@ -96,6 +99,7 @@ impl Default for RetrySettings {
             retry_after: true,
             attempt_header: false,
             body_limit: ByteSize::kib(64),
+            hedge: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The admin listener: health, readiness, metrics, the route table. Bind it where only operators reach it.
 
 use crate::live::View;
+use crate::routes;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use gateway_core::{Code, Problem};
@@ -82,7 +83,7 @@ impl Admin {
                     .with_detail("metrics are off: `metrics = false`")
                     .into_response(),
             },
-            "/routes" => typed(self.view.load().routes.clone(), "application/json"),
+            "/routes" => typed(routes::json(&self.view.load().plan), "application/json"),
             "/config" => match serde_json::to_string(&self.view.load().status) {
                 Ok(status) => typed(status + "\n", "application/json"),
                 Err(_) => Problem::new(Code::InternalError).into_response(),

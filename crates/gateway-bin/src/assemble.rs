@@ -10,14 +10,14 @@ use gateway_auth::AuthLayer;
 use gateway_balance::Balance;
 use gateway_core::Endpoint;
 use gateway_observe::{Lines, Metrics, ObserveLayer, RouteLabels};
-use gateway_routing::RouteTable;
 use gateway_store::Store;
 use gateway_upstream::{HttpUpstream, UpstreamSettings, UpstreamTls};
 use http::Request;
-use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::sync::Arc;
 use tower::util::{BoxCloneSyncService, option_layer};
 use tower::{Layer, Service, ServiceExt};
 
@@ -67,9 +67,9 @@ impl Assembly {
     }
 
     /// The edge of a plan: its own pools and connections, with limits, health and verified tokens shared.
-    pub(crate) fn edge<B: RequestStream>(&mut self, plan: &Plan) -> Edge<B> {
+    pub(crate) fn edge<B: RequestStream>(&mut self, plan: &Arc<Plan>) -> Edge<B> {
         let mut used = HashMap::new();
-        let mut balances = BTreeMap::new();
+        let mut balances = HashMap::new();
         for (name, service) in &plan.services {
             let settings = &service.connection;
             let known = RefCell::new((&mut self.upstreams, &mut used));
@@ -90,17 +90,15 @@ impl Assembly {
                 // Only the access log asks which endpoint it was.
                 balance = balance.without_endpoint_names();
             }
-            balances.insert(name.as_str(), balance);
+            balances.insert(name.clone(), balance);
         }
         self.upstreams = used;
         let auth = plan.auth.layers.iter().map(|layer| layer.with_store(&self.store)).collect();
-        let worker = Worker { plan, observers: &self.observers, balances, auth };
-        let routes =
-            plan.routes.iter().filter_map(|route| Some((route.matches.clone(), worker.stack(route)?)));
+        let worker = Worker { plan: plan.clone(), observers: self.observers.clone(), balances, auth };
         Edge {
-            // Checked when the plan was made: there are no conflicts.
-            routes: RouteTable::build(routes.collect()).unwrap_or_else(|_| RouteTable::empty()),
+            routes: plan.table.map(|_, ()| OnceCell::new()),
             fallback: worker.fallback(),
+            stacks: Box::new(move |index| worker.stack(&worker.plan.routes[index])),
             client_ip: plan.client_ip.clone(),
             underscores: plan.underscores,
             normalize: plan.normalize,
@@ -110,15 +108,16 @@ impl Assembly {
     }
 }
 
-struct Worker<'p> {
-    plan: &'p Plan,
-    observers: &'p Observers,
-    balances: BTreeMap<&'p str, Balance<HttpUpstream>>,
+/// What stacks are made of, when their first request comes.
+struct Worker {
+    plan: Arc<Plan>,
+    observers: Observers,
+    balances: HashMap<String, Balance<HttpUpstream>>,
     /// By their place in the plan, over this worker's own connection to the store.
     auth: Vec<AuthLayer>,
 }
 
-impl Worker<'_> {
+impl Worker {
     /// The layers of a route, the last to see a request first.
     fn stack<B>(&self, route: &RoutePlan) -> Option<Rc<dyn RouteService<B>>>
     where

@@ -110,9 +110,9 @@ pub fn main() -> ExitCode {
         Command::Check(options) => return check(&path, options),
         Command::Explain(options) => return explain(&path, &options),
         Command::Routes { format } => load(&path).map(|config| match format {
-            Format::Json => routes::json(&config),
-            Format::Text => routes::table(&config, false),
-            Format::Md => routes::table(&config, true),
+            Format::Json => routes::json(&config.plan),
+            Format::Text => routes::table(&config.plan, false),
+            Format::Md => routes::table(&config.plan, true),
         }),
         Command::Token { auth, claims, expires } => load(&path).and_then(|config| {
             let token =

@@ -10,11 +10,12 @@ pub(crate) use settings::{AuthSettings, LogLevel, Policies, ServerSettings, Sett
 
 use load::Loaded;
 use std::path::Path;
+use std::sync::Arc;
 
 /// A configuration without mistakes.
 pub(crate) struct Config {
     pub(crate) settings: Settings,
-    pub(crate) plan: Plan,
+    pub(crate) plan: Arc<Plan>,
 }
 
 /// A configuration without mistakes, with all that can be said of it.
@@ -49,7 +50,7 @@ pub(crate) fn read(path: Option<&Path>, previous: Option<&Config>) -> Result<Che
     match planned {
         Some((settings, Some(plan))) => {
             let warnings = Mistakes::all(crate::check::warnings(&settings, &plan, &origin));
-            Ok(Checked { config: Config { settings, plan }, warnings, origin })
+            Ok(Checked { config: Config { settings, plan: Arc::new(plan) }, warnings, origin })
         }
         // Not reached: without a plan there are mistakes.
         _ => Err(load::Mistake::new("the configuration cannot be used".to_owned()).into()),

@@ -1,7 +1,6 @@
 //! The configuration in force, and how another takes its place.
 
 use crate::config::{self, Config, Plan, ServicePlan};
-use crate::routes;
 use arc_swap::ArcSwap;
 use gateway_auth::Revocations;
 use gateway_balance::{EndpointSet, health_checks};
@@ -21,7 +20,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// What the admin listener shows of the configuration in force.
 pub(crate) struct View {
     pub(crate) services: Vec<EndpointSet>,
-    pub(crate) routes: String,
+    /// Whose routes are rendered for whoever asks.
+    pub(crate) plan: Arc<Plan>,
     pub(crate) revocations: Vec<Revocations>,
     pub(crate) status: Status,
 }
@@ -75,7 +75,7 @@ impl Live {
     pub(crate) fn begin(config: Config, path: &Path, metrics: Option<Metrics>) -> Self {
         let status = Status { loaded: unix_now(), ..Status::default() };
         let view = Arc::new(ArcSwap::from_pointee(View::of(&config, &status)));
-        let (plans, _) = watch::channel(Arc::new(config.plan.clone()));
+        let (plans, _) = watch::channel(config.plan.clone());
         let checks = BTreeMap::new();
         let mut live = Self { path: path.to_owned(), config, plans, view, checks, status, metrics };
         live.check_health();
@@ -138,7 +138,7 @@ impl Live {
         self.config = config;
         self.status =
             Status { loaded: unix_now(), reloads: self.status.reloads + 1, error: None, ..self.status };
-        self.plans.send_replace(Arc::new(self.config.plan.clone()));
+        self.plans.send_replace(self.config.plan.clone());
         self.check_health();
     }
 
@@ -176,7 +176,7 @@ impl View {
         let plan = &config.plan;
         Self {
             services: plan.services.values().map(|service| service.set.clone()).collect(),
-            routes: routes::json(config),
+            plan: config.plan.clone(),
             revocations: plan.auth.revocations(),
             status: status.clone(),
         }

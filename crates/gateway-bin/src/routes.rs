@@ -1,6 +1,6 @@
 //! The route table for people and programs.
 
-use crate::config::{Config, RoutePlan};
+use crate::config::{Plan, RoutePlan};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -17,8 +17,8 @@ struct Row {
     policies: Vec<String>,
 }
 
-fn rows(config: &Config) -> Vec<Row> {
-    let service = |route: &RoutePlan| config.plan.services.get(route.service.as_deref()?);
+fn rows(plan: &Plan) -> Vec<Row> {
+    let service = |route: &RoutePlan| plan.services.get(route.service.as_deref()?);
     let endpoints = |route: &RoutePlan| match service(route) {
         Some(service) => service.set.states().map(|state| state.endpoint.to_string()).collect(),
         None => Vec::new(),
@@ -35,23 +35,23 @@ fn rows(config: &Config) -> Vec<Row> {
         rate_limit: route.rate_limit.as_ref().map(|(name, _)| name.clone()),
         policies: route.policies(),
     };
-    config.plan.routes.iter().map(row).collect()
+    plan.routes.iter().map(row).collect()
 }
 
 /// As JSON.
-pub(crate) fn json(config: &Config) -> String {
+pub(crate) fn json(plan: &Plan) -> String {
     // Texts and lists always serialise.
-    serde_json::to_string_pretty(&rows(config)).unwrap_or_default() + "\n"
+    serde_json::to_string_pretty(&rows(plan)).unwrap_or_default() + "\n"
 }
 
 /// As aligned columns, or as a table in Markdown.
-pub(crate) fn table(config: &Config, markdown: bool) -> String {
+pub(crate) fn table(plan: &Plan, markdown: bool) -> String {
     let header = ["HOST", "PATH", "METHODS", "SERVICE", "ENDPOINTS", "POLICIES"].map(str::to_owned);
     let any = |list: &[String], separator: &str| {
         if list.is_empty() { "*".to_owned() } else { list.join(separator) }
     };
     let mut lines = vec![header];
-    for row in rows(config) {
+    for row in rows(plan) {
         let endpoints: Vec<String> = row.endpoints.iter().map(|url| url.replacen("http://", "", 1)).collect();
         lines.push([
             any(&row.hosts, " "),

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use gateway_balance::CircuitState;
 use gateway_observe::{AccessLog, ConnectionGauge, Metrics, prometheus};
 use gateway_server::Socket;
+use gateway_store::{Health, Store};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,9 +26,7 @@ use tracing_subscriber::filter::LevelFilter;
 pub(crate) enum RunError {
     #[error("cannot listen on {address}: {why}; another address can be set as `{key}` in {config}")]
     Listen { address: String, why: String, key: &'static str, config: String },
-    #[error(
-        "{0}; start it, mend `store.redis.url`, or set `store.redis.required = false` to start without it"
-    )]
+    #[error("{0}; start it, mend `store.redis`, or set `store.redis.required = false` to start without it")]
     Store(gateway_store::StoreError),
     #[error(transparent)]
     AccessLog(#[from] gateway_observe::AccessLogError),
@@ -148,6 +147,7 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
             }
         });
     }
+    tokio::spawn(watch_store(live.config().plan.store.clone(), metrics.clone()));
     let (reload, mut reloads) = mpsc::channel(1);
     if let Some(listener) = admin_listener {
         tracing::info!("admin on http://{}", listener.local_addr()?);
@@ -214,6 +214,32 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
     Ok(())
 }
 
+/// Tells whether the store answers, and asks it now and then while it does not: with no requests to serve, nobody
+/// else would.
+async fn watch_store(store: Store, metrics: Option<Metrics>) {
+    const AGAIN: Duration = Duration::from_secs(1);
+    if !store.is_shared() {
+        return;
+    }
+    let gauge = metrics.map(|metrics| metrics.gauge("gateway_store_up", Vec::new()));
+    let mut health = store.health();
+    loop {
+        let up = *health.borrow_and_update() == Health::Up;
+        if let Some(gauge) = &gauge {
+            gauge.set(flag(up));
+        }
+        if up {
+            if health.changed().await.is_err() {
+                return;
+            }
+        } else {
+            tokio::time::sleep(AGAIN).await;
+            // The answer shows in its health.
+            let _ = store.ping().await;
+        }
+    }
+}
+
 /// What brings the gauges up to date that are only read now and then.
 fn refresh(
     view: Arc<ArcSwap<View>>,
@@ -226,6 +252,8 @@ fn refresh(
         for set in &view.load().services {
             let service = || ("service", set.name().to_owned());
             metrics.counter("gateway_upstream_retries_total", vec![service()]).absolute(set.retries());
+            metrics.counter("gateway_upstream_hedges_total", vec![service()]).absolute(set.hedges());
+            metrics.counter("gateway_upstream_hedges_won_total", vec![service()]).absolute(set.hedges_won());
             metrics.gauge("gateway_upstream_panic", vec![service()]).set(flag(set.is_panicking()));
             metrics.gauge("gateway_upstream_circuit_open", vec![service()]).set(flag(is_open(set.circuit())));
             for state in set.states() {

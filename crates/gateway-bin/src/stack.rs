@@ -10,7 +10,7 @@ use http::header::{ALLOW, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::Ipv6Addr;
@@ -58,7 +58,10 @@ where
 
 /// What one worker does with every request: make it unambiguous, find its route, hand it over.
 pub(crate) struct Edge<B: RequestStream> {
-    pub(crate) routes: RouteTable<Rc<dyn RouteService<B>>>,
+    /// The stack of a route is made when its first request comes: of many routes, most are asked for seldom.
+    pub(crate) routes: RouteTable<OnceCell<Rc<dyn RouteService<B>>>>,
+    /// Makes the stack of the route at this place.
+    pub(crate) stacks: Box<dyn Fn(usize) -> Option<Rc<dyn RouteService<B>>>>,
     /// Answers what no route takes.
     pub(crate) fallback: Rc<dyn RouteService<B>>,
     pub(crate) client_ip: ClientIpLayer,
@@ -77,7 +80,13 @@ impl<B: RequestStream> Edge<B> {
             return self.refuse(request, Refusal::Problem(*problem));
         }
         match self.routes.find(&request) {
-            Match::Found(found) => found.route.call(request),
+            Match::Found(found) => {
+                if let Some(captures) = found.captures(&request) {
+                    request.extensions_mut().insert(captures);
+                }
+                let make = || (self.stacks)(found.index).unwrap_or_else(|| self.fallback.clone());
+                found.route.get_or_init(make).call(request)
+            }
             Match::MethodNotAllowed { allow } if *request.method() == Method::OPTIONS => {
                 let allow = allow.clone();
                 self.refuse(request, Refusal::Options(allow))

@@ -80,7 +80,7 @@ fn routes_are_shown_as_text_markdown_and_json() {
             vec!["/api/products/*  *        products", "auth=shop rate-limit=standard strip=/api/products"],
         ),
         ("md", vec!["| HOST | PATH |", "| * | /api/products/* | * | products |"]),
-        ("json", vec!["\"path\": \"/api/products/*\"", "\"auth\": \"shop\""]),
+        ("json", vec!["\"path\": \"/api/products/*\"", "\"auth\": [\n      \"shop\""]),
     ] {
         let shown = Gateway::builder(env!("CARGO_BIN_EXE_gateway"))
             .config(config)

@@ -233,6 +233,19 @@ fn the_environment_is_over_the_file_and_its_mistakes_name_the_variable() {
     let build = || Gateway::builder(EXE).config(GOOD).args(&["check"]);
     let finished = build().env("GATEWAY_SERVER__LISTEN", "127.0.0.1:1").env("GATEWAY_METRICS", "false").run();
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    // What Kubernetes sets for a service called `gateway`.
+    let kubernetes = [
+        ("GATEWAY_PORT", "tcp://10.0.0.1:80"),
+        ("GATEWAY_SERVICE_HOST", "10.0.0.1"),
+        ("GATEWAY_SERVICE_PORT", "80"),
+        ("GATEWAY_SERVICE_PORT_HTTP", "80"),
+        ("GATEWAY_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("GATEWAY_PORT_80_TCP_ADDR", "10.0.0.1"),
+        ("GATEWAY_PORT_80_TCP_PORT", "80"),
+        ("GATEWAY_PORT_80_TCP_PROTO", "tcp"),
+    ];
+    let finished = kubernetes.iter().fold(build(), |build, (name, value)| build.env(name, value)).run();
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     let finished = build().env("GATEWAY_SERVER__WORKERS", "many").run();
     let message = refused(&finished, 2);
     assert!(
@@ -294,7 +307,7 @@ fn an_unreachable_redis_ends_with_1_unless_it_is_not_required() {
     let finished = Gateway::builder(EXE).config(&base).run();
     let message = refused(&finished, 1);
     assert!(message.contains(&format!("Redis at redis://127.0.0.1:{port}: ")), "{message}");
-    assert!(message.contains("mend `store.redis.url`") && !message.contains("hunter2"), "{message}");
+    assert!(message.contains("mend `store.redis`") && !message.contains("hunter2"), "{message}");
     let gateway = Gateway::builder(EXE).config(&format!("{base}required = false\n")).start();
     assert_eq!(get(gateway.addr(), "/").status, 502, "it runs, and nobody listens upstream");
     let finished = gateway.stop();

@@ -19,18 +19,28 @@ pub enum Code {
     Forbidden,
     /// No route matches.
     NoRoute,
+    /// The route is there, what it was asked for is not.
+    NotFound,
     /// A route matches but for its methods.
     MethodNotAllowed,
     /// The client was too slow with its request.
     RequestTimeout,
+    /// What is asked for contradicts what is there, such as a name that is taken.
+    Conflict,
     /// The body is larger than the route allows.
     BodyTooLarge,
     /// The target is longer than the gateway allows.
     UriTooLong,
+    /// The body is in a format that is not read here.
+    UnsupportedMediaType,
+    /// The body can be read, and breaks the rules: a field is missing, unknown or out of range.
+    InvalidRequest,
     /// The headers are larger than the gateway allows.
     HeadersTooLarge,
     /// A rate limit is used up.
     RateLimited,
+    /// A quota, counted by the calendar, is used up.
+    QuotaExceeded,
     /// The gateway failed; its log says why.
     InternalError,
     /// No connection to the upstream could be made.
@@ -83,7 +93,7 @@ const fn said(row: Row, message: &'static str, detail: &'static str) -> Row {
 const NOT_ALLOWED: &str = "You are not allowed to access this scope.";
 
 use StatusCode as S;
-static ROWS: [Row; 26] = [
+static ROWS: [Row; 31] = [
     row(Code::BadRequest, "bad-request", S::BAD_REQUEST, "Bad request"),
     said(
         row(Code::MissingCredentials, "missing-credentials", S::UNAUTHORIZED, "Credentials are required"),
@@ -107,14 +117,23 @@ static ROWS: [Row; 26] = [
     ),
     said(row(Code::Forbidden, "forbidden", S::FORBIDDEN, "Forbidden"), "Forbidden", NOT_ALLOWED),
     said(row(Code::NoRoute, "no-route", S::NOT_FOUND, "No route matches"), "Service not found", "Not Found"),
+    said(row(Code::NotFound, "not-found", S::NOT_FOUND, "Not found"), "Not Found", "Not Found"),
     said(
         row(Code::MethodNotAllowed, "method-not-allowed", S::METHOD_NOT_ALLOWED, "Method not allowed"),
         "Method Not Allowed",
         "Method Not Allowed",
     ),
     row(Code::RequestTimeout, "request-timeout", S::REQUEST_TIMEOUT, "The request took too long to arrive"),
+    row(Code::Conflict, "conflict", S::CONFLICT, "It is there already"),
     row(Code::BodyTooLarge, "body-too-large", S::PAYLOAD_TOO_LARGE, "The request body is too large"),
     row(Code::UriTooLong, "uri-too-long", S::URI_TOO_LONG, "The request target is too long"),
+    row(
+        Code::UnsupportedMediaType,
+        "unsupported-media-type",
+        S::UNSUPPORTED_MEDIA_TYPE,
+        "The body's format is not supported",
+    ),
+    row(Code::InvalidRequest, "invalid-request", S::UNPROCESSABLE_ENTITY, "The request breaks the rules"),
     row(
         Code::HeadersTooLarge,
         "headers-too-large",
@@ -122,6 +141,7 @@ static ROWS: [Row; 26] = [
         "The request headers are too large",
     ),
     row(Code::RateLimited, "rate-limited", S::TOO_MANY_REQUESTS, "Rate limit exceeded"),
+    row(Code::QuotaExceeded, "quota-exceeded", S::TOO_MANY_REQUESTS, "Quota exceeded"),
     row(Code::InternalError, "internal-error", S::INTERNAL_SERVER_ERROR, "Internal server error"),
     said(
         row(

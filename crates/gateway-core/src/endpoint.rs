@@ -1,10 +1,12 @@
 use crate::Scheme;
 use http::Uri;
 use http::uri::Authority;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// One instance of a service: where it listens, its weight and its priority. Cheap to clone; equal when all are equal.
+/// One instance of a service: where it listens, its weight and its priority, its zone and other labels. Cheap to clone;
+/// equal when all are equal.
 ///
 /// | written | means |
 /// |---|---|
@@ -23,6 +25,8 @@ struct Address {
     port: u16,
     weight: u32,
     priority: u32,
+    zone: Option<Box<str>>,
+    metadata: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -82,7 +86,7 @@ impl Endpoint {
             Some(Err(_)) => return Err(wrong("its port is no number from 1 to 65535")),
         };
         let place = Place::Network { tls: scheme == Scheme::Https };
-        Ok(Self(Arc::new(Address { place, authority, port, weight: 1, priority: 0 })))
+        Ok(Self::at(place, authority, port))
     }
 
     fn socket(text: &str, path: &str) -> Result<Self, &'static str> {
@@ -95,7 +99,12 @@ impl Endpoint {
         }
         let place = Place::Socket { name: text.into(), path: path.into() };
         let authority = Authority::from_static("localhost");
-        Ok(Self(Arc::new(Address { place, authority, port: 0, weight: 1, priority: 0 })))
+        Ok(Self::at(place, authority, 0))
+    }
+
+    fn at(place: Place, authority: Authority, port: u16) -> Self {
+        let metadata = BTreeMap::new();
+        Self(Arc::new(Address { place, authority, port, weight: 1, priority: 0, zone: None, metadata }))
     }
 
     /// The same endpoint with another share of the requests. 0 takes none: drained.
@@ -110,7 +119,20 @@ impl Endpoint {
         Self(Arc::new(Address { priority, ..(*self.0).clone() }))
     }
 
-    /// Whether both are the same place, whatever their weights and priorities.
+    /// The same endpoint in a zone, such as that of a data centre: who balances may prefer those of its own.
+    #[must_use]
+    pub fn with_zone(&self, zone: &str) -> Self {
+        Self(Arc::new(Address { zone: Some(zone.into()), ..(*self.0).clone() }))
+    }
+
+    /// The same endpoint with labels, such as `version` and `v2`, in place of those it has. Requests may be sent only
+    /// to endpoints with a certain label.
+    #[must_use]
+    pub fn with_metadata(&self, metadata: BTreeMap<String, String>) -> Self {
+        Self(Arc::new(Address { metadata, ..(*self.0).clone() }))
+    }
+
+    /// Whether both are the same place, whatever their weights, priorities, zones and labels.
     #[must_use]
     pub fn is_at(&self, other: &Self) -> bool {
         let (this, other) = (&self.0, &other.0);
@@ -174,6 +196,18 @@ impl Endpoint {
     pub fn priority(&self) -> u32 {
         self.0.priority
     }
+
+    /// Its zone, if it is in any.
+    #[must_use]
+    pub fn zone(&self) -> Option<&str> {
+        self.0.zone.as_deref()
+    }
+
+    /// Its labels.
+    #[must_use]
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.0.metadata
+    }
 }
 
 impl std::fmt::Display for Endpoint {
@@ -234,6 +268,11 @@ mod tests {
             assert_eq!((endpoint.scheme(), endpoint.socket_path()), (scheme, path.map(Path::new)), "{text}");
             assert_eq!((endpoint.weight(), endpoint.priority()), (3, 1));
         }
+        let plain = Endpoint::parse("http://a").unwrap();
+        let labels = BTreeMap::from([("version".to_owned(), "v2".to_owned())]);
+        let labelled = plain.with_zone("eu-1").with_metadata(labels).with_weight(2);
+        assert_eq!((labelled.zone(), labelled.metadata()["version"].as_str()), (Some("eu-1"), "v2"));
+        assert!(labelled.is_at(&plain) && labelled != plain && plain.metadata().is_empty());
         assert_ne!(Endpoint::parse("http://a:443").unwrap(), Endpoint::parse("https://a:443").unwrap());
     }
 }

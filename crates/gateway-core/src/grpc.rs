@@ -50,10 +50,12 @@ impl Code {
     ///
     /// | answers | `grpc-status` |
     /// |---|---|
-    /// | 400, 414 | 3 INVALID_ARGUMENT |
+    /// | 400, 414, 415, 422 | 3 INVALID_ARGUMENT |
     /// | 401 | 16 UNAUTHENTICATED |
     /// | 403 | 7 PERMISSION_DENIED |
-    /// | 404, 405 | 12 UNIMPLEMENTED |
+    /// | 404 `not-found` | 5 NOT_FOUND |
+    /// | 404 `no-route`, 405 | 12 UNIMPLEMENTED |
+    /// | 409 | 6 ALREADY_EXISTS |
     /// | 408, 504 | 4 DEADLINE_EXCEEDED |
     /// | 413, 429, 431 | 8 RESOURCE_EXHAUSTED |
     /// | 500 | 13 INTERNAL |
@@ -67,10 +69,12 @@ impl Code {
     #[must_use]
     pub fn grpc_status(self) -> u8 {
         match self {
-            Self::BadRequest | Self::UriTooLong => 3,
+            Self::BadRequest | Self::UriTooLong | Self::UnsupportedMediaType | Self::InvalidRequest => 3,
             Self::RequestTimeout | Self::UpstreamTimeout => 4,
+            Self::NotFound => 5,
+            Self::Conflict => 6,
             Self::Forbidden | Self::InsufficientScope => 7,
-            Self::BodyTooLarge | Self::HeadersTooLarge | Self::RateLimited => 8,
+            Self::BodyTooLarge | Self::HeadersTooLarge | Self::RateLimited | Self::QuotaExceeded => 8,
             Self::NoRoute | Self::MethodNotAllowed => 12,
             Self::InternalError => 13,
             Self::UpstreamConnectFailed
@@ -138,10 +142,13 @@ mod tests {
     fn every_code_has_the_status_that_the_table_says() {
         for code in Code::all() {
             let expected = match code.status().as_u16() {
-                400 | 414 => 3,
+                400 | 414 | 415 | 422 => 3,
                 401 => 16,
                 403 => 7,
+                // A route that is not there is UNIMPLEMENTED, a thing that is not there NOT_FOUND.
+                404 if code == Code::NotFound => 5,
                 404 | 405 => 12,
+                409 => 6,
                 408 | 504 => 4,
                 413 | 429 | 431 => 8,
                 500 => 13,

@@ -7,7 +7,7 @@
 //! | [`ProblemLayer`] | shows every problem of the service below in one format; to gRPC clients as `grpc-status` |
 //! | [`ProxyStatus`], [`ProxyError`] | the same cause in the words of RFC 9209, in `Proxy-Status` |
 //! | [`Grpc`] | whether a request is a gRPC call |
-//! | [`ClientAddr`], [`PeerAddr`], [`Scheme`], [`RequestId`], [`Principal`], [`ClientCertificate`] | request extensions: the only channel between layers |
+//! | [`ClientAddr`], [`PeerAddr`], [`Scheme`], [`RequestId`], [`Principal`], [`ClientCertificate`], [`Captures`] | request extensions: the only channel between layers |
 //! | [`Endpoint`], [`Upstream`] | one instance of a service, and something that can send it a request |
 //! | [`Body`] | a response body: nothing, bytes, or a stream, without a box |
 //! | [`units`] | settings with units in their values: `"5s"`, `"64KiB"`, and short forms of tables |
@@ -30,6 +30,7 @@
 //! ```
 
 mod body;
+mod captures;
 mod certificate;
 mod client;
 mod code;
@@ -45,6 +46,7 @@ mod upgrade;
 mod upstream;
 
 pub use body::Body;
+pub use captures::Captures;
 pub use certificate::{Certificate, ClientCertificate};
 pub use client::{ClientAddr, PeerAddr, Scheme};
 pub use code::Code;

@@ -139,7 +139,7 @@ impl Code {
     /// | codes | error type |
     /// |---|---|
     /// | malformed, too large or too slow requests | `http_request_error` |
-    /// | credentials, rights, methods, rate limits | `http_request_denied` |
+    /// | credentials, rights, methods, rate limits, quotas, conflicts, `not-found` | `http_request_denied` |
     /// | `no-route` | `destination_not_found` |
     /// | `upstream-reset` | `connection_terminated` |
     /// | `upstream-protocol-error` | `http_protocol_error` |
@@ -152,6 +152,8 @@ impl Code {
     pub fn proxy_error(self) -> ProxyError {
         match self {
             Self::BadRequest
+            | Self::UnsupportedMediaType
+            | Self::InvalidRequest
             | Self::RequestTimeout
             | Self::BodyTooLarge
             | Self::UriTooLong
@@ -163,8 +165,11 @@ impl Code {
             | Self::InvalidCredentials
             | Self::Forbidden
             | Self::InsufficientScope
+            | Self::NotFound
+            | Self::Conflict
             | Self::MethodNotAllowed
-            | Self::RateLimited => ProxyError::HttpRequestDenied,
+            | Self::RateLimited
+            | Self::QuotaExceeded => ProxyError::HttpRequestDenied,
             Self::NoRoute => ProxyError::DestinationNotFound,
             Self::UpstreamReset => ProxyError::ConnectionTerminated,
             Self::UpstreamProtocolError => ProxyError::HttpProtocolError,

@@ -1,6 +1,7 @@
 //! At most so many requests at once.
 
 mod body;
+mod codel;
 mod gate;
 mod key;
 mod layer;
@@ -9,6 +10,7 @@ mod settings;
 mod table;
 
 pub use body::SlotBody;
+pub use codel::CodelSettings;
 pub(crate) use gate::take_one;
 pub use key::ConcurrencyKey;
 pub use layer::{ConcurrencyFuture, ConcurrencyLimit, ConcurrencyLimitLayer};

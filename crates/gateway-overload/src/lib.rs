@@ -35,6 +35,7 @@
 //! | `100` | 100 requests in progress, from their start to the end of the answer's body; the next is refused |
 //! | `key = "client_ip"` | 100 of each address; also `caller`, `principal`, `header:NAME` |
 //! | `queue = { length = 50, timeout = "1s" }` | 50 more wait for their turn, first come, first served, for a second each |
+//! | `queue.codel = true` | while the first in line has waited for over 5 ms at every turn for 100 ms, the newest goes first and whoever has waited for over 5 ms is refused ([`CodelSettings`]) |
 //!
 //! All workers share one count. Without a queue it is kept in atomics, by key too; with one, a lock is held for
 //! as long as it takes to change a line.
@@ -98,8 +99,8 @@ pub use admission::{
     Admission, AdmissionFuture, AdmissionLayer, AdmissionSettings, Priority, Seen, rejection, shed_by_class,
 };
 pub use concurrency::{
-    ConcurrencyFuture, ConcurrencyKey, ConcurrencyLimit, ConcurrencyLimitLayer, ConcurrencySettings,
-    QueueSettings, SlotBody,
+    CodelSettings, ConcurrencyFuture, ConcurrencyKey, ConcurrencyLimit, ConcurrencyLimitLayer,
+    ConcurrencySettings, QueueSettings, SlotBody,
 };
 pub use fault::{
     AbortFault, DelayFault, Fault, FaultFuture, FaultLayer, FaultSettings, Faults, PacedBody, RateFault,

@@ -198,6 +198,52 @@ async fn who_leaves_the_queue_makes_room_and_never_takes_a_slot_with_it() {
     assert_eq!((layer.in_flight(), layer.waiting()), (0, 0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn z10_a_standing_queue_is_worked_off_from_its_end_and_who_waited_long_is_refused() {
+    let layer =
+        layer(serde_json::json!({ "max": 1, "queue": { "length": 9, "timeout": "10s", "codel": true } }));
+    let wait = |millis| tokio::time::advance(Duration::from_millis(millis));
+    let cx = &mut Context::from_waker(Waker::noop());
+    let join = || {
+        let mut request = ask(&layer, Request::new(()));
+        assert!(request.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        request
+    };
+    let held = ask(&layer, Request::new(())).await;
+    let mut first = join();
+    let mut second = join();
+    wait(6).await;
+    // A turn above the target, but not yet for an interval: first come, first served.
+    drop(held);
+    let held = first.as_mut().await;
+    wait(99).await;
+    let mut third = join();
+    wait(1).await;
+    let mut fourth = join();
+    wait(2).await;
+    let mut fifth = join();
+    wait(3).await;
+    drop(held);
+    let held = fifth.as_mut().await;
+    assert_eq!(held.status(), 200, "the newest goes first");
+    let refused = second.as_mut().await;
+    assert_eq!((refused.status().as_u16(), layer.waiting()), (503, 1), "111 ms are too long");
+    let late = third.as_mut().await;
+    assert_eq!(late.status(), 503, "6 ms are too long");
+    assert!(fourth.as_mut().poll(cx).is_pending(), "5 ms are not");
+
+    // It has waited for less than the target at its turn: the line is in order again.
+    drop(held);
+    let held = fourth.as_mut().await;
+    let mut oldest = join();
+    let mut newest = join();
+    wait(5).await;
+    drop(held);
+    assert_eq!(oldest.as_mut().await.status(), 200);
+    assert_eq!(newest.as_mut().await.status(), 200);
+    assert_eq!((layer.in_flight(), layer.waiting(), layer.refused()), (0, 0, 2));
+}
+
 /// What happens to the queue.
 #[derive(Clone, Debug)]
 enum Step {
@@ -327,6 +373,10 @@ fn settings_that_make_no_limit_say_why() {
         (serde_json::json!({ "max": 0 }), "`max` is 0; expected 1 to 1000000"),
         (serde_json::json!({ "max_keys": 0 }), "`max_keys` is 0"),
         (serde_json::json!({ "queue": { "length": 1, "timeout": "0s" } }), "`queue.timeout` is 0s"),
+        (
+            serde_json::json!({ "queue": { "length": 1, "codel": { "target": "0s" } } }),
+            "`queue.codel.target` is 0s",
+        ),
     ] {
         let settings: ConcurrencySettings = serde_json::from_value(json).unwrap();
         let error = ConcurrencyLimitLayer::new(&settings).unwrap_err().to_string();

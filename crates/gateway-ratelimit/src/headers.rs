@@ -1,6 +1,7 @@
-//! The fields that tell a client what is left.
+//! The fields that tell a client what is left (draft-ietf-httpapi-ratelimit-headers-10).
 
-use crate::{Decision, Limit};
+use crate::algorithm::Rule;
+use crate::plan::Outcome;
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use std::time::Duration;
@@ -11,49 +12,61 @@ static X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 static X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 static X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// A limit with what of its fields never changes.
+/// What limits are called, and what of their fields never changes.
 #[derive(Debug)]
-pub(crate) struct Tier {
-    pub(crate) limit: Limit,
-    name: String,
+pub(crate) struct Names {
+    /// The name of each, where there are several with its period: `standard-min`.
+    names: Vec<String>,
+    counts: Vec<u64>,
     policy: HeaderValue,
 }
 
-impl Tier {
+impl Names {
     /// `name` has been checked to be safe in a quoted string.
-    pub(crate) fn new(name: &str, limit: Limit) -> Self {
-        let policy = format!("\"{name}\";q={};w={}", limit.count(), limit.period().as_secs());
-        let policy = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static(""));
-        Self { limit, name: name.to_owned(), policy }
+    pub(crate) fn new<'a>(name: &str, rules: impl ExactSizeIterator<Item = (&'a Rule, &'a str)>) -> Self {
+        let one = rules.len() == 1;
+        let (mut names, mut counts, mut policies) = (Vec::new(), Vec::new(), Vec::new());
+        for (i, (rule, per)) in rules.enumerate() {
+            let mut own = if one { name.to_owned() } else { format!("{name}-{per}") };
+            if names.contains(&own) {
+                own = format!("{own}-{}", i + 1);
+            }
+            policies.push(format!("\"{own}\";q={};w={}", rule.count, rule.period / 1_000_000));
+            names.push(own);
+            counts.push(rule.count);
+        }
+        let policy = HeaderValue::try_from(policies.join(", ")).unwrap_or(HeaderValue::from_static(""));
+        Self { names, counts, policy }
     }
 
-    pub(crate) fn standard(&self, decision: Decision, headers: &mut HeaderMap) {
-        let (remaining, reset) = left(decision);
-        let mut text = String::with_capacity(self.name.len() + 32);
-        text.push('"');
-        text.push_str(&self.name);
-        text.push_str("\";r=");
-        text.push_str(itoa::Buffer::new().format(remaining));
-        text.push_str(";t=");
-        text.push_str(itoa::Buffer::new().format(whole_seconds(reset)));
+    /// The name of one limit.
+    pub(crate) fn of(&self, index: u8) -> &str {
+        self.names.get(usize::from(index)).map_or("", String::as_str)
+    }
+
+    pub(crate) fn standard(&self, outcome: &Outcome, headers: &mut HeaderMap) {
+        let mut text = String::with_capacity(self.names.iter().map(|name| name.len() + 32).sum());
+        for (name, told) in self.names.iter().zip(&outcome.told) {
+            text.push_str(if text.is_empty() { "\"" } else { ", \"" });
+            text.push_str(name);
+            text.push_str("\";r=");
+            text.push_str(itoa::Buffer::new().format(told.remaining));
+            text.push_str(";t=");
+            text.push_str(itoa::Buffer::new().format(told.reset));
+        }
         if let Ok(value) = HeaderValue::try_from(text) {
             headers.insert(RATE_LIMIT.clone(), value);
         }
         headers.insert(RATE_LIMIT_POLICY.clone(), self.policy.clone());
     }
 
-    pub(crate) fn legacy(&self, decision: Decision, headers: &mut HeaderMap) {
-        let (remaining, reset) = left(decision);
-        headers.insert(X_LIMIT.clone(), self.limit.count().into());
-        headers.insert(X_REMAINING.clone(), remaining.into());
-        headers.insert(X_RESET.clone(), whole_seconds(reset).into());
-    }
-}
-
-fn left(decision: Decision) -> (u32, Duration) {
-    match decision {
-        Decision::Allow { remaining, reset } => (remaining, reset),
-        Decision::Refuse { retry_after, .. } => (0, retry_after),
+    /// Those of the tightest limit.
+    pub(crate) fn legacy(&self, outcome: &Outcome, headers: &mut HeaderMap) {
+        let index = usize::from(outcome.tightest);
+        let (Some(count), Some(told)) = (self.counts.get(index), outcome.told.get(index)) else { return };
+        headers.insert(X_LIMIT.clone(), (*count).into());
+        headers.insert(X_REMAINING.clone(), told.remaining.into());
+        headers.insert(X_RESET.clone(), told.reset.into());
     }
 }
 

@@ -1,50 +1,234 @@
-//! What a request is counted under: a hash of its caller, so that no key is allocated per request.
+//! What a request is counted under.
 
-use crate::KeyBy;
-use gateway_core::{ClientAddr, Principal};
-use http::Extensions;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
-use std::net::IpAddr;
+mod sink;
 
-/// 128 bits from two independently keyed SipHashes. The keys are random and never leave the process, so that
-/// nobody can choose an identity that shares another's count; by chance it happens once in 10³⁸ pairs.
-pub(crate) type Key = u128;
+pub(crate) use sink::{Key, KeyHasher, readable};
 
-#[derive(Clone, Debug, Default)]
-pub(crate) struct KeyHasher(RandomState, RandomState);
+use crate::facts::Facts;
+use gateway_core::AuthMethod;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use sink::Sink;
+use std::borrow::Cow;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 
-#[derive(Hash)]
-enum Caller<'a> {
-    Principal(&'a str),
-    V4([u8; 4]),
-    V6Network([u8; 8]),
-    Nobody,
+/// What is counted: one part, or several together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyBy(Vec<KeyPart>);
+
+/// One part of what a request is counted under.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyPart {
+    /// Who is authenticated; others by their address.
+    Caller,
+    /// The client's address; IPv6 by /64.
+    ClientIp,
+    /// Who is authenticated; all others together.
+    Principal,
+    /// Who is authenticated by an API key.
+    ApiKey,
+    /// The route that the layer stands on.
+    Route,
+    /// The service that the layer stands before.
+    Service,
+    /// All requests together.
+    All,
+    /// The first request header of this name.
+    Header(String),
+    /// A claim of the principal; dots lead into tables.
+    Claim(String),
+    /// A cookie.
+    Cookie(String),
+    /// A parameter of the query, its percent-encoding undone.
+    Query(String),
 }
 
-impl KeyHasher {
-    /// The key of a request in one tier. A caller who changes tier starts anew there.
-    pub(crate) fn key(&self, by: KeyBy, tier: usize, facts: &Extensions) -> Key {
-        let address = || match facts.get::<ClientAddr>().map(ClientAddr::ip) {
-            Some(IpAddr::V4(ip)) => Caller::V4(ip.octets()),
-            Some(IpAddr::V6(ip)) => {
-                let [a, b, c, d, e, f, g, h, ..] = ip.octets();
-                Caller::V6Network([a, b, c, d, e, f, g, h])
+/// What becomes of a request that lacks a part of the key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnMissing {
+    /// It counts with all others that lack it.
+    #[default]
+    Shared,
+    /// It is not limited.
+    Skip,
+}
+
+/// A part of a key as a request has it.
+enum Found<'a> {
+    Bytes(&'static str, Cow<'a, [u8]>),
+    V4([u8; 4]),
+    V6Network([u8; 8]),
+    Missing,
+}
+
+impl Default for KeyBy {
+    fn default() -> Self {
+        Self(vec![KeyPart::Caller])
+    }
+}
+
+impl From<KeyPart> for KeyBy {
+    fn from(part: KeyPart) -> Self {
+        Self(vec![part])
+    }
+}
+
+impl FromIterator<KeyPart> for KeyBy {
+    fn from_iter<I: IntoIterator<Item = KeyPart>>(parts: I) -> Self {
+        Self(parts.into_iter().collect())
+    }
+}
+
+impl KeyBy {
+    pub(crate) fn parts(&self) -> &[KeyPart] {
+        &self.0
+    }
+
+    /// Writes the key of a request; whether it had all parts.
+    fn write(&self, facts: &Facts<'_>, sink: &mut impl Sink) -> bool {
+        let mut whole = true;
+        for part in &self.0 {
+            match part.find(facts) {
+                Found::Bytes(kind, bytes) => sink.bytes(kind, &bytes),
+                Found::V4(ip) => sink.address(&ip, || IpAddr::from(ip).to_string()),
+                Found::V6Network(network) => sink.address(&network, || {
+                    let mut ip = [0; 16];
+                    ip[..8].copy_from_slice(&network);
+                    format!("{}/64", Ipv6Addr::from(ip))
+                }),
+                Found::Missing => {
+                    whole &= *part == KeyPart::All;
+                    sink.bytes("nobody", b"");
+                }
             }
-            None => Caller::Nobody,
+        }
+        whole
+    }
+}
+
+fn address<'a>(facts: &Facts<'_>) -> Found<'a> {
+    match facts.ip() {
+        Some(IpAddr::V4(ip)) => Found::V4(ip.octets()),
+        Some(IpAddr::V6(ip)) => {
+            let [a, b, c, d, e, f, g, h, ..] = ip.octets();
+            Found::V6Network([a, b, c, d, e, f, g, h])
+        }
+        None => Found::Missing,
+    }
+}
+
+impl KeyPart {
+    fn find<'a>(&self, facts: &Facts<'a>) -> Found<'a> {
+        let known = |kind, bytes: Option<&'a [u8]>| {
+            bytes.map_or(Found::Missing, |bytes| Found::Bytes(kind, Cow::Borrowed(bytes)))
         };
-        let principal = || facts.get::<Principal>().map(|principal| Caller::Principal(principal.id()));
-        let caller = match by {
-            KeyBy::Caller => principal().unwrap_or_else(address),
-            KeyBy::ClientIp => address(),
-            KeyBy::Principal => principal().unwrap_or(Caller::Nobody),
-            KeyBy::All => Caller::Nobody,
+        let principal = || Some(facts.principal()?.id().as_bytes());
+        match self {
+            Self::Caller => match facts.principal() {
+                Some(principal) => known("principal", Some(principal.id().as_bytes())),
+                None => address(facts),
+            },
+            Self::ClientIp => address(facts),
+            Self::Principal => known("principal", principal()),
+            Self::ApiKey => {
+                let by_key = facts.principal().is_some_and(|p| p.method() == AuthMethod::ApiKey);
+                known("api_key", principal().filter(|_| by_key))
+            }
+            Self::Route => known("route", facts.scope.route.as_deref().map(str::as_bytes)),
+            Self::Service => known("service", facts.scope.service.as_deref().map(str::as_bytes)),
+            Self::All => Found::Missing,
+            Self::Header(name) => known("header", facts.header(name)),
+            Self::Cookie(name) => known("cookie", facts.cookie(name)),
+            Self::Claim(path) => match facts.claim(path) {
+                Some(Value::String(text)) => known("claim", Some(text.as_bytes())),
+                Some(value @ (Value::Number(_) | Value::Bool(_))) => {
+                    Found::Bytes("claim", value.to_string().into_bytes().into())
+                }
+                _ => Found::Missing,
+            },
+            Self::Query(name) => {
+                facts.query(name).map_or(Found::Missing, |value| Found::Bytes("query", decoded(value)))
+            }
+        }
+    }
+}
+
+/// The bytes that a query's value stands for, so that no other spelling of it has a count of its own.
+fn decoded(text: &str) -> Cow<'_, [u8]> {
+    let bytes = text.as_bytes();
+    if !bytes.iter().any(|b| matches!(b, b'%' | b'+')) {
+        return bytes.into();
+    }
+    let digit = |i: usize| bytes.get(i).and_then(|b| char::from(*b).to_digit(16));
+    let (mut plain, mut i) = (Vec::with_capacity(bytes.len()), 0);
+    while let Some(byte) = bytes.get(i) {
+        match (byte, digit(i + 1).zip(digit(i + 2))) {
+            (b'%', Some((high, low))) => {
+                plain.push((high * 16 + low) as u8);
+                i += 2;
+            }
+            (b'+', _) => plain.push(b' '),
+            (byte, _) => plain.push(*byte),
+        }
+        i += 1;
+    }
+    plain.into()
+}
+
+const EXPECTED: &str = "`caller`, `client_ip`, `principal`, `api_key`, `route`, `service`, `all`, \
+    { header = \"…\" }, { claim = \"…\" }, { cookie = \"…\" }, { query = \"…\" }, or a list of those";
+
+impl<'de> Deserialize<'de> for KeyBy {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = KeyBy;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(EXPECTED)
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<KeyBy, E> {
+                KeyPart::deserialize(serde::de::value::StrDeserializer::new(text)).map(KeyBy::from)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<KeyBy, A::Error> {
+                KeyPart::deserialize(MapAccessDeserializer::new(map)).map(KeyBy::from)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<KeyBy, A::Error> {
+                match Vec::deserialize(SeqAccessDeserializer::new(seq))? {
+                    parts if parts.is_empty() => Err(A::Error::invalid_length(0, &self)),
+                    parts => Ok(KeyBy(parts)),
+                }
+            }
+        }
+        d.deserialize_any(OneOrMany)
+    }
+}
+
+impl JsonSchema for KeyBy {
+    fn schema_name() -> Cow<'static, str> {
+        "KeyBy".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let names = ["caller", "client_ip", "principal", "api_key", "route", "service", "all"];
+        let one = |name: &str, what: &str| {
+            json_schema!({ "type": "object", "required": [name], "additionalProperties": false,
+                "properties": { name: { "type": "string", "description": what } } })
         };
-        let half = |state: &RandomState| {
-            let mut hasher = state.build_hasher();
-            tier.hash(&mut hasher);
-            caller.hash(&mut hasher);
-            hasher.finish()
-        };
-        (u128::from(half(&self.0)) << 64) | u128::from(half(&self.1))
+        let tables = [
+            one("header", "The first request header of this name."),
+            one("claim", "A claim of the principal; dots lead into tables: `org.id`."),
+            one("cookie", "The cookie of this name."),
+            one("query", "The query's parameter of this name."),
+        ];
+        let part = json_schema!({ "anyOf": [{ "enum": names }, { "anyOf": tables }] });
+        json_schema!({ "anyOf": [part, { "type": "array", "items": part, "minItems": 1 }] })
+    }
+    fn inline_schema() -> bool {
+        true
     }
 }

@@ -1,137 +1,97 @@
-use crate::gcra::Decision;
-use crate::headers::{Tier, whole_seconds};
-use crate::key::KeyHasher;
-use crate::settings::{KeyBy, Mode, RateLimitSettings};
-use crate::store::Counts;
-use bytes::Bytes;
-use gateway_core::{AuthMethod, Code, Principal, Problem};
-use http::header::RETRY_AFTER;
-use http::{Extensions, Request, Response};
-use pin_project_lite::pin_project;
-use std::future::Future;
-use std::pin::Pin;
+use crate::facts::Scope;
+use crate::limiter::Limiter;
+use crate::service::RateLimit;
+use crate::settings::{RateLimitSettings, Shared};
+use crate::{QuotaEvent, RateLimitError};
+use gateway_store::Store;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use tokio::time::Instant;
-use tower::{Layer, Service};
-
-/// Why the settings make no limit.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RateLimitError {
-    /// Nothing is limited.
-    #[error("it limits nothing: give `limit`, or one of `anonymous`, `authenticated` and `api_key`")]
-    Empty,
-    /// Both a limit for all and tiers.
-    #[error("`limit` is for every caller and leaves no room for `{0}`; give either")]
-    Both(&'static str),
-    /// The name cannot stand in a header.
-    #[error(
-        "`{0}` cannot name a limit: it is shown in headers, so only letters, digits, `-`, `_` and `.` are allowed"
-    )]
-    Name(String),
-    /// No room for a single caller.
-    #[error("`max_keys` is 0, so that no caller could be remembered; expected at least 1")]
-    NoKeys,
-}
+use std::time::SystemTime;
+use tower::Layer;
 
 /// Limits the requests of each caller; see the [crate's page](crate). Clones share their counts.
 #[derive(Clone, Debug)]
-pub struct RateLimitLayer(Arc<Limiter>);
-
-#[derive(Debug)]
-struct Limiter {
-    /// By [`tier_of`].
-    tiers: [Option<Tier>; 3],
-    by: KeyBy,
-    hasher: KeyHasher,
-    counts: Counts,
-    standard: bool,
-    legacy: bool,
-    mode: Mode,
-    start: Instant,
+pub struct RateLimitLayer {
+    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) scope: Arc<Scope>,
+    pub(crate) store: Option<Store>,
 }
 
 impl RateLimitLayer {
-    /// A limit; the name is shown to clients.
+    /// A limit; the name is shown to clients. Counts in this process until it is given [a store](Self::with_store).
     ///
     /// # Errors
     /// Settings that limit nothing or contradict each other.
     pub fn new(name: &str, settings: &RateLimitSettings) -> Result<Self, RateLimitError> {
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
-            return Err(RateLimitError::Name(name.to_owned()));
-        }
-        if settings.max_keys == 0 {
-            return Err(RateLimitError::NoKeys);
-        }
-        let tiers = [
-            ("anonymous", settings.anonymous),
-            ("authenticated", settings.authenticated),
-            ("api_key", settings.api_key),
-        ];
-        let tiers = match settings.limit {
-            Some(limit) => match tiers.iter().find(|(_, tier)| tier.is_some()) {
-                Some((tier, _)) => return Err(RateLimitError::Both(tier)),
-                None => [Some(limit); 3],
-            },
-            None if tiers.iter().all(|(_, tier)| tier.is_none()) => return Err(RateLimitError::Empty),
-            None => tiers.map(|(_, tier)| tier),
-        }
-        .map(|limit| limit.map(|limit| Tier::new(name, limit)));
-        Ok(Self(Arc::new(Limiter {
-            tiers,
-            by: settings.key,
-            hasher: KeyHasher::default(),
-            counts: Counts::new(settings.max_keys),
-            standard: settings.headers,
-            legacy: settings.legacy_headers,
-            mode: settings.mode,
-            start: Instant::now(),
-        })))
-    }
-}
-
-/// The place of the caller's tier among anonymous, authenticated and API key.
-fn tier_of(facts: &Extensions) -> usize {
-    match facts.get::<Principal>().map(Principal::method) {
-        None => 0,
-        Some(AuthMethod::ApiKey) => 2,
-        Some(_) => 1,
-    }
-}
-
-impl Limiter {
-    /// The tier of the request and what it says; `None` where it has no limit.
-    fn decide(&self, facts: &Extensions) -> Option<(usize, &Tier, Decision)> {
-        let index = tier_of(facts);
-        let tier = self.tiers[index].as_ref()?;
-        let key = self.hasher.key(self.by, index, facts);
-        // Later than zero, which stands for "never seen".
-        let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
-        Some((index, tier, self.counts.decide(key, now, &tier.limit)))
+        Ok(Self { limiter: Arc::new(Limiter::new(name, settings)?), scope: Arc::default(), store: None })
     }
 
-    fn tell(&self, tier: &Tier, decision: Decision, headers: &mut http::HeaderMap) {
-        if self.standard {
-            tier.standard(decision, headers);
-        }
-        if self.legacy {
-            tier.legacy(decision, headers);
-        }
+    /// The same layer over a store: on Redis its counts are those of all instances, unless the settings say `local`.
+    /// A thread with its own runtime wants a connection of its own ([`Store::per_worker`]).
+    #[must_use]
+    pub fn with_store(&self, store: Store) -> Self {
+        let shares = store.is_shared() && self.limiter.shared.mode() != Shared::Local;
+        Self { store: shares.then_some(store), ..self.clone() }
     }
 
-    fn refuse<R: From<Bytes>>(&self, tier: &Tier, decision: Decision) -> Option<Response<R>> {
-        let Decision::Refuse { retry_after, .. } = decision else { return None };
-        if self.mode == Mode::Report {
-            return None;
+    /// The same layer on a route, whose name `key = "route"` counts by.
+    #[must_use]
+    pub fn with_route(&self, name: &str) -> Self {
+        let scope = Scope { route: Some(name.into()), ..(*self.scope).clone() };
+        Self { scope: Arc::new(scope), ..self.clone() }
+    }
+
+    /// The same layer before a service, whose name `key = "service"` counts by.
+    #[must_use]
+    pub fn with_service(&self, name: &str) -> Self {
+        let scope = Scope { service: Some(name.into()), ..(*self.scope).clone() };
+        Self { scope: Arc::new(scope), ..self.clone() }
+    }
+
+    /// Calls this when a caller has used 80 and 100 per cent of a quota, from within the request; it must not block.
+    /// Only the first one given is called.
+    #[must_use]
+    pub fn on_quota(self, hook: impl Fn(&QuotaEvent) + Send + Sync + 'static) -> Self {
+        let _ = self.limiter.hook.set(Box::new(hook));
+        self
+    }
+
+    /// The same layer at another time: the calendar of quotas begins here and goes on with tokio's clock. For tests;
+    /// forgets all counts.
+    #[must_use]
+    pub fn starting_at(&self, now: SystemTime) -> Self {
+        self.changed(|limiter| {
+            limiter.clock = crate::clock::Clock::at(now);
+            limiter.counts = Arc::new(crate::store::Counts::new(limiter.max_keys));
+        })
+    }
+
+    /// This layer with the counts of an earlier one, where they mean the same: after a reload that changed
+    /// numbers, but neither the key nor the algorithm nor the periods. Both count together from then on.
+    #[must_use]
+    pub fn learn_from(&self, earlier: &Self) -> Self {
+        let (own, other) = (&self.limiter, &earlier.limiter);
+        if own.by != other.by || !own.plans.are_like(&other.plans) {
+            return self.clone();
         }
-        let seconds = whole_seconds(retry_after).max(1);
-        let detail = format!("more than {}; try again in {seconds} s", tier.limit);
-        let problem =
-            Problem::new(Code::RateLimited).with_detail(detail).with_header(RETRY_AFTER, seconds.into());
-        let mut response = problem.into_response();
-        self.tell(tier, decision, response.headers_mut());
-        response.extensions_mut().insert(decision);
-        Some(response)
+        other.counts.resize(own.max_keys);
+        self.changed(|limiter| {
+            limiter.counts = other.counts.clone();
+            limiter.hasher = other.hasher;
+            limiter.clock = other.clock;
+        })
+    }
+
+    /// Whether the final cost is read from answers' bodies, so that a [`SettleLayer`](crate::SettleLayer) has to stand
+    /// around this layer.
+    #[must_use]
+    pub fn settles_bodies(&self) -> bool {
+        matches!(self.limiter.settle, crate::cost::Settle::Body(_))
+    }
+
+    fn changed(&self, change: impl FnOnce(&mut Limiter)) -> Self {
+        let mut limiter = (*self.limiter).clone();
+        change(&mut limiter);
+        Self { limiter: Arc::new(limiter), ..self.clone() }
     }
 }
 
@@ -139,83 +99,11 @@ impl<S> Layer<S> for RateLimitLayer {
     type Service = RateLimit<S>;
 
     fn layer(&self, inner: S) -> RateLimit<S> {
-        RateLimit { inner, limiter: self.0.clone() }
-    }
-}
-
-/// The service of [`RateLimitLayer`].
-#[derive(Clone, Debug)]
-pub struct RateLimit<S> {
-    inner: S,
-    limiter: Arc<Limiter>,
-}
-
-impl<S, B, R> Service<Request<B>> for RateLimit<S>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-    R: From<Bytes>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = RateLimitFuture<S::Future, R>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let Some((index, tier, decision)) = self.limiter.decide(request.extensions()) else {
-            return RateLimitFuture { kind: Kind::Inner { future: self.inner.call(request), note: None } };
-        };
-        if let Some(response) = self.limiter.refuse(tier, decision) {
-            return RateLimitFuture { kind: Kind::Refused { response: Some(response) } };
-        }
-        let note = Some((self.limiter.clone(), index, decision));
-        RateLimitFuture { kind: Kind::Inner { future: self.inner.call(request), note } }
-    }
-}
-
-pin_project! {
-    /// The future of [`RateLimit`].
-    pub struct RateLimitFuture<F, R> {
-        #[pin]
-        kind: Kind<F, R>,
-    }
-}
-
-pin_project! {
-    #[project = KindProj]
-    enum Kind<F, R> {
-        Inner { #[pin] future: F, note: Option<(Arc<Limiter>, usize, Decision)> },
-        Refused { response: Option<Response<R>> },
-    }
-}
-
-impl<F, R, E> Future for RateLimitFuture<F, R>
-where
-    F: Future<Output = Result<Response<R>, E>>,
-    R: From<Bytes>,
-{
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        match self.project().kind.project() {
-            KindProj::Inner { future, note } => {
-                let mut response = ready!(future.poll(cx))?;
-                if let Some((limiter, index, decision)) = note.take() {
-                    if let Some(tier) = &limiter.tiers[index] {
-                        limiter.tell(tier, decision, response.headers_mut());
-                    }
-                    if matches!(decision, Decision::Refuse { .. }) {
-                        response.extensions_mut().insert(decision);
-                    }
-                }
-                Poll::Ready(Ok(response))
-            }
-            KindProj::Refused { response } => {
-                let gone = || Problem::new(Code::InternalError).into_response();
-                Poll::Ready(Ok(response.take().unwrap_or_else(gone)))
-            }
+        RateLimit {
+            inner,
+            limiter: self.limiter.clone(),
+            scope: self.scope.clone(),
+            store: self.store.clone(),
         }
     }
 }

@@ -1,14 +1,23 @@
-//! Rate limits as a tower layer: GCRA, in memory, by caller or client address, with tiers.
+//! Rate limits and quotas as a tower layer: five algorithms, in memory or shared by all instances over Redis.
 //!
-//! A request over the limit is answered 429 `rate-limited` with `Retry-After`; every answer tells how much is
-//! left in the `RateLimit` and `RateLimit-Policy` fields (IETF draft-ietf-httpapi-ratelimit-headers).
+//! A request over a limit is answered 429 `rate-limited`, over a quota 429 `quota-exceeded`, with the limit's name and
+//! `Retry-After`; every answer tells how much is left in the `RateLimit` and `RateLimit-Policy` fields
+//! (draft-ietf-httpapi-ratelimit-headers-10) and, if wanted, in `X-RateLimit-*`.
 //!
 //! | setting | meaning |
 //! |---|---|
-//! | `"100/min"` | 100 at once, then one every 0.6 s; request 101 within the minute is refused |
-//! | `"1000/h burst 50"` | 50 at once, then one every 3.6 s |
+//! | `limit = "100/min"` | 100 at once, then one every 0.6 s; request 101 within the minute is refused |
+//! | `limit = "1000/h burst 50"` | 50 at once, then one every 3.6 s |
+//! | `limit = ["10/s", "1000/h"]` | both must have room, else none is taken from; the tighter one speaks |
+//! | `algorithm` | [`Algorithm`]: `gcra`, `token_bucket`, `fixed_window`, `sliding_window`, `leaky_bucket` |
 //! | `anonymous`, `authenticated`, `api_key` | another limit for each kind of caller |
-//! | `key` | what is counted: `caller` (who is authenticated, else the address), `client_ip`, `principal`, `all` |
+//! | `tiers`, `limit_from` | another limit by a claim, or the one that a claim holds |
+//! | `quota = "10000/day"` | by the calendar, in `timezone`; told at 80 and 100 per cent ([`QuotaEvent`]) |
+//! | `key` | what is counted: `caller`, `client_ip`, `{ header = "X-Tenant" }`, `{ claim = "org.id" }`, … or a list |
+//! | `cost`, `settle` | what a request takes, and what its answer says that it took in the end |
+//! | `count = "failures"` | only refused logins and the like count |
+//! | `exempt` | who is not limited |
+//! | `mode = "report"` | nobody is refused |
 //!
 //! It differs from tower's own `RateLimit` in that the state is the layer's: it holds across clones, connections
 //! and threads, which is what makes it work under axum.
@@ -31,16 +40,80 @@
 //!
 //! IPv6 clients are counted by their /64 network. A request without a
 //! [`ClientAddr`](gateway_core::ClientAddr) extension has no address: all such requests share one count.
+//!
+//! # Over Redis
+//!
+//! [`RateLimitLayer::with_store`] shares the counts; each caller has one key, `rate_limit:{principal=ada}:standard`,
+//! never without a time to live.
+//!
+//! | `shared` | a request | instances together pass |
+//! |---|---|---|
+//! | `exact` | waits one round trip, at most the store's deadline | the limit: one atomic script, by the server's time |
+//! | `leased` | never waits | at most one lease per instance more than the limit, which is missing later |
+//! | `local` | never waits | the limit each |
+//!
+//! With windows, what `leased` has let pass beyond one window is forgotten with it. When Redis is away,
+//! `on_store_failure` decides: by default each instance counts for itself, by its share of the limit where `replicas`
+//! says how many there are, and what it has let pass is taken off when Redis is back.
+//!
+//! # What must be run beside
+//!
+//! | where there is | run |
+//! |---|---|
+//! | `leased`, `settle` or `count = "failures"` over Redis, `quota_file` | [`RateLimitLayer::background`], once per layer |
+//! | `quota_file` | [`RateLimitLayer::restored`] at the start |
+//! | `settle = { json = "…" }` | a [`SettleLayer`] around the layer |
+//! | `key = "route"` or `"service"` | [`RateLimitLayer::with_route`], [`RateLimitLayer::with_service`] |
+//!
+//! ```no_run
+//! # use gateway_ratelimit::{RateLimitLayer, RateLimitSettings};
+//! # use gateway_store::{RedisSettings, Store, StoreSettings};
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let redis = RedisSettings::new("redis://127.0.0.1:6379");
+//! let store = Store::open(&StoreSettings { redis: Some(redis), ..StoreSettings::default() })?;
+//! let settings = RateLimitSettings::all("1000/h".parse()?);
+//! let limit = RateLimitLayer::new("standard", &settings)?.with_store(store.per_worker());
+//! if let Some(background) = limit.background() {
+//!     tokio::spawn(background.run(async { std::future::pending().await }));
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! The arithmetic stands alone: [`decide`] and [`take`] are functions of a [`State`], the time, a cost and a [`Rule`].
 
-mod gcra;
+mod algorithm;
+mod background;
+mod clock;
+mod cost;
+mod error;
+mod events;
+mod exempt;
+mod facts;
 mod headers;
 mod key;
 mod layer;
 mod limit;
+mod limiter;
+mod plan;
+mod quota;
+mod service;
 mod settings;
+mod settle;
+mod shared;
+mod snapshot;
 mod store;
 
-pub use gcra::{Decision, decide};
-pub use layer::{RateLimit, RateLimitError, RateLimitFuture, RateLimitLayer};
+pub use algorithm::{Algorithm, Decision, Rule, State, decide, take, used};
+pub use background::Background;
+pub use error::RateLimitError;
+pub use events::QuotaEvent;
+pub use key::{KeyBy, KeyPart, OnMissing};
+pub use layer::RateLimitLayer;
 pub use limit::Limit;
-pub use settings::{KeyBy, Mode, RateLimitSettings};
+pub use quota::{Quota, TimeZone};
+pub use service::{RateLimit, RateLimitFuture};
+pub use settings::{
+    CostSettings, CountWhat, ExemptSettings, LimitFromSettings, Limits, MetaSource, Mode, OnStoreFailure,
+    Per, Quotas, RateLimitSettings, SettleSettings, Shared, TierSettings,
+};
+pub use settle::{SettleBody, SettleFuture, SettleLayer, SettleService};

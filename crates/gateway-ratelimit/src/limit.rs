@@ -34,10 +34,19 @@ impl Limit {
         self.burst
     }
 
-    /// The time that one request takes up, in nanoseconds; at least one.
-    pub(crate) fn interval(&self) -> u64 {
-        let nanos = self.period.as_nanos() / u128::from(self.count.max(1));
-        u64::try_from(nanos).unwrap_or(u64::MAX).max(1)
+    pub(crate) fn of(count: u32, period: Duration, burst: u32) -> Self {
+        Self { count, period, burst }
+    }
+
+    /// The period as it is written: `s`, `min`, `10s`.
+    pub(crate) fn per(&self) -> Cow<'static, str> {
+        match self.period.as_secs() {
+            1 => "s".into(),
+            60 => "min".into(),
+            3600 => "h".into(),
+            86_400 => "d".into(),
+            seconds => format!("{seconds}s").into(),
+        }
     }
 }
 
@@ -78,13 +87,7 @@ impl FromStr for Limit {
 
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.period.as_secs() {
-            1 => write!(f, "{}/s", self.count)?,
-            60 => write!(f, "{}/min", self.count)?,
-            3600 => write!(f, "{}/h", self.count)?,
-            86_400 => write!(f, "{}/d", self.count)?,
-            seconds => write!(f, "{}/{seconds}s", self.count)?,
-        }
+        write!(f, "{}/{}", self.count, self.per())?;
         if self.burst == self.count { Ok(()) } else { write!(f, " burst {}", self.burst) }
     }
 }

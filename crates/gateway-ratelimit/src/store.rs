@@ -1,24 +1,74 @@
-//! Where the counts live: a bounded map in shards.
+//! Where the counts of this process live: a bounded map in shards.
 
-use crate::Limit;
-use crate::gcra::{Decision, decide};
+use crate::algorithm::{Rule, State, decide, used};
 use crate::key::Key;
+use crate::plan::{Outcome, decide_all, take_all};
 use hashbrown::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Enough that workers rarely meet.
 const SHARDS: usize = 64;
 
 /// State by key. Holds at most about `max_keys`; a shard that is full forgets those whose limit is whole again,
-/// and if there are none, the half with the most left.
+/// and if there are not enough, the half with the most left.
 #[derive(Debug)]
 pub(crate) struct Counts {
     shards: Box<[Mutex<Shard>]>,
-    max_per_shard: usize,
+    max_per_shard: AtomicUsize,
 }
 
-type Shard = HashMap<Key, u64, BuildHasherDefault<Low64>>;
+type Shard = HashMap<Key, Entry, BuildHasherDefault<Low64>>;
+
+#[derive(Debug)]
+struct Entry {
+    states: States,
+    /// Until when it is worth keeping: when the limit is whole again, sooner by as much as there is left.
+    warm_until: u64,
+}
+
+/// What was kept of one key.
+#[derive(Debug)]
+pub(crate) struct Kept(Entry);
+
+impl Kept {
+    /// How much of each rule is used up.
+    pub(crate) fn used(&self, now: u64, rules: &[Rule]) -> Vec<u64> {
+        self.0.states.as_ref().iter().zip(rules).map(|(state, rule)| used(state, now, rule)).collect()
+    }
+}
+
+/// Most callers have one limit, which needs no allocation.
+#[derive(Debug)]
+enum States {
+    One(State),
+    Several(Box<[State]>),
+}
+
+impl States {
+    fn new(count: usize) -> Self {
+        if count == 1 {
+            Self::One(State::default())
+        } else {
+            Self::Several(vec![State::default(); count].into())
+        }
+    }
+
+    fn as_mut(&mut self) -> &mut [State] {
+        match self {
+            Self::One(state) => std::slice::from_mut(state),
+            Self::Several(states) => states,
+        }
+    }
+
+    fn as_ref(&self) -> &[State] {
+        match self {
+            Self::One(state) => std::slice::from_ref(state),
+            Self::Several(states) => states,
+        }
+    }
+}
 
 /// Keys are keyed hashes already: half of one is as good as another hash of it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,24 +91,91 @@ impl Hasher for Low64 {
 impl Counts {
     pub(crate) fn new(max_keys: usize) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, max_per_shard: max_keys.div_ceil(SHARDS).max(1) }
+        let counts = Self { shards, max_per_shard: AtomicUsize::new(0) };
+        counts.resize(max_keys);
+        counts
     }
 
-    /// Decides about one request and keeps the outcome. The lock is held for some 50 ns.
-    pub(crate) fn decide(&self, key: Key, now: u64, limit: &Limit) -> Decision {
-        let mut shard =
-            self.shards[(key >> 64) as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(state) = shard.get_mut(&key) {
-            let (decision, next) = decide(*state, now, limit);
-            *state = next;
-            return decision;
+    /// Holds as many from now on.
+    pub(crate) fn resize(&self, max_keys: usize) {
+        self.max_per_shard.store(max_keys.div_ceil(SHARDS).max(1), Ordering::Relaxed);
+    }
+
+    fn shard(&self, key: Key) -> MutexGuard<'_, Shard> {
+        self.shards[(key >> 64) as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with the states of a key and keeps them. The lock is held for some 50 ns.
+    fn with<T>(&self, key: Key, now: u64, rules: &[Rule], act: impl FnOnce(&mut [State]) -> T) -> T {
+        let mut shard = self.shard(key);
+        if let Some(entry) = shard.get_mut(&key) {
+            if entry.states.as_ref().len() != rules.len() {
+                entry.states = States::new(rules.len());
+            }
+            let result = act(entry.states.as_mut());
+            entry.warm_until = warm_until(entry.states.as_ref(), now, rules);
+            return result;
         }
-        if shard.len() >= self.max_per_shard {
+        if shard.len() >= self.max_per_shard.load(Ordering::Relaxed) {
             make_room(&mut shard, now);
         }
-        let (decision, state) = decide(0, now, limit);
-        shard.insert(key, state);
-        decision
+        let mut states = States::new(rules.len());
+        let result = act(states.as_mut());
+        let warm_until = warm_until(states.as_ref(), now, rules);
+        shard.insert(key, Entry { states, warm_until });
+        result
+    }
+
+    /// Decides about one request, and takes what it costs if it may pass.
+    pub(crate) fn decide(&self, key: Key, now: u64, cost: u32, rules: &[Rule], taking: bool) -> Outcome {
+        self.with(key, now, rules, |states| decide_all(states, now, cost, rules, taking))
+    }
+
+    /// Takes, whether there is room or not; returns how much each rule had used before.
+    pub(crate) fn take(&self, key: Key, now: u64, cost: i64, rules: &[Rule]) {
+        self.with(key, now, rules, |states| take_all(states, now, cost, rules));
+    }
+
+    /// How much of each rule is used up.
+    pub(crate) fn used(&self, key: Key, now: u64, rules: &[Rule]) -> Option<Vec<u64>> {
+        let shard = self.shard(key);
+        let states = shard.get(&key)?.states.as_ref();
+        Some(states.iter().zip(rules).map(|(state, rule)| used(state, now, rule)).collect())
+    }
+
+    /// What is kept of a key, which is then forgotten.
+    pub(crate) fn remove(&self, key: Key) -> Option<Kept> {
+        self.shard(key).remove(&key).map(Kept)
+    }
+
+    /// Undoes that, unless the key was seen again.
+    pub(crate) fn put_back(&self, key: Key, kept: Kept) {
+        self.shard(key).entry(key).or_insert(kept.0);
+    }
+
+    /// All that is still worth keeping.
+    pub(crate) fn dump(&self, now: u64) -> Vec<(Key, u64, Vec<State>)> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let warm = shard.iter().filter(|(_, entry)| entry.warm_until > now);
+            all.extend(warm.map(|(key, entry)| (*key, entry.warm_until, entry.states.as_ref().to_vec())));
+        }
+        all
+    }
+
+    /// Puts back what was dumped.
+    pub(crate) fn load(&self, all: Vec<(Key, u64, Vec<State>)>) {
+        for (key, warm_until, states) in all {
+            let mut shard = self.shard(key);
+            if shard.len() < self.max_per_shard.load(Ordering::Relaxed) {
+                let states = match states.as_slice() {
+                    [one] => States::One(*one),
+                    _ => States::Several(states.into()),
+                };
+                shard.insert(key, Entry { states, warm_until });
+            }
+        }
     }
 
     #[cfg(test)]
@@ -67,49 +184,99 @@ impl Counts {
     }
 }
 
+/// A bucket is whole when it has drained. A window is whole at its end, but of two with the same end the one with
+/// less in it is sooner dispensable.
+fn warm_until(states: &[State], now: u64, rules: &[Rule]) -> u64 {
+    let each = states.iter().zip(rules).map(|(state, rule)| {
+        let reset = u64::try_from(decide(state, now, 0, rule).reset().as_micros()).unwrap_or(u64::MAX);
+        let warm = if rule.is_window() {
+            let part = u128::from(reset) * u128::from(used(state, now, rule).min(rule.count));
+            u64::try_from(part / u128::from(rule.count)).unwrap_or(reset)
+        } else {
+            reset
+        };
+        now.saturating_add(warm)
+    });
+    each.max().unwrap_or(now)
+}
+
 /// Amortised: what is thrown out is at least as much as has come in since the last time, or half.
 fn make_room(shard: &mut Shard, now: u64) {
     let before = shard.len();
-    shard.retain(|_, state| *state > now);
+    shard.retain(|_, entry| entry.warm_until > now);
     if shard.len() > before / 2 {
-        let mut states: Vec<u64> = shard.values().copied().collect();
-        let middle = states.len() / 2;
-        let (_, median, _) = states.select_nth_unstable(middle);
+        let mut warm: Vec<u64> = shard.values().map(|entry| entry.warm_until).collect();
+        let middle = warm.len() / 2;
+        let (_, median, _) = warm.select_nth_unstable(middle);
         let median = *median;
-        shard.retain(|_, state| *state > median);
+        shard.retain(|_, entry| entry.warm_until > median);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Algorithm, Decision};
+    use std::time::Duration;
+
+    const NOW: u64 = 1_700_000_000_000_000;
+
+    fn rules(limit: &str, algorithm: Algorithm) -> [Rule; 1] {
+        [Rule::new(&limit.parse().unwrap(), algorithm, Duration::ZERO)]
+    }
+
+    /// In a release build, ten times as many.
+    const STRANGERS: u128 = if cfg!(debug_assertions) { 1_000_000 } else { 10_000_000 };
 
     #[test]
     fn the_number_of_keys_is_bounded_and_the_busiest_are_kept() {
-        let (counts, limit) = (Counts::new(1000), "10/min".parse().unwrap());
-        let busy: Key = 7 << 64;
-        for _ in 0..10 {
-            counts.decide(busy, 1, &limit);
+        for algorithm in [Algorithm::Gcra, Algorithm::FixedWindow, Algorithm::SlidingWindow] {
+            let (counts, rules) = (Counts::new(10_000), rules("10/h", algorithm));
+            let busy: Key = 7 << 64;
+            for _ in 0..10 {
+                counts.decide(busy, NOW, 1, &rules, true);
+            }
+            let strangers = if algorithm == Algorithm::Gcra { STRANGERS } else { STRANGERS / 10 };
+            for i in 0..strangers {
+                counts.decide((i << 64) | (i + 1), NOW + i as u64, 1, &rules, true);
+            }
+            assert!(counts.len() <= 10_000 + SHARDS, "{} keys", counts.len());
+            assert!(
+                counts.decide(busy, NOW + strangers as u64, 1, &rules, true).decision.is_refusal(),
+                "the busiest was forgotten by {algorithm:?}"
+            );
         }
-        for i in 0..100_000u128 {
-            counts.decide((i << 64) | (i + 1), 1, &limit);
-        }
-        assert!(counts.len() <= 1000 + SHARDS, "{} keys", counts.len());
-        assert!(
-            matches!(counts.decide(busy, 1, &limit), Decision::Refuse { .. }),
-            "the busiest was forgotten"
-        );
     }
 
     #[test]
     fn exactly_the_limit_passes_under_concurrency() {
-        let (counts, limit) = (Counts::new(1000), "500/h".parse().unwrap());
+        let (counts, rules) = (Counts::new(1000), rules("500/h", Algorithm::Gcra));
+        let pass = || matches!(counts.decide(1, NOW, 1, &rules, true).decision, Decision::Allow { .. });
+        let count = || (0..200).filter(|_| pass()).count();
         let passed: usize = std::thread::scope(|scope| {
-            let count =
-                || (0..200).filter(|_| matches!(counts.decide(1, 1, &limit), Decision::Allow { .. })).count();
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(count)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
         assert_eq!(passed, 500);
+    }
+
+    #[test]
+    fn several_limits_take_all_or_nothing_and_the_tightest_speaks() {
+        let counts = Counts::new(1000);
+        let rules = [rules("3/s", Algorithm::Gcra), rules("4/h", Algorithm::Gcra)].concat();
+        let ask = |at: u64| counts.decide(1, NOW + at * 1_000_000, 1, &rules, true);
+        for left in [2, 1, 0] {
+            let outcome = ask(0);
+            assert_eq!((outcome.decision.remaining(), outcome.tightest), (left, 0));
+        }
+        // The second has one left, and keeps it.
+        let refused = ask(0);
+        assert!(refused.decision.is_refusal() && refused.tightest == 0);
+        assert_eq!(refused.told[1].remaining, 1);
+        let last = ask(2);
+        assert_eq!((last.decision.remaining(), last.tightest), (0, 1));
+        let refused = ask(4);
+        assert!(refused.decision.is_refusal() && refused.tightest == 1, "{refused:?}");
+        assert_eq!(refused.told[0].remaining, 3, "the first was not asked in vain");
     }
 }

@@ -15,7 +15,7 @@ use tower::util::Oneshot;
 ///
 /// Answers 404 `no-route`, 405 `method-not-allowed` with `Allow`, or 204 with `Allow` to an `OPTIONS` that no route
 /// takes (RFC 9110 §9.3.7). Puts
-/// [`PathParams`](crate::PathParams) into the request's extensions when the pattern has parameters. Differs from
+/// [`Captures`](gateway_core::Captures) into the request's extensions when the route has parameters. Differs from
 /// axum's router in that routes match by host and headers too, and fall back to the next best.
 #[derive(Debug)]
 pub struct Dispatch<S>(Arc<RouteTable<S>>);
@@ -52,8 +52,8 @@ where
         let problem = match self.0.find(&request) {
             Match::Found(found) => {
                 let route = found.route.clone();
-                if let Some(params) = found.params(request.uri().path()) {
-                    request.extensions_mut().insert(params);
+                if let Some(captures) = found.captures(&request) {
+                    request.extensions_mut().insert(captures);
                 }
                 return DispatchFuture { kind: Kind::Route { future: Oneshot::new(route, request) } };
             }

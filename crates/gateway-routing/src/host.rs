@@ -1,20 +1,30 @@
+use crate::regex::Expression;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
+use std::sync::Arc;
 
-/// Which hosts a route takes: `shop.example`, `*.shop.example` for all below it, or `www.*` for all that begin
-/// so. Case, port and a trailing dot make no difference.
+/// Which hosts a route takes: `shop.example`, `*.shop.example` for all below it, `www.*` for all that begin so, or
+/// a regular expression such as `~(?<tenant>[a-z]+)\.shop\.example`. Case, port and a trailing dot make no
+/// difference.
 ///
 /// Of several that fit, the exact one is tried first, then the longest `*.…`, then the longest `….*` (the order
-/// of Envoy's virtual hosts). Internationalised names are written as they are sent: as A-labels (RFC 5890), such
-/// as `xn--bcher-kva.example`.
+/// of Envoy's virtual hosts), then the expressions, all alike: which of their routes wins is up to the path.
+///
+/// An expression stands for the whole host, as if between `^` and `$`. It takes time linear in the host's length
+/// and at most 256 KiB compiled. Its named groups become [`Captures`](gateway_core::Captures).
+///
+/// Internationalised names may be written as they are read: `bücher.example` is `xn--bcher-kva.example`, which is
+/// what clients send (RFC 5890, UTS 46).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostPattern {
     pub(crate) kind: HostKind,
-    /// Lower case, without the wildcard and its dot.
+    /// Lower case, without the wildcard and its dot; an expression's text.
     pub(crate) name: String,
+    /// In place of a name.
+    pub(crate) regex: Option<Arc<Expression>>,
 }
 
 /// Where a host pattern has its wildcard, in the order they are tried.
@@ -25,6 +35,8 @@ pub(crate) enum HostKind {
     Below,
     /// `www.*`
     Beginning,
+    /// `~…`
+    Expression,
 }
 
 impl HostPattern {
@@ -37,13 +49,34 @@ impl HostPattern {
             HostKind::Exact => return host == self.name,
             HostKind::Below => host.strip_suffix(&*self.name).map(|rest| rest.strip_suffix('.')),
             HostKind::Beginning => host.strip_prefix(&*self.name).map(|rest| rest.strip_prefix('.')),
+            HostKind::Expression => {
+                return self.regex.as_ref().is_some_and(|regex| regex.regex.is_match(host.as_bytes()));
+            }
         };
         rest.flatten().is_some_and(|rest| !rest.is_empty())
     }
 
-    /// This pattern and all others that take whatever it takes.
+    /// What stood in the place of an expression's named groups, of a host without port, in lower case.
+    pub(crate) fn captures(&self, host: &str) -> Vec<(Arc<str>, String)> {
+        self.regex.as_ref().map(|regex| regex.captures(host)).unwrap_or_default()
+    }
+
+    /// The names of an expression's groups.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.regex.iter().flat_map(|regex| regex.regex.capture_names().flatten())
+    }
+
+    /// Whether this pattern is known to take whatever another takes.
+    pub(crate) fn takes_all_of(&self, other: &Self) -> bool {
+        match (self.kind, other.kind) {
+            (HostKind::Expression, HostKind::Exact) => self.matches(&other.name),
+            _ => other.broader().contains(self),
+        }
+    }
+
+    /// This pattern and all others that take whatever it takes, expressions apart.
     pub(crate) fn broader(&self) -> Vec<Self> {
-        let pattern = |kind, name: &str| Self { kind, name: name.to_owned() };
+        let pattern = |kind, name: &str| Self { kind, name: name.to_owned(), regex: None };
         let below =
             || self.name.match_indices('.').map(|(dot, _)| pattern(HostKind::Below, &self.name[dot + 1..]));
         let beginning =
@@ -53,6 +86,7 @@ impl HostPattern {
             HostKind::Exact => all.extend(below().chain(beginning())),
             HostKind::Below => all.extend(below()),
             HostKind::Beginning => all.extend(beginning()),
+            HostKind::Expression => {}
         }
         all
     }
@@ -64,6 +98,7 @@ impl std::fmt::Display for HostPattern {
             HostKind::Exact => f.write_str(&self.name),
             HostKind::Below => write!(f, "*.{}", self.name),
             HostKind::Beginning => write!(f, "{}.*", self.name),
+            HostKind::Expression => write!(f, "~{}", self.name),
         }
     }
 }
@@ -72,10 +107,15 @@ impl FromStr for HostPattern {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if !text.is_ascii() {
-            return Err(format!(
-                "`{text}` holds letters beyond ASCII; write the A-label that clients send, such as \"xn--bcher-kva.example\""
-            ));
+        if let Some(expression) = text.strip_prefix('~') {
+            let regex = match expression.trim_matches(['^', '$']) {
+                "" => Err("it is empty".to_owned()),
+                _ => Expression::new(expression),
+            };
+            let regex = regex.map_err(|why| format!("`{text}` is not a host expression: {why}"))?;
+            // Hosts are looked up in lower case, whatever case the expression is written in.
+            let regex = Some(Arc::new(regex.ignoring_case()));
+            return Ok(Self { kind: HostKind::Expression, name: expression.to_owned(), regex });
         }
         let (kind, name) = match (text.strip_prefix("*."), text.strip_suffix(".*")) {
             (Some(name), _) => (HostKind::Below, name),
@@ -84,9 +124,19 @@ impl FromStr for HostPattern {
         };
         let name = match kind {
             HostKind::Beginning => name,
-            HostKind::Exact | HostKind::Below => name.strip_suffix('.').unwrap_or(name),
+            HostKind::Exact | HostKind::Below | HostKind::Expression => {
+                name.strip_suffix('.').unwrap_or(name)
+            }
         };
-        let name = name.to_ascii_lowercase();
+        let name = if name.is_ascii() {
+            name.to_ascii_lowercase()
+        } else {
+            idna::domain_to_ascii(name).map_err(|_| {
+                format!(
+                    "`{text}` is not an internationalised host; expected something like \"bücher.example\""
+                )
+            })?
+        };
         let label = |label: &str| {
             !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
         };
@@ -94,7 +144,7 @@ impl FromStr for HostPattern {
         let address = kind == HostKind::Exact && inner.is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok());
         if !(address || name.split('.').all(label)) {
             return Err(format!(
-                "`{text}` is not a host; expected \"shop.example\", \"*.shop.example\" or \"www.*\", without scheme or port"
+                "`{text}` is not a host; expected \"shop.example\", \"*.shop.example\", \"www.*\" or \"~regex\", without scheme or port"
             ));
         }
         if name.len() > Self::LONGEST {
@@ -104,7 +154,7 @@ impl FromStr for HostPattern {
                 Self::LONGEST
             ));
         }
-        Ok(Self { kind, name })
+        Ok(Self { kind, name, regex: None })
     }
 }
 
@@ -119,7 +169,7 @@ impl JsonSchema for HostPattern {
         "HostPattern".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "examples": ["shop.example", "*.shop.example", "www.*"] })
+        json_schema!({ "type": "string", "examples": ["shop.example", "*.shop.example", "www.*", "~(?<tenant>[a-z]+)\\.shop\\.example"] })
     }
     fn inline_schema() -> bool {
         true
@@ -164,6 +214,15 @@ mod tests {
             ("www.a.*", "www.a.b", true),
             ("www.a.*", "www.b", false),
             ("localhost", "localhost.", true),
+            ("bücher.example", "XN--BCHER-KVA.example.", true),
+            ("*.Bücher.Example.", "a.xn--bcher-kva.example", true),
+            ("bücher。example", "xn--bcher-kva.example", true),
+            ("~^(?<tenant>[a-z]+)\\.shop\\.example$", "ACME.shop.example.:80", true),
+            ("~[a-z]+\\.shop\\.EXAMPLE", "acme.shop.example", true),
+            ("~[a-z]+\\.shop\\.example", "acme.shop.example.evil", false),
+            ("~[a-z]+\\.shop\\.example", "a.acme.shop.example", false),
+            ("~a|b", "b", true),
+            ("~a|b", "bb", false),
         ] {
             let pattern: HostPattern = pattern.parse().unwrap();
             assert_eq!(pattern.matches(&bare(host).to_ascii_lowercase()), expected, "{pattern} {host}");
@@ -176,10 +235,21 @@ mod tests {
     }
 
     #[test]
-    fn names_beyond_ascii_are_refused_with_what_to_write() {
-        let error = "bücher.example".parse::<HostPattern>().unwrap_err();
-        assert!(error.contains("A-label") && error.contains("xn--"), "{error}");
-        assert!("xn--bcher-kva.example".parse::<HostPattern>().is_ok());
+    fn names_and_expressions_that_are_none_are_refused_with_a_reason() {
+        for (text, part) in [
+            ("a\u{ad}\u{2260}..b\u{fffd}", "not an internationalised host"),
+            ("~", "it is empty"),
+            ("~^$", "it is empty"),
+            ("~a(", "unclosed group"),
+            ("~a)(b", "unopened group"),
+            ("~(a{1000}){1000}", "more than 256 KiB"),
+        ] {
+            let error = text.parse::<HostPattern>().unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+        let both =
+            ["bücher.example", "xn--bcher-kva.example"].map(|text| text.parse::<HostPattern>().unwrap());
+        assert_eq!(both[0], both[1]);
         let error = "a.".repeat(130).parse::<HostPattern>().unwrap_err();
         assert!(error.contains("at most 253"), "{error}");
     }
@@ -199,9 +269,13 @@ mod tests {
             ("a.*", "*.b", false),
             ("*.b", "a.*", false),
             ("a.b", "*.b", false),
+            ("~[a-z]\\.b", "a.b", true),
+            ("~[a-z]\\.b", "1.b", false),
+            ("~.*", "*.b", false),
+            ("~.*", "~.*", true),
         ] {
             let pattern = |text: &str| text.parse::<HostPattern>().unwrap();
-            assert_eq!(pattern(other).broader().contains(&pattern(one)), expected, "{one} {other}");
+            assert_eq!(pattern(one).takes_all_of(&pattern(other)), expected, "{one} {other}");
         }
     }
 }

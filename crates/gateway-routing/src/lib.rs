@@ -6,7 +6,7 @@
 //! | first | then |
 //! |---|---|
 //! | 1. `priority` | the higher |
-//! | 2. host | exact, then the longest `*.shop.example`, then the longest `www.*`, then none |
+//! | 2. host | exact, then the longest `*.shop.example`, then the longest `www.*`, then regular expressions, then none |
 //! | 3. path | exact, then parameters, then the longest prefix, then regular expressions; a literal segment before a parameter |
 //! | 4. method | routes that name methods |
 //! | 5. conditions | more header matches, then more query matches, then cookies, then client networks |
@@ -17,7 +17,9 @@
 //! number of routes, but of those with one host and path, which are tried in turn.
 //!
 //! A path is matched exactly, by prefix, with parameters (`/users/{id}`), or by a regular expression
-//! (`~/v(?P<version>[0-9]+)/.*`) whose named groups are parameters too; see [`PathPattern`]. Expressions of one
+//! (`~/v(?P<version>[0-9]+)/.*`) whose named groups are parameters too; see [`PathPattern`]. What stood in their place is in the
+//! [`Captures`](gateway_core::Captures) of the request, along with those of a [host expression](HostPattern) and the
+//! rest below a prefix; routes that do not ask for them pay nothing. Expressions of one
 //! host are looked for together, in time linear in the path's length.
 //!
 //! Besides host, path and method a route may ask for [headers](HeaderMatch), [query parameters](QueryMatch),
@@ -57,6 +59,7 @@ mod dispatch;
 mod host;
 mod lower;
 mod networks;
+mod params;
 mod path;
 mod regex;
 mod request;
@@ -69,7 +72,7 @@ pub use conditions::{CookieMatch, HeaderMatch, QueryMatch};
 pub use dispatch::{Dispatch, DispatchFuture};
 pub use host::HostPattern;
 pub use networks::Networks;
-pub use path::{PathParams, PathPattern, PatternError};
+pub use path::{PathPattern, PatternError};
 pub use route::RouteMatch;
 pub use settings::MatchSettings;
 pub use table::{

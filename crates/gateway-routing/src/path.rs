@@ -11,14 +11,14 @@ use std::sync::{Arc, OnceLock};
 ///
 /// An expression stands for the whole path, as if between `^` and `$`. It takes time linear in the path's
 /// length, knows no look-around and no back-references, and takes at most 256 KiB compiled. Its named groups
-/// become [`PathParams`].
+/// become [`Captures`](gateway_core::Captures).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PathPattern {
-    pub(crate) segments: Vec<Segment>,
+    pub(crate) segments: Arc<[Segment]>,
     /// Whether everything below matches too.
     pub(crate) prefix: bool,
     /// In place of segments.
-    pub(crate) regex: Option<Box<PathRegex>>,
+    pub(crate) regex: Option<Arc<PathRegex>>,
     text: Arc<str>,
 }
 
@@ -64,16 +64,6 @@ impl PathRegex {
     /// Compiled when it is first asked for, which is when the table is built.
     pub(crate) fn expression(&self, ignore_case: bool) -> &Expression {
         if ignore_case { self.uncased.get_or_init(|| self.cased.ignoring_case()) } else { &self.cased }
-    }
-
-    /// What stood in the place of the named groups that took part.
-    pub(crate) fn params(&self, path: &str, ignore_case: bool) -> Vec<(Arc<str>, String)> {
-        let regex = &self.expression(ignore_case).regex;
-        let names = || regex.capture_names().flatten();
-        let captures = names().next().and_then(|_| regex.captures(path.as_bytes()));
-        let Some(captures) = captures else { return Vec::new() };
-        let value = |name| Some((Arc::from(name), path.get(captures.name(name)?.range())?.to_owned()));
-        names().filter_map(value).collect()
     }
 }
 
@@ -145,8 +135,8 @@ impl FromStr for PathPattern {
         let because = |why| PatternError { text: text.to_owned(), why };
         let wrong = |why: &'static str| because(why.into());
         if let Some(expression) = text.strip_prefix('~') {
-            let regex = Some(Box::new(PathRegex::new(expression).map_err(because)?));
-            return Ok(Self { segments: Vec::new(), prefix: false, regex, text: text.into() });
+            let regex = Some(Arc::new(PathRegex::new(expression).map_err(because)?));
+            return Ok(Self { segments: Arc::default(), prefix: false, regex, text: text.into() });
         }
         let rest = text.strip_prefix('/').ok_or_else(|| wrong("it does not begin with a slash"))?;
         if text.contains(['?', '#']) {
@@ -186,7 +176,7 @@ impl FromStr for PathPattern {
             };
             segments.push(segment);
         }
-        Ok(Self { segments, prefix, regex: None, text: text.into() })
+        Ok(Self { segments: segments.into(), prefix, regex: None, text: text.into() })
     }
 }
 
@@ -205,18 +195,6 @@ impl JsonSchema for PathPattern {
     }
     fn inline_schema() -> bool {
         true
-    }
-}
-
-/// Request extension: what stood in the place of a pattern's parameters or an expression's named groups. Only there if the pattern has any.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PathParams(pub(crate) Vec<(Arc<str>, String)>);
-
-impl PathParams {
-    /// What stood in the place of this parameter, still percent-encoded.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| **known == *name).map(|(_, value)| value.as_str())
     }
 }
 

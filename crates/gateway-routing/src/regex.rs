@@ -1,5 +1,6 @@
 use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 /// The most memory one compiled expression may take, in bytes.
 const SIZE: usize = 256 << 10;
@@ -28,6 +29,15 @@ impl Expression {
             }
         })?;
         Ok(Self { text: text.into(), ignore_case: false, regex })
+    }
+
+    /// What stood in the place of the named groups that took part.
+    pub(crate) fn captures(&self, text: &str) -> Vec<(Arc<str>, String)> {
+        let names = || self.regex.capture_names().flatten();
+        let captures = names().next().and_then(|_| self.regex.captures(text.as_bytes()));
+        let Some(captures) = captures else { return Vec::new() };
+        let value = |name| Some((Arc::from(name), text.get(captures.name(name)?.range())?.to_owned()));
+        names().filter_map(value).collect()
     }
 
     /// The same, upper and lower case being the same.

@@ -25,6 +25,9 @@ pub struct RouteMatch {
     pub not_clients: Networks,
     /// Before all other rules of precedence; the higher wins.
     pub priority: i32,
+    /// Whether what stands in the place of parameters is told in [`Captures`](gateway_core::Captures), which costs
+    /// an allocation for each. [`RouteMatch::new`] says that it is.
+    pub captures: bool,
 }
 
 impl RouteMatch {
@@ -50,6 +53,7 @@ impl RouteMatch {
             clients: Networks::default(),
             not_clients: Networks::default(),
             priority: 0,
+            captures: true,
         }
     }
 

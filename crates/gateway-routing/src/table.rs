@@ -1,12 +1,12 @@
 use crate::host::bare;
-use crate::path::{PathParams, Segment, segments};
 use crate::request::Head;
 use crate::route::RouteMatch;
+use gateway_core::Captures;
 use group::Group;
 use http::header::HeaderValue;
 use http::{HeaderMap, Method, Request};
 use search::Search;
-use std::cmp::Reverse;
+use std::sync::Arc;
 
 mod cover;
 mod explain;
@@ -21,9 +21,19 @@ pub use explain::{Candidate, Explanation, Outcome, Part, PathHint, Refusal};
 pub use lint::{Because, Unreachable};
 
 /// Routes compiled for look-up: a tree of segments per host.
-#[derive(Debug)]
+///
+/// What was compiled is shared by all tables that are made of one another by [`map`](Self::map): each thread may have
+/// its own values for one table of many routes.
+#[derive(Clone, Debug)]
 pub struct RouteTable<T> {
-    routes: Vec<(RouteMatch, T)>,
+    compiled: Arc<Compiled>,
+    /// What is registered for each route.
+    values: Vec<T>,
+}
+
+#[derive(Debug, Default)]
+struct Compiled {
+    routes: Vec<RouteMatch>,
     /// Each route's place in the order of precedence, but for its host.
     ranks: Vec<usize>,
     /// By priority, the highest first. Few, usually one.
@@ -55,29 +65,12 @@ pub struct Found<'t, T> {
 }
 
 impl<T> Found<'_, T> {
-    /// What stood in the place of the pattern's parameters, or an expression's named groups; `None` if it has
-    /// none.
+    /// What stood in the place of its parameters in the request it was found for; `None` if it has none, or does not
+    /// [ask for them](RouteMatch::captures).
     #[must_use]
-    pub fn params(&self, path: &str) -> Option<PathParams> {
-        params(self.matched, path)
+    pub fn captures<B>(&self, request: &Request<B>) -> Option<Captures> {
+        self.matched.captures.then(|| self.matched.captured(&Head::of(request))).flatten()
     }
-}
-
-fn params(route: &RouteMatch, path: &str) -> Option<PathParams> {
-    let params: Vec<_> = match &route.path.regex {
-        Some(regex) => regex.params(path, route.ignore_case),
-        None => route
-            .path
-            .segments
-            .iter()
-            .zip(segments(path))
-            .filter_map(|(segment, value)| match segment {
-                Segment::Param(name) => Some((name.clone(), value.to_owned())),
-                Segment::Literal(_) => None,
-            })
-            .collect(),
-    };
-    (!params.is_empty()).then_some(PathParams(params))
 }
 
 /// Two routes that take the same requests with the same right.
@@ -95,16 +88,17 @@ impl<T> RouteTable<T> {
     /// # Errors
     /// Every pair of routes of which the second could never be reached.
     pub fn build(routes: Vec<(RouteMatch, T)>) -> Result<Self, Vec<Conflict>> {
+        let (routes, values): (Vec<_>, Vec<_>) = routes.into_iter().unzip();
         let conflicts = order::conflicts(&routes);
         if !conflicts.is_empty() {
             return Err(conflicts);
         }
         let mut order: Vec<usize> = (0..routes.len()).collect();
-        order.sort_by_cached_key(|i| (Reverse(routes[*i].0.priority), order::rank(&routes[*i].0, *i)));
+        order.sort_by(|a, b| order::compare(&routes[*a], &routes[*b]));
         let mut ranks = vec![0; routes.len()];
         let mut groups: Vec<Group> = Vec::new();
         for (rank, index) in order.into_iter().enumerate() {
-            let route = &routes[index].0;
+            let route = &routes[index];
             ranks[index] = rank;
             if groups.last().is_none_or(|group| group.priority != route.priority) {
                 groups.push(Group { priority: route.priority, ..Group::default() });
@@ -116,13 +110,21 @@ impl<T> RouteTable<T> {
         for group in &mut groups {
             group.finish(&routes);
         }
-        Ok(Self { routes, ranks, groups })
+        Ok(Self { compiled: Arc::new(Compiled { routes, ranks, groups }), values })
+    }
+
+    /// A table of the same routes, with something made of each one's place and value registered in its stead. What was
+    /// compiled is shared.
+    #[must_use]
+    pub fn map<'t, U>(&'t self, mut make: impl FnMut(usize, &'t T) -> U) -> RouteTable<U> {
+        let values = self.values.iter().enumerate().map(|(index, value)| make(index, value));
+        RouteTable { compiled: self.compiled.clone(), values: values.collect() }
     }
 
     /// A table without routes.
     #[must_use]
     pub fn empty() -> Self {
-        Self { routes: Vec::new(), ranks: Vec::new(), groups: Vec::new() }
+        Self { compiled: Arc::default(), values: Vec::new() }
     }
 
     /// The route for a request.
@@ -138,9 +140,9 @@ impl<T> RouteTable<T> {
     }
 
     fn find_head(&self, head: Head<'_>) -> Match<'_, T> {
-        let mut search = Search::new(&self.routes, &self.ranks, head);
+        let mut search = Search::new(&self.compiled.routes, &self.compiled.ranks, head);
         if let Some(index) = self.search(&mut search) {
-            let (matched, route) = &self.routes[index];
+            let (matched, route) = (&self.compiled.routes[index], &self.values[index]);
             return Match::Found(Found { route, index, matched });
         }
         if !search.refused {
@@ -152,13 +154,13 @@ impl<T> RouteTable<T> {
         Match::MethodNotAllowed { allow: search.allow() }
     }
 
-    fn search(&self, search: &mut Search<'_, T>) -> Option<usize> {
-        self.groups.iter().find_map(|group| group.find(search))
+    fn search(&self, search: &mut Search<'_>) -> Option<usize> {
+        self.compiled.groups.iter().find_map(|group| group.find(search))
     }
 
     /// All routes, in the order they were given.
-    pub fn routes(&self) -> impl Iterator<Item = &(RouteMatch, T)> {
-        self.routes.iter()
+    pub fn routes(&self) -> impl Iterator<Item = (&RouteMatch, &T)> {
+        self.compiled.routes.iter().zip(&self.values)
     }
 }
 

@@ -1,5 +1,6 @@
-//! Real parts for tests: the gateway as a process, recording, scripted and failing upstreams, Redis, an HTTP client
-//! that hides nothing, bare connections and WebSockets. Each starts on a free port and is gone when it is dropped.
+//! Real parts for tests: the gateway as a process, recording, scripted and failing upstreams, Redis, PostgreSQL, an
+//! HTTP client that hides nothing, bare connections and WebSockets. Each starts on a free port and is gone when it is
+//! dropped.
 //!
 //! Everything is synchronous: a test reads from top to bottom. What cannot be started fails the test with a
 //! message that says what to install.
@@ -15,6 +16,7 @@
 
 mod gateway;
 mod http;
+mod postgres;
 mod process;
 mod redis;
 mod streaming;
@@ -26,6 +28,7 @@ mod wire;
 pub use gateway::{Finished, Gateway, GatewayBuilder};
 pub use http::{Client, Request, Response, get, raw};
 pub use nix::sys::signal::Signal;
+pub use postgres::PostgresServer;
 pub use process::Process;
 pub use redis::{Redis, RedisCluster, RedisSentinel, RedisValue};
 pub use streaming::{Exchange, scripted};

@@ -52,6 +52,17 @@ pub enum TransformError {
         /// What is wrong with it.
         why: String,
     },
+    /// A fallback without a way to fall or a place to land.
+    #[error("it falls back on nothing: give at least one `on`, and `service` or `respond`")]
+    Fallback,
+    /// A placeholder for what the route does not capture.
+    #[error("`{{{name}}}` stands for nothing here; this route has {}", listed(known))]
+    Placeholder {
+        /// The name between its braces.
+        name: String,
+        /// The names that would stand for something.
+        known: Vec<String>,
+    },
     /// A host that is none.
     #[error("`{0}` is not a host; expected something like \"shop.example\"")]
     Host(String),
@@ -81,6 +92,16 @@ pub enum TransformError {
         /// What the system says.
         why: String,
     },
+}
+
+/// `{a}`, `{b}` and `{*}`, each in backticks.
+fn listed(names: &[String]) -> String {
+    let quoted: Vec<_> = names.iter().map(|name| format!("`{{{name}}}`")).collect();
+    match quoted.split_last() {
+        None => "no parameters".to_owned(),
+        Some((only, [])) => only.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+    }
 }
 
 pub(crate) fn name(text: &str) -> Result<HeaderName, TransformError> {

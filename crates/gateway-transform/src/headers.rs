@@ -1,5 +1,7 @@
 use crate::answer::{AnswerFuture, Edit};
 use crate::error::{self, TransformError};
+use crate::template::Template;
+use gateway_core::Captures;
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response, Version};
 use schemars::JsonSchema;
@@ -25,7 +27,8 @@ pub struct HeaderRules {
 pub struct HeaderEdits {
     /// Names of headers to remove.
     pub remove: Vec<String>,
-    /// Headers to set, in place of any that are there.
+    /// Headers to set, in place of any that are there. In a request a value may hold `{id}`, what the route captured by
+    /// that name.
     pub set: BTreeMap<String, String>,
     /// Headers to add to those that are there.
     pub append: BTreeMap<String, String>,
@@ -41,7 +44,11 @@ impl HeaderRules {
 
 /// Changes headers by rule.
 #[derive(Clone, Debug)]
-pub struct HeadersLayer(Arc<[Rules]>);
+pub struct HeadersLayer {
+    rules: Arc<[Rules]>,
+    /// Whether any of them is made of what was captured.
+    captures: bool,
+}
 
 /// What is done to requests, and to answers.
 #[derive(Clone, Debug)]
@@ -53,8 +60,25 @@ struct Rules {
 #[derive(Clone, Debug)]
 struct Edits {
     remove: Vec<HeaderName>,
-    set: Vec<(HeaderName, HeaderValue)>,
-    append: Vec<(HeaderName, HeaderValue)>,
+    set: Vec<(HeaderName, Value)>,
+    append: Vec<(HeaderName, Value)>,
+}
+
+#[derive(Clone, Debug)]
+enum Value {
+    Fixed(HeaderValue),
+    /// Made for each request.
+    Made(Template),
+}
+
+impl Value {
+    /// `None` if what was captured cannot stand in a header.
+    fn get(&self, captures: Option<&Captures>) -> Option<HeaderValue> {
+        match self {
+            Self::Fixed(value) => Some(value.clone()),
+            Self::Made(template) => HeaderValue::try_from(template.render(captures).as_ref()).ok(),
+        }
+    }
 }
 
 impl HeadersLayer {
@@ -63,24 +87,54 @@ impl HeadersLayer {
     /// # Errors
     /// A name or value that no header may have, or a header that only the gateway itself may change.
     pub fn new(rules: &HeaderRules) -> Result<Self, TransformError> {
-        let rules = Rules { request: Edits::new(&rules.request)?, response: Edits::new(&rules.response)? };
-        Ok(Self(Arc::new([rules])))
+        let made = |name: &str, text: &str| {
+            let template = Template::new(text);
+            let Some(plain) = template.plain() else {
+                error::value(name, &template.example())?;
+                return Ok(Value::Made(template));
+            };
+            error::value(name, plain).map(Value::Fixed)
+        };
+        let fixed = |name: &str, text: &str| error::value(name, text).map(Value::Fixed);
+        let (request, response) = (Edits::new(&rules.request, made)?, Edits::new(&rules.response, fixed)?);
+        Ok(Self::of(Arc::new([Rules { request, response }])))
+    }
+
+    fn of(rules: Arc<[Rules]>) -> Self {
+        let mut layer = Self { rules, captures: false };
+        let captures = layer.placeholders().next().is_some();
+        layer.captures = captures;
+        layer
+    }
+
+    /// The names that the placeholders of its request headers stand for.
+    pub fn placeholders(&self) -> impl Iterator<Item = &str> {
+        let values =
+            self.rules.iter().flat_map(|rules| rules.request.set.iter().chain(&rules.request.append));
+        let templates = values.filter_map(|(_, value)| match value {
+            Value::Fixed(_) => None,
+            Value::Made(template) => Some(template),
+        });
+        templates.flat_map(Template::names)
     }
 
     /// The rules of all these, one after the other, in one layer; `None` if there are none.
     #[must_use]
     pub fn in_turn(layers: &[Self]) -> Option<Self> {
-        let rules: Arc<[Rules]> = layers.iter().flat_map(|layer| layer.0.iter().cloned()).collect();
-        (!rules.is_empty()).then_some(Self(rules))
+        let rules: Arc<[Rules]> = layers.iter().flat_map(|layer| layer.rules.iter().cloned()).collect();
+        (!rules.is_empty()).then(|| Self::of(rules))
     }
 }
 
 impl Edits {
-    fn new(edits: &HeaderEdits) -> Result<Self, TransformError> {
+    fn new(
+        edits: &HeaderEdits,
+        make: impl Fn(&str, &str) -> Result<Value, TransformError>,
+    ) -> Result<Self, TransformError> {
         let pairs = |pairs: &BTreeMap<String, String>| {
             pairs
                 .iter()
-                .map(|(name, value)| Ok((editable(name)?, error::value(name, value)?)))
+                .map(|(name, value)| Ok((editable(name)?, make(name, value)?)))
                 .collect::<Result<_, _>>()
         };
         Ok(Self {
@@ -90,15 +144,21 @@ impl Edits {
         })
     }
 
-    fn apply(&self, headers: &mut HeaderMap) {
+    fn apply(&self, headers: &mut HeaderMap, captures: Option<&Captures>) {
         for name in &self.remove {
             headers.remove(name);
         }
         for (name, value) in &self.set {
-            headers.insert(name.clone(), value.clone());
+            match value.get(captures) {
+                Some(value) => drop(headers.insert(name.clone(), value)),
+                // Whatever the client sent by this name is not what was meant either.
+                None => drop(headers.remove(name)),
+            }
         }
         for (name, value) in &self.append {
-            headers.append(name.clone(), value.clone());
+            if let Some(value) = value.get(captures) {
+                headers.append(name.clone(), value);
+            }
         }
     }
 }
@@ -140,8 +200,13 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        for rules in &*self.layer.0 {
-            rules.request.apply(request.headers_mut());
+        // Out of its extensions for as long as headers change: a request lends its parts only one at a time.
+        let captures = self.layer.captures.then(|| request.extensions_mut().remove::<Captures>()).flatten();
+        for rules in &*self.layer.rules {
+            rules.request.apply(request.headers_mut(), captures.as_ref());
+        }
+        if let Some(captures) = captures {
+            request.extensions_mut().insert(captures);
         }
         AnswerFuture { inner: self.inner.call(request), edit: self.layer.clone() }
     }
@@ -149,8 +214,8 @@ where
 
 impl Edit for HeadersLayer {
     fn edit(&self, _: Version, headers: &mut HeaderMap) {
-        for rules in &*self.0 {
-            rules.response.apply(headers);
+        for rules in &*self.rules {
+            rules.response.apply(headers, None);
         }
     }
 }

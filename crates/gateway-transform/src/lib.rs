@@ -13,12 +13,18 @@
 //! | [`RewriteLayer`] | another path (prefix, regular expression, whole), host or query |
 //! | [`RedirectLayer`] | sends clients to another scheme, host, port or path |
 //! | [`RespondLayer`] | an answer that is always the same: text, JSON or a file |
+//! | [`FallbackLayer`] | asks another service when the first gave no answer, then answers itself |
 //! | [`MaintenanceLayer`] | 503 with `Retry-After` to all clients but some |
 //! | [`UnderscoreHeadersLayer`] | `X_User_ID` kept, removed or refused |
 //!
 //! From the outside in, they stand in this order: who the client is (client IP, underscores), what needs no service
 //! (maintenance, redirects, own answers), what marks answers (CORS, security headers), then, after authentication
 //! and limits, what the upstream is to see (headers, forwarded, via) and last what it is asked (strip, rewrite).
+//!
+//! Where a rewrite, a redirect or a header of the request is to hold a part of what the client asked, `{id}` stands
+//! for what the route captured by that name (core's [`Captures`](gateway_core::Captures)): a parameter of its path, a
+//! named group of an expression, or `{*}` for the rest below a prefix. `{{id}}` is the text `{id}`.
+//! [`check_placeholders`] tells before the first request whether a route has them all.
 //!
 //! [`normalize_path`] is no layer: a path must be one and the same before anything is decided by it.
 //!
@@ -52,6 +58,7 @@ mod client_ip;
 mod correlation_id;
 mod cors;
 mod error;
+mod fallback;
 mod forwarded;
 mod headers;
 mod networks;
@@ -62,6 +69,7 @@ mod rewrite;
 mod security_headers;
 mod strip_prefix;
 mod target;
+mod template;
 mod underscores;
 mod via;
 
@@ -70,6 +78,7 @@ pub use client_ip::{ClientIp, ClientIpLayer};
 pub use correlation_id::{CorrelationId, CorrelationIdLayer, CorrelationIdSettings};
 pub use cors::{Cors, CorsFuture, CorsLayer, CorsSettings};
 pub use error::TransformError;
+pub use fallback::{Fallback, FallbackFuture, FallbackLayer, FallbackOn, FallbackSettings};
 pub use forwarded::{ClientFrom, Forwarded, ForwardedLayer, ForwardedSettings};
 pub use headers::{HeaderEdits, HeaderRules, Headers, HeadersLayer};
 pub use normalize::{NormalizeSettings, PathError, normalize_path};
@@ -80,5 +89,6 @@ pub use rewrite::{
 };
 pub use security_headers::{SecurityHeaders, SecurityHeadersLayer, SecurityHeadersSettings};
 pub use strip_prefix::{StripPrefix, StripPrefixLayer, StripPrefixSettings};
+pub use template::check_placeholders;
 pub use underscores::{UnderscoreHeaders, UnderscoreHeadersLayer, Underscores};
 pub use via::{Via, ViaAnswer, ViaLayer, ViaSettings};

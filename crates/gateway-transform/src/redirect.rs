@@ -5,8 +5,9 @@ pub use settings::{RedirectScheme, RedirectSettings};
 use crate::answer::OwnOrInner;
 use crate::error::TransformError;
 use crate::rewrite::path::PathEdit;
+use crate::template::Template;
 use bytes::Bytes;
-use gateway_core::{Code, Problem, Scheme};
+use gateway_core::{Captures, Code, Problem, Scheme};
 use http::header::{HOST, HeaderValue, LOCATION};
 use http::{Request, Response, StatusCode, Uri};
 use std::borrow::Cow;
@@ -21,7 +22,7 @@ use tower::{Layer, Service};
 /// The client's scheme is the [`Scheme`] extension: behind a proxy that ends TLS, that proxy must be in
 /// `trusted_proxies`, or a redirect to `https` never ends.
 ///
-/// The host comes from the settings or from the request's own `Host`, and the path begins with one slash after
+/// The host comes from the settings (with placeholders only what a host may hold) or from the request's own `Host`, and the path begins with one slash after
 /// it: nothing in a path or query leads to another host. A request without a host, or whose path would become no
 /// path, is answered 400.
 #[derive(Clone, Debug)]
@@ -30,7 +31,7 @@ pub struct RedirectLayer(Arc<Rule>);
 #[derive(Debug)]
 struct Rule {
     scheme: Option<Scheme>,
-    host: Option<String>,
+    host: Option<Template>,
     port: Option<u16>,
     path: Option<PathEdit>,
     status: StatusCode,
@@ -50,8 +51,9 @@ impl RedirectLayer {
         if *port == Some(0) {
             return Err(TransformError::Port(0));
         }
-        if let Some(host) = host
-            && !matches!(split(host), Some((_, None)))
+        let template = host.as_deref().map(Template::new);
+        if let (Some(host), Some(template)) = (host, &template)
+            && !matches!(split(&template.example()), Some((_, None)))
         {
             return Err(TransformError::Host(host.clone()));
         }
@@ -61,12 +63,20 @@ impl RedirectLayer {
         };
         Ok(Self(Arc::new(Rule {
             scheme: scheme.map(Scheme::from),
-            host: host.clone(),
+            host: template,
             port: *port,
             path: path.as_ref().map(|path| PathEdit::new(path)).transpose()?,
             status,
             keep_query: *keep_query,
         })))
+    }
+}
+
+impl RedirectLayer {
+    /// The names that its placeholders stand for.
+    pub fn placeholders(&self) -> impl Iterator<Item = &str> {
+        let path = self.0.path.iter().flat_map(PathEdit::placeholders);
+        path.chain(self.0.host.iter().flat_map(Template::names))
     }
 }
 
@@ -77,16 +87,24 @@ impl Rule {
         scheme: Scheme,
         host: Option<&str>,
         uri: &Uri,
+        captures: Option<&Captures>,
     ) -> Result<Option<String>, Cow<'static, str>> {
         let host = host.ok_or("the request has no host")?;
         let (name, port) = split(host).ok_or("the request's host is not valid")?;
         let port = port.unwrap_or(scheme.default_port());
         let new_path = match &self.path {
-            Some(edit) => edit.apply(uri.path()).map_err(|error| error.to_string())?,
+            Some(edit) => edit.apply(uri.path(), captures).map_err(|error| error.to_string())?,
             None => None,
         };
         let new_scheme = self.scheme.unwrap_or(scheme);
-        let new_name = self.host.as_deref().unwrap_or(name);
+        let new_host = self.host.as_ref().map(|host| host.render(captures));
+        let new_name = match &new_host {
+            Some(host) if !matches!(split(host), Some((_, None))) => {
+                return Err("its host is not valid".into());
+            }
+            Some(host) => host,
+            None => name,
+        };
         let same_port = if new_scheme == scheme { port } else { new_scheme.default_port() };
         let new_port = self.port.unwrap_or(same_port);
         let stays = new_scheme == scheme
@@ -116,7 +134,7 @@ impl Rule {
         let scheme = request.extensions().get().copied().unwrap_or_default();
         let host = request.headers().get(HOST).map(|host| host.to_str().unwrap_or_default());
         let host = host.or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
-        let location = match self.location(scheme, host, request.uri()) {
+        let location = match self.location(scheme, host, request.uri(), request.extensions().get()) {
             Ok(location) => location?,
             Err(why) => {
                 let detail = format!("the request cannot be redirected: {why}");
@@ -206,7 +224,7 @@ mod tests {
         layer(settings)
             .unwrap()
             .0
-            .location(scheme, url.authority().map(http::uri::Authority::as_str), &url)
+            .location(scheme, url.authority().map(http::uri::Authority::as_str), &url, None)
             .unwrap()
     }
 
@@ -252,14 +270,35 @@ mod tests {
         ] {
             assert_eq!(location(settings.clone(), url).as_deref(), expected, "{settings} {url}");
         }
-        let star = layer(json!("https")).unwrap().0.location(Scheme::Http, Some("a"), &Uri::from_static("*"));
+        let star =
+            layer(json!("https")).unwrap().0.location(Scheme::Http, Some("a"), &Uri::from_static("*"), None);
         assert_eq!(star.unwrap().as_deref(), Some("https://a/"));
+    }
+
+    #[test]
+    fn what_the_route_captured_leads_on_but_only_to_a_host() {
+        let layer = layer(json!({ "host": "{tenant}.example", "path": "/shop/{*}" })).unwrap();
+        assert_eq!(layer.placeholders().collect::<Vec<_>>(), ["*", "tenant"]);
+        for (tenant, expected) in [
+            ("acme", Some("http://acme.example/shop/a/b")),
+            ("a.b", Some("http://a.b.example/shop/a/b")),
+            ("evil/", None),
+            ("evil%2f", None),
+            ("evil@x", None),
+            ("evil:80", None),
+        ] {
+            let captures = [("tenant", tenant), ("*", "a/b")].map(|(n, v)| (n.into(), v.to_owned()));
+            let captures = captures.into_iter().collect();
+            let uri = Uri::from_static("/a/b");
+            let seen = layer.0.location(Scheme::Http, Some("x.example"), &uri, Some(&captures));
+            assert_eq!(seen.ok().flatten().as_deref(), expected, "{tenant}");
+        }
     }
 
     #[test]
     fn a_host_that_clients_might_read_otherwise_is_refused() {
         let layer = layer(json!("https")).unwrap();
-        let at = |host| layer.0.location(Scheme::Http, host, &Uri::from_static("/"));
+        let at = |host| layer.0.location(Scheme::Http, host, &Uri::from_static("/"), None);
         for host in [
             None,
             Some(""),
@@ -297,13 +336,13 @@ mod tests {
             let Ok(uri) = format!("http://a.example{path}?{query}").parse::<Uri>() else { return Ok(()) };
             for settings in [json!("https"), json!({ "host": "b.example" }), json!({ "path": { "add_prefix": "/x" } })] {
                 let layer = layer(settings.clone()).unwrap();
-                let Ok(Some(url)) = layer.0.location(Scheme::Http, Some("a.example"), &uri) else { continue };
+                let Ok(Some(url)) = layer.0.location(Scheme::Http, Some("a.example"), &uri, None) else { continue };
                 let url: Uri = url.parse().unwrap();
                 let expected = if settings["host"].is_null() { "a.example" } else { "b.example" };
                 prop_assert_eq!(url.authority().unwrap().as_str(), expected);
                 if settings["path"].is_null() {
                     let scheme = if url.scheme_str() == Some("https") { Scheme::Https } else { Scheme::Http };
-                    prop_assert_eq!(layer.0.location(scheme, Some(expected), &url), Ok(None));
+                    prop_assert_eq!(layer.0.location(scheme, Some(expected), &url, None), Ok(None));
                 }
             }
         }

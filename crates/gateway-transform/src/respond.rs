@@ -6,7 +6,7 @@ pub use settings::{MaintenanceSettings, RespondSettings};
 use crate::answer::OwnOrInner;
 use crate::client_ip::is_in;
 use crate::error::TransformError;
-use answer::Answer;
+pub(crate) use answer::Answer;
 use bytes::Bytes;
 use gateway_core::ClientAddr;
 use http::header::{HeaderValue, RETRY_AFTER};

@@ -7,8 +7,9 @@ pub use settings::{PathRewrite, QueryEdits, RegexRewrite, ReplacePrefix, Rewrite
 use crate::answer::OwnOrInner;
 use crate::error::TransformError;
 use crate::target;
+use crate::template::Template;
 use bytes::Bytes;
-use gateway_core::{Code, Problem};
+use gateway_core::{Captures, Code, Problem};
 use http::header::{HOST, HeaderValue};
 use http::uri::{Authority, PathAndQuery};
 use http::{Request, Response, Uri};
@@ -32,7 +33,39 @@ pub struct RewriteLayer(Arc<Edits>);
 struct Edits {
     path: Option<PathEdit>,
     query: Option<QueryEdit>,
-    host: Option<(Authority, HeaderValue)>,
+    host: Option<HostEdit>,
+}
+
+#[derive(Debug)]
+enum HostEdit {
+    Fixed(Authority, HeaderValue),
+    /// Made for each request.
+    Made(Template),
+}
+
+impl HostEdit {
+    fn new(text: &str) -> Result<Self, TransformError> {
+        let template = Template::new(text);
+        let checked = |host: &str| host_of(host).ok_or_else(|| TransformError::Host(text.to_owned()));
+        match template.plain() {
+            Some(host) => checked(host).map(|(authority, value)| Self::Fixed(authority, value)),
+            None => checked(&template.example()).map(|_| Self::Made(template)),
+        }
+    }
+
+    fn get(&self, captures: Option<&Captures>) -> Option<(Authority, HeaderValue)> {
+        match self {
+            Self::Fixed(authority, value) => Some((authority.clone(), value.clone())),
+            Self::Made(template) => host_of(&template.render(captures)),
+        }
+    }
+}
+
+/// A host, perhaps with a port, as authority and as value of `Host`.
+fn host_of(text: &str) -> Option<(Authority, HeaderValue)> {
+    let authority: Authority = text.parse().ok()?;
+    let is_host = !authority.host().is_empty() && !text.contains(['@', '%']);
+    is_host.then_some((authority, HeaderValue::from_str(text).ok()?))
 }
 
 impl RewriteLayer {
@@ -41,31 +74,40 @@ impl RewriteLayer {
     /// # Errors
     /// Names the path, expression or host that is none.
     pub fn new(settings: &RewriteSettings) -> Result<Self, TransformError> {
-        let host = |text: &String| {
-            let wrong = || TransformError::Host(text.clone());
-            let authority: Authority = text.parse().map_err(|_| wrong())?;
-            if authority.as_str().contains('@') {
-                return Err(wrong());
-            }
-            Ok((authority, crate::error::value("host", text)?))
-        };
         Ok(Self(Arc::new(Edits {
             path: settings.path.as_ref().map(|path| PathEdit::new(path)).transpose()?,
             query: QueryEdit::new(&settings.query),
-            host: settings.host.as_ref().map(host).transpose()?,
+            host: settings.host.as_deref().map(HostEdit::new).transpose()?,
         })))
+    }
+}
+
+impl RewriteLayer {
+    /// The names that its placeholders stand for.
+    pub fn placeholders(&self) -> impl Iterator<Item = &str> {
+        let host = self.0.host.iter().filter_map(|host| match host {
+            HostEdit::Fixed(..) => None,
+            HostEdit::Made(template) => Some(template),
+        });
+        let path = self.0.path.iter().flat_map(PathEdit::placeholders);
+        let query = self.0.query.iter().flat_map(QueryEdit::placeholders);
+        path.chain(query).chain(host.flat_map(Template::names))
     }
 }
 
 impl Edits {
     /// The target that this one becomes; `None` if it stays as it is.
-    fn target(&self, uri: &Uri) -> Result<Option<PathAndQuery>, Cow<'static, str>> {
+    fn target(
+        &self,
+        uri: &Uri,
+        captures: Option<&Captures>,
+    ) -> Result<Option<PathAndQuery>, Cow<'static, str>> {
         let path = match &self.path {
-            Some(edit) => edit.apply(uri.path()).map_err(|error| error.to_string())?,
+            Some(edit) => edit.apply(uri.path(), captures).map_err(|error| error.to_string())?,
             None => None,
         };
         let query = self.query.as_ref().filter(|_| uri.path() != "*");
-        let query = query.map(|edit| edit.apply(uri.query().unwrap_or_default()));
+        let query = query.map(|edit| edit.apply(uri.query().unwrap_or_default(), captures));
         let (mut target, query) = match (path, query) {
             (None, None) => return Ok(None),
             (path, Some(query)) => {
@@ -83,14 +125,21 @@ impl Edits {
     }
 
     fn apply<B>(&self, request: &mut Request<B>) -> Result<(), Cow<'static, str>> {
-        if let Some(new) = self.target(request.uri())? {
+        let captures = request.extensions().get();
+        let target = self.target(request.uri(), captures);
+        let target = target.map_err(|why| format!("the path cannot be rewritten: {why}"))?;
+        let host = self
+            .host
+            .as_ref()
+            .map(|host| host.get(captures).ok_or("the host cannot be rewritten: what comes of it is none"));
+        if let Some(new) = target {
             target::set(request.uri_mut(), new);
         }
-        if let Some((authority, value)) = &self.host {
-            request.headers_mut().insert(HOST, value.clone());
+        if let Some((authority, value)) = host.transpose()? {
+            request.headers_mut().insert(HOST, value);
             if request.uri().authority().is_some() {
                 let mut parts = request.uri().clone().into_parts();
-                parts.authority = Some(authority.clone());
+                parts.authority = Some(authority);
                 if let Ok(uri) = Uri::from_parts(parts) {
                     *request.uri_mut() = uri;
                 }
@@ -130,10 +179,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         match self.edits.apply(&mut request) {
             Ok(()) => OwnOrInner::inner(self.inner.call(request)),
-            Err(why) => {
-                let detail = format!("the path cannot be rewritten: {why}");
-                OwnOrInner::own(Problem::new(Code::BadRequest).with_detail(detail).into_response())
-            }
+            Err(why) => OwnOrInner::own(Problem::new(Code::BadRequest).with_detail(why).into_response()),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use gateway_core::units::Short;
-use gateway_core::{RequestId, Scheme};
+use gateway_core::{Captures, RequestId, Scheme};
 use gateway_transform::{
     CorrelationIdLayer, CorrelationIdSettings, CorsLayer, CorsSettings, HeaderRules, HeadersLayer,
     RedirectLayer, RedirectSettings, RewriteLayer, SecurityHeadersLayer, SecurityHeadersSettings,
@@ -263,4 +263,58 @@ fn settings_that_make_no_layer_name_what_is_wrong() {
     ] {
         assert!(error.contains(part), "{error}");
     }
+}
+
+#[tokio::test]
+async fn captures_reach_the_services_path_query_host_and_headers() {
+    let captured = |path: &str, pairs: &[(&str, &str)]| {
+        let mut request = Request::get(path).header("host", "shop.example").header("x-user", "spoofed");
+        let captures: Captures =
+            pairs.iter().map(|(name, value)| ((*name).into(), (*value).to_owned())).collect();
+        request.extensions_mut().unwrap().insert(captures);
+        request.body(()).unwrap()
+    };
+    let rewrite = RewriteLayer::new(
+        &serde_json::from_value(json!({
+            "path": "/{tenant}/{*}", "host": "{tenant}.internal:8080", "query": { "set": { "id": "{id}" } },
+        }))
+        .unwrap(),
+    )
+    .unwrap();
+    let mut names: Vec<_> = rewrite.placeholders().collect();
+    names.sort_unstable();
+    assert_eq!(names, ["*", "id", "tenant", "tenant"]);
+    let pairs = [("tenant", "acme"), ("id", "a%2Fb"), ("*", "x/y")];
+    let (response, body) = through(rewrite.clone(), captured("/u/x/y", &pairs)).await;
+    assert_eq!(body, "GET /acme/x/y?id=a%2Fb");
+    assert_eq!(all(response.headers(), "saw-host"), "acme.internal:8080");
+    let (response, _) = through(rewrite, captured("/u/x/y", &[("tenant", "a%2f")])).await;
+    assert_eq!(response.status(), 400, "no host has a slash");
+
+    let rules: HeaderRules = serde_json::from_value(json!({
+        "request": { "set": { "x-user": "u-{id}", "x-json": "{\"a\":1}", "x-plain": "{{id}}" }, "append": { "x-rest": "/{*}" } },
+        "response": { "set": { "x-literal": "{id}" } },
+    }))
+    .unwrap();
+    let headers = HeadersLayer::new(&rules).unwrap();
+    assert_eq!(headers.placeholders().collect::<Vec<_>>(), ["id", "*"]);
+    let (response, _) = through(headers.clone(), captured("/", &pairs)).await;
+    for (name, expected) in [
+        ("saw-x-user", "u-a%2Fb"),
+        ("saw-x-json", "{\"a\":1}"),
+        ("saw-x-plain", "{id}"),
+        ("saw-x-rest", "/x/y"),
+        ("x-literal", "{id}"),
+    ] {
+        assert_eq!(all(response.headers(), name), expected, "{name}");
+    }
+    let (response, _) = through(headers.clone(), captured("/", &[("id", "a\nb")])).await;
+    assert_eq!(
+        all(response.headers(), "saw-x-user"),
+        "",
+        "no line break in a header, nor what the client sent"
+    );
+    let rewritten = HeadersLayer::in_turn(&[headers.clone(), headers]).unwrap();
+    let (response, _) = through(rewritten, captured("/", &pairs)).await;
+    assert_eq!(all(response.headers(), "saw-x-rest"), "/x/y|/x/y");
 }

@@ -75,7 +75,13 @@ impl HttpUpstream {
                         permit = Some(Box::pin(self.slot(slots)).await?);
                     }
                 }
-                Err((error, _)) => return Err(error),
+                Err((error, _)) => {
+                    if error.kind() == FailureKind::Stale {
+                        // The others were likely closed with it.
+                        self.0.pool.clear();
+                    }
+                    return Err(error);
+                }
                 Ok(response) => return Ok(response),
             }
         }

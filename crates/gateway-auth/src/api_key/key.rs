@@ -1,4 +1,4 @@
-use crate::revocation::hex;
+use crate::text::hex;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};

@@ -4,7 +4,7 @@ use crate::api_key::ring::KeyRing;
 use crate::api_key::settings::ApiKeySettings;
 use crate::credential::{Found, Places, challenge};
 use crate::method::{Check, Head, Method, Verdict};
-use crate::revocation::unix_now;
+use crate::text::unix_now;
 use gateway_core::{Code, Problem};
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderValue, request};

@@ -1,7 +1,7 @@
 use crate::AuthError;
 use crate::api_key::key::KeyHash;
-use crate::api_key::settings::{ApiKeyEntry, ApiKeySettings, KeysFile};
-use crate::revocation::{unix_now, until};
+use crate::api_key::settings::{ApiKeyEntry, ApiKeySettings, Date, KeysFile};
+use crate::text::{unix_now, until};
 use arc_swap::ArcSwap;
 use gateway_core::{AuthMethod, Principal};
 use gateway_store::{Event, Store, StoreError};
@@ -79,8 +79,8 @@ impl Known {
         claim("roles", (!entry.roles.is_empty()).then(|| entry.roles.clone().into()));
         Self {
             principal: Principal::new(id.clone(), AuthMethod::ApiKey, claims),
-            not_before: entry.not_before.map_or(f64::NEG_INFINITY, |date| date.unix()),
-            expires: entry.expires.map_or(f64::INFINITY, |date| date.unix()),
+            not_before: entry.not_before.map_or(f64::NEG_INFINITY, Date::unix),
+            expires: entry.expires.map_or(f64::INFINITY, Date::unix),
             last_used: AtomicU64::new(0),
             entry,
         }
@@ -207,7 +207,7 @@ impl KeyRing {
     }
 
     async fn write(&self, entry: &ApiKeyEntry) -> Result<(), StoreError> {
-        let end = entry.expires.map_or(f64::INFINITY, |date| date.unix());
+        let end = entry.expires.map_or(f64::INFINITY, Date::unix);
         let json = serde_json::to_vec(entry).unwrap_or_default();
         let key = format!("{}{}", self.prefix(), entry.hash);
         self.0.store.set(&key, &json, until(end, unix_now())).await?;

@@ -5,7 +5,7 @@ use crate::assertion::layer::AssertionLayer;
 use crate::assertion::ring::{Ages, Ring};
 use crate::assertion::settings::AssertionSettings;
 use crate::jwt::cache::Cache;
-use crate::revocation::unix_now;
+use crate::text::unix_now;
 use arc_swap::ArcSwap;
 use aws_lc_rs::error::Unspecified;
 use bytes::Bytes;

@@ -4,7 +4,7 @@ use crate::basic::users::Users;
 use crate::credential::{Found, authorization, challenge};
 use crate::flight::Flights;
 use crate::method::{Check, Head, Method, Verdict};
-use crate::revocation::unix_now;
+use crate::text::unix_now;
 use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -3,7 +3,7 @@ use crate::cedar::entity::{OWN, context, principal, resource, uid};
 use crate::cedar::load::{Loaded, load};
 use crate::cedar::settings::CedarSettings;
 use crate::gate::GateFuture;
-use crate::revocation::unix_now;
+use crate::text::unix_now;
 use crate::{AuthError, AuthMode, Head};
 use bytes::Bytes;
 use cedar_policy::{Authorizer, Decision, EntityTypeName, EntityUid};

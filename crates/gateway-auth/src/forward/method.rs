@@ -4,7 +4,7 @@ use crate::forward::settings::{ForwardSettings, OnForwardFailure};
 use crate::jwt::cache::{Cache, TokenHasher, TokenKey};
 use crate::method::{Changes, Check, Head, Method, Passed, Refusal, Verdict};
 use crate::remote::{self, Reachable};
-use crate::revocation::unix_now;
+use crate::text::unix_now;
 use bytes::Bytes;
 use gateway_core::{AuthMethod, ClientAddr, Principal, Scheme};
 use gateway_fetch::Fetch;

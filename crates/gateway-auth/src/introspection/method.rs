@@ -5,7 +5,7 @@ use crate::introspection::settings::{IntrospectionProtocol, IntrospectionSetting
 use crate::jwt::cache::{Cache, TokenHasher, TokenKey};
 use crate::method::{Check, Head, Method, Verdict};
 use crate::remote::{self, Reachable};
-use crate::revocation::unix_now;
+use crate::text::unix_now;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;

@@ -61,6 +61,16 @@ impl<T: Clone> Cache<T> {
         shard.insert(key, (value, end));
     }
 
+    /// All that have not ended.
+    pub(crate) fn entries(&self, now: f64) -> Vec<(TokenKey, T)> {
+        let shards = self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner));
+        let entries = shards.flat_map(|shard| {
+            let live = shard.iter().filter(|(_, (_, end))| now < *end);
+            live.map(|(key, (value, _))| (*key, value.clone())).collect::<Vec<_>>()
+        });
+        entries.collect()
+    }
+
     fn shard(&self, key: TokenKey) -> &Mutex<Shard<T>> {
         &self.shards[(key >> 64) as usize % SHARDS]
     }

@@ -1,16 +1,17 @@
 use crate::AuthError;
-use crate::jwt::check::Shared;
+use crate::jwt::check::{Shared, Step};
+use crate::jwt::remote;
 use crate::jwt::settings::JwtSettings;
-use crate::jwt::verify::bearer;
 use crate::method::{Check, Head, Method, Verdict};
 use crate::refusal::{Challenges, Refusal};
-use crate::revocation::Revocations;
+use crate::revocation::{Revocations, listen};
 use gateway_store::Store;
 use http::HeaderValue;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Recognises callers by a JSON Web Token in `Authorization: Bearer`; see the [crate's page](crate). Clones share
+/// Recognises callers by a JSON Web Token, in `Authorization: Bearer` or where the settings say; see the [crate's page](crate). Clones share
 /// keys, verified tokens and revocations.
 #[derive(Clone)]
 pub struct JwtMethod {
@@ -49,12 +50,26 @@ impl JwtMethod {
     /// What revokes the tokens of this method.
     #[must_use]
     pub fn revocations(&self) -> Revocations {
-        Revocations {
-            known: self.shared.known.clone(),
-            store: self.store.clone(),
-            namespace: self.shared.namespace.clone(),
-            leeway: self.shared.leeway,
+        Revocations { shared: self.shared.clone(), store: self.store.clone() }
+    }
+
+    /// Reads the issuer's keys again and again: a task to be spawned once per process, which ends with the last clone
+    /// of this method. Until it runs, one with `jwks_url` or `discovery` has no keys, and answers 503. For one with
+    /// keys of its own it ends at once.
+    pub fn refresh(&self) -> impl Future<Output = ()> + Send + use<> {
+        let remote = self.shared.verifier.keys.remote.as_ref().map(Arc::downgrade);
+        async move {
+            if let Some(remote) = remote {
+                remote::refresh(remote).await;
+            }
         }
+    }
+
+    /// Hears what other instances revoke: a task to be spawned once per process, which ends with the last clone of
+    /// this method, and at once where the store is not shared. What `revocation = "push"` needs, and what makes
+    /// `strict` go on with other instances' revocations while the store is away.
+    pub fn listen(&self) -> impl Future<Output = ()> + Send + use<> {
+        listen::run(Arc::downgrade(&self.shared), self.store.per_worker())
     }
 
     /// How many signatures were checked so far, on all clones.
@@ -66,24 +81,19 @@ impl JwtMethod {
 
 impl Method for JwtMethod {
     fn check(&self, head: Head<'_>) -> Check {
-        let token = match bearer(head.headers) {
-            Ok(token) => token,
-            Err(refusal) => return Check::Done(self.shared.challenges.verdict(refusal)),
-        };
-        if let Store::Memory(_) = self.store {
-            let found = self.shared.recall(token).unwrap_or_else(|| self.shared.verify(token));
-            return Check::Done(match found {
-                Ok(verified) => Verdict::passed(verified.principal),
-                Err(refusal) => self.shared.challenges.verdict(refusal),
-            });
-        }
-        let (method, token) = (self.clone(), token.to_owned());
-        Check::wait(async move {
-            match method.shared.check(&method.store, &token).await {
-                Ok(verified) => Verdict::passed(verified.principal),
-                Err(refusal) => method.shared.challenges.verdict(refusal),
+        match self.shared.start(&self.store, head.headers, head.uri) {
+            Step::Done(Ok(verified)) => Check::Done(Verdict::passed(verified.principal)),
+            Step::Done(Err(refusal)) => Check::Done(self.shared.challenges.verdict(refusal)),
+            Step::Wait(checking) => {
+                let shared = self.shared.clone();
+                Check::wait(async move {
+                    match checking.await {
+                        Ok(verified) => Verdict::passed(verified.principal),
+                        Err(refusal) => shared.challenges.verdict(refusal),
+                    }
+                })
             }
-        })
+        }
     }
 
     fn challenge(&self) -> Option<&HeaderValue> {
@@ -100,8 +110,8 @@ impl Challenges {
     fn verdict(&self, refusal: Refusal) -> Verdict {
         match refusal {
             Refusal::Missing => Verdict::Absent,
-            Refusal::Invalid(_) => Verdict::Foreign(self.problem(refusal).into()),
-            Refusal::Expired | Refusal::Revoked | Refusal::StoreAway => {
+            Refusal::Invalid(_) | Refusal::Foreign(_) => Verdict::Foreign(self.problem(refusal).into()),
+            Refusal::Expired | Refusal::Revoked | Refusal::StoreAway | Refusal::KeysAway => {
                 Verdict::Refused(self.problem(refusal).into())
             }
         }

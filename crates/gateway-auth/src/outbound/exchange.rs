@@ -5,7 +5,7 @@ use crate::flight::Flights;
 use crate::jwt::cache::{Cache, TokenHasher};
 use crate::outbound::endpoint::{Denied, Endpoint, Granted};
 use crate::outbound::settings::TokenExchange;
-use crate::revocation::unix_now;
+use crate::text::unix_now;
 use gateway_core::{Code, Problem};
 use http::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use std::sync::Arc;

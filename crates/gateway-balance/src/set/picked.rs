@@ -6,6 +6,7 @@ use crate::circuit::{Admission, Change, End};
 use crate::outlier::OutlierMode;
 use crate::pick::Order;
 use crate::retry::Verdict;
+use crate::subset::Choice;
 use gateway_core::Endpoint;
 use http::HeaderValue;
 use http::request::Parts;
@@ -34,8 +35,18 @@ impl EndpointSet {
     ) -> Result<Picked, Unavailable> {
         let shared = &*self.0;
         let now = shared.clock.at(now);
+        shared.sweep(now);
         shared.refresh(now);
-        let plan = shared.plan.load();
+        shared.note_use(now);
+        let plans = shared.plans.load();
+        let plan = match &shared.subsets {
+            None => &plans.all,
+            Some(subsets) => match subsets.choose(head, |subset| !plans.subsets[subset].levels.is_empty()) {
+                Choice::Any => &plans.all,
+                Choice::Subset(subset) => &plans.subsets[subset],
+                Choice::Nobody => return Err(Unavailable::NoEndpoint),
+            },
+        };
         if let (Some(sticky), Some(head)) = (&shared.sticky, head)
             && let Some(index) = sticky.endpoint(head)
             && !tried.contains(&index)
@@ -60,14 +71,14 @@ impl EndpointSet {
         };
         let index = match tried.contains(&first) {
             // Rare. Where all were tried, one is tried again.
-            true => order.other(&plan, level, first, tried).unwrap_or(first),
+            true => order.other(plan, level, first, tried).unwrap_or(first),
             false => first,
         };
         self.take(index, Affinity::New, now).or_else(|refused| {
             // It is full or being probed: any other will do.
             let mut tried = tried.to_vec();
             tried.push(index);
-            while let Some(other) = order.other(&plan, level, first, &tried) {
+            while let Some(other) = order.other(plan, level, first, &tried) {
                 if let Ok(picked) = self.take(other, Affinity::New, now) {
                     return Ok(picked);
                 }
@@ -94,7 +105,8 @@ impl EndpointSet {
     }
 
     /// Learns from how a request to this endpoint ended that began at `started`. A success costs no more than a
-    /// look at three counters, and at the clock for the strategy that wants to know the time it took.
+    /// look at three counters, an addition where there are enough endpoints to compare, and a look at the clock for
+    /// the strategy that wants to know the time it took.
     pub(crate) fn record(&self, picked: &mut Picked, verdict: Verdict, started: Instant) {
         let (member, policy) = (&self.0.members[picked.index], &self.0.policy);
         if policy.strategy == Strategy::PeakEwma && verdict != Verdict::Unknown {
@@ -123,6 +135,22 @@ impl EndpointSet {
         {
             self.0.eject(picked.index, cause, self.now());
         }
+        if let Some(sweep) = &self.0.sweep {
+            sweep.record(picked.index, verdict);
+        }
+    }
+}
+
+impl EndpointSet {
+    /// Learns that a request to this endpoint that began at `started` was cancelled because another answered first: it
+    /// is at least this slow.
+    pub(crate) fn record_overtaken(&self, picked: &Picked, started: Instant) {
+        let policy = &self.0.policy;
+        if policy.strategy == Strategy::PeakEwma {
+            let now = Instant::now();
+            let took = now.saturating_duration_since(started);
+            self.0.members[picked.index].ewma.observe(took, self.0.clock.at(now), &policy.ewma);
+        }
     }
 }
 
@@ -149,6 +177,11 @@ impl Picked {
             Affinity::Kept => None,
             Affinity::New => self.set.0.sticky.as_ref()?.cookie(self.index),
         }
+    }
+
+    /// Whether the client's cookie named it.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.affinity == Affinity::Kept
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {

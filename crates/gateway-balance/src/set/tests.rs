@@ -1,6 +1,7 @@
 use super::picked::Affinity;
 use super::*;
 use crate::Strategy;
+use crate::outlier::OutlierMode;
 use crate::retry::Verdict;
 
 fn set(weights: &[u32], strategy: Strategy) -> EndpointSet {
@@ -281,4 +282,124 @@ fn least_request_shares_by_weight_when_idle_and_by_weight_and_load_when_busy() {
     let _busy: Vec<_> = (0..2).map(|_| at(&set, 0)).collect();
     let even = on_first(&set);
     assert!((1850..2150).contains(&even), "{even} of 4000, expected 2000: 3 / (2 + 1) is 1 / (0 + 1)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_fails_every_third_time_is_ejected_when_they_are_compared() {
+    let set = set(&[1; 10], Strategy::RoundRobin);
+    for round in 0..115 {
+        for index in 0..10 {
+            let bad = (index == 7 && round % 3 == 0) || (index == 2 && round % 4 == 0);
+            let verdict = if bad { Verdict::ServerError } else { Verdict::Good };
+            set.record(&mut at(&set, index), verdict, Instant::now());
+        }
+        tokio::time::advance(Duration::from_millis(90)).await;
+        picks(&set, 1);
+        if round == 110 {
+            assert!(set.states().all(|state| !state.ejected), "the interval is not over");
+        }
+    }
+    let ejected: Vec<_> = set.states().map(|state| state.ejected).collect();
+    assert_eq!(ejected.iter().filter(|ejected| **ejected).count(), 1, "a tenth at most");
+    assert!(ejected[7], "the worse of the two: {ejected:?}");
+}
+
+#[test]
+fn endpoints_of_the_own_zone_are_preferred_until_too_few_of_them_are_left() {
+    let zones =
+        [("http://a", "eu-1", 0), ("http://b", "eu-1", 0), ("http://c", "eu-2", 0), ("http://d", "eu-1", 1)];
+    let endpoint =
+        |(url, zone, priority)| Endpoint::parse(url).unwrap().with_zone(zone).with_priority(priority);
+    let policy = PolicySettings { zone: Some("eu-1".to_owned()), ..PolicySettings::default() };
+    let set = EndpointSet::new("test", zones.map(endpoint).to_vec(), policy);
+    let on = |set: &EndpointSet, index| picks(set, 1000).into_iter().filter(|i| *i == index).count();
+    assert_eq!((on(&set, 2), on(&set, 3)), (0, 0));
+    assert_eq!(set.pick(None, &[0, 1], Instant::now()).unwrap().index, 2, "a retry may go there");
+    set.set_healthy(0, false);
+    let spilled = on(&set, 2);
+    assert!((230..370).contains(&spilled), "{spilled} of 1000 went to the other zone");
+    set.set_healthy(1, false);
+    assert_eq!(on(&set, 2), 1000, "the other zone comes before the next priority");
+    set.set_healthy(2, false);
+    assert_eq!(on(&set, 3), 1000);
+    let plain = EndpointSet::new("test", zones.map(endpoint).to_vec(), PolicySettings::default());
+    assert_eq!(picks(&plain, 3), [0, 1, 2], "who has no zone prefers none");
+}
+
+#[test]
+fn a_request_goes_only_to_endpoints_with_the_label_it_asks_for() {
+    let labelled = [("http://a", "v1"), ("http://b", "v2"), ("http://c", "v2")].map(|(url, version)| {
+        let labels = [("version".to_owned(), version.to_owned())].into();
+        Endpoint::parse(url).unwrap().with_metadata(labels)
+    });
+    let heads = ["v1", "v2", "v3"]
+        .map(|version| http::Request::get("/").header("x-version", version).body(()).unwrap().into_parts().0);
+    for strategy in ALL {
+        for (fallback, unknown) in
+            [("\"any\"", vec![0, 1, 2]), ("\"none\"", vec![]), (r#"{"default": "v1"}"#, vec![0])]
+        {
+            let mut policy = PolicySettings::from(strategy);
+            let text =
+                format!(r#"{{"key": "version", "from": {{"header": "x-version"}}, "fallback": {fallback}}}"#);
+            policy.subset = Some(serde_json::from_str(&text).unwrap());
+            let set = EndpointSet::new("test", labelled.to_vec(), policy);
+            let seen = |head: &http::request::Parts, tried: &[usize]| {
+                let pick = |_| set.pick(Some(head), tried, Instant::now()).ok().map(|picked| picked.index);
+                let mut seen: Vec<_> = (0..300).filter_map(pick).collect();
+                seen.sort_unstable();
+                seen.dedup();
+                seen
+            };
+            assert_eq!(seen(&heads[0], &[0]), [0], "{strategy:?}: a retry stays within the subset");
+            assert_eq!(seen(&heads[1], &[1]), [2], "{strategy:?}");
+            assert_eq!(seen(&heads[2], &[]), unknown, "{strategy:?} {fallback}");
+            assert!(set.is_ready());
+            set.set_healthy(0, false);
+            let left = if fallback == "\"any\"" { vec![1, 2] } else { vec![] };
+            assert_eq!(seen(&heads[0], &[]), left, "{strategy:?} {fallback}: nobody of it is left");
+        }
+    }
+}
+
+#[test]
+fn a_subset_that_nobody_is_of_does_not_disturb_the_others_turns() {
+    let policy =
+        serde_json::from_str::<PolicySettings>(r#"{"subset": {"key": "version", "value": "v9"}}"#).unwrap();
+    let endpoints = ["http://a", "http://b"].map(|url| Endpoint::parse(url).unwrap()).to_vec();
+    assert_eq!(picks(&EndpointSet::new("test", endpoints, policy), 4), [0, 1, 0, 1]);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// Whatever is labelled how, weighs what, and is healthy or not.
+    #[test]
+    fn turns_within_a_subset_are_exactly_by_weight_and_never_leave_it(
+        endpoints in proptest::collection::vec((0u32..4, 0usize..3, proptest::bool::weighted(0.8)), 1..10),
+        asked in 0usize..3,
+    ) {
+        let label = |version: usize| format!("v{version}");
+        let made = endpoints.iter().enumerate().map(|(i, (weight, version, _))| {
+            let labels = [("version".to_owned(), label(*version))].into();
+            Endpoint::parse(&format!("http://10.0.0.{i}")).unwrap().with_weight(*weight).with_metadata(labels)
+        });
+        let mut policy = PolicySettings::from(Strategy::RoundRobin);
+        let text = format!(r#"{{"key": "version", "value": "{}", "fallback": "none"}}"#, label(asked));
+        policy.subset = Some(serde_json::from_str(&text).unwrap());
+        let set = EndpointSet::new("test", made.collect(), policy);
+        for (i, (_, _, healthy)) in endpoints.iter().enumerate() {
+            set.set_healthy(i, *healthy);
+        }
+        let turns = |(weight, version, healthy): &(u32, usize, bool)| {
+            if *version == asked && *healthy { *weight as usize } else { 0 }
+        };
+        let round: usize = endpoints.iter().map(turns).sum();
+        let mut counts = vec![0; endpoints.len()];
+        // Six rounds, which any common divisor of the weights up to three divides.
+        for _ in 0..6 * round {
+            counts[set.pick(None, &[], Instant::now()).unwrap().index] += 1;
+        }
+        proptest::prop_assert_eq!(counts, endpoints.iter().map(|one| 6 * turns(one)).collect::<Vec<_>>());
+        proptest::prop_assert_eq!(set.pick(None, &[], Instant::now()).is_err(), round == 0);
+    }
 }

@@ -21,7 +21,7 @@ async fn store(checked: &Checked) -> Option<Mistake> {
     let error = config.plan.store.ping().await.err()?;
     let found = checked.origin.warning_of("store.redis", error.to_string());
     Some(match config.settings.store.redis.as_ref().is_some_and(|redis| redis.required) {
-        true => found.with_severity(Severity::Failure).with_help("start it, or mend `store.redis.url`"),
+        true => found.with_severity(Severity::Failure).with_help("start it, or mend `store.redis`"),
         false => found.with_help("it is not required: the gateway starts without it"),
     })
 }

@@ -3,7 +3,7 @@
 use crate::config::{Mistake, Origin, Plan, Settings, join};
 use gateway_auth::JwtSettings;
 use gateway_core::units::{Switch, Timespan};
-use gateway_routing::{RouteTable, Unreachable};
+use gateway_routing::Unreachable;
 use gateway_transform::CorsSettings;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,11 +31,8 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// Routes that another one always comes before.
     fn unreachable(&self) -> Vec<Mistake> {
-        let routes = self.plan.routes.iter().map(|route| (route.matches.clone(), ())).collect();
-        // Conflicts are mistakes, and were found before.
-        let table = RouteTable::build(routes).unwrap_or_else(|_| RouteTable::empty());
         let mut by_route: BTreeMap<usize, Vec<Unreachable>> = BTreeMap::new();
-        for unreachable in table.lint() {
+        for unreachable in self.plan.table.lint() {
             by_route.entry(unreachable.route).or_default().push(unreachable);
         }
         let warning = |(route, before): (usize, Vec<Unreachable>)| {

@@ -13,11 +13,28 @@ use figment::Figment;
 use figment::providers::Env;
 use file::{FileText, Place};
 use serde::de::DeserializeOwned;
+use serde_json::Map;
 use serde_json::Value;
 use std::path::Path;
 
 /// What environment variables begin with; `__` stands between the levels of a key.
 const ENV_PREFIX: &str = "GATEWAY_";
+
+/// Whether a variable, without our prefix, is one that Kubernetes sets in every pod of a namespace with a service
+/// called `gateway`: `GATEWAY_SERVICE_HOST`, `GATEWAY_SERVICE_PORT_HTTP`, `GATEWAY_PORT_80_TCP_ADDR` and the like
+/// (Docker's links do too). No key of ours is called so: levels are told apart by two underscores.
+fn is_of_kubernetes(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    let is_port = |rest: &str| {
+        let digits = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        let protocol = ["_TCP", "_UDP", "_SCTP"].iter().find_map(|protocol| digits.strip_prefix(protocol));
+        digits.len() < rest.len()
+            && protocol.is_some_and(|end| matches!(end, "" | "_ADDR" | "_PORT" | "_PROTO"))
+    };
+    matches!(name.as_str(), "PORT" | "SERVICE_HOST" | "SERVICE_PORT")
+        || name.strip_prefix("SERVICE_PORT_").is_some_and(|port| !port.starts_with('_'))
+        || name.strip_prefix("PORT_").is_some_and(is_port)
+}
 
 /// Settings and where they came from.
 pub(crate) struct Loaded<T> {
@@ -31,7 +48,8 @@ pub(crate) struct Loaded<T> {
 /// Where each key stands.
 pub(crate) struct Origin {
     file: Option<FileText>,
-    figment: Figment,
+    /// What the environment says.
+    environment: Figment,
     tree: Value,
     /// What the settings lack because it was wrong: places in the settings are not those in the file.
     taken: Taken,
@@ -98,15 +116,15 @@ impl Origin {
     fn at(&self, key: &str, message: String, at_key: bool) -> Mistake {
         let mut mistake = Mistake::new(message).with_key(key);
         // The environment says only what it is called.
-        if let Some(metadata) = self.figment.find_metadata(&key.replace('[', ".").replace(']', ""))
-            && metadata.name.contains("environment")
-        {
+        let said = self.environment.find_value(&key.replace('[', ".").replace(']', ""));
+        // A table may be of the environment in part.
+        if said.is_ok_and(|said| said.as_dict().is_none()) {
             return mistake.with_variable(format!("{ENV_PREFIX}{}", key.replace('.', "__").to_uppercase()));
         }
         let Some(file) = &self.file else { return mistake };
         let mut path = key;
         loop {
-            if let Some(Place { key, value }) = file.places.get(path) {
+            if let Some(Place { key, value }) = file.place(path) {
                 mistake = mistake.with_place(file, if at_key { key.clone() } else { value.clone() });
                 return mistake;
             }
@@ -124,23 +142,25 @@ impl Origin {
 /// # Errors
 /// The file cannot be read, or is not written in its language.
 pub(crate) fn load<T: DeserializeOwned>(path: Option<&Path>) -> Result<Loaded<T>, Mistakes> {
-    let file = path.map(FileText::read).transpose()?;
-    let mut figment = Figment::new();
-    if let Some(file) = &file {
-        figment = figment.merge(file);
-    }
-    let figment = figment.merge(Env::prefixed(ENV_PREFIX).split("__"));
-    let tree: Value = figment.extract().map_err(|error| Mistakes::from(Mistake::new(error.to_string())))?;
+    let (file, mut tree) = match path.map(FileText::read).transpose()? {
+        Some((file, values)) => (Some(file), values),
+        None => (None, Map::new()),
+    };
+    let environment =
+        Figment::from(Env::prefixed(ENV_PREFIX).filter(|name| !is_of_kubernetes(name.as_str())).split("__"));
+    let over: Map<String, Value> =
+        environment.extract().map_err(|error| Mistakes::from(Mistake::new(error.to_string())))?;
+    put_over(&mut tree, over);
     let mut origin = Origin {
         file,
-        figment,
-        tree,
+        environment,
+        tree: Value::Object(tree),
         taken: Taken::default(),
         put_in: Secrets::new(),
         unresolved: Vec::new(),
     };
-    let mut tree = origin.tree.clone();
-    let substituted = substitute::all(&mut tree, &origin);
+    let substituted = substitute::all(&origin);
+    let tree = substituted.tree.as_ref().unwrap_or(&origin.tree);
     let extracted = diagnose::extract(tree, &substituted.secrets, &origin);
     let mut mistakes = extracted.mistakes;
     for (key, mistake) in substituted.mistakes {
@@ -150,6 +170,17 @@ pub(crate) fn load<T: DeserializeOwned>(path: Option<&Path>) -> Result<Loaded<T>
     origin.taken = extracted.taken;
     origin.put_in = substituted.secrets;
     Ok(Loaded { settings: extracted.settings, mistakes, origin })
+}
+
+/// One table over another: tables are put together, all else is replaced.
+fn put_over(table: &mut Map<String, Value>, over: Map<String, Value>) {
+    for (name, value) in over {
+        match (table.get_mut(&name), value) {
+            (Some(Value::Object(inner)), Value::Object(over)) => put_over(inner, over),
+            (Some(known), value) => *known = value,
+            (None, value) => drop(table.insert(name, value)),
+        }
+    }
 }
 
 #[cfg(test)]

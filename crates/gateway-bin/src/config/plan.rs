@@ -18,6 +18,7 @@ use super::settings::Settings;
 use auth::AuthLayers;
 use gateway_core::ProblemLayer;
 use gateway_ratelimit::RateLimitLayer;
+use gateway_routing::RouteTable;
 use gateway_server::Limits;
 use gateway_store::Store;
 use gateway_transform::{
@@ -48,6 +49,8 @@ pub(crate) struct Plan {
     pub(crate) auth: AuthPlan,
     pub(crate) limits: BTreeMap<String, RateLimitLayer>,
     pub(crate) routes: Vec<RoutePlan>,
+    /// Where they are found, by their places.
+    pub(crate) table: RouteTable<()>,
 }
 
 /// Headers that tell a service who is calling. From outside they are always removed.
@@ -74,7 +77,7 @@ impl Plan {
         let services = planner.services();
         let store = match previous.filter(|previous| previous.settings.store == settings.store) {
             Some(previous) => Some(previous.plan.store.clone()),
-            None => planner.noted("store.redis.url", Store::open(&settings.store)),
+            None => planner.noted("store.redis", Store::open(&settings.store)),
         };
         let mut auth = planner.auth(&store.clone().unwrap_or_else(Store::memory));
         let limits = planner.rate_limits();
@@ -91,7 +94,7 @@ impl Plan {
         let routes: Vec<_> = routes.filter_map(|(i, route)| planner.route(i, route, &mut shared)).collect();
         auth.layers = shared.auth_layers.into_layers();
         planner.shared_policies();
-        planner.conflicts(&routes);
+        let table = planner.table(&routes);
         if settings.routes.is_empty() && mistakes.len() == before {
             let hint = "add at least one, such as\n\n    [[routes]]\n    path = \"/api/users/*\"\n    service = \"users\"\n";
             mistakes.push(origin.mistake("routes", "there are no routes").with_help(hint));
@@ -112,6 +115,7 @@ impl Plan {
             auth,
             limits,
             routes,
+            table: table?,
         })
     }
 

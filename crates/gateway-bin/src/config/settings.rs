@@ -299,6 +299,11 @@ pub(crate) struct EndpointSettings {
     /// Lower ones are used first; the next take over as those fail (Envoy's priorities). Default 0.
     #[serde(default)]
     pub(crate) priority: u32,
+    /// Where it runs; those in the zone that `balance.zone` names come first. Default: nowhere in particular.
+    pub(crate) zone: Option<String>,
+    /// What is known of it, such as `{ version = "v2" }`, for `balance.subset`.
+    #[serde(default)]
+    pub(crate) metadata: BTreeMap<String, String>,
 }
 
 fn one() -> u32 {
@@ -310,7 +315,13 @@ impl ShortForm for EndpointSettings {
     const TYPE: &'static str = "string";
     fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
         match value {
-            Scalar::Text(url) => Some(Ok(Self { url: url.to_owned(), weight: one(), priority: 0 })),
+            Scalar::Text(url) => Some(Ok(Self {
+                url: url.to_owned(),
+                weight: one(),
+                priority: 0,
+                zone: None,
+                metadata: BTreeMap::new(),
+            })),
             Scalar::Number(_) | Scalar::Switch(_) => None,
         }
     }

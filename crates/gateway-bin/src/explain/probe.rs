@@ -13,6 +13,7 @@ use gateway_store::Store;
 use gateway_upstream::UpstreamSettings;
 use http::{HeaderMap, StatusCode};
 use std::io;
+use std::sync::Arc;
 
 /// What became of the request.
 pub(super) enum Probed {
@@ -47,7 +48,7 @@ pub(super) async fn probe(config: &Config, asked: &Asked) -> io::Result<Probed> 
         (Err(problem), _) | (_, Err(problem)) => return Ok(Probed::Refused(problem)),
     };
     let recorder = Recorder::start().await?;
-    let plan = harmless(plan, &recorder.endpoint);
+    let plan = Arc::new(harmless(plan, &recorder.endpoint));
     let edge = Assembly::new(&plan, Observers::default()).edge::<RequestBody>(&plan);
     if let Err(problem) = edge.receive(&mut request, asked.client()) {
         return Ok(Probed::Refused(problem));

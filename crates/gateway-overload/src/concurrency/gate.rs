@@ -1,6 +1,7 @@
 //! Who may come in: slots, and guards that give them back.
 
 use super::ConcurrencyKey;
+use super::codel::CodelSettings;
 use super::lines::{Joined, Lines};
 use super::settings::ConcurrencySettings;
 use super::table::{MAX_COUNT, Table, Taken};
@@ -63,7 +64,8 @@ impl Gate {
                     let (key, found) = ("queue.timeout", settings.queue.timeout.to_string());
                     return Err(OverloadError::Range { key, found, expected: "more than 0s" });
                 }
-                Slots::Lines(Lines::new(keyed, length))
+                let codel = settings.queue.codel.on().copied();
+                Slots::Lines(Lines::new(keyed, length, codel.map(CodelSettings::checked).transpose()?))
             }
         };
         Ok(Self { max, patience: settings.queue.timeout.0, slots, refused: AtomicU64::new(0) })

@@ -1,10 +1,12 @@
-//! Counts by key with a queue for each: first come, first served.
+//! Counts by key with a queue for each: first come, first served, unless the queue only stands.
 
+use super::codel::{CodelSettings, Delay, Turn};
 use super::gate::Slot;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// Enough that workers rarely meet.
 const SHARDS: usize = 64;
@@ -14,6 +16,7 @@ const SHARDS: usize = 64;
 pub(crate) struct Lines {
     shards: Box<[Mutex<Shard>]>,
     max_waiting: u32,
+    codel: Option<CodelSettings>,
 }
 
 #[derive(Debug, Default)]
@@ -26,12 +29,38 @@ struct Shard {
 struct Line {
     taken: u32,
     waiting: VecDeque<Waiter>,
+    delay: Delay,
 }
 
 #[derive(Debug)]
 struct Waiter {
     ticket: u64,
     turn: oneshot::Sender<Slot>,
+    /// Only where anybody asks.
+    since: Option<Instant>,
+}
+
+impl Line {
+    /// Takes out whose turn it is, and who has waited for too long.
+    fn next(&mut self, codel: Option<&CodelSettings>) -> Option<(Waiter, Vec<Waiter>)> {
+        let first = self.waiting.front()?;
+        let turn = match (codel, first.since) {
+            (Some(codel), Some(since)) => {
+                let now = Instant::now();
+                (self.delay.turn(codel, now.duration_since(since), now), now)
+            }
+            _ => return self.waiting.pop_front().map(|next| (next, Vec::new())),
+        };
+        match turn {
+            (Turn::Oldest, _) => self.waiting.pop_front().map(|next| (next, Vec::new())),
+            (Turn::Newest { too_long }, now) => {
+                let next = self.waiting.pop_back()?;
+                let is_late = |waiter: &Waiter| waiter.since.is_some_and(|since| now - since > too_long);
+                let late = self.waiting.partition_point(is_late);
+                Some((next, self.waiting.drain(..late).collect()))
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -45,9 +74,9 @@ pub(crate) enum Joined {
 }
 
 impl Lines {
-    pub(crate) fn new(keyed: bool, max_waiting: u32) -> Self {
+    pub(crate) fn new(keyed: bool, max_waiting: u32, codel: Option<CodelSettings>) -> Self {
         let shards = if keyed { SHARDS } else { 1 };
-        Self { shards: (0..shards).map(|_| Mutex::default()).collect(), max_waiting }
+        Self { shards: (0..shards).map(|_| Mutex::default()).collect(), max_waiting, codel }
     }
 
     fn shard(&self, key: u64) -> MutexGuard<'_, Shard> {
@@ -67,18 +96,20 @@ impl Lines {
             return Joined::Full;
         }
         let (turn, slot) = oneshot::channel();
-        line.waiting.push_back(Waiter { ticket, turn });
+        let since = self.codel.map(|_| Instant::now());
+        line.waiting.push_back(Waiter { ticket, turn, since });
         shard.next_ticket += 1;
         Joined::Waits(ticket, slot)
     }
 
-    /// Gives the slot to the next in line, or back. Nobody is woken under the lock.
+    /// Gives the slot to the next in line, or back, and tells those who wait in vain by dropping their turns. Nobody is
+    /// woken under the lock.
     pub(crate) fn leave(&self, key: u64, mut slot: Slot) {
         loop {
-            let next = {
+            let (next, late) = {
                 let mut shard = self.shard(key);
                 let Some(line) = shard.lines.get_mut(&key) else { return slot.forget() };
-                if let Some(next) = line.waiting.pop_front() {
+                if let Some(next) = line.next(self.codel.as_ref()) {
                     next
                 } else {
                     line.taken -= 1;
@@ -88,6 +119,7 @@ impl Lines {
                     return slot.forget();
                 }
             };
+            drop(late);
             match next.turn.send(slot) {
                 Ok(()) => return,
                 // It is gone; the next, then.

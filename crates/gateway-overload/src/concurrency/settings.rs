@@ -1,5 +1,6 @@
+use super::codel::CodelSettings;
 use super::key::ConcurrencyKey;
-use gateway_core::units::{Scalar, Short, ShortForm, Timespan};
+use gateway_core::units::{Scalar, Short, ShortForm, Switch, Timespan};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -54,11 +55,14 @@ pub struct QueueSettings {
     pub length: u32,
     /// How long one waits before it is refused. Default `1s`.
     pub timeout: Timespan,
+    /// Whether a queue that only stands is worked off from its end, and those who have waited for long are refused:
+    /// `true`, `false` or a table. Default `false`: first come, first served.
+    pub codel: Switch<CodelSettings>,
 }
 
 impl Default for QueueSettings {
     fn default() -> Self {
-        Self { length: 0, timeout: Timespan::secs(1) }
+        Self { length: 0, timeout: Timespan::secs(1), codel: Switch::Off }
     }
 }
 

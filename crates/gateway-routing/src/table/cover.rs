@@ -26,7 +26,7 @@ fn path(route: &RouteMatch, other: &RouteMatch) -> bool {
         return route.ignore_case == other.ignore_case && other.path.regex.as_ref() == Some(own);
     }
     let known = other.path.regex.as_ref().map(|_| other.path.known_segments());
-    let others = known.as_ref().unwrap_or(&other.path.segments);
+    let others = known.as_deref().unwrap_or(&other.path.segments);
     let own = &route.path.segments;
     let long_enough = if route.path.prefix {
         own.len() <= others.len()

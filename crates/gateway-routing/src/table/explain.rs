@@ -1,10 +1,10 @@
-use super::{Match, RouteTable, params};
+use super::{Match, RouteTable};
 use crate::conditions::{cookie_values, query_values};
 use crate::host::{HostKind, HostPattern};
-use crate::path::PathParams;
 use crate::request::Head;
 use crate::route::RouteMatch;
 use crate::{Networks, ValueMatch};
+use gateway_core::Captures;
 use http::{HeaderValue, Method, Request};
 use std::cmp::Reverse;
 use std::fmt;
@@ -29,8 +29,8 @@ pub enum Outcome {
     Found {
         /// The route's place in the list the table was built from.
         index: usize,
-        /// What stood in the place of its pattern's parameters; `None` if it has none.
-        params: Option<PathParams>,
+        /// What stood in the place of its parameters, whether or not it asks for them; `None` if it has none.
+        params: Option<Captures>,
     },
     /// Routes fit but for the method: 405.
     MethodNotAllowed {
@@ -151,21 +151,24 @@ impl<T> RouteTable<T> {
         let head = Head::of(request);
         let host = head.host.to_ascii_lowercase();
         let mut candidates: Vec<_> = self
+            .compiled
             .routes
             .iter()
             .enumerate()
-            .map(|(index, (route, _))| {
+            .map(|(index, route)| {
                 let refusals = refusals(route, &host, &head);
                 let untried = refusals.iter().any(Refusal::is_of_place);
-                let place = (untried, Reverse(route.priority), host_rank(route, &host), self.ranks[index]);
+                let place =
+                    (untried, Reverse(route.priority), host_rank(route, &host), self.compiled.ranks[index]);
                 (place, Candidate { index, refusals })
             })
             .collect();
         candidates.sort_by_key(|(place, _)| *place);
         let outcome = match self.find(request) {
-            Match::Found(found) => {
-                Outcome::Found { index: found.index, params: params(&self.routes[found.index].0, head.path) }
-            }
+            Match::Found(found) => Outcome::Found {
+                index: found.index,
+                params: self.compiled.routes[found.index].captured(&head),
+            },
             Match::MethodNotAllowed { allow } => Outcome::MethodNotAllowed { allow },
             Match::NotFound => Outcome::NotFound,
         };
@@ -175,7 +178,11 @@ impl<T> RouteTable<T> {
 
 /// The smaller is tried first; routes for any host come last.
 fn host_rank(route: &RouteMatch, host: &str) -> (bool, Option<(HostKind, Reverse<usize>)>) {
-    let rank = |pattern: &HostPattern| (pattern.kind, Reverse(pattern.name.len()));
+    let rank = |pattern: &HostPattern| {
+        // Expressions are tried all alike, however long.
+        let length = if pattern.kind == HostKind::Expression { 0 } else { pattern.name.len() };
+        (pattern.kind, Reverse(length))
+    };
     let fitting = route.hosts.iter().filter(|pattern| pattern.matches(host)).map(rank).min();
     (route.hosts.is_empty(), fitting.or_else(|| route.hosts.iter().map(rank).min()))
 }

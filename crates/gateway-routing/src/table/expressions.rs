@@ -2,19 +2,58 @@ use super::search::Search;
 use crate::regex::{Expression, set};
 use crate::route::RouteMatch;
 use regex::bytes::RegexSet;
+use std::ops::Range;
 
 /// The most expressions in one set. More make its automaton outgrow its cache, and then it is built over and
 /// over.
 const TOGETHER: usize = 128;
 
-/// The routes of one host whose paths are expressions: looked for together, so that a hundred cost hardly more
-/// than one.
+/// Expressions by their places in a list, looked for together, so that a hundred cost hardly more than one.
+#[derive(Debug, Default)]
+pub(super) struct Sets(
+    /// The list in parts, each with its set; none where even a single one did not fit into a set.
+    Vec<(Range<usize>, Option<RegexSet>)>,
+);
+
+impl Sets {
+    pub(super) fn compile<'e>(count: usize, expression: impl Fn(usize) -> Option<&'e Expression>) -> Self {
+        let mut sets = Vec::new();
+        let mut left: Vec<_> =
+            (0..count).step_by(TOGETHER).map(|at| at..count.min(at + TOGETHER)).rev().collect();
+        while let Some(range) = left.pop() {
+            match set(range.clone().filter_map(&expression)) {
+                None if range.len() > 1 => {
+                    let middle = range.start + range.len() / 2;
+                    left.extend([middle..range.end, range.start..middle]);
+                }
+                set => sets.push((range, set)),
+            }
+        }
+        Self(sets)
+    }
+
+    /// What is found for the first place whose expression fits and for which something is found.
+    pub(super) fn find<'e, R>(
+        &self,
+        text: &[u8],
+        expression: impl Fn(usize) -> Option<&'e Expression>,
+        mut found: impl FnMut(usize) -> Option<R>,
+    ) -> Option<R> {
+        self.0.iter().find_map(|(range, set)| match set {
+            Some(set) => set.matches(text).iter().find_map(|at| found(range.start + at)),
+            None => {
+                range.clone().find_map(|at| expression(at)?.regex.is_match(text).then(|| found(at)).flatten())
+            }
+        })
+    }
+}
+
+/// The routes of one host whose paths are expressions.
 #[derive(Debug, Default)]
 pub(super) struct Expressions {
     /// Best first.
     indexes: Vec<usize>,
-    /// The indexes in parts, each with its set; none where even a single one did not fit into a set.
-    sets: Vec<(std::ops::Range<usize>, Option<RegexSet>)>,
+    sets: Sets,
 }
 
 impl Expressions {
@@ -22,34 +61,21 @@ impl Expressions {
         self.indexes.push(index);
     }
 
-    pub(super) fn compile<T>(&mut self, routes: &[(RouteMatch, T)]) {
-        let all = self.indexes.len();
-        let mut left: Vec<_> =
-            (0..all).step_by(TOGETHER).map(|at| at..all.min(at + TOGETHER)).rev().collect();
-        while let Some(range) = left.pop() {
-            let expressions = self.indexes[range.clone()].iter().filter_map(|i| expression(&routes[*i].0));
-            match set(expressions) {
-                None if range.len() > 1 => {
-                    let middle = range.start + range.len() / 2;
-                    left.extend([middle..range.end, range.start..middle]);
-                }
-                set => self.sets.push((range, set)),
-            }
-        }
+    pub(super) fn compile(&mut self, routes: &[RouteMatch]) {
+        self.sets = Sets::compile(self.indexes.len(), |at| expression(&routes[self.indexes[at]]));
     }
 
-    pub(super) fn find<T>(&self, search: &mut Search<'_, T>) -> Option<usize> {
+    pub(super) fn find(&self, search: &mut Search<'_>) -> Option<usize> {
+        if self.indexes.is_empty() {
+            return None;
+        }
+        let routes = search.routes;
         let path = search.head.path.as_bytes();
-        self.sets.iter().find_map(|(range, set)| {
-            let indexes = &self.indexes[range.clone()];
-            match set {
-                Some(set) => set.matches(path).iter().find_map(|at| search.first(&indexes[at..=at])),
-                None => indexes.iter().find_map(|index| {
-                    let expression = expression(search.route(*index))?;
-                    expression.regex.is_match(path).then(|| search.first(&[*index])).flatten()
-                }),
-            }
-        })
+        self.sets.find(
+            path,
+            |at| expression(&routes[self.indexes[at]]),
+            |at| search.first(&self.indexes[at..=at]),
+        )
     }
 }
 

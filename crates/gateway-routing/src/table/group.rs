@@ -1,10 +1,13 @@
+use super::expressions::Sets;
 use super::search::Search;
 use super::tree::Tree;
 use crate::host::{HostKind, HostPattern};
 use crate::lower::lowered;
+use crate::regex::Expression;
 use crate::route::RouteMatch;
 use hashbrown::HashMap;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// The routes of one priority.
 ///
@@ -17,7 +20,40 @@ pub(super) struct Group {
     pub(super) below: HashMap<String, Tree>,
     /// By what stands before the wildcard and its dot.
     pub(super) beginning: HashMap<String, Tree>,
+    pub(super) expressions: HostExpressions,
     pub(super) any: Option<Tree>,
+}
+
+/// The routes whose hosts are expressions.
+#[derive(Debug, Default)]
+pub(super) struct HostExpressions {
+    trees: Vec<(Arc<Expression>, Tree)>,
+    /// Each expression's place among the trees, by its text.
+    places: HashMap<String, usize>,
+    sets: Sets,
+}
+
+impl HostExpressions {
+    fn tree(&mut self, name: &str, regex: &Arc<Expression>) -> &mut Tree {
+        let place = *self.places.entry_ref(name).or_insert_with(|| {
+            self.trees.push((regex.clone(), Tree::default()));
+            self.trees.len() - 1
+        });
+        &mut self.trees[place].1
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&Tree> {
+        self.places.get(name).map(|place| &self.trees[*place].1)
+    }
+
+    /// Goes through those that take a host in lower case.
+    pub(super) fn fitting(&self, host: &str, mut each: impl FnMut(&Tree)) {
+        let expression = |at: usize| Some(&*self.trees[at].0);
+        self.sets.find(host.as_bytes(), expression, |at| {
+            each(&self.trees[at].1);
+            None::<()>
+        });
+    }
 }
 
 impl Group {
@@ -30,33 +66,44 @@ impl Group {
                 HostKind::Exact => &mut self.exact,
                 HostKind::Below => &mut self.below,
                 HostKind::Beginning => &mut self.beginning,
+                HostKind::Expression => {
+                    if let Some(regex) = &host.regex {
+                        self.expressions.tree(&host.name, regex).insert(route, index);
+                    }
+                    continue;
+                }
             };
-            trees.entry(host.name.clone()).or_default().insert(route, index);
+            trees.entry_ref(host.name.as_str()).or_default().insert(route, index);
         }
     }
 
     /// Compiles what needs all routes.
-    pub(super) fn finish<T>(&mut self, routes: &[(RouteMatch, T)]) {
+    pub(super) fn finish(&mut self, routes: &[RouteMatch]) {
         let wildcards = self.below.values_mut().chain(self.beginning.values_mut());
-        for tree in self.exact.values_mut().chain(wildcards).chain(&mut self.any) {
+        let expressions = self.expressions.trees.iter_mut().map(|(_, tree)| tree);
+        for tree in self.exact.values_mut().chain(wildcards).chain(expressions).chain(&mut self.any) {
             tree.finish(routes);
         }
+        let trees = &self.expressions.trees;
+        self.expressions.sets = Sets::compile(trees.len(), |at| Some(&*trees[at].0));
     }
 
-    pub(super) fn trees(&self, kind: HostKind) -> &HashMap<String, Tree> {
-        match kind {
-            HostKind::Exact => &self.exact,
-            HostKind::Below => &self.below,
-            HostKind::Beginning => &self.beginning,
+    pub(super) fn tree(&self, host: &HostPattern) -> Option<&Tree> {
+        match host.kind {
+            HostKind::Exact => self.exact.get(&host.name),
+            HostKind::Below => self.below.get(&host.name),
+            HostKind::Beginning => self.beginning.get(&host.name),
+            HostKind::Expression => self.expressions.get(&host.name),
         }
     }
 
-    pub(super) fn find<T>(&self, search: &mut Search<'_, T>) -> Option<usize> {
+    pub(super) fn find(&self, search: &mut Search<'_>) -> Option<usize> {
         self.find_host(search).or_else(|| self.any.as_ref()?.find(search))
     }
 
-    fn find_host<T>(&self, search: &mut Search<'_, T>) -> Option<usize> {
-        let named = !(self.exact.is_empty() && self.below.is_empty() && self.beginning.is_empty());
+    fn find_host(&self, search: &mut Search<'_>) -> Option<usize> {
+        let wild = !(self.below.is_empty() && self.beginning.is_empty() && self.expressions.trees.is_empty());
+        let named = wild || !self.exact.is_empty();
         // No pattern is longer, and so many labels are not looked up.
         if !named || search.head.host.len() > HostPattern::LONGEST {
             return None;
@@ -66,6 +113,9 @@ impl Group {
         if let Some(index) = self.exact.get(host).and_then(|tree| tree.find(search)) {
             return Some(index);
         }
+        if !wild {
+            return None;
+        }
         if !self.below.is_empty() {
             let mut ends =
                 host.match_indices('.').filter(|(dot, _)| *dot > 0).map(|(dot, _)| &host[dot + 1..]);
@@ -73,11 +123,23 @@ impl Group {
                 return Some(index);
             }
         }
-        if self.beginning.is_empty() {
+        if !self.beginning.is_empty() {
+            let mut beginnings =
+                host.rmatch_indices('.').filter(|(dot, _)| dot + 1 < host.len()).map(|(dot, _)| &host[..dot]);
+            if let Some(index) = beginnings.find_map(|start| self.beginning.get(start)?.find(search)) {
+                return Some(index);
+            }
+        }
+        if self.expressions.trees.is_empty() {
             return None;
         }
-        let mut beginnings =
-            host.rmatch_indices('.').filter(|(dot, _)| dot + 1 < host.len()).map(|(dot, _)| &host[..dot]);
-        beginnings.find_map(|beginning| self.beginning.get(beginning)?.find(search))
+        let mut best = None;
+        self.expressions.fitting(host, |tree| {
+            best = match (best, tree.find(search)) {
+                (Some(one), Some(other)) => Some(search.better(one, other)),
+                (one, other) => one.or(other),
+            };
+        });
+        best
     }
 }

@@ -1,8 +1,7 @@
-use super::RouteTable;
 use super::cover::covers;
-use super::group::Group;
 use super::tree::{Node, Tree};
-use crate::host::HostPattern;
+use super::{Compiled, RouteTable};
+use crate::host::{HostKind, HostPattern};
 use crate::path::Segment;
 use crate::route::RouteMatch;
 use std::collections::HashMap;
@@ -60,13 +59,13 @@ impl<T> RouteTable<T> {
     /// route with several hosts is listed once for each route that stands before it.
     #[must_use]
     pub fn lint(&self) -> Vec<Unreachable> {
+        let routes = &self.compiled.routes;
         let mut found = Vec::new();
         let mut expressions: HashMap<&str, Vec<usize>> = HashMap::new();
-        for (index, (route, _)) in self.routes.iter().enumerate().filter(|(_, (r, _))| r.path.regex.is_some())
-        {
+        for (index, route) in routes.iter().enumerate().filter(|(_, route)| route.path.regex.is_some()) {
             expressions.entry(route.path.as_str()).or_default().push(index);
         }
-        for (index, (route, _)) in self.routes.iter().enumerate() {
+        for (index, route) in routes.iter().enumerate() {
             let hosts: Vec<Option<&HostPattern>> =
                 if route.hosts.is_empty() { vec![None] } else { route.hosts.iter().map(Some).collect() };
             // Of expressions only one of the same text is sure to take as much.
@@ -79,7 +78,7 @@ impl<T> RouteTable<T> {
             found.extend(by.into_iter().map(|by| Unreachable {
                 route: index,
                 by,
-                because: because(&self.routes[by].0, route),
+                because: because(&routes[by], route),
             }));
         }
         found
@@ -87,25 +86,28 @@ impl<T> RouteTable<T> {
 
     /// A route that takes whatever this one takes of a host, and comes before it.
     fn first_before(&self, index: usize, host: Option<&HostPattern>, same: &[usize]) -> Option<usize> {
-        let route = &self.routes[index].0;
+        let Compiled { routes, ranks, groups } = &*self.compiled;
+        let route = &routes[index];
         let known = route.path.regex.as_ref().map(|_| route.path.known_segments());
-        let segments = known.as_ref().unwrap_or(&route.path.segments);
+        let segments = known.as_deref().unwrap_or(&route.path.segments);
         let broader: Vec<HostPattern> = host.map(HostPattern::broader).unwrap_or_default();
-        let before =
-            |other: &usize| self.ranks[*other] < self.ranks[index] && covers(&self.routes[*other].0, route);
+        let before = |other: &usize| ranks[*other] < ranks[index] && covers(&routes[*other], route);
         let takes_host = |other: &&usize| {
-            let other = &self.routes[**other].0;
+            let other = &routes[**other];
             match host {
                 _ if other.priority > route.priority && other.hosts.is_empty() => true,
                 None => other.hosts.is_empty(),
                 Some(host) if other.priority == route.priority => other.hosts.contains(host),
-                Some(_) => other.hosts.iter().any(|other| broader.contains(other)),
+                Some(host) => {
+                    let takes = |other: &HostPattern| broader.contains(other) || other.takes_all_of(host);
+                    other.hosts.iter().any(takes)
+                }
             }
         };
         if let Some(other) = same.iter().filter(takes_host).copied().find(&before) {
             return Some(other);
         }
-        for group in self.groups.iter().take_while(|group| group.priority >= route.priority) {
+        for group in groups.iter().take_while(|group| group.priority >= route.priority) {
             let mut candidates = Vec::new();
             if group.priority == route.priority {
                 // A narrower host comes before a broader one.
@@ -114,6 +116,11 @@ impl<T> RouteTable<T> {
             } else {
                 let trees = broader.iter().filter_map(|host| group.tree(host)).chain(&group.any);
                 candidates.extend(trees.flat_map(|tree| tree.covering(segments, route)));
+                if let Some(host) = host.filter(|host| host.kind == HostKind::Exact) {
+                    group.expressions.fitting(&host.name, |tree| {
+                        candidates.extend(tree.covering(segments, route));
+                    });
+                }
             }
             if let Some(other) = candidates.into_iter().find(&before) {
                 return Some(other);
@@ -133,12 +140,6 @@ fn because(by: &RouteMatch, route: &RouteMatch) -> Because {
         Because::Conditions
     } else {
         Because::Order
-    }
-}
-
-impl Group {
-    fn tree(&self, host: &HostPattern) -> Option<&Tree> {
-        self.trees(host.kind).get(&host.name)
     }
 }
 

@@ -1,25 +1,32 @@
 use super::Conflict;
 use crate::path::Segment;
 use crate::route::RouteMatch;
+use hashbrown::{HashMap, HashSet};
 use std::borrow::Cow;
-use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::cmp::{Ordering, Reverse};
 use std::fmt::Debug;
 
 const PREFIX: u8 = 2;
 const REGEX: u8 = 3;
 
-/// Precedence among routes that take the same request, but for host and priority: the smaller wins.
-pub(super) fn rank(route: &RouteMatch, index: usize) -> impl Ord + use<> {
-    // Segment by segment: a literal, a parameter, the end of a prefix; and last an expression.
-    let mut kinds: Vec<u8> =
-        route.path.segments.iter().map(|s| u8::from(matches!(s, Segment::Param(_)))).collect();
-    kinds.push(match (&route.path.regex, route.path.prefix) {
+/// Precedence among routes that take the same request, but for host: the smaller wins, and of equal ones the first.
+pub(super) fn compare(a: &RouteMatch, b: &RouteMatch) -> Ordering {
+    let priority = b.priority.cmp(&a.priority);
+    priority
+        .then_with(|| kinds(a).cmp(kinds(b)))
+        .then_with(|| a.methods.is_empty().cmp(&b.methods.is_empty()))
+        .then_with(|| conditions(a).cmp(&conditions(b)))
+}
+
+/// Segment by segment: a literal, a parameter, the end of a prefix; and last an expression.
+fn kinds(route: &RouteMatch) -> impl Iterator<Item = u8> {
+    let segments = route.path.segments.iter().map(|s| u8::from(matches!(s, Segment::Param(_))));
+    let end = match (&route.path.regex, route.path.prefix) {
         (Some(_), _) => REGEX,
         (None, true) => PREFIX,
         (None, false) => 0,
-    });
-    (kinds, route.methods.is_empty(), conditions(route), index)
+    };
+    segments.chain([end])
 }
 
 /// The more a route asks for, the earlier it is tried.
@@ -29,12 +36,11 @@ pub(super) fn conditions(route: &RouteMatch) -> impl Ord + use<> {
 }
 
 /// Equal but for what was registered: the same requests, and no rule says who wins.
-#[expect(clippy::mutable_key_type, reason = "expressions are equal by their texts, which do not change")]
-pub(super) fn conflicts<T>(routes: &[(RouteMatch, T)]) -> Vec<Conflict> {
-    let mut kinds: HashMap<_, usize> = HashMap::new();
+pub(super) fn conflicts(routes: &[RouteMatch]) -> Vec<Conflict> {
+    let mut known: HashMap<_, usize> = HashMap::new();
     let mut seen: HashMap<_, usize> = HashMap::new();
     let mut conflicts = Vec::new();
-    for (second, (route, _)) in routes.iter().enumerate() {
+    for (second, route) in routes.iter().enumerate() {
         let shape: Vec<_> = route
             .path
             .segments
@@ -54,13 +60,15 @@ pub(super) fn conflicts<T>(routes: &[(RouteMatch, T)]) -> Vec<Conflict> {
             &route.clients,
             &route.not_clients,
         );
-        let next = kinds.len();
-        let kind = *kinds.entry((path, conditions)).or_insert(next);
-        let mut hosts: HashSet<_> = route.hosts.iter().map(Some).collect();
-        if hosts.is_empty() {
-            hosts.insert(None);
-        }
-        for host in hosts {
+        let next = known.len();
+        let kind = *known.entry((path, conditions)).or_insert(next);
+        let any = route.hosts.is_empty().then_some(None);
+        let mut own: Option<HashSet<_>> = (route.hosts.len() > 1).then(HashSet::new);
+        for host in route.hosts.iter().map(Some).chain(any) {
+            if own.as_mut().is_some_and(|own| !own.insert(host)) {
+                // Named twice.
+                continue;
+            }
             match seen.get(&(host, kind)) {
                 Some(first) => conflicts.push(Conflict { first: *first, second }),
                 None => drop(seen.insert((host, kind), second)),

@@ -4,8 +4,8 @@ use http::Method;
 use http::header::HeaderValue;
 
 /// One look-up on its way through the trees.
-pub(super) struct Search<'a, T> {
-    routes: &'a [(RouteMatch, T)],
+pub(super) struct Search<'a> {
+    pub(super) routes: &'a [RouteMatch],
     ranks: &'a [usize],
     pub(super) head: Head<'a>,
     /// Whether only the method kept a route from matching.
@@ -14,8 +14,8 @@ pub(super) struct Search<'a, T> {
     allowed: Option<Vec<&'a RouteMatch>>,
 }
 
-impl<'a, T> Search<'a, T> {
-    pub(super) fn new(routes: &'a [(RouteMatch, T)], ranks: &'a [usize], head: Head<'a>) -> Self {
+impl<'a> Search<'a> {
+    pub(super) fn new(routes: &'a [RouteMatch], ranks: &'a [usize], head: Head<'a>) -> Self {
         Self { routes, ranks, head, refused: false, allowed: None }
     }
 
@@ -27,7 +27,7 @@ impl<'a, T> Search<'a, T> {
     /// The first of these that takes the request.
     pub(super) fn first(&mut self, candidates: &[usize]) -> Option<usize> {
         for index in candidates {
-            let route = &self.routes[*index].0;
+            let route = &self.routes[*index];
             let method = route.takes_method(self.head.method);
             if (method || !self.refused || self.allowed.is_some()) && route.takes_rest(&self.head) {
                 if method {
@@ -44,10 +44,6 @@ impl<'a, T> Search<'a, T> {
 
     pub(super) fn better(&self, a: usize, b: usize) -> usize {
         if self.ranks[a] <= self.ranks[b] { a } else { b }
-    }
-
-    pub(super) fn route(&self, index: usize) -> &'a RouteMatch {
-        &self.routes[index].0
     }
 
     /// The methods that would have been taken.

@@ -162,14 +162,50 @@ impl<E> UnwrapErr<E> for Result<(), Vec<E>> {
 #[test]
 fn parameters_are_taken_from_the_path() {
     let table = table(&["/users/{id}/orders/{order}", "/users/*"]);
-    let path = "/users/7/orders/a%20b";
-    let Match::Found(found) = table.look_up(&Method::GET, "x", path, &HeaderMap::new()) else { panic!() };
-    let params = found.params(path).unwrap();
+    let order = request("GET", "/users/7/orders/a%20b", &[], None);
+    let Match::Found(found) = table.find(&order) else { panic!() };
+    let params = found.captures(&order).unwrap();
     assert_eq!((params.get("id"), params.get("order"), params.get("x")), (Some("7"), Some("a%20b"), None));
-    let Match::Found(found) = table.look_up(&Method::GET, "x", "/users/7", &HeaderMap::new()) else {
-        panic!()
+    let user = request("GET", "/users/7", &[], None);
+    let Match::Found(found) = table.find(&user) else { panic!() };
+    assert_eq!(found.captures(&user).unwrap().get("*"), Some("7"));
+}
+
+#[test]
+fn routes_that_do_not_ask_for_their_parameters_are_not_told() {
+    let route = RouteMatch { captures: false, ..RouteMatch::path("/users/{id}").unwrap() };
+    let table = RouteTable::build(vec![(route, ())]).unwrap();
+    let user = request("GET", "/users/7", &[], None);
+    let Match::Found(found) = table.find(&user) else { panic!() };
+    assert!(found.captures(&user).is_none());
+}
+
+#[test]
+fn host_expressions_come_after_wildcards_and_their_paths_decide_among_them() {
+    let routes = [
+        ("~[a-z]+\\.shop\\.example", "/*"),
+        ("~.*\\.example", "/a"),
+        ("*.eu.shop.example", "/b"),
+        ("acme.shop.example", "/c"),
+        ("~.*", "/d/*"),
+    ];
+    let hosted = |(host, path): (&str, &str)| {
+        let hosts = vec![host.parse().unwrap()];
+        (RouteMatch { hosts, ..RouteMatch::path(path).unwrap() }, format!("{host} {path}"))
     };
-    assert!(found.params("/users/7").is_none());
+    let table = RouteTable::build(routes.into_iter().map(hosted).collect()).unwrap();
+    for (host, path, expected) in [
+        ("ACME.shop.example:80", "/x", "~[a-z]+\\.shop\\.example /*"),
+        ("acme.shop.example.", "/a", "~.*\\.example /a"),
+        ("acme.shop.example", "/c", "acme.shop.example /c"),
+        ("x.eu.shop.example", "/b", "*.eu.shop.example /b"),
+        ("x.eu.shop.example", "/a", "~.*\\.example /a"),
+        ("x.eu.shop.example", "/d/e", "~.* /d/*"),
+        ("acme.shop.example", "/d/e", "~.* /d/*"),
+        ("other", "/a", "404"),
+    ] {
+        assert_eq!(found(&table, "GET", host, path), expected, "{host} {path}");
+    }
 }
 
 #[test]
@@ -188,8 +224,9 @@ fn expressions_come_after_prefixes_and_their_named_groups_are_parameters() {
         assert_eq!(found(&table, "GET", "x", path), expected, "{path}");
     }
     let params = |path: &str| {
-        let Match::Found(found) = table.look_up(&Method::GET, "x", path, &HeaderMap::new()) else { panic!() };
-        let params = found.params(path)?;
+        let request = request("GET", path, &[], None);
+        let Match::Found(found) = table.find(&request) else { panic!() };
+        let params = found.captures(&request)?;
         Some((params.get("version").map(str::to_owned), params.get("rest").map(str::to_owned)))
     };
     assert_eq!(params("/v1/a%20b"), Some((Some("1".into()), Some("a%20b".into()))));

@@ -30,7 +30,7 @@ impl Tree {
             return self.expressions.insert(index);
         }
         let mut node = if route.ignore_case { self.uncased.get_or_insert_default() } else { &mut self.cased };
-        for segment in &route.path.segments {
+        for segment in &*route.path.segments {
             node = match segment {
                 Segment::Literal(text) if route.ignore_case => {
                     node.literals.entry(text.to_ascii_lowercase().into()).or_default()
@@ -43,16 +43,16 @@ impl Tree {
     }
 
     /// Compiles what needs all routes.
-    pub(super) fn finish<T>(&mut self, routes: &[(RouteMatch, T)]) {
+    pub(super) fn finish(&mut self, routes: &[RouteMatch]) {
         self.expressions.compile(routes);
     }
 
-    pub(super) fn find<T>(&self, search: &mut Search<'_, T>) -> Option<usize> {
+    pub(super) fn find(&self, search: &mut Search<'_>) -> Option<usize> {
         let rest = search.head.path.strip_prefix('/')?;
         self.find_segments(rest, search).or_else(|| self.expressions.find(search))
     }
 
-    fn find_segments<T>(&self, rest: &str, search: &mut Search<'_, T>) -> Option<usize> {
+    fn find_segments(&self, rest: &str, search: &mut Search<'_>) -> Option<usize> {
         let rest = (!rest.is_empty()).then_some(rest);
         let cased = self.cased.find(rest, search);
         let Some(uncased) = &self.uncased else { return cased };
@@ -68,7 +68,7 @@ impl Tree {
 
 impl Node {
     /// The best route at or below this node for the rest of a path, `None` being its end.
-    fn find<T>(&self, rest: Option<&str>, search: &mut Search<'_, T>) -> Option<usize> {
+    fn find(&self, rest: Option<&str>, search: &mut Search<'_>) -> Option<usize> {
         let Some(rest) = rest else {
             return search.first(&self.exact).or_else(|| search.first(&self.prefix));
         };

@@ -12,7 +12,7 @@ use serde::Deserialize;
 pub struct RedirectSettings {
     /// `http` or `https`. Default: the client's own.
     pub scheme: Option<RedirectScheme>,
-    /// A host without a port. Default: that of the request's own `Host`.
+    /// A host without a port, such as `shop.example` or `{tenant}.example`. Default: that of the request's own `Host`.
     pub host: Option<String>,
     /// Default: that of the scheme where the scheme changes, else the one the client asked.
     pub port: Option<u16>,

@@ -9,14 +9,14 @@ use http::{Response, StatusCode};
 use std::path::Path;
 
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
 }
 
 impl Answer {
-    pub(super) fn new(settings: &RespondSettings, default: StatusCode) -> Result<Self, TransformError> {
+    pub(crate) fn new(settings: &RespondSettings, default: StatusCode) -> Result<Self, TransformError> {
         let status = match settings.status {
             None => default,
             Some(found) => StatusCode::from_u16(found)
@@ -70,7 +70,7 @@ impl Answer {
         &mut self.headers
     }
 
-    pub(super) fn give<R: From<Bytes>>(&self) -> Response<R> {
+    pub(crate) fn give<R: From<Bytes>>(&self) -> Response<R> {
         let mut response = Response::new(R::from(self.body.clone()));
         *response.status_mut() = self.status;
         response.headers_mut().clone_from(&self.headers);

@@ -3,6 +3,8 @@
 use super::{PathRewrite, RegexRewrite};
 use crate::error::TransformError;
 use crate::normalize::{NormalizeSettings, PathError, is_dot_segment, normalize_path};
+use crate::template::{Template, captured};
+use gateway_core::Captures;
 use regex::{Regex, RegexBuilder};
 use std::borrow::Cow;
 
@@ -12,12 +14,12 @@ const REGEX_SIZE_LIMIT: usize = 1 << 20;
 /// A [`PathRewrite`] that has been checked.
 #[derive(Debug)]
 pub(crate) enum PathEdit {
-    Full(String),
-    Add(String),
+    Full(Template),
+    Add(Template),
     /// `to` is empty or does not end with a slash.
     Replace {
         from: String,
-        to: String,
+        to: Template,
     },
     Regex {
         regex: Regex,
@@ -30,19 +32,21 @@ pub(crate) enum PathEdit {
 pub(crate) enum Part {
     Text(String),
     Group(usize),
+    /// The name of what the route captured.
+    Capture(String),
 }
 
 impl PathEdit {
     pub(crate) fn new(settings: &PathRewrite) -> Result<Self, TransformError> {
         match settings {
             PathRewrite { full: Some(path), add_prefix: None, replace_prefix: None, regex: None } => {
-                Ok(Self::Full(whole(path)?))
+                Ok(Self::Full(template(path, whole)?))
             }
             PathRewrite { full: None, add_prefix: Some(prefix), replace_prefix: None, regex: None } => {
-                Ok(Self::Add(self::prefix(prefix)?))
+                Ok(Self::Add(template(prefix, self::prefix)?))
             }
             PathRewrite { full: None, add_prefix: None, replace_prefix: Some(replace), regex: None } => {
-                let to = if replace.to == "/" { String::new() } else { prefix(&replace.to)? };
+                let to = if replace.to == "/" { Template::new("") } else { template(&replace.to, prefix)? };
                 Ok(Self::Replace { from: prefix(&replace.from)?, to })
             }
             PathRewrite { full: None, add_prefix: None, replace_prefix: None, regex: Some(settings) } => {
@@ -67,17 +71,36 @@ impl PathEdit {
         Ok(Self::Regex { regex, to })
     }
 
+    /// The names of what the route must have captured.
+    pub(crate) fn placeholders(&self) -> Vec<&str> {
+        match self {
+            Self::Full(template) | Self::Add(template) | Self::Replace { to: template, .. } => {
+                template.names().collect()
+            }
+            Self::Regex { to, .. } => {
+                let parts = to.iter();
+                let names = parts.filter_map(|part| match part {
+                    Part::Capture(name) => Some(name.as_str()),
+                    Part::Text(_) | Part::Group(_) => None,
+                });
+                names.collect()
+            }
+        }
+    }
+
     /// The path that this one becomes; `None` if it stays as it is.
-    pub(crate) fn apply(&self, path: &str) -> Result<Option<String>, PathError> {
+    pub(crate) fn apply(&self, path: &str, captures: Option<&Captures>) -> Result<Option<String>, PathError> {
         if path == "*" {
             return Ok(None);
         }
         let result = match self {
-            Self::Full(full) => full.clone(),
-            Self::Add(prefix) => [prefix, path].concat(),
+            Self::Full(full) => full.render(captures).into_owned(),
+            Self::Add(prefix) => [&prefix.render(captures), path].concat(),
             Self::Replace { from, to } => match path.strip_prefix(from.as_str()) {
-                Some("") if to.is_empty() => "/".to_owned(),
-                Some(rest) if rest.is_empty() || rest.starts_with('/') => [to, rest].concat(),
+                Some("") if to.plain() == Some("") => "/".to_owned(),
+                Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+                    [&to.render(captures), rest].concat()
+                }
                 _ => return Ok(None),
             },
             Self::Regex { regex, to } => match regex.captures(path) {
@@ -86,6 +109,7 @@ impl PathEdit {
                         + match part {
                             Part::Text(text) => text,
                             Part::Group(group) => groups.get(*group).map_or("", |group| group.as_str()),
+                            Part::Capture(name) => captured(captures, name),
                         }
                 }),
                 None => return Ok(None),
@@ -133,6 +157,23 @@ fn prefix(text: &str) -> Result<String, TransformError> {
     if text.ends_with('/') { Err(wrong()) } else { whole(text).map_err(|_| wrong()) }
 }
 
+/// A text with placeholders that is such a path whatever stands in their place, or is told apart from one later.
+fn template(
+    text: &str,
+    check: impl Fn(&str) -> Result<String, TransformError>,
+) -> Result<Template, TransformError> {
+    let template = Template::new(text);
+    match template.plain() {
+        Some(plain) => check(plain)?,
+        // The error shows what was written.
+        None => check(&template.example()).map_err(|error| match error {
+            TransformError::Prefix(_) => TransformError::Prefix(text.to_owned()),
+            _ => TransformError::Path(text.to_owned()),
+        })?,
+    };
+    Ok(template)
+}
+
 /// RFC 3986 §3.3: what a path is made of.
 fn is_path_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:@".contains(&byte)
@@ -158,17 +199,20 @@ fn parts(to: &str, regex: &Regex) -> Result<Vec<Part>, TransformError> {
         }
         let Some(group) = after.strip_prefix('{') else { break };
         let (name, after) = group.split_once('}').ok_or_else(|| wrong("a `{` is not closed".to_owned()))?;
-        let number = match name.parse::<usize>() {
-            Ok(number) => Some(number).filter(|number| *number < regex.captures_len()),
-            Err(_) => regex.capture_names().position(|known| known == Some(name)),
+        let part = match name.parse::<usize>() {
+            Ok(number) if number < regex.captures_len() => Part::Group(number),
+            Ok(_) => return Err(wrong(format!("the expression has no group `{name}`"))),
+            Err(_) => match regex.capture_names().position(|known| known == Some(name)) {
+                Some(number) => Part::Group(number),
+                None => Part::Capture(name.to_owned()),
+            },
         };
-        parts
-            .push(Part::Group(number.ok_or_else(|| wrong(format!("the expression has no group `{name}`")))?));
+        parts.push(part);
         rest = after;
     }
     match parts.first() {
         Some(Part::Text(text)) if text.starts_with('/') => Ok(parts),
-        Some(Part::Group(_)) => Ok(parts),
+        Some(Part::Group(_) | Part::Capture(_)) => Ok(parts),
         _ => Err(wrong("it does not begin with a slash".to_owned())),
     }
 }
@@ -216,7 +260,28 @@ mod tests {
             (regex("/a(.*)", "/b/{1}"), "/a//c", Some("/b///c")),
             (regex("/(.*)", "/x/{1}"), "/a%2Fb", Some("/x/a%2Fb")),
         ] {
-            assert_eq!(edit.apply(path), Ok(expected.map(str::to_owned)), "{edit:?} {path}");
+            assert_eq!(edit.apply(path, None), Ok(expected.map(str::to_owned)), "{edit:?} {path}");
+        }
+    }
+
+    #[test]
+    fn what_the_route_captured_stands_in_the_place_of_placeholders() {
+        let captures = |id: &str, rest: &str| -> Captures {
+            [("id", id), ("*", rest)].into_iter().map(|(n, v)| (n.into(), v.to_owned())).collect()
+        };
+        let full = |path: &str| edit(json!({ "full": path })).unwrap();
+        for (edit, id, rest, expected) in [
+            (full("/people/{id}"), "7", "", Ok("/people/7")),
+            (full("/v2/{*}"), "", "a/b/", Ok("/v2/a/b/")),
+            (full("/v2/{*}"), "", "", Ok("/v2/")),
+            (full("/v2/{*}/x"), "", "", Ok("/v2/x")),
+            (full("/v2/.{id}"), ".", "", Err(PathError::DotSegment)),
+            (edit(json!({ "add_prefix": "/{id}" })).unwrap(), "acme", "", Ok("/acme/users/7")),
+            (replace("/users", "/{id}"), "acme", "", Ok("/acme/7")),
+            (regex("/users/(?<n>.*)", "/{id}/{n}"), "acme", "", Ok("/acme/7")),
+        ] {
+            let seen = edit.apply("/users/7", Some(&captures(id, rest)));
+            assert_eq!(seen, expected.map(|path| Some(path.to_owned())), "{edit:?}");
         }
     }
 
@@ -234,7 +299,7 @@ mod tests {
             (regex("/(.*)", "{1}"), "/a", PathError::NotRooted),
             (regex("/(.*)", "{1}"), "/", PathError::NotRooted),
         ] {
-            assert_eq!(edit.apply(path), Err(expected), "{edit:?} {path}");
+            assert_eq!(edit.apply(path, None), Err(expected), "{edit:?} {path}");
         }
     }
 
@@ -254,7 +319,9 @@ mod tests {
             (regex("/a)|(?:b", "/a"), "unopened group"),
             (regex("/a{1000}{1000}", "/a"), "size limit"),
             (regex("/(.*)", "/a/{2}"), "no group `2`"),
-            (regex("/(.*)", "/a/{id}"), "no group `id`"),
+            (json!({ "full": "{id}" }), "`{id}` is not a path"),
+            (json!({ "full": "/{id}/../b" }), "`/{id}/../b` is not a path"),
+            (json!({ "add_prefix": "/{id}/" }), "`/{id}/` is not a path prefix"),
             (regex("/(.*)", "/a/$1"), "written as {1}"),
             (regex("/(.*)", "/a/\\1"), "characters that no path may"),
             (regex("/(.*)", "/a/{1"), "is not closed"),
@@ -285,7 +352,7 @@ mod tests {
             ],
         ) {
             let edit = edit(json!({ "regex": { "match": pattern, "to": format!("/{}", to.concat()) } })).unwrap();
-            if let Ok(Some(result)) = edit.apply(&path) {
+            if let Ok(Some(result)) = edit.apply(&path, None) {
                 prop_assert_eq!(normalize_path(&result, &NormalizeSettings::default()), Ok(Cow::Borrowed(result.as_str())));
                 prop_assert!(result.starts_with('/') && !result.split('/').any(is_dot_segment), "{}", result);
                 prop_assert!(http::uri::PathAndQuery::try_from(result).is_ok());
@@ -294,10 +361,10 @@ mod tests {
 
         #[test]
         fn prefixes_come_and_go_without_a_trace(path in paths()) {
-            let added = edit(json!({ "add_prefix": "/v2" })).unwrap().apply(&path).unwrap().unwrap();
-            prop_assert_eq!(replace("/v2", "/").apply(&added).unwrap().unwrap(), path.clone());
-            let moved = replace("/v2", "/w").apply(&added).unwrap().unwrap();
-            prop_assert_eq!(replace("/w", "/v2").apply(&moved).unwrap().unwrap(), added);
+            let added = edit(json!({ "add_prefix": "/v2" })).unwrap().apply(&path, None).unwrap().unwrap();
+            prop_assert_eq!(replace("/v2", "/").apply(&added, None).unwrap().unwrap(), path.clone());
+            let moved = replace("/v2", "/w").apply(&added, None).unwrap().unwrap();
+            prop_assert_eq!(replace("/w", "/v2").apply(&moved, None).unwrap().unwrap(), added);
         }
     }
 }

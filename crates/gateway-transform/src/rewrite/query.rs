@@ -1,6 +1,9 @@
 //! Changes to a query that leave the rest of it alone.
 
 use super::QueryEdits;
+use crate::template::{Template, captured};
+use gateway_core::Captures;
+use std::borrow::Cow;
 use std::fmt::Write;
 
 /// [`QueryEdits`] with its values encoded.
@@ -9,7 +12,7 @@ pub(crate) struct QueryEdit {
     /// What goes, decoded: what is removed, and what is set anew.
     gone: Vec<String>,
     /// What comes at the end, encoded: `a=1&b=2`.
-    added: String,
+    added: Template,
 }
 
 impl QueryEdit {
@@ -20,22 +23,35 @@ impl QueryEdit {
             .set
             .iter()
             .chain(&edits.append)
-            .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)))
+            .map(|(name, value)| {
+                let value = Template::new(value).map_text(|text| encoded(text.as_bytes()));
+                Template::new(&format!("{}=", encoded(name.as_bytes()))).followed_by(value)
+            })
             .collect();
-        (!gone.is_empty() || !added.is_empty()).then(|| Self { gone, added: added.join("&") })
+        (!gone.is_empty() || !added.is_empty()).then(|| Self { gone, added: Template::joined(added, "&") })
+    }
+
+    /// The names of what the route must have captured.
+    pub(crate) fn placeholders(&self) -> impl Iterator<Item = &str> {
+        self.added.names()
     }
 
     /// The query that this one becomes; empty for none.
-    pub(crate) fn apply(&self, query: &str) -> String {
-        let mut result = String::with_capacity(query.len() + self.added.len() + 1);
+    pub(crate) fn apply(&self, query: &str, captures: Option<&Captures>) -> String {
+        let added = match self.added.plain() {
+            Some(added) => Cow::Borrowed(added),
+            // Captured as the client encoded it for a path, which a query may read otherwise.
+            None => self.added.made(|name| encoded(&decoded(captured(captures, name))).into()).into(),
+        };
+        let mut result = String::with_capacity(query.len() + added.len() + 1);
         for pair in query.split('&').filter(|_| !query.is_empty()) {
             let name = pair.split_once('=').map_or(pair, |(name, _)| name);
             if !self.gone.iter().any(|gone| means(name, gone)) {
                 push(&mut result, pair);
             }
         }
-        if !self.added.is_empty() {
-            push(&mut result, &self.added);
+        if !added.is_empty() {
+            push(&mut result, &added);
         }
         result
     }
@@ -49,8 +65,8 @@ fn push(query: &mut String, pair: &str) {
 }
 
 /// Everything but RFC 3986's unreserved characters.
-fn encoded(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut out, byte| {
+fn encoded(text: &[u8]) -> String {
+    text.iter().fold(String::new(), |mut out, &byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
         } else {
@@ -63,10 +79,19 @@ fn encoded(text: &str) -> String {
 
 /// Whether an encoded name is this one. A `+` is a space, as in forms.
 fn means(name: &str, plain: &str) -> bool {
-    let mut bytes = name.bytes();
-    let decoded = std::iter::from_fn(|| {
+    bytes(name, b' ').eq(plain.bytes())
+}
+
+/// What a piece of a path stands for, in which a `+` is a plus.
+fn decoded(text: &str) -> Vec<u8> {
+    bytes(text, b'+').collect()
+}
+
+fn bytes(text: &str, plus: u8) -> impl Iterator<Item = u8> {
+    let mut bytes = text.bytes();
+    std::iter::from_fn(move || {
         let byte = match bytes.next()? {
-            b'+' => b' ',
+            b'+' => plus,
             b'%' => {
                 let ahead = bytes.clone();
                 let mut digits = ahead.take(2).map(|b| char::from(b).to_digit(16));
@@ -81,8 +106,7 @@ fn means(name: &str, plain: &str) -> bool {
             byte => byte,
         };
         Some(byte)
-    });
-    decoded.eq(plain.bytes())
+    })
 }
 
 #[cfg(test)]
@@ -92,7 +116,7 @@ mod tests {
     use serde_json::json;
 
     fn edited(edits: serde_json::Value, query: &str) -> String {
-        QueryEdit::new(&serde_json::from_value(edits).unwrap()).unwrap().apply(query)
+        QueryEdit::new(&serde_json::from_value(edits).unwrap()).unwrap().apply(query, None)
     }
 
     #[test]
@@ -110,11 +134,21 @@ mod tests {
         assert!(QueryEdit::new(&QueryEdits::default()).is_none());
     }
 
+    #[test]
+    fn what_the_route_captured_is_encoded_for_a_query() {
+        let captures = [("id", "a%20b%2Fc+d&e")].map(|(name, value)| (name.into(), value.to_owned()));
+        let captures = captures.into_iter().collect();
+        let edits = json!({ "set": { "user": "u {id}!", "v": "1" } });
+        let edit = QueryEdit::new(&serde_json::from_value(edits).unwrap()).unwrap();
+        assert_eq!(edit.apply("a=1", Some(&captures)), "a=1&user=u%20a%20b%2Fc%2Bd%26e%21&v=1");
+        assert_eq!(edit.placeholders().collect::<Vec<_>>(), ["id"]);
+    }
+
     proptest! {
         #[test]
         fn what_is_removed_is_gone_and_what_is_encoded_means_itself(name in ".{1,8}", query in "[ab%&=+0-9]{0,20}") {
-            prop_assert!(means(&encoded(&name), &name));
-            let gone = edited(json!({ "remove": [name] }), &format!("{query}&{}=1", encoded(&name)));
+            prop_assert!(means(&encoded(name.as_bytes()), &name));
+            let gone = edited(json!({ "remove": [name] }), &format!("{query}&{}=1", encoded(name.as_bytes())));
             prop_assert!(gone.split('&').all(|pair| !means(pair.split('=').next().unwrap(), &name)), "{}", gone);
         }
     }

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RewriteSettings {
-    /// Another path. Default: the client's own.
+    /// Another path, in which `{id}` stands for what the route captured by that name, and `{*}` for the rest below a
+    /// prefix. Default: the client's own.
     pub path: Option<Short<PathRewrite>>,
-    /// Another `Host`, such as `shop.internal` or `shop.internal:8080`. Default: the client's own.
+    /// Another `Host`, such as `shop.internal:8080` or `{tenant}.internal`. Default: the client's own.
     pub host: Option<String>,
     /// Changes to the query.
     pub query: QueryEdits,
@@ -58,7 +59,8 @@ pub struct RegexRewrite {
     /// `regex` crate, which takes linear time for any of them.
     #[serde(rename = "match")]
     pub pattern: String,
-    /// The path it becomes, with groups by number or name: `/people/{id}{2}`.
+    /// The path it becomes, with groups by number or name: `/people/{id}{2}`. Other names stand for what the route
+    /// captured.
     pub to: String,
 }
 
@@ -69,6 +71,7 @@ pub struct QueryEdits {
     /// Names of parameters to remove.
     pub remove: Vec<String>,
     /// Parameters to set, in place of any that are there. Written plainly: the gateway encodes them.
+    /// `{id}` stands for what the route captured.
     pub set: BTreeMap<String, String>,
     /// Parameters to add to those that are there.
     pub append: BTreeMap<String, String>,

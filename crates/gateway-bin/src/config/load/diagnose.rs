@@ -29,13 +29,14 @@ pub(super) struct Extracted<T> {
     pub(super) taken: Taken,
 }
 
-pub(super) fn extract<T: DeserializeOwned>(
-    mut tree: Value,
-    secrets: &Secrets,
-    origin: &Origin,
-) -> Extracted<T> {
+pub(super) fn extract<T: DeserializeOwned>(tree: &Value, secrets: &Secrets, origin: &Origin) -> Extracted<T> {
     let mut mistakes = Vec::new();
     let mut taken = Taken::default();
+    // Where nothing is wrong nobody asks where.
+    if let Ok(settings) = T::deserialize(tree) {
+        return Extracted { settings: Some(settings), mistakes, taken };
+    }
+    let mut tree = tree.clone();
     for _ in 0..MOST {
         let error = match serde_path_to_error::deserialize(&tree) {
             Ok(settings) => return Extracted { settings: Some(settings), mistakes, taken },

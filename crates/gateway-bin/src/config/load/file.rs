@@ -1,13 +1,13 @@
-//! A configuration file: its values for figment, and the place of each of its keys.
+//! A configuration file: its values, and, once somebody asks, the place of each of its keys.
 
 use super::mistake::{Mistake, Mistakes};
-use figment::value::{Dict, Map, Tag, Value};
-use figment::{Metadata, Profile, Provider};
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
+use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
-use toml_edit::{Document, Item, Table, Value as TomlValue};
+use std::sync::OnceLock;
+use toml_edit::{Document, Item, Table, TableLike, Value as TomlValue};
 
 /// A larger one is surely not what was meant.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
@@ -15,8 +15,15 @@ const MAX_BYTES: u64 = 16 * 1024 * 1024;
 pub(crate) struct FileText {
     pub(super) name: String,
     pub(super) text: String,
-    pub(super) places: HashMap<String, Place>,
-    values: Dict,
+    format: Format,
+    /// Looked up only for what is said of a key: few files have anything said of them, and many have many keys.
+    places: OnceLock<HashMap<String, Place>>,
+}
+
+#[derive(Clone, Copy)]
+enum Format {
+    Toml,
+    Yaml,
 }
 
 /// Where a key and its value stand, in bytes.
@@ -27,7 +34,8 @@ pub(super) struct Place {
 }
 
 impl FileText {
-    pub(super) fn read(path: &Path) -> Result<Self, Mistakes> {
+    /// The file and its values.
+    pub(super) fn read(path: &Path) -> Result<(Self, Map<String, Value>), Mistakes> {
         let name = path.display().to_string();
         let failed = |what: String| Mistakes::from(Mistake::new(what).with_source(name.clone()));
         let size = std::fs::metadata(path).map_err(|e| failed(format!("the file cannot be read: {e}")))?;
@@ -38,80 +46,87 @@ impl FileText {
         let text = String::from_utf8(bytes).map_err(|e| {
             failed(format!("the file is not UTF-8 text, from byte {} on", e.utf8_error().valid_up_to()))
         })?;
-        let file = Self { name, text: String::new(), places: HashMap::new(), values: Dict::new() };
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("toml") | None => file.parse_toml(text),
-            Some("yaml" | "yml" | "json") => file.parse_yaml(text),
+        let format = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("toml") | None => Format::Toml,
+            Some("yaml" | "yml" | "json") => Format::Yaml,
             Some(other) => {
                 let what = format!(
                     "`.{other}` is not a format of configuration; expected .toml, .yaml, .yml or .json"
                 );
-                Err(Mistake::new(what).with_source(file.name).into())
+                return Err(Mistake::new(what).with_source(name).into());
             }
-        }
+        };
+        let file = Self { name, text, format, places: OnceLock::new() };
+        let values = match format {
+            Format::Toml => file.toml(),
+            Format::Yaml => file.yaml(),
+        }?;
+        Ok((file, values))
     }
 
-    fn parse_toml(mut self, text: String) -> Result<Self, Mistakes> {
-        match Document::parse(text.as_str()) {
-            Ok(document) => {
-                let values = toml_table(document.as_table(), "", &mut self.places);
-                self.values = values;
-                self.text = text;
-                Ok(self)
+    /// The place of a key, if it is written.
+    pub(super) fn place(&self, key: &str) -> Option<&Place> {
+        let places = self.places.get_or_init(|| {
+            let mut places = HashMap::new();
+            match self.format {
+                // What could be read once can be read again.
+                Format::Toml => {
+                    if let Ok(document) = Document::parse(self.text.as_str()) {
+                        toml_places(document.as_table(), "", &mut places);
+                    }
+                }
+                Format::Yaml => {
+                    let offset = self.offsets();
+                    if let Ok(documents) = MarkedYaml::load_from_str(&self.text)
+                        && let Some(root) = documents.first()
+                    {
+                        yaml_places(root, "", &mut places, &offset);
+                    }
+                }
             }
+            places
+        });
+        places.get(key)
+    }
+
+    fn toml(&self) -> Result<Map<String, Value>, Mistakes> {
+        match Document::parse(self.text.as_str()) {
+            Ok(document) => Ok(toml_table(document.into_table())),
             Err(error) => {
                 let (span, message) =
                     (error.span().unwrap_or(0..0), error.message().trim().replace('\n', "; "));
-                self.text = text;
-                Err(Mistake::new(message).with_place(&self, span).into())
+                Err(Mistake::new(message).with_place(self, span).into())
             }
         }
     }
 
-    fn parse_yaml(mut self, text: String) -> Result<Self, Mistakes> {
+    /// From a place as the parser of YAML says it to one in bytes.
+    fn offsets(&self) -> impl Fn(&saphyr::Marker) -> usize {
+        let text = &self.text;
         let line_starts: Vec<usize> =
             std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        let offset = |marker: &saphyr::Marker| {
+        move |marker: &saphyr::Marker| {
             let start = line_starts.get(marker.line().saturating_sub(1)).copied().unwrap_or(text.len());
             let line = &text[start..];
             start + line.char_indices().nth(marker.col()).map_or(line.len(), |(at, _)| at)
-        };
-        match MarkedYaml::load_from_str(&text) {
-            Ok(documents) => {
-                let values = match documents.first() {
-                    None => Dict::new(),
-                    Some(root) => match yaml_value(root, "", &mut self.places, &offset) {
-                        Some(Value::Dict(_, values)) => values,
-                        Some(Value::Empty(..)) | None => Dict::new(),
-                        Some(_) => {
-                            return Err(Mistake::new(
-                                "the file holds no table of keys and values".to_owned(),
-                            )
-                            .with_source(self.name)
-                            .into());
-                        }
-                    },
-                };
-                self.values = values;
-                self.text = text;
-                Ok(self)
-            }
-            Err(error) => {
-                let at = offset(error.marker());
-                let message = error.info().to_owned();
-                self.text = text;
-                Err(Mistake::new(message).with_place(&self, at..at + 1).into())
-            }
         }
     }
-}
 
-impl Provider for &FileText {
-    fn metadata(&self) -> Metadata {
-        Metadata::named("file")
-    }
-    fn data(&self) -> figment::Result<Map<Profile, Dict>> {
-        Ok(Profile::Default.collect(self.values.clone()))
+    fn yaml(&self) -> Result<Map<String, Value>, Mistakes> {
+        match MarkedYaml::load_from_str(&self.text) {
+            Ok(documents) => match documents.into_iter().next().map(yaml_value) {
+                Some(Some(Value::Object(values))) => Ok(values),
+                Some(Some(Value::Null) | None) | None => Ok(Map::new()),
+                Some(Some(_)) => {
+                    let what = "the file holds no table of keys and values".to_owned();
+                    Err(Mistake::new(what).with_source(self.name.clone()).into())
+                }
+            },
+            Err(error) => {
+                let at = self.offsets()(error.marker());
+                Err(Mistake::new(error.info().to_owned()).with_place(self, at..at + 1).into())
+            }
+        }
     }
 }
 
@@ -143,101 +158,123 @@ pub(super) fn steps(key: &str) -> Vec<String> {
     steps
 }
 
-fn toml_table(table: &Table, path: &str, places: &mut HashMap<String, Place>) -> Dict {
-    let mut dict = Dict::new();
-    for (name, item) in table {
+fn toml_table(table: Table) -> Map<String, Value> {
+    table.into_iter().filter_map(|(name, item)| Some((name, toml_item(item)?))).collect()
+}
+
+fn toml_item(item: Item) -> Option<Value> {
+    Some(match item {
+        Item::None => return None,
+        Item::Value(value) => toml_value(value),
+        Item::Table(inner) => Value::Object(toml_table(inner)),
+        Item::ArrayOfTables(tables) => {
+            Value::Array(tables.into_iter().map(|inner| Value::Object(toml_table(inner))).collect())
+        }
+    })
+}
+
+fn toml_value(value: TomlValue) -> Value {
+    match value {
+        TomlValue::String(text) => Value::String(text.into_value()),
+        TomlValue::Integer(number) => number.into_value().into(),
+        TomlValue::Float(number) => number.into_value().into(),
+        TomlValue::Boolean(on) => on.into_value().into(),
+        TomlValue::Datetime(time) => time.into_value().to_string().into(),
+        TomlValue::Array(array) => Value::Array(array.into_iter().map(toml_value).collect()),
+        TomlValue::InlineTable(table) => {
+            Value::Object(table.into_iter().map(|(name, inner)| (name, toml_value(inner))).collect())
+        }
+    }
+}
+
+fn toml_places(table: &dyn TableLike, path: &str, places: &mut HashMap<String, Place>) {
+    for (name, item) in table.iter() {
         let key = join(path, name);
         let at = table.key(name).and_then(toml_edit::Key::span).unwrap_or_default();
-        let value = match item {
+        match item {
             Item::None => continue,
-            Item::Value(value) => toml_value(value, &key, places),
-            Item::Table(inner) => Value::Dict(Tag::Default, toml_table(inner, &key, places)),
+            Item::Value(value) => toml_value_places(value, &key, places),
+            Item::Table(inner) => toml_places(inner, &key, places),
             Item::ArrayOfTables(tables) => {
-                let elements = tables.iter().enumerate().map(|(i, inner)| {
+                for (i, inner) in tables.iter().enumerate() {
                     let key = format!("{key}[{i}]");
+                    toml_places(inner, &key, places);
                     let span = inner.span().unwrap_or_default();
-                    places.insert(key.clone(), Place { key: span.clone(), value: span });
-                    Value::Dict(Tag::Default, toml_table(inner, &key, places))
-                });
-                Value::Array(Tag::Default, elements.collect())
+                    places.insert(key, Place { key: span.clone(), value: span });
+                }
             }
-        };
+        }
         // A table's own span is its header.
         let span = item.span().filter(|_| item.is_value()).unwrap_or_else(|| at.clone());
         places.insert(key, Place { key: at, value: span });
-        dict.insert(name.to_owned(), value);
     }
-    dict
 }
 
-fn toml_value(value: &TomlValue, path: &str, places: &mut HashMap<String, Place>) -> Value {
+fn toml_value_places(value: &TomlValue, path: &str, places: &mut HashMap<String, Place>) {
     match value {
-        TomlValue::String(text) => Value::from(text.value().as_str()),
-        TomlValue::Integer(number) => Value::from(*number.value()),
-        TomlValue::Float(number) => Value::from(*number.value()),
-        TomlValue::Boolean(on) => Value::from(*on.value()),
-        TomlValue::Datetime(time) => Value::from(time.value().to_string()),
         TomlValue::Array(array) => {
-            let elements = array.iter().enumerate().map(|(i, element)| {
+            for (i, element) in array.iter().enumerate() {
                 let key = format!("{path}[{i}]");
+                toml_value_places(element, &key, places);
                 let span = element.span().unwrap_or_default();
-                places.insert(key.clone(), Place { key: span.clone(), value: span });
-                toml_value(element, &key, places)
-            });
-            Value::Array(Tag::Default, elements.collect())
-        }
-        TomlValue::InlineTable(table) => {
-            let mut dict = Dict::new();
-            for (name, inner) in table {
-                let key = join(path, name);
-                let at = table.get_key_value(name).and_then(|(key, _)| key.span()).unwrap_or_default();
-                places.insert(key.clone(), Place { key: at, value: inner.span().unwrap_or_default() });
-                dict.insert(name.to_owned(), toml_value(inner, &key, places));
+                places.insert(key, Place { key: span.clone(), value: span });
             }
-            Value::Dict(Tag::Default, dict)
         }
+        TomlValue::InlineTable(table) => toml_places(table, path, places),
+        _ => {}
     }
 }
 
-fn yaml_value(
+fn yaml_value(node: MarkedYaml<'_>) -> Option<Value> {
+    Some(match node.data {
+        YamlData::Value(Scalar::Null) => Value::Null,
+        YamlData::Value(Scalar::Boolean(on)) => on.into(),
+        YamlData::Value(Scalar::Integer(number)) => number.into(),
+        YamlData::Value(Scalar::FloatingPoint(number)) => number.into_inner().into(),
+        YamlData::Value(Scalar::String(text)) => Value::String(text.into_owned()),
+        YamlData::Sequence(elements) => Value::Array(elements.into_iter().filter_map(yaml_value).collect()),
+        YamlData::Mapping(pairs) => {
+            let named = |(name, inner)| Some((yaml_name(&name)?, yaml_value(inner)?));
+            Value::Object(pairs.into_iter().filter_map(named).collect())
+        }
+        YamlData::Tagged(_, inner) => return yaml_value(*inner),
+        _ => return None,
+    })
+}
+
+fn yaml_name(node: &MarkedYaml<'_>) -> Option<String> {
+    match &node.data {
+        YamlData::Value(Scalar::String(text)) => Some(text.to_string()),
+        YamlData::Value(Scalar::Integer(number)) => Some(number.to_string()),
+        YamlData::Value(Scalar::Boolean(on)) => Some(on.to_string()),
+        _ => None,
+    }
+}
+
+fn yaml_places(
     node: &MarkedYaml<'_>,
     path: &str,
     places: &mut HashMap<String, Place>,
     offset: &impl Fn(&saphyr::Marker) -> usize,
-) -> Option<Value> {
+) {
     let span = |node: &MarkedYaml<'_>| offset(&node.span.start)..offset(&node.span.end);
-    Some(match &node.data {
-        YamlData::Value(Scalar::Null) => Value::Empty(Tag::Default, figment::value::Empty::None),
-        YamlData::Value(Scalar::Boolean(on)) => Value::from(*on),
-        YamlData::Value(Scalar::Integer(number)) => Value::from(*number),
-        YamlData::Value(Scalar::FloatingPoint(number)) => Value::from(number.into_inner()),
-        YamlData::Value(Scalar::String(text)) => Value::from(text.as_ref()),
+    match &node.data {
         YamlData::Sequence(elements) => {
-            let values = elements.iter().enumerate().filter_map(|(i, element)| {
+            for (i, element) in elements.iter().enumerate() {
                 let key = format!("{path}[{i}]");
-                places.insert(key.clone(), Place { key: span(element), value: span(element) });
-                yaml_value(element, &key, places, offset)
-            });
-            Value::Array(Tag::Default, values.collect())
+                yaml_places(element, &key, places, offset);
+                places.insert(key, Place { key: span(element), value: span(element) });
+            }
         }
         YamlData::Mapping(pairs) => {
-            let mut dict = Dict::new();
             for (name, inner) in pairs {
-                let name_text = match &name.data {
-                    YamlData::Value(Scalar::String(text)) => text.to_string(),
-                    YamlData::Value(Scalar::Integer(number)) => number.to_string(),
-                    YamlData::Value(Scalar::Boolean(on)) => on.to_string(),
-                    _ => continue,
-                };
+                let Some(name_text) = yaml_name(name) else { continue };
                 let key = join(path, &name_text);
-                places.insert(key.clone(), Place { key: span(name), value: span(inner) });
-                if let Some(value) = yaml_value(inner, &key, places, offset) {
-                    dict.insert(name_text, value);
-                }
+                yaml_places(inner, &key, places, offset);
+                places.insert(key, Place { key: span(name), value: span(inner) });
             }
-            Value::Dict(Tag::Default, dict)
         }
-        YamlData::Tagged(_, inner) => return yaml_value(inner, path, places, offset),
-        _ => return None,
-    })
+        YamlData::Tagged(_, inner) => yaml_places(inner, path, places, offset),
+        _ => {}
+    }
 }

@@ -8,16 +8,31 @@ use std::collections::HashMap;
 
 /// What was put in, and what could not be.
 pub(super) struct Substituted {
+    /// What came of it; `None` if nothing was put in.
+    pub(super) tree: Option<Value>,
     /// By key: what stands there now, and what stood there.
     pub(super) secrets: HashMap<String, (String, String)>,
     /// By key.
     pub(super) mistakes: Vec<(String, Mistake)>,
 }
 
-pub(super) fn all(tree: &mut Value, origin: &Origin) -> Substituted {
-    let mut result = Substituted { secrets: HashMap::new(), mistakes: Vec::new() };
-    walk(tree, String::new(), origin, &mut result);
+pub(super) fn all(origin: &Origin) -> Substituted {
+    let mut result = Substituted { tree: None, secrets: HashMap::new(), mistakes: Vec::new() };
+    if has_variables(&origin.tree) {
+        let mut tree = origin.tree.clone();
+        walk(&mut tree, String::new(), origin, &mut result);
+        result.tree = Some(tree);
+    }
     result
+}
+
+fn has_variables(value: &Value) -> bool {
+    match value {
+        Value::Object(table) => table.values().any(has_variables),
+        Value::Array(list) => list.iter().any(has_variables),
+        Value::String(text) => text.contains("${"),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 fn walk(value: &mut Value, path: String, origin: &Origin, result: &mut Substituted) {

@@ -8,6 +8,47 @@ fn read(ending: &str, bytes: &[u8]) -> Result<Loaded<crate::config::Settings>, M
     load(Some(file.path()))
 }
 
+#[test]
+fn what_kubernetes_sets_for_a_service_called_gateway_is_no_key_of_ours() {
+    for name in [
+        "PORT",
+        "port",
+        "SERVICE_HOST",
+        "SERVICE_PORT",
+        "SERVICE_PORT_HTTP",
+        "SERVICE_PORT_HTTP_ADMIN",
+        "PORT_80_TCP",
+        "PORT_80_TCP_ADDR",
+        "PORT_8443_UDP_PORT",
+        "PORT_80_SCTP_PROTO",
+    ] {
+        assert!(is_of_kubernetes(name), "{name}");
+    }
+    for name in [
+        "PORTS",
+        "SERVER__LISTEN",
+        "SERVICE",
+        "SERVICES__A__RETRY",
+        "PORT_TCP",
+        "PORT_80_TCP_X",
+        "SERVICE_PORT__X",
+    ] {
+        assert!(!is_of_kubernetes(name), "{name}");
+    }
+}
+
+#[test]
+fn the_environment_stands_over_the_file_table_by_table() {
+    let table = |value: Value| match value {
+        Value::Object(table) => table,
+        _ => Map::new(),
+    };
+    let mut file = table(serde_json::json!({ "a": { "b": 1, "c": 2 }, "d": [1, 2], "e": { "f": 1 } }));
+    put_over(&mut file, table(serde_json::json!({ "a": { "c": 3, "x": 4 }, "d": [9], "e": 5, "g": 6 })));
+    let expected = serde_json::json!({ "a": { "b": 1, "c": 3, "x": 4 }, "d": [9], "e": 5, "g": 6 });
+    assert_eq!(Value::Object(file), expected);
+}
+
 const GOOD: &str = include_str!("../../../../../examples/echo-swarm/gateway.toml");
 
 proptest! {

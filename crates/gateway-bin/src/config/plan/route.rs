@@ -11,7 +11,7 @@ use gateway_ratelimit::RateLimitLayer;
 use gateway_routing::{Conflict, RouteMatch, RouteTable};
 use gateway_transform::{
     CorrelationIdLayer, CorsLayer, HeaderRules, HeadersLayer, MaintenanceLayer, RedirectLayer, RespondLayer,
-    RewriteLayer, SecurityHeadersLayer, StripPrefixLayer,
+    RewriteLayer, SecurityHeadersLayer, StripPrefixLayer, check_placeholders,
 };
 use http::Method;
 use std::collections::BTreeMap;
@@ -115,7 +115,8 @@ impl Planner<'_> {
         };
         let mut headers = Vec::new();
         for (place, policies) in levels.outside_in() {
-            headers.extend(self.headers(&format!("{place}.headers"), policies.headers));
+            let key = format!("{place}.headers");
+            headers.extend(self.headers(&key, policies.headers).map(|layer| (key, layer)));
         }
 
         let service = self.reference(&key("service"), route.service.as_deref(), "service", "/services");
@@ -144,15 +145,27 @@ impl Planner<'_> {
         let redirect = redirect.and_then(|to| self.noted(&key("redirect"), RedirectLayer::new(to)));
         let respond = route.respond.as_ref();
         let respond = respond.and_then(|answer| self.noted(&key("respond"), RespondLayer::new(answer)));
+        let mut matches = RouteMatch {
+            hosts: route.hosts.clone(),
+            ignore_case: !route.case_sensitive,
+            methods,
+            priority: route.priority,
+            ..RouteMatch::new(route.path.clone()).with(&route.matches)
+        };
+        let mut used: Vec<(String, Vec<&str>)> = Vec::new();
+        used.extend(rewrite.iter().map(|layer| (key("rewrite"), layer.placeholders().collect())));
+        used.extend(redirect.iter().map(|layer| (key("redirect"), layer.placeholders().collect())));
+        used.extend(headers.iter().map(|(key, layer)| (key.clone(), layer.placeholders().collect())));
+        used.retain(|(_, names)| !names.is_empty());
+        let known = matches.capture_names();
+        for (key, names) in &used {
+            self.noted(key, check_placeholders(names.iter().copied(), &known));
+        }
+        matches.captures = !used.is_empty();
+        let headers: Vec<_> = headers.iter().map(|(_, layer)| layer.clone()).collect();
         Some(RoutePlan {
             name,
-            matches: RouteMatch {
-                hosts: route.hosts.clone(),
-                ignore_case: !route.case_sensitive,
-                methods,
-                priority: route.priority,
-                ..RouteMatch::new(route.path.clone()).with(&route.matches)
-            },
+            matches,
             service: if answers_itself { service } else { Some(service?) },
             correlation_id,
             cors,
@@ -215,18 +228,24 @@ impl Planner<'_> {
         }
     }
 
-    pub(super) fn conflicts(&mut self, routes: &[RoutePlan]) {
+    /// Compiled once, for all workers.
+    pub(super) fn table(&mut self, routes: &[RoutePlan]) -> Option<RouteTable<()>> {
         if routes.len() != self.settings.routes.len() {
             // The places of those left are not those in the file, and there is enough to mend already.
-            return;
+            return None;
         }
-        let table = RouteTable::build(routes.iter().map(|route| (route.matches.clone(), ())).collect());
-        for Conflict { first, second } in table.err().unwrap_or_default() {
+        let conflicts =
+            match RouteTable::build(routes.iter().map(|route| (route.matches.clone(), ())).collect()) {
+                Ok(table) => return Some(table),
+                Err(conflicts) => conflicts,
+            };
+        for Conflict { first, second } in conflicts {
             let path = routes[second].matches.path.as_str();
             let first = self.origin.original(&format!("routes[{first}]"));
             let message = format!("`{path}` takes the same requests as {first}, so this route is never used");
             let mistake = self.origin.mistake(&format!("routes[{second}].path"), message);
             self.mistakes.push(mistake.with_help("make one more specific, or give one a `priority`"));
         }
+        None
     }
 }

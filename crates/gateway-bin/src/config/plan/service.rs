@@ -41,7 +41,9 @@ impl Planner<'_> {
             let key = format!("services.{name}.endpoints[{i}]");
             let parsed = self.noted(&key, Endpoint::parse(&endpoint.url))?;
             let parsed = parsed.with_weight(endpoint.weight).with_priority(endpoint.priority);
-            if endpoints.contains(&parsed) {
+            let parsed = parsed.with_metadata(endpoint.metadata.clone());
+            let parsed = endpoint.zone.as_ref().map_or_else(|| parsed.clone(), |zone| parsed.with_zone(zone));
+            if endpoints.iter().any(|known: &Endpoint| known.is_at(&parsed)) {
                 self.mistakes.push(self.origin.mistake(&key, format!("{parsed} is listed twice")));
             }
             endpoints.push(parsed);

@@ -1,6 +1,6 @@
 //! Ways to authenticate, and how routes use them.
 
-use gateway_auth::{AuthMode, AuthPolicy, JwtSettings, PublicPath};
+use gateway_auth::{AuthMode, AuthPolicy, JwtSettings, PublicPath, Require};
 use gateway_core::units::{Scalar, ShortForm};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -30,6 +30,8 @@ impl AuthSettings {
 pub(crate) struct RouteAuthSettings {
     /// Names of ways to authenticate: the first whose credential a request has decides.
     pub(crate) methods: Vec<String>,
+    /// `any`, or `all` where every one of them must recognise the caller. Default `any`.
+    pub(crate) require: Require,
     /// Lets requests without credentials pass as anonymous. Credentials that are there must be good all the same.
     /// Default false.
     pub(crate) optional: bool,
@@ -46,7 +48,12 @@ impl RouteAuthSettings {
     }
 
     pub(crate) fn policy(&self) -> AuthPolicy {
-        AuthPolicy { optional: self.optional, mode: self.mode, public: self.public.clone() }
+        AuthPolicy {
+            require: self.require,
+            optional: self.optional,
+            mode: self.mode,
+            public: self.public.clone(),
+        }
     }
 }
 

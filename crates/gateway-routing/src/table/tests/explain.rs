@@ -13,7 +13,7 @@ fn explained(table: &RouteTable<String>, request: &Request<()>) -> Vec<String> {
         .collect();
     lines.push(match explanation.outcome {
         Outcome::Found { index, params } => {
-            format!("-> {} {:?}", routes[index], params.unwrap_or_default().0)
+            format!("-> {} {:?}", routes[index], params.unwrap_or_default().iter().collect::<Vec<_>>())
         }
         Outcome::MethodNotAllowed { allow } => format!("-> 405 {}", allow.to_str().unwrap()),
         Outcome::NotFound => "-> 404".to_owned(),
@@ -61,7 +61,7 @@ fn an_explanation_names_all_that_kept_the_nearer_routes_from_a_request() {
              10.0.0.0/8",
             "/items: the path is `/items/7`; expected `/items` (it is below, which only a pattern that ends in `/*` \
              takes)",
-            "-> shop.example/items/* []",
+            "-> shop.example/items/* [(\"*\", \"7\")]",
         ]
     );
     request.headers_mut().insert("host", HeaderValue::from_static("other"));

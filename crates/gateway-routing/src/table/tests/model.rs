@@ -66,6 +66,20 @@ fn expressions() -> [(&'static str, Meaning); 4] {
     ]
 }
 
+/// Expressions for hosts, and what they mean.
+fn host_expressions() -> [(&'static str, Meaning); 3] {
+    [
+        ("~[a-z]\\.[xy]", |host| {
+            host.len() == 3
+                && host.ends_with(['x', 'y'])
+                && host.as_bytes()[1] == b'.'
+                && host.as_bytes()[0].is_ascii_lowercase()
+        }),
+        ("~.*Y|z", |host| host.ends_with('y') || host == "z"),
+        ("~(?<tenant>.+)\\.(y|z)", |host| host.len() > 2 && (host.ends_with(".y") || host.ends_with(".z"))),
+    ]
+}
+
 /// Segment by segment: a literal, a parameter, the end of a prefix; and last an expression.
 fn path_rank(pattern: &PathPattern) -> Vec<u8> {
     if pattern.as_str().starts_with('~') {
@@ -77,12 +91,15 @@ fn path_rank(pattern: &PathPattern) -> Vec<u8> {
 
 fn host_rank(route: &RouteMatch, request: &Request<()>) -> Option<(u8, Reverse<usize>)> {
     if route.hosts.is_empty() {
-        return Some((3, Reverse(0)));
+        return Some((4, Reverse(0)));
     }
     let host = request.headers()["host"].to_str().unwrap().to_lowercase();
     let host = host.split(':').next().unwrap().trim_end_matches('.');
     let rank = |pattern: &HostPattern| {
         let text = pattern.to_string();
+        if let Some((_, test)) = host_expressions().into_iter().find(|(known, _)| *known == text) {
+            return test(host).then_some((3, Reverse(0)));
+        }
         match (text.strip_prefix('*'), text.strip_suffix('*')) {
             (Some(end), _) => {
                 (host.ends_with(end) && host.len() > end.len()).then_some((1, Reverse(end.len())))
@@ -183,7 +200,20 @@ fn any_conditions() -> impl Strategy<Value = MatchSettings> {
 fn alike_route() -> impl Strategy<Value = RouteMatch> {
     let path =
         prop::sample::select(vec!["/*", "/a", "/A", "/a/*", "/a/{p}", "/a/", "/{p}/*", "~/a/.*", "~.*"]);
-    let hosts = prop::sample::select(vec![vec![], vec!["x.y"], vec!["*.y"], vec!["x.*"], vec!["x.y", "z"]]);
+    let hosts = prop::sample::select(
+        vec![
+            vec![],
+            vec!["x.y"],
+            vec!["*.y"],
+            vec!["x.*"],
+            vec!["x.y", "z"],
+            vec!["~[a-z]\\.[xy]"],
+            vec!["~.*Y|z"],
+        ]
+        .into_iter()
+        .map(|list| list.into_iter().map(|host| host.parse::<HostPattern>().unwrap()).collect::<Vec<_>>())
+        .collect::<Vec<_>>(),
+    );
     let methods =
         prop::sample::select(vec![vec![], vec![], vec![Method::GET], vec![Method::GET, Method::POST]]);
     let only_one_kind = (any_conditions(), 0..4).prop_map(|(all, kind)| match kind {
@@ -193,7 +223,7 @@ fn alike_route() -> impl Strategy<Value = RouteMatch> {
     });
     (path, any::<bool>(), hosts, methods, only_one_kind, 0..3i32).prop_map(
         |(path, ignore_case, hosts, methods, conditions, priority)| RouteMatch {
-            hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
+            hosts,
             ignore_case,
             methods,
             priority,
@@ -215,8 +245,13 @@ fn alike_request() -> impl Strategy<Value = Request<()>> {
 }
 
 fn any_route() -> impl Strategy<Value = RouteMatch> {
-    let host = prop_oneof![Just("x.y"), Just("*.y"), Just("*.x.y"), Just("z"), Just("a.*"), Just("a.x.*")];
-    let hosts = prop::collection::vec(host.prop_map(|h| h.parse().unwrap()), 0..3);
+    // Read once: expressions take a while.
+    let hosts =
+        |texts: &[&str]| texts.iter().map(|text| text.parse::<HostPattern>().unwrap()).collect::<Vec<_>>();
+    let host = prop::sample::select(hosts(&["x.y", "*.y", "*.x.y", "z", "a.*", "a.x.*"]));
+    let expression = prop::sample::select(hosts(&host_expressions().map(|(text, _)| text)));
+    let host = prop_oneof![3 => host, 1 => expression];
+    let hosts = prop::collection::vec(host, 0..3);
     let methods = prop::collection::vec(prop_oneof![Just(Method::GET), Just(Method::POST)], 0..2);
     (any_path(), any::<bool>(), hosts, methods, any_conditions(), 0..2i32).prop_map(
         |(path, ignore_case, hosts, methods, conditions, priority)| RouteMatch {

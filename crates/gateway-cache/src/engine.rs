@@ -1,0 +1,155 @@
+//! What a cache knows besides the answers: its settings, made ready.
+
+use crate::CacheStore;
+use crate::key::{KeyRules, cookies, header_names};
+use crate::semantics::status::{CACHE_STATUS, Told};
+use crate::semantics::terms::Rules;
+use crate::settings::{CacheError, CacheMethod, CacheSettings, Mode};
+use gateway_core::{Grpc, Upgrade};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
+use ipnet::IpNet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+#[derive(Clone, Debug)]
+pub(crate) struct Engine {
+    pub(crate) store: CacheStore,
+    pub(crate) keys: KeyRules,
+    pub(crate) rules: Rules,
+    pub(crate) max_entry: u64,
+    pub(crate) client_directives: bool,
+    pub(crate) collapse: bool,
+    pub(crate) collapse_timeout: Duration,
+    pub(crate) is_report: bool,
+    pub(crate) purgers: Option<Vec<IpNet>>,
+    pub(crate) counts: Arc<Counts>,
+    get: bool,
+    head: bool,
+    bypass_headers: Vec<HeaderName>,
+    bypass_cookies: Vec<String>,
+    tells: bool,
+}
+
+/// How often what happened.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) hits: AtomicU64,
+    pub(crate) stale: AtomicU64,
+    pub(crate) revalidated: AtomicU64,
+    pub(crate) collapsed: AtomicU64,
+    pub(crate) misses: AtomicU64,
+    pub(crate) bypassed: AtomicU64,
+}
+
+/// One more.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+fn status(key: &'static str, found: &str) -> Result<StatusCode, CacheError> {
+    let wrong = || CacheError::Status { key, found: found.to_owned() };
+    let status = StatusCode::from_bytes(found.as_bytes()).map_err(|_| wrong())?;
+    if (200..600).contains(&status.as_u16()) && !matches!(status.as_u16(), 206 | 304) {
+        Ok(status)
+    } else {
+        Err(wrong())
+    }
+}
+
+impl Engine {
+    pub(crate) fn new(name: &str, settings: &CacheSettings, store: &CacheStore) -> Result<Self, CacheError> {
+        if settings.methods.is_empty() {
+            return Err(CacheError::NoMethods);
+        }
+        if settings.max_entry > store.memory() {
+            return Err(CacheError::TooLarge { max_entry: settings.max_entry, memory: store.memory() });
+        }
+        if settings.r#override && settings.ttl.is_none() && settings.negative.is_empty() {
+            return Err(CacheError::OverrideOfNothing);
+        }
+        if settings.purge.as_ref().is_some_and(|purge| purge.networks.is_empty()) {
+            return Err(CacheError::NoNetworks);
+        }
+        let statuses = settings.statuses.iter().map(|found| status("statuses", &found.to_string()));
+        let negative = settings
+            .negative
+            .iter()
+            .map(|(found, ttl)| status("negative", found).map(|status| (status, **ttl)));
+        Ok(Self {
+            store: store.clone(),
+            keys: KeyRules::new(name, settings)?,
+            rules: Rules {
+                ttl: settings.ttl.map(|ttl| *ttl),
+                overrides: settings.r#override,
+                statuses: statuses.collect::<Result<_, _>>()?,
+                negative: negative.collect::<Result<_, _>>()?,
+                heuristic: settings.heuristic,
+                set_cookie: settings.set_cookie,
+                stale_while_revalidate: *settings.stale_while_revalidate,
+                stale_if_error: *settings.stale_if_error,
+            },
+            max_entry: settings.max_entry.bytes(),
+            client_directives: settings.client_directives,
+            collapse: settings.collapse,
+            collapse_timeout: *settings.collapse_timeout,
+            is_report: settings.mode == Mode::Report,
+            purgers: settings.purge.as_ref().map(|purge| purge.networks.clone()),
+            counts: Arc::default(),
+            get: settings.methods.contains(&CacheMethod::Get),
+            head: settings.methods.contains(&CacheMethod::Head),
+            bypass_headers: header_names("bypass.headers", &settings.bypass.headers)?,
+            bypass_cookies: settings.bypass.cookies.clone(),
+            tells: settings.status_header,
+        })
+    }
+
+    /// The same with a connection of its own to the second tier.
+    pub(crate) fn per_worker(&self) -> Self {
+        Self { store: self.store.per_worker(), ..self.clone() }
+    }
+
+    pub(crate) fn now(&self) -> SystemTime {
+        self.store.clock().now()
+    }
+
+    /// Whether requests with this method are answered from the store.
+    pub(crate) fn takes(&self, method: &Method) -> bool {
+        (*method == Method::GET && self.get) || (*method == Method::HEAD && self.head)
+    }
+
+    /// Whether a request goes around the cache: it wants more than an answer, has a body, or the operator says so.
+    pub(crate) fn bypasses<B>(&self, request: &Request<B>) -> bool {
+        let headers = request.headers();
+        let has_body = headers.contains_key(TRANSFER_ENCODING)
+            || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+        has_body
+            || headers.contains_key(UPGRADE)
+            || request.extensions().get::<Upgrade>().is_some()
+            || Grpc::of(headers).is_some()
+            || self.bypass_headers.iter().any(|name| headers.contains_key(name))
+            || (!self.bypass_cookies.is_empty()
+                && cookies(headers).any(|(name, _)| self.bypass_cookies.iter().any(|n| n.as_bytes() == name)))
+    }
+
+    /// Says in the answer what happened, and counts it.
+    pub(crate) fn tell(&self, headers: &mut HeaderMap, told: Told) {
+        match told {
+            Told::Hit { ttl } if ttl > 0 => count(&self.counts.hits),
+            Told::Hit { .. } | Told::StaleOnError { .. } => count(&self.counts.stale),
+            Told::Collapsed { .. } => count(&self.counts.collapsed),
+            Told::Forwarded { why, upstream, .. } => {
+                use crate::semantics::status::Forward;
+                match (why, upstream) {
+                    (Forward::Bypass | Forward::Method, _) => count(&self.counts.bypassed),
+                    (_, Some(StatusCode::NOT_MODIFIED)) => count(&self.counts.revalidated),
+                    _ => count(&self.counts.misses),
+                }
+            }
+        }
+        if self.tells {
+            headers.append(&CACHE_STATUS, told.value());
+        }
+    }
+}

@@ -1,0 +1,81 @@
+use crate::semantics::terms::Terms;
+use crate::semantics::vary::Selected;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, StatusCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+/// What an entry takes beside its body and its fields.
+const OVERHEAD: usize = 512;
+
+/// The fields that name the tags of an answer, by space or comma.
+static TAG_FIELDS: [HeaderName; 2] =
+    [HeaderName::from_static("surrogate-key"), HeaderName::from_static("cache-tag")];
+
+/// A stored answer.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// The key; its first `url` bytes are the URL.
+    pub(crate) key: Box<str>,
+    pub(crate) url: usize,
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Arc<[Bytes]>,
+    pub(crate) length: u64,
+    pub(crate) terms: Terms,
+    /// When its head came.
+    pub(crate) received: SystemTime,
+    /// What the request said in the headers that `Vary` names.
+    pub(crate) selected: Selected,
+    pub(crate) tags: Vec<Box<str>>,
+    /// A soft purge made it stale.
+    pub(crate) marked: AtomicBool,
+}
+
+impl Entry {
+    pub(crate) fn age(&self, now: SystemTime) -> Duration {
+        self.terms.initial_age + now.duration_since(self.received).unwrap_or_default()
+    }
+
+    /// Seconds until it is stale; negative since when it is.
+    pub(crate) fn ttl(&self, now: SystemTime) -> i64 {
+        let signed = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        let ttl = signed(self.terms.lifetime) - signed(self.age(now));
+        if self.is_marked() { ttl.min(0) } else { ttl }
+    }
+
+    pub(crate) fn is_marked(&self) -> bool {
+        self.marked.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.key[..self.url]
+    }
+
+    /// What it takes in memory, nearly.
+    pub(crate) fn size(&self) -> usize {
+        let headers: usize =
+            self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
+        let selected: usize =
+            self.selected.iter().map(|(_, value)| 64 + value.as_ref().map_or(0, |v| v.len())).sum();
+        let tags: usize = self.tags.iter().map(|tag| tag.len() + 64).sum();
+        let body = usize::try_from(self.length).unwrap_or(usize::MAX);
+        body.saturating_add(headers + selected + tags + 2 * self.key.len() + self.body.len() * 32 + OVERHEAD)
+    }
+}
+
+/// The tags of an answer.
+pub(crate) fn tags(headers: &HeaderMap) -> Vec<Box<str>> {
+    let mut tags: Vec<Box<str>> = TAG_FIELDS
+        .iter()
+        .flat_map(|name| headers.get_all(name))
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split([' ', ',', '\t']))
+        .filter(|tag| !tag.is_empty())
+        .map(Into::into)
+        .collect();
+    tags.sort();
+    tags.dedup();
+    tags
+}

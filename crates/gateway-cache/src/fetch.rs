@@ -1,0 +1,243 @@
+//! What becomes of an answer of the upstream.
+
+use crate::answer::{content_length, from_entry};
+use crate::body::CacheBody;
+use crate::engine::Engine;
+use crate::entry::{Entry, tags};
+use crate::fill::{Fill, Keep};
+use crate::flight::{Landing, Lead};
+use crate::key::Key;
+use crate::semantics::cache_control::RequestDirectives;
+use crate::semantics::reuse::{Reuse, on_error, reuse};
+use crate::semantics::status::{Forward, Told};
+use crate::semantics::terms::{Asked, Terms, terms};
+use crate::semantics::{fields, vary};
+use bytes::Bytes;
+use gateway_core::{BoxError, Grpc};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method, Response, StatusCode, response};
+use http_body::Body;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
+
+/// A request that is under way to the upstream.
+#[derive(Debug)]
+pub(crate) struct Fetch {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) key: Key,
+    pub(crate) method: Method,
+    /// As the client sent them.
+    pub(crate) headers: HeaderMap,
+    pub(crate) wants: RequestDirectives,
+    pub(crate) why: Forward,
+    /// What there is already.
+    pub(crate) stale: Option<Arc<Entry>>,
+    /// The upstream was asked if that still is right.
+    pub(crate) validates: bool,
+    pub(crate) sent: SystemTime,
+    /// How many purges there were then.
+    pub(crate) purges: u64,
+    pub(crate) lead: Option<Lead>,
+    pub(crate) would_hit: bool,
+}
+
+/// What the upstream failing looks like from here (RFC 5861 §4).
+fn is_failure(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}
+
+impl Fetch {
+    /// The answer to the client; stores what may be, and tells those who wait.
+    pub(crate) fn land<R, E>(
+        self: Box<Self>,
+        result: Result<Response<R>, E>,
+    ) -> Result<Response<CacheBody<R>>, E>
+    where
+        R: Body<Data = Bytes> + Send + 'static,
+        R::Error: Into<BoxError>,
+    {
+        let now = self.engine.now();
+        let failed = match &result {
+            Ok(response) if is_failure(response.status()) => Some(Some(response.status())),
+            Ok(_) => None,
+            Err(_) => Some(None),
+        };
+        if let Some(upstream) = failed
+            && let Some(stale) =
+                self.stale.as_ref().filter(|entry| on_error(&entry.terms, entry.age(now), &self.wants))
+            && !self.engine.is_report
+        {
+            if let Some(lead) = &self.lead {
+                lead.land(Landing::Failed);
+            }
+            let mut response = from_entry(stale, &self.method, &self.headers, now);
+            self.engine.tell(response.headers_mut(), Told::StaleOnError { ttl: stale.ttl(now), upstream });
+            return Ok(response);
+        }
+        let response = match result {
+            Ok(response) => response,
+            Err(error) => {
+                if let Some(lead) = &self.lead {
+                    lead.land(Landing::Failed);
+                }
+                return Err(error);
+            }
+        };
+        if response.status() == StatusCode::NOT_MODIFIED
+            && self.validates
+            && let Some(stale) = self.stale.clone()
+        {
+            return Ok(self.freshen(&stale, response.headers(), now));
+        }
+        let (parts, body) = response.into_parts();
+        Ok(self.keep(parts, body, now))
+    }
+
+    /// The stored answer still is right (RFC 9111 §4.3.3).
+    fn freshen<R>(
+        &self,
+        stale: &Arc<Entry>,
+        not_modified: &HeaderMap,
+        now: SystemTime,
+    ) -> Response<CacheBody<R>> {
+        let engine = &self.engine;
+        let headers = fields::updated(&stale.headers, not_modified, engine.rules.set_cookie);
+        // How old it is now is what the 304 says: what it does not repeat is of the old answer.
+        let mut said = headers.clone();
+        for name in [http::header::AGE, http::header::DATE] {
+            said.remove(&name);
+            if let Some(value) = not_modified.get(&name) {
+                said.insert(name, value.clone());
+            }
+        }
+        said.remove(http::header::SET_COOKIE);
+        let terms = self.terms(stale.status, &said, now);
+        let fresh = Arc::new(Entry {
+            key: stale.key.clone(),
+            url: stale.url,
+            status: stale.status,
+            tags: tags(&headers),
+            headers,
+            body: stale.body.clone(),
+            length: stale.length,
+            terms: terms.unwrap_or_default(),
+            received: now,
+            selected: stale.selected.clone(),
+            marked: AtomicBool::new(false),
+        });
+        let stored = terms.is_ok() && engine.store.insert_in_all(fresh.clone(), self.purges);
+        if !stored {
+            engine.store.remove(stale);
+        }
+        if let Some(lead) = &self.lead {
+            lead.land(if stored { Landing::Entry(fresh.clone()) } else { Landing::Alone });
+        }
+        let mut response = from_entry(&fresh, &self.method, &self.headers, now);
+        let upstream = Some(StatusCode::NOT_MODIFIED);
+        let told = Told::Forwarded { why: self.why, upstream, stored, would_hit: self.would_hit };
+        engine.tell(response.headers_mut(), told);
+        response
+    }
+
+    /// A new answer: to the client, and to the store if it may be kept.
+    fn keep<R>(
+        self: Box<Self>,
+        mut parts: response::Parts,
+        body: R,
+        now: SystemTime,
+    ) -> Response<CacheBody<R>>
+    where
+        R: Body<Data = Bytes> + Send + 'static,
+        R::Error: Into<BoxError>,
+    {
+        let told =
+            |stored, upstream| Told::Forwarded { why: self.why, upstream, stored, would_hit: self.would_hit };
+        let upstream = self.stale.is_some().then_some(parts.status);
+        let announced = content_length(&parts.headers).or_else(|| body.size_hint().exact());
+        let terms = self.terms(parts.status, &parts.headers, now).ok().filter(|_| {
+            self.method == Method::GET
+                && !is_stream(&parts.headers)
+                && announced.is_none_or(|length| length <= self.engine.max_entry)
+        });
+        let Some(terms) = terms else {
+            if let Some(lead) = &self.lead {
+                if is_failure(parts.status) { lead.land(Landing::Failed) } else { lead.land_alone() }
+            }
+            if let Some(stale) = self.stale.as_ref().filter(|stale| self.is_outdated(stale, &parts)) {
+                self.engine.store.remove(stale);
+            }
+            self.engine.tell(&mut parts.headers, told(false, upstream));
+            return Response::from_parts(parts, CacheBody::pass(body));
+        };
+        let headers = fields::stored(&parts.headers);
+        let head = Arc::new(Entry {
+            url: self.key.url,
+            status: parts.status,
+            body: Arc::new([]),
+            length: 0,
+            terms,
+            received: now,
+            selected: vary::select(vary::names(&headers), &self.headers),
+            tags: tags(&headers),
+            headers,
+            marked: AtomicBool::new(false),
+            key: self.key.text.clone(),
+        });
+        self.engine.tell(&mut parts.headers, told(true, upstream));
+        let can_share =
+            reuse(&head.terms, head.age(now), false, &RequestDirectives::default()) == Reuse::Fresh;
+        let Self { engine, lead, purges, .. } = *self;
+        let lead = lead.filter(|lead| {
+            if !can_share {
+                lead.land_alone();
+            }
+            can_share
+        });
+        let store = engine.store.clone();
+        let shared = lead.is_some();
+        let keep = Keep { store, head: head.clone(), length: announced, purges, lead };
+        let (fill, reader) = Fill::start(body, keep, engine.max_entry);
+        if shared {
+            fill.share(&head);
+        }
+        Response::from_parts(parts, CacheBody::fill(reader, announced))
+    }
+
+    fn terms(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        now: SystemTime,
+    ) -> Result<Terms, crate::semantics::terms::Unstorable> {
+        let asked = Asked {
+            no_store: self.wants.no_store,
+            identified: self.key.identified,
+            isolated: self.key.isolated,
+            cookies: self.key.cookies,
+        };
+        terms(asked, status, headers, (self.sent, now), &self.engine.rules)
+    }
+
+    /// Whether an answer that is not stored says that the stored one is of the past. (Of `HEAD`: RFC 9111 §4.3.5.)
+    fn is_outdated(&self, stale: &Entry, parts: &response::Parts) -> bool {
+        if self.method == Method::HEAD {
+            let differs = |name: http::HeaderName| {
+                parts.headers.get(&name).is_some_and(|value| stale.headers.get(&name) != Some(value))
+            };
+            return parts.status == StatusCode::OK
+                && (differs(http::header::ETAG)
+                    || differs(http::header::LAST_MODIFIED)
+                    || content_length(&parts.headers).is_some_and(|length| length != stale.length));
+        }
+        !parts.status.is_server_error() && !matches!(parts.status.as_u16(), 206 | 304 | 412 | 416 | 429)
+    }
+}
+
+/// What is never held: events that go on for ever, and calls that end with trailers.
+fn is_stream(headers: &HeaderMap) -> bool {
+    let is_events = headers.get(CONTENT_TYPE).is_some_and(|value| {
+        value.as_bytes().get(..17).is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"))
+    });
+    is_events || Grpc::of(headers).is_some()
+}

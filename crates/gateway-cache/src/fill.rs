@@ -1,0 +1,367 @@
+//! A body that comes in: kept for the store, and read by everyone who asked for it meanwhile.
+
+use crate::CacheStore;
+use crate::entry::Entry;
+use crate::flight::{Landing, Lead};
+use crate::wakers::{Seat, Wakers};
+use bytes::Bytes;
+use gateway_core::BoxError;
+use http::HeaderMap;
+use http_body::{Body, Frame};
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+/// How much is taken of what has already come, once nobody reads on.
+const LAST_FRAMES: usize = 64;
+
+type Source = Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>;
+
+/// Why a body that several share ended early.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SharedBodyError {
+    /// The upstream failed.
+    #[error("the answer of the upstream broke off: {0}")]
+    Source(Arc<str>),
+    /// It is larger than is stored, and this reader fell too far behind the others.
+    #[error("the answer is too large to be kept for a reader that is so slow")]
+    LeftBehind,
+}
+
+/// A body that comes in. Whoever has read what there is asks the source for more, for all: so nobody has to wait for
+/// a slow reader, and it goes on when the first who asked goes away.
+pub(crate) struct Fill {
+    state: Mutex<State>,
+    wakers: Wakers,
+}
+
+struct State {
+    source: Option<Source>,
+    chunks: VecDeque<Bytes>,
+    /// The number of the first chunk that is still there: 0, unless it became too large to be stored.
+    first: usize,
+    /// Bytes in all, and those still there.
+    total: u64,
+    held: u64,
+    max: u64,
+    end: Option<Result<Option<HeaderMap>, SharedBodyError>>,
+    readers: usize,
+    /// How many chunks the first reader has read; it is never left behind. `None` once it went away.
+    leader: Option<usize>,
+    keep: Option<Keep>,
+}
+
+/// What becomes of the body when it is whole.
+#[derive(Debug)]
+pub(crate) struct Keep {
+    pub(crate) store: CacheStore,
+    /// All of the entry but its body.
+    pub(crate) head: Arc<Entry>,
+    /// How long it has to be.
+    pub(crate) length: Option<u64>,
+    /// How many purges there were when it was asked for.
+    pub(crate) purges: u64,
+    pub(crate) lead: Option<Lead>,
+}
+
+impl std::fmt::Debug for Fill {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fill").finish_non_exhaustive()
+    }
+}
+
+/// The source has more.
+impl Wake for Fill {
+    fn wake(self: Arc<Self>) {
+        self.wakers.wake();
+    }
+}
+
+impl Fill {
+    /// A body that comes in, and its first reader.
+    pub(crate) fn start<B>(body: B, keep: Keep, max: u64) -> (Arc<Self>, FillReader)
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let fill = Arc::new(Self {
+            state: Mutex::new(State {
+                source: Some(Box::pin(AnyError { body })),
+                chunks: VecDeque::new(),
+                first: 0,
+                total: 0,
+                held: 0,
+                max,
+                end: None,
+                readers: 1,
+                leader: Some(0),
+                keep: Some(keep),
+            }),
+            wakers: Wakers::default(),
+        });
+        fill.state().end_if_done();
+        let reader =
+            FillReader { fill: fill.clone(), next: 0, seat: Seat::default(), leads: true, ended: false };
+        (fill, reader)
+    }
+
+    /// Lets those who wait read too.
+    pub(crate) fn share(self: &Arc<Self>, head: &Arc<Entry>) {
+        let state = self.state();
+        if let Some(lead) = state.keep.as_ref().and_then(|keep| keep.lead.as_ref()) {
+            lead.land(Landing::Fill(self.clone(), head.clone()));
+        }
+    }
+
+    /// Another reader, from the start; `None` once it cannot be read whole.
+    pub(crate) fn reader(self: &Arc<Self>) -> Option<FillReader> {
+        let mut state = self.state();
+        let is_live = state.source.is_some() || matches!(state.end, Some(Ok(_)));
+        if state.first > 0 || !is_live {
+            return None;
+        }
+        state.readers += 1;
+        Some(FillReader { fill: self.clone(), next: 0, seat: Seat::default(), leads: false, ended: false })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Takes what the source gave.
+    fn take(&mut self, frame: Option<Result<Frame<Bytes>, BoxError>>) {
+        match frame {
+            None => self.finish(None),
+            Some(Err(error)) => {
+                // Dropping the entry's place lets others ask for themselves.
+                self.keep = None;
+                self.source = None;
+                self.end = Some(Err(SharedBodyError::Source(error.to_string().into())));
+            }
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => self.take_data(data),
+                Err(frame) => {
+                    // What ends with trailers cannot be given again as it was.
+                    self.keep = None;
+                    self.finish(frame.into_trailers().ok());
+                }
+            },
+        }
+    }
+
+    fn take_data(&mut self, data: Bytes) {
+        let length = data.len() as u64;
+        if length == 0 {
+            return self.end_if_done();
+        }
+        self.total += length;
+        self.held += length;
+        self.chunks.push_back(data);
+        if self.total > self.max
+            && let Some(keep) = self.keep.take()
+            && let Some(lead) = keep.lead
+        {
+            lead.land_alone();
+        }
+        if self.keep.is_none() {
+            // From now on no more is held than has to be.
+            while self.held > self.max && self.leader.is_none_or(|at| at > self.first) {
+                let Some(chunk) = self.chunks.pop_front() else { break };
+                self.held -= chunk.len() as u64;
+                self.first += 1;
+            }
+        }
+        self.end_if_done();
+    }
+
+    /// Ends when the source says that it has.
+    fn end_if_done(&mut self) {
+        if self.end.is_none() && self.source.as_ref().is_some_and(Body::is_end_stream) {
+            self.finish(None);
+        } else if self.keep.as_ref().is_some_and(|keep| keep.length == Some(self.total)) {
+            // All that was announced: whoever reads may well stop here.
+            self.store();
+        }
+    }
+
+    fn finish(&mut self, trailers: Option<HeaderMap>) {
+        self.source = None;
+        self.end = Some(Ok(trailers));
+        self.store();
+    }
+
+    /// Stores the body, if it is whole.
+    fn store(&mut self) {
+        let Some(keep) = self.keep.take() else { return };
+        if keep.length.is_some_and(|length| length != self.total) {
+            return;
+        }
+        let head = &keep.head;
+        let entry = Arc::new(Entry {
+            key: head.key.clone(),
+            url: head.url,
+            status: head.status,
+            headers: head.headers.clone(),
+            body: self.chunks.iter().cloned().collect(),
+            length: self.total,
+            terms: head.terms,
+            received: head.received,
+            selected: head.selected.clone(),
+            tags: head.tags.clone(),
+            marked: AtomicBool::new(head.is_marked()),
+        });
+        keep.store.insert_in_all(entry, keep.purges);
+    }
+
+    /// Whether more would be held than may be because the first reader is slow.
+    fn is_full(&self) -> bool {
+        self.keep.is_none() && self.held > self.max
+    }
+}
+
+/// One who reads a body that comes in.
+pub(crate) struct FillReader {
+    fill: Arc<Fill>,
+    next: usize,
+    seat: Seat,
+    leads: bool,
+    ended: bool,
+}
+
+impl FillReader {
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Self { fill, next, seat, .. } = self;
+        let mut state = fill.state();
+        loop {
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            let Some(at) = next.checked_sub(state.first) else {
+                self.ended = true;
+                return Poll::Ready(Some(Err(SharedBodyError::LeftBehind.into())));
+            };
+            if let Some(chunk) = state.chunks.get(at).cloned() {
+                *next += 1;
+                if self.leads {
+                    let was_full = state.is_full();
+                    state.leader = Some(*next);
+                    if was_full {
+                        fill.wakers.wake();
+                    }
+                }
+                return Poll::Ready(Some(Ok(Frame::data(chunk))));
+            }
+            match &state.end {
+                Some(Ok(trailers)) => {
+                    self.ended = true;
+                    return Poll::Ready(trailers.clone().map(|trailers| Ok(Frame::trailers(trailers))));
+                }
+                Some(Err(error)) => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(error.clone().into())));
+                }
+                None => {}
+            }
+            // Before the source is asked: it may wake at once.
+            fill.wakers.register(seat, cx.waker());
+            if state.is_full() && !self.leads && state.leader.is_some_and(|at| at <= state.first) {
+                return Poll::Pending;
+            }
+            let waker = Waker::from(fill.clone());
+            let Some(source) = &mut state.source else {
+                self.ended = true;
+                let gone = SharedBodyError::Source("it was given up".into());
+                return Poll::Ready(Some(Err(gone.into())));
+            };
+            match source.as_mut().poll_frame(&mut Context::from_waker(&waker)) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(frame) => {
+                    state.take(frame);
+                    fill.wakers.leave(seat);
+                    fill.wakers.wake();
+                }
+            }
+        }
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        let state = self.fill.state();
+        let read_all = self.next == state.first + state.chunks.len();
+        self.ended || (read_all && matches!(state.end, Some(Ok(None))))
+    }
+}
+
+impl std::fmt::Debug for FillReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FillReader").field("next", &self.next).finish_non_exhaustive()
+    }
+}
+
+impl Drop for FillReader {
+    fn drop(&mut self) {
+        self.fill.wakers.leave(&mut self.seat);
+        let mut state = self.fill.state();
+        state.readers -= 1;
+        if self.leads {
+            state.leader = None;
+        }
+        if state.readers > 0 {
+            drop(state);
+            // One of them asks the source now.
+            self.fill.wakers.wake();
+            return;
+        }
+        // Nobody reads on. What has come is taken, the rest given up.
+        for _ in 0..LAST_FRAMES {
+            if state.keep.is_none() {
+                break;
+            }
+            let Some(source) = &mut state.source else { break };
+            match source.as_mut().poll_frame(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(frame) => state.take(frame),
+                Poll::Pending => break,
+            }
+        }
+        let (keep, source) = (state.keep.take(), state.source.take());
+        drop(state);
+        drop((keep, source));
+    }
+}
+
+pin_project_lite::pin_project! {
+    struct AnyError<B> {
+        #[pin]
+        body: B,
+    }
+}
+
+impl<B> Body for AnyError<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.project().body.poll_frame(cx).map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}

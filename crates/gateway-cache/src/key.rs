@@ -1,0 +1,347 @@
+//! What a request's answer is found by.
+
+use crate::settings::{CacheError, CacheSettings, Isolation};
+use aws_lc_rs::digest::{SHA256, digest};
+use gateway_core::{Principal, Scheme};
+use http::header::{AUTHORIZATION, COOKIE, HOST};
+use http::uri::Uri;
+use http::{HeaderMap, HeaderName, Request};
+use std::borrow::Cow;
+
+/// What stands between the parts of a key, and in none of them: no URL and no header holds it.
+const SEPARATOR: char = '\0';
+
+/// What the settings say of the key.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyRules {
+    name: Box<str>,
+    only: Option<Vec<String>>,
+    ignored: Vec<String>,
+    sorted: bool,
+    headers: Vec<HeaderName>,
+    cookies: Vec<String>,
+    isolation: Isolation,
+}
+
+/// A request's key: the URL first, so that all answers of a URL are found by it, whoever asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) text: Box<str>,
+    /// How much of it is the URL.
+    pub(crate) url: usize,
+    /// It says who asks: by `Authorization`, or as a principal.
+    pub(crate) identified: bool,
+    /// Who asks is part of the key.
+    pub(crate) isolated: bool,
+    /// It has cookies that are not part of the key.
+    pub(crate) cookies: bool,
+}
+
+impl Key {
+    pub(crate) fn url(&self) -> &str {
+        &self.text[..self.url]
+    }
+}
+
+pub(crate) fn header_names(key: &'static str, names: &[String]) -> Result<Vec<HeaderName>, CacheError> {
+    let read = |name: &String| name.parse().map_err(|_| CacheError::Header { key, found: name.clone() });
+    names.iter().map(read).collect()
+}
+
+impl KeyRules {
+    pub(crate) fn new(name: &str, settings: &CacheSettings) -> Result<Self, CacheError> {
+        let key = &settings.key;
+        if key.query.is_some() && !key.ignore_query.is_empty() {
+            return Err(CacheError::Query);
+        }
+        Ok(Self {
+            name: name.into(),
+            only: key.query.clone(),
+            ignored: key.ignore_query.clone(),
+            sorted: key.sort_query,
+            headers: header_names("key.headers", &key.headers)?,
+            cookies: key.cookies.clone(),
+            isolation: settings.isolation,
+        })
+    }
+
+    /// The key of a request; `None` if it comes from somebody of whom nobody knows who it is.
+    pub(crate) fn key<B>(&self, request: &Request<B>) -> Option<Key> {
+        let mut text = String::with_capacity(128);
+        push_origin(&mut text, request);
+        self.push_target(&mut text, request.uri());
+        let url = text.len();
+        text.push(SEPARATOR);
+        text.push_str(&self.name);
+        for name in &self.headers {
+            for value in request.headers().get_all(name) {
+                text.push(SEPARATOR);
+                text.push_str(name.as_str());
+                text.push('=');
+                push_bytes(&mut text, value.as_bytes());
+            }
+        }
+        for name in &self.cookies {
+            for value in cookies(request.headers()).filter(|(n, _)| *n == name.as_bytes()).map(|(_, v)| v) {
+                text.push(SEPARATOR);
+                text.push(';');
+                text.push_str(name);
+                text.push('=');
+                push_bytes(&mut text, value);
+            }
+        }
+        let principal = request.extensions().get::<Principal>();
+        let credentials = request.headers().get(AUTHORIZATION);
+        let identified = principal.is_some() || credentials.is_some();
+        let isolated = identified && self.isolation == Isolation::Principal;
+        if isolated {
+            if let Some(principal) = principal {
+                if principal.id().is_empty() {
+                    return None;
+                }
+                let issuer = principal.claim("iss").and_then(|issuer| issuer.as_str()).unwrap_or_default();
+                text.push(SEPARATOR);
+                // Lengths, as names may hold anything.
+                let (id, method) = (principal.id(), principal.method());
+                text.push_str(&format!("p{method:?}:{}:{issuer}:{}:{id}", issuer.len(), id.len()));
+            }
+            for credentials in request.headers().get_all(AUTHORIZATION) {
+                text.push(SEPARATOR);
+                text.push('a');
+                // Of several tokens of one principal each may have other rights; and no key tells a secret.
+                push_hex(&mut text, digest(&SHA256, credentials.as_bytes()).as_ref());
+            }
+        }
+        let with_cookies = request.headers().contains_key(COOKIE)
+            && cookies(request.headers()).any(|(name, _)| !self.cookies.iter().any(|n| n.as_bytes() == name));
+        Some(Key { text: text.into(), url, identified, isolated, cookies: with_cookies })
+    }
+
+    /// The URL of a request's key, for a purge.
+    pub(crate) fn url<B>(&self, request: &Request<B>) -> String {
+        let mut text = String::with_capacity(128);
+        push_origin(&mut text, request);
+        self.push_target(&mut text, request.uri());
+        text
+    }
+
+    /// The URL of a target at an origin, for a purge; `None` if it is none.
+    pub(crate) fn url_at(&self, origin: &str, target: &str) -> Option<String> {
+        let mut text = origin.to_owned();
+        self.push_target(&mut text, &target.parse().ok()?);
+        Some(text)
+    }
+
+    fn push_target(&self, text: &mut String, uri: &Uri) {
+        let path = uri.path();
+        text.push_str(if path.is_empty() { "/" } else { path });
+        let Some(query) = uri.query() else { return };
+        if self.only.is_none() && self.ignored.is_empty() && !self.sorted {
+            text.push('?');
+            text.push_str(query);
+            return;
+        }
+        let mut parts: Vec<&str> = query.split('&').filter(|part| self.counts(part)).collect();
+        if self.sorted {
+            // Stable: of one name, the order may well count.
+            parts.sort_by_key(|part| part.split('=').next().unwrap_or_default());
+        }
+        for (i, part) in parts.iter().enumerate() {
+            text.push(if i == 0 { '?' } else { '&' });
+            text.push_str(part);
+        }
+    }
+
+    fn counts(&self, part: &str) -> bool {
+        let name = part.split('=').next().unwrap_or_default();
+        let is_of = |names: &[String]| {
+            names.iter().any(|known| match known.strip_suffix('*') {
+                Some(start) => name.starts_with(start),
+                None => name == known,
+            })
+        };
+        match &self.only {
+            Some(only) => is_of(only),
+            None => !is_of(&self.ignored),
+        }
+    }
+}
+
+/// The cookies of a request.
+pub(crate) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let lines = headers.get_all(COOKIE).into_iter();
+    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')).map(|cookie| {
+        let cookie = cookie.trim_ascii();
+        match cookie.iter().position(|byte| *byte == b'=') {
+            Some(at) => (&cookie[..at], &cookie[at + 1..]),
+            None => (cookie, &[][..]),
+        }
+    })
+}
+
+/// Scheme and authority as all who mean the same write them: in lower case, without the default port.
+pub(crate) fn origin(scheme: &str, authority: &str) -> String {
+    let mut text = String::with_capacity(scheme.len() + authority.len() + 3);
+    push_parts(&mut text, scheme, authority);
+    text
+}
+
+/// The origin that a request is for.
+pub(crate) fn origin_of<B>(request: &Request<B>) -> String {
+    let mut text = String::with_capacity(64);
+    push_origin(&mut text, request);
+    text
+}
+
+fn push_origin<B>(text: &mut String, request: &Request<B>) {
+    let scheme = match request.extensions().get::<Scheme>() {
+        Some(scheme) => scheme.as_str(),
+        None => request.uri().scheme_str().unwrap_or("http"),
+    };
+    let authority = match request.uri().authority() {
+        Some(authority) => Cow::Borrowed(authority.as_str()),
+        None => request
+            .headers()
+            .get(HOST)
+            .map_or(Cow::Borrowed(""), |host| String::from_utf8_lossy(host.as_bytes())),
+    };
+    push_parts(text, scheme, &authority);
+}
+
+fn push_parts(text: &mut String, scheme: &str, authority: &str) {
+    let start = text.len();
+    text.push_str(scheme);
+    text.push_str("://");
+    // Nobody's name is part of the origin.
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
+    text.push_str(host.strip_suffix(port).unwrap_or(host));
+    text[start..].make_ascii_lowercase();
+}
+
+/// Bytes as text: what is not ASCII as hexadecimal digits.
+fn push_bytes(text: &mut String, bytes: &[u8]) {
+    match std::str::from_utf8(bytes) {
+        Ok(plain) if !plain.starts_with('%') => text.push_str(plain),
+        _ => {
+            text.push('%');
+            push_hex(text, bytes);
+        }
+    }
+}
+
+pub(crate) fn push_hex(text: &mut String, bytes: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        text.push(char::from(HEX[usize::from(byte >> 4)]));
+        text.push(char::from(HEX[usize::from(byte & 15)]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gateway_core::AuthMethod;
+    use proptest::prelude::*;
+
+    fn rules(change: impl FnOnce(&mut CacheSettings)) -> KeyRules {
+        let mut settings = CacheSettings::default();
+        change(&mut settings);
+        KeyRules::new("n", &settings).unwrap()
+    }
+
+    fn get(uri: &str, lines: &[(&str, &str)]) -> Request<()> {
+        let mut request = Request::get(uri);
+        for (name, value) in lines {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap()
+    }
+
+    #[test]
+    fn one_url_in_several_spellings_has_one_key() {
+        let rules = rules(|_| {});
+        let expected = "http://host/a?b=c\0n";
+        for request in [
+            get("/a?b=c", &[("host", "HOST")]),
+            get("/a?b=c", &[("host", "host:80")]),
+            get("http://Host/a?b=c", &[]),
+            get("http://user@host:80/a?b=c", &[("host", "other")]),
+        ] {
+            assert_eq!(&*rules.key(&request).unwrap().text, expected, "{request:?}");
+        }
+        let mut tls = get("/a", &[("host", "host:443")]);
+        tls.extensions_mut().insert(Scheme::Https);
+        assert_eq!(rules.key(&tls).unwrap().url(), "https://host/a");
+    }
+
+    #[test]
+    fn query_parameters_count_as_the_settings_say() {
+        let url = |change: fn(&mut CacheSettings), uri: &str| {
+            rules(change).key(&get(uri, &[])).unwrap().url().to_owned()
+        };
+        assert_eq!(url(|_| {}, "/?b=1&a=2"), "http:///?b=1&a=2");
+        assert_eq!(url(|s| s.key.sort_query = true, "/?b=2&a=2&b=1"), "http:///?a=2&b=2&b=1");
+        assert_eq!(url(|s| s.key.query = Some(vec!["b".into()]), "/?b=1&a=2"), "http:///?b=1");
+        assert_eq!(
+            url(|s| s.key.ignore_query = vec!["utm_*".into()], "/?utm_x=1&a=2&utm"),
+            "http:///?a=2&utm"
+        );
+        assert_eq!(url(|s| s.key.ignore_query = vec!["a".into()], "/?a"), "http:///");
+    }
+
+    #[test]
+    fn who_is_identified_has_a_key_of_their_own() {
+        let rules = rules(|_| {});
+        let with = |id: &str, method, issuer: &str, token: &str| {
+            let mut request = get("/", &[("authorization", token)]);
+            let claims = serde_json::json!({ "iss": issuer }).as_object().unwrap().clone();
+            request.extensions_mut().insert(Principal::new(id, method, claims));
+            request
+        };
+        let all = [
+            get("/", &[]),
+            get("/", &[("authorization", "a")]),
+            get("/", &[("authorization", "b")]),
+            with("1", AuthMethod::Jwt, "x", "a"),
+            with("2", AuthMethod::Jwt, "x", "a"),
+            with("1", AuthMethod::ApiKey, "x", "a"),
+            with("1", AuthMethod::Jwt, "y", "a"),
+            with("1", AuthMethod::Jwt, "x", "b"),
+        ];
+        let keys: std::collections::BTreeSet<_> =
+            all.iter().map(|request| rules.key(request).unwrap().text).collect();
+        assert_eq!(keys.len(), all.len(), "{keys:?}");
+        assert!(keys.iter().all(|key| !key.contains("\0aa")), "no credentials in keys: {keys:?}");
+        assert_eq!(rules.key(&with("", AuthMethod::Jwt, "x", "a")), None);
+    }
+
+    #[test]
+    fn chosen_headers_and_cookies_count_and_others_are_remembered() {
+        let rules = rules(|s| {
+            s.key.headers = vec!["X-Tenant".into()];
+            s.key.cookies = vec!["lang".into()];
+        });
+        let key = |lines: &[(&str, &str)]| rules.key(&get("/", lines)).unwrap();
+        assert_ne!(key(&[("x-tenant", "a")]), key(&[("x-tenant", "b")]));
+        assert_ne!(key(&[("cookie", "lang=de")]).text, key(&[("cookie", "lang=en")]).text);
+        assert_eq!(key(&[("cookie", "lang=de; sid=1")]).text, key(&[("cookie", "sid=2; lang=de")]).text);
+        assert!(key(&[("cookie", "lang=de; sid=1")]).cookies && !key(&[("cookie", "lang=de")]).cookies);
+    }
+
+    proptest! {
+        #[test]
+        fn different_chosen_headers_never_share_a_key(a in "[ -~\\x80-\\xff]{0,6}", b in "[ -~\\x80-\\xff]{0,6}") {
+            let rules = rules(|s| s.key.headers = vec!["a".into(), "b".into()]);
+            let request = |first: &str, second: &str| {
+                let mut request = get("/", &[]);
+                for (name, value) in [("a", first), ("b", second)] {
+                    let value = http::HeaderValue::from_bytes(value.as_bytes()).unwrap();
+                    request.headers_mut().insert(name.parse::<HeaderName>().unwrap(), value);
+                }
+                rules.key(&request).unwrap().text
+            };
+            prop_assert_eq!(request(&a, &b) == request(&b, &a), a == b);
+        }
+    }
+}

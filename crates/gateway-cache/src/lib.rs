@@ -1,0 +1,114 @@
+//! A shared HTTP cache (RFC 9111) as a tower layer, in front of any service: of a gateway, of axum, or of a hyper
+//! client.
+//!
+//! ```
+//! use axum::{body::Body, extract::Request, http::header::CACHE_CONTROL, routing::get, Router};
+//! use gateway_cache::{CacheLayer, CacheSettings, CacheStore};
+//! use gateway_core::units::ByteSize;
+//! use tower::ServiceExt;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = CacheStore::new(ByteSize::kib(64 * 1024));
+//! let cache = CacheLayer::new("demo", &CacheSettings::default(), &store)?;
+//! let hello = get(|| async { ([(CACHE_CONTROL, "max-age=60")], "hello") });
+//! let app: Router = Router::new().route("/", hello).layer(cache);
+//!
+//! for expected in ["gateway; fwd=uri-miss; stored", "gateway; hit; ttl=60"] {
+//!     let response = app.clone().oneshot(Request::get("/").body(Body::empty())?).await?;
+//!     assert_eq!(response.headers()["cache-status"], expected);
+//!     axum::body::to_bytes(response.into_body(), 1024).await?; // stored once it is whole
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! `examples/reverse_proxy.rs` puts it in front of a hyper client.
+//!
+//! # What is stored, and for how long
+//!
+//! | of | rule |
+//! |---|---|
+//! | methods | `GET`; `HEAD` is answered from it. All others pass; those that may change something make their URL, and those of the same origin in `Location` and `Content-Location`, out of date once they succeed (§4.4) |
+//! | lifetime | `override`, `CDN-Cache-Control` (RFC 9213), `s-maxage`, `max-age`, `Expires`, then the settings' `negative` or `ttl`, then `heuristic`; of several values of a directive the least, of malformed ones none |
+//! | never | `no-store`, `private`, `Vary: *`, `Set-Cookie` unless `set_cookie`, 206, event streams, gRPC, what has trailers, what is larger than `max_entry`, what broke off or is not as long as announced |
+//! | `Authorization`, [`Principal`](gateway_core::Principal) | only with `public`, `must-revalidate` or `s-maxage` (§3.5), or by the operator's `ttl`; and each caller has a copy of their own unless `isolation = "shared"`, by which no `ttl` is leave |
+//! | `Cookie` | the operator's `ttl` is not for answers to requests with cookies that are not in the key, unless it `override`s; such requests are answered with what others left |
+//! | `Vary` | up to 32 variants of a URL; selecting headers are compared without spaces, encodings in any order |
+//! | `must-understand` | stored if the status is known, even with `no-store` (§5.2.2.3) |
+//! | upgrades, `CONNECT`, requests with a body, `bypass` | go around the cache |
+//!
+//! The key is the scheme, host, path and query of the request as it comes: normalise paths further out. All layers that
+//! share a [`CacheStore`] and have the same name share answers.
+//!
+//! # How it is used
+//!
+//! | when | what happens |
+//! |---|---|
+//! | fresh | answered, with `Age`; 304 where the client has it already; 206 or 416 for one range, with `If-Range` |
+//! | stale | the upstream is asked with `If-None-Match` and `If-Modified-Since`; its 304 refreshes what is stored |
+//! | stale, within `stale-while-revalidate` | answered, and refreshed once in the background by the [`Executor`] |
+//! | stale, the upstream fails, within `stale-if-error` | answered (500, 502, 503, 504, or no answer at all) |
+//! | `must-revalidate`, `proxy-revalidate`, `s-maxage`, `no-cache` | never answered stale |
+//! | client: `no-cache`, `max-age`, `min-fresh`, `max-stale` | followed, unless `client_directives = false` |
+//! | client: `only-if-cached` | 504 if nothing stored answers |
+//! | client's own conditions, nothing stored | passed on |
+//!
+//! # Many at once
+//!
+//! Of requests that miss the same answer, the first asks the upstream; the others wait, at most `collapse_timeout`, and
+//! are streamed the body as it comes. Who has read all that there is asks the upstream for more, so that nobody waits
+//! for a slow reader and the body goes on when the first client goes away. When all have gone, what has arrived is
+//! taken, and stored if that is all of it; the rest is given up.
+//!
+//! They get the answer only if it is stored, fresh, and says the same for what it varies by. When it is not for them,
+//! or the upstream fails, each asks for itself, and for ten seconds nobody waits for that key. Who asks after a purge
+//! never gets what was asked for before it.
+//!
+//! # Where it is stored
+//!
+//! In memory, bounded in bytes, what was never asked for again forgotten first (SIEVE). With
+//! [`CacheStore::with_tier`] also in a [`Store`](gateway_store::Store) that instances share, compressed by LZ4 from
+//! 1 KiB on and checksummed: a tier that fails, is slow, or holds something broken is a miss.
+//! [`CacheStore::purge`] and the method `PURGE` reach all instances.
+//!
+//! # What is told
+//!
+//! `Cache-Status` (RFC 9211) in each answer: `gateway; hit; ttl=30`, `fwd=uri-miss`, `vary-miss`, `stale`, `request`,
+//! `bypass` or `method`, with `fwd-status`, `stored` and `collapsed`. [`CacheLayer::counts`] for metrics.
+//!
+//! # Not done
+//!
+//! Parts are not stored and combined (§3.3, §3.4), `QUERY` and `POST` are not cached, `No-Vary-Search` is not
+//! followed, and a qualified `private="field"` or `no-cache="field"` counts as one without fields.
+
+mod answer;
+mod body;
+mod clock;
+mod engine;
+mod entry;
+mod executor;
+mod fetch;
+mod fill;
+mod flight;
+mod future;
+mod invalidation;
+mod key;
+mod layer;
+mod purging;
+mod semantics;
+mod service;
+mod settings;
+mod store;
+mod wakers;
+
+pub use body::CacheBody;
+pub use executor::{Executor, LocalExecutor, TokioExecutor};
+pub use fill::SharedBodyError;
+pub use future::{CacheFuture, RefreshFuture};
+pub use layer::{CacheCounts, CacheLayer};
+pub use service::Cache;
+pub use settings::{
+    BypassSettings, CacheError, CacheMethod, CacheSettings, Isolation, KeySettings, Mode, PurgeSettings,
+};
+pub use store::CacheStore;
+pub use store::purge::{Purge, PurgeMode};
+pub use store::tier::TierTask;

@@ -1,0 +1,218 @@
+use gateway_core::units::{ByteSize, Scalar, ShortForm, Timespan};
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A shared cache of answers (RFC 9111). Short forms: `true`, which goes by what the answers say alone, or a length
+/// of time such as `"30s"`, for those that say nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheSettings {
+    /// How long an answer is fresh that says nothing of it, if its status is one of `statuses`. Default: not at all.
+    /// What came for a request with a `Cookie` is stored by this only if the cookie is in the key, or with
+    /// `override`.
+    pub ttl: Option<Timespan>,
+    /// Whether `ttl` and `negative` come before what answers say of their freshness. Answers that forbid it
+    /// (`no-store`, `private`, `Set-Cookie`, `Vary: *`) are not stored all the same. Default false.
+    pub r#override: bool,
+    /// The statuses that `ttl` is for. Default 200, 203, 301 and 308.
+    pub statuses: Vec<u16>,
+    /// How long failures are fresh that say nothing of it, by status: `{ 404 = "10s" }`. Default: not at all.
+    pub negative: BTreeMap<String, Timespan>,
+    /// The methods that are answered from the cache: `GET`, `HEAD`. Default both. All others pass.
+    pub methods: Vec<CacheMethod>,
+    /// What tells one answer from another, beyond the URL.
+    pub key: KeySettings,
+    /// Which requests go around the cache.
+    pub bypass: BypassSettings,
+    /// The largest body that is stored. Default `1MiB`.
+    pub max_entry: ByteSize,
+    /// Whether answers with `Set-Cookie` are stored, cookie and all. Default false: one client's cookie is not for
+    /// another.
+    pub set_cookie: bool,
+    /// For how long a stale answer may be used while a new one is fetched in the background, where the answer does
+    /// not say (RFC 5861). Default `0s`.
+    pub stale_while_revalidate: Timespan,
+    /// For how long a stale answer may be used while the upstream fails (500, 502, 503, 504, or no answer), where
+    /// the answer does not say (RFC 5861). Default `0s`.
+    pub stale_if_error: Timespan,
+    /// Whether an answer that says only when it last changed is fresh for a tenth of the time since, at most a day
+    /// (RFC 9111 §4.2.2). Default false.
+    pub heuristic: bool,
+    /// Whether callers who say who they are share answers. Default `principal`: they do not.
+    pub isolation: Isolation,
+    /// Whether `Cache-Control` of requests counts: with `no-cache`, `max-age` and the like a client reaches the
+    /// upstream past the cache. Default true, as RFC 9111 has it.
+    pub client_directives: bool,
+    /// Whether requests for the same answer wait for the first of them, and share what it gets. Default true.
+    pub collapse: bool,
+    /// How long a request waits for the head of the first one's answer before it asks for itself. Default `5s`.
+    pub collapse_timeout: Timespan,
+    /// Whether answers tell in `Cache-Status` what the cache did (RFC 9211). Default true.
+    pub status_header: bool,
+    /// `enforce`, or `report` to answer nothing from the cache and only say in `Cache-Status` what would be a hit.
+    /// Default `enforce`.
+    pub mode: Mode,
+    /// Who may remove answers by the method `PURGE`. Default: nobody, and `PURGE` passes to the upstream.
+    pub purge: Option<PurgeSettings>,
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self {
+            ttl: None,
+            r#override: false,
+            statuses: vec![200, 203, 301, 308],
+            negative: BTreeMap::new(),
+            methods: vec![CacheMethod::Get, CacheMethod::Head],
+            key: KeySettings::default(),
+            bypass: BypassSettings::default(),
+            max_entry: ByteSize::kib(1024),
+            set_cookie: false,
+            stale_while_revalidate: Timespan::secs(0),
+            stale_if_error: Timespan::secs(0),
+            heuristic: false,
+            isolation: Isolation::default(),
+            client_directives: true,
+            collapse: true,
+            collapse_timeout: Timespan::secs(5),
+            status_header: true,
+            mode: Mode::default(),
+            purge: None,
+        }
+    }
+}
+
+impl CacheSettings {
+    /// So long for answers that say nothing of their freshness, everything else by default.
+    #[must_use]
+    pub fn ttl(ttl: Timespan) -> Self {
+        Self { ttl: Some(ttl), ..Self::default() }
+    }
+}
+
+impl ShortForm for CacheSettings {
+    const EXPECTED: &'static str = "true, a length of time such as \"30s\", or a table";
+    const TYPE: &'static str = "string";
+    const ALSO: &'static [&'static str] = &["boolean"];
+    fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
+        match value {
+            Scalar::Text(text) => Some(text.parse().map(Self::ttl)),
+            Scalar::Switch(true) => Some(Ok(Self::default())),
+            Scalar::Number(_) | Scalar::Switch(false) => None,
+        }
+    }
+}
+
+/// What tells one answer from another, beyond scheme, host, path and query.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeySettings {
+    /// The query parameters that count; all others are ignored. `utm_*` stands for all that begin so. Default: all.
+    pub query: Option<Vec<String>>,
+    /// The query parameters that do not count. Excludes `query`. Default: none.
+    pub ignore_query: Vec<String>,
+    /// Whether the order of query parameters of different names does not count. Default false.
+    pub sort_query: bool,
+    /// Headers that count, whether the answer names them in `Vary` or not. Default: none.
+    pub headers: Vec<String>,
+    /// Cookies that count. Default: none.
+    pub cookies: Vec<String>,
+}
+
+/// Which requests go around the cache: not answered from it, and their answers not stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BypassSettings {
+    /// Those with one of these headers. Default: none.
+    pub headers: Vec<String>,
+    /// Those with one of these cookies. Default: none.
+    pub cookies: Vec<String>,
+}
+
+/// Who may remove answers by the method `PURGE`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PurgeSettings {
+    /// The networks of those who may: `["10.0.0.0/8"]`. All others are answered 403.
+    #[schemars(with = "Vec<String>")]
+    pub networks: Vec<IpNet>,
+}
+
+/// A method that can be answered from the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum CacheMethod {
+    /// `GET`
+    Get,
+    /// `HEAD`, answered from what a `GET` left.
+    Head,
+}
+
+/// Whether callers who say who they are share answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// They do not: each principal, and each value of `Authorization`, has answers of its own, even of those that
+    /// say `public`.
+    #[default]
+    Principal,
+    /// They share those that allow it by `public`, `must-revalidate` or `s-maxage` (RFC 9111 §3.5); others are not
+    /// stored.
+    Shared,
+}
+
+/// Whether requests are answered from the cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// They are.
+    #[default]
+    Enforce,
+    /// The cache only says which would have been.
+    Report,
+}
+
+/// Why the settings make no cache.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CacheError {
+    /// Not a status that can be stored.
+    #[error("`{key}`: `{found}` is no status of a final answer; expected a number from 200 to 599")]
+    Status {
+        /// Where.
+        key: &'static str,
+        /// What was found.
+        found: String,
+    },
+    /// Not the name of a header.
+    #[error("`{key}`: `{found}` is not the name of a header")]
+    Header {
+        /// Where.
+        key: &'static str,
+        /// What was found.
+        found: String,
+    },
+    /// Both lists of query parameters.
+    #[error("`key.query` already names all parameters that count; leave out `key.ignore_query`")]
+    Query,
+    /// Nothing would be answered from the cache.
+    #[error(
+        "`methods` is empty, so that nothing would be answered from the cache; leave the cache out instead"
+    )]
+    NoMethods,
+    /// No entry fits.
+    #[error("`max_entry` is {max_entry}, but the store holds no more than {memory}")]
+    TooLarge {
+        /// The largest entry.
+        max_entry: ByteSize,
+        /// The store's memory.
+        memory: ByteSize,
+    },
+    /// Nobody may purge.
+    #[error("`purge.networks` is empty, so that nobody could purge; leave `purge` out instead")]
+    NoNetworks,
+    /// The ttl has nothing to come before.
+    #[error("`override` has no `ttl` or `negative` to put before what answers say")]
+    OverrideOfNothing,
+}

@@ -1,0 +1,159 @@
+//! The database: one schema and one set of statements for SQLite and PostgreSQL.
+//!
+//! Whatever must be seen by one only begins its transaction with a write: in SQLite that takes the file's lock, in
+//! PostgreSQL the row's, and who comes second sees what the first did.
+
+use crate::{IdentityError, OpenError, Secret};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{AnyPool, ConnectOptions, Executor, SqlSafeStr};
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+mod keys;
+mod sessions;
+mod throttles;
+mod users;
+pub(crate) use keys::KeyRow;
+pub(crate) use sessions::{Rotation, SessionRow};
+
+const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "identity", include_str!("../migrations/0001_identity.sql"))];
+/// Not sqlx's own table, which the services of a shared database may use.
+const MIGRATIONS_TABLE: &str = "identity_migrations";
+
+/// A pool of connections, and how long anything may take.
+#[derive(Clone)]
+pub(crate) struct Database {
+    pool: AnyPool,
+    /// In SQLite one writes at a time, and who finds the file locked tries again after a while, in no order: here they
+    /// stand in line. The file's own lock is left for other processes.
+    writers: Option<Arc<Semaphore>>,
+    timeout: Duration,
+}
+
+impl Database {
+    pub(crate) async fn open(at: &Secret, connections: u32, timeout: Duration) -> Result<Self, OpenError> {
+        let failed = |error: &dyn std::fmt::Display| OpenError::Database(error.to_string());
+        sqlx::any::install_default_drivers();
+        let url = at.expose();
+        let postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
+        let url = if postgres { url.to_owned() } else { sqlite(url)? };
+        // Statements without their values; sqlx would show them at `debug`.
+        let options = url
+            .parse::<AnyConnectOptions>()
+            // The parser may quote the URL, which holds a password.
+            .map_err(|_| {
+                OpenError::Database("`database` is no URL such as postgres://user@host/name".into())
+            })?
+            .disable_statement_logging();
+        let pool = AnyPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(timeout)
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    if !postgres {
+                        connection.execute("PRAGMA journal_mode = WAL").await?;
+                        connection.execute("PRAGMA busy_timeout = 5000").await?;
+                        connection.execute("PRAGMA foreign_keys = ON").await?;
+                    }
+                    Ok(())
+                })
+            })
+            .connect_with(options)
+            .await
+            .map_err(|error| failed(&error))?;
+        let writers = (!postgres).then(|| Arc::new(Semaphore::new(1)));
+        let database = Self { pool, writers, timeout };
+        database.migrate().await.map_err(|error| failed(&error))?;
+        Ok(database)
+    }
+
+    async fn migrate(&self) -> Result<(), sqlx::migrate::MigrateError> {
+        let migrations = MIGRATIONS.map(|(version, name, sql)| {
+            Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+        });
+        let mut migrator = Migrator::with_migrations(migrations.into());
+        migrator.dangerous_set_table_name(MIGRATIONS_TABLE);
+        match migrator.run(&self.pool).await {
+            Ok(()) => Ok(()),
+            // SQLite has no lock for this: another process may have been faster, which shows the second time.
+            Err(_) => migrator.run(&self.pool).await,
+        }
+    }
+
+    /// [Does](Self::run) something that writes.
+    async fn write<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, IdentityError> {
+        self.run(async {
+            let _turn = match &self.writers {
+                // Never closed.
+                Some(writers) => Some(writers.acquire().await.map_err(|_| sqlx::Error::PoolClosed)?),
+                None => None,
+            };
+            work.await
+        })
+        .await
+    }
+
+    /// Does something within the time, and says of a failure whether the database is away or the fault is ours.
+    async fn run<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, IdentityError> {
+        match tokio::time::timeout(self.timeout, work).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(classify(&error)),
+            Err(_) => Err(IdentityError::Unavailable(format!("no answer within {:?}", self.timeout))),
+        }
+    }
+}
+
+/// The URL of an SQLite file, which is made here so that only its owner may read it.
+fn sqlite(path: &str) -> Result<String, OpenError> {
+    let path = path.strip_prefix("sqlite://").or_else(|| path.strip_prefix("sqlite:")).unwrap_or(path);
+    let failed = |error: std::io::Error| OpenError::Database(format!("{path}: {error}"));
+    let absolute = std::path::absolute(Path::new(path)).map_err(failed)?;
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(&absolute).map_err(failed)?;
+    let mut url = "sqlite://".to_owned();
+    for byte in absolute.to_string_lossy().bytes() {
+        match byte {
+            b'/' | b'-' | b'.' | b'_' | b'~' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                url.push(char::from(byte));
+            }
+            other => url.push_str(&format!("%{other:02X}")),
+        }
+    }
+    Ok(url)
+}
+
+fn classify(error: &sqlx::Error) -> IdentityError {
+    use sqlx::Error;
+    match error {
+        Error::Database(inner) if inner.is_unique_violation() => {
+            // Both name the column: SQLite as `identity_users.username_key`, PostgreSQL in the constraint's name.
+            let text = inner.constraint().unwrap_or_default().to_owned() + inner.message();
+            let pointer = if text.contains("username_key") { "/username" } else { "/email" };
+            IdentityError::Taken { pointer }
+        }
+        Error::Database(inner) => {
+            let code = inner.code().unwrap_or_default();
+            // PostgreSQL: 08 connections, 53 resources, 57P it is shutting down or starting; SQLite: 5 it is busy.
+            let away = ["08", "53", "57P"].iter().any(|class| code.starts_with(class)) || code == "5";
+            if away {
+                IdentityError::Unavailable(inner.message().to_owned())
+            } else {
+                IdentityError::Internal(format!("{code}: {}", inner.message()))
+            }
+        }
+        Error::Io(_)
+        | Error::Tls(_)
+        | Error::PoolTimedOut
+        | Error::PoolClosed
+        | Error::WorkerCrashed
+        | Error::Protocol(_) => IdentityError::Unavailable(error.to_string()),
+        other => IdentityError::Internal(other.to_string()),
+    }
+}

@@ -1,0 +1,49 @@
+/// Why the settings make no limit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RateLimitError {
+    /// Nothing is limited.
+    #[error(
+        "it limits nothing: give `limit`, one of `anonymous`, `authenticated` and `api_key`, `tiers`, `limit_from` or `quota`"
+    )]
+    Empty,
+    /// Both a limit for all and tiers.
+    #[error("`limit` is for every caller and leaves no room for `{0}`; give either")]
+    Both(&'static str),
+    /// The name cannot stand in a header.
+    #[error(
+        "`{0}` cannot name a limit: it is shown in headers, so only letters, digits, `-`, `_` and `.` are allowed"
+    )]
+    Name(String),
+    /// No room for a single caller.
+    #[error("`max_keys` is 0, so that no caller could be remembered; expected at least 1")]
+    NoKeys,
+    /// A burst where a window is counted.
+    #[error(
+        "`{0}` has a burst, which means nothing where a window is counted; leave it out or choose `gcra`"
+    )]
+    Burst(String),
+    /// More limits than one request can have.
+    #[error("{0} limits and quotas at once; expected at most 6")]
+    TooMany(usize),
+    /// Not one source of the final cost.
+    #[error("`settle` needs either `header` or `json`; found {0}")]
+    Settle(&'static str),
+    /// Not a JSON pointer.
+    #[error("`{0}` is no JSON pointer; expected something like \"/usage/total_tokens\"")]
+    Pointer(String),
+    /// Not the name of a header.
+    #[error("`{0}` is no name of a header")]
+    Header(String),
+    /// Failures are counted by what no answer can have.
+    #[error("`statuses` has {0}; expected numbers from 100 to 599")]
+    Status(u16),
+    /// A queue cannot be shared in parts.
+    #[error(
+        "`leaky_bucket` lets requests wait in one queue, of which no shares can be taken; choose `shared = \"exact\"`"
+    )]
+    LeasedQueue,
+    /// A setting that must not be nought.
+    #[error("`{0}` is 0; expected at least 1")]
+    Zero(&'static str),
+}

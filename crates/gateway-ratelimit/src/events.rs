@@ -1,0 +1,61 @@
+//! What is said when a quota nears its end.
+
+use crate::plan::{Outcome, Plan};
+
+/// A caller has used 80 or 100 per cent of a quota. Said once per caller and period; on Redis by the instance whose
+/// request it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuotaEvent {
+    /// The limit's name.
+    pub limit: String,
+    /// The quota as it is written: `10000/day`.
+    pub quota: String,
+    /// Who: `principal=ada`, `ip=192.0.2.1`.
+    pub caller: String,
+    /// 80 or 100.
+    pub percent: u8,
+}
+
+/// What is told of quotas that near their end.
+pub(crate) type QuotaHook = Box<dyn Fn(&QuotaEvent) + Send + Sync>;
+
+/// The share of a quota that `taken` has just reached, if any: 80 or 100 per cent.
+fn reached(count: u64, before: u64, after: u64) -> Option<u8> {
+    let crosses = |mark: u64| before < mark && after >= mark;
+    if crosses(count) {
+        Some(100)
+    } else if crosses((count * 4).div_ceil(5)) {
+        Some(80)
+    } else {
+        None
+    }
+}
+
+impl Plan {
+    /// The quotas that a request of this cost has brought to a mark.
+    pub(crate) fn marks(&self, outcome: &Outcome, cost: u32) -> Vec<(usize, u8)> {
+        let quotas =
+            self.rules.iter().enumerate().zip(&outcome.told).filter(|((_, rule), _)| rule.is_quota());
+        let marks = quotas.filter_map(|((i, rule), told)| {
+            let after = rule.count - u64::from(told.remaining).min(rule.count);
+            Some((i, reached(rule.count, after.saturating_sub(u64::from(cost)), after)?))
+        });
+        marks.collect()
+    }
+
+    /// The quotas that taking has brought to a mark.
+    pub(crate) fn marks_between(&self, before: &[u64], after: &[u64]) -> Vec<(usize, u8)> {
+        let quotas = self.rules.iter().enumerate().filter(|(_, rule)| rule.is_quota());
+        let marks =
+            quotas.filter_map(|(i, rule)| Some((i, reached(rule.count, *before.get(i)?, *after.get(i)?)?)));
+        marks.collect()
+    }
+}
+
+pub(crate) fn say(event: &QuotaEvent, hook: Option<&QuotaHook>) {
+    let QuotaEvent { limit, quota, caller, percent } = event;
+    tracing::info!(target: "gateway::quota", limit, quota, caller, percent, "a quota is {percent} % used");
+    if let Some(hook) = hook {
+        hook(event);
+    }
+}

@@ -1,0 +1,65 @@
+//! What a request says of itself and of its caller.
+
+use gateway_core::{ClientAddr, Principal};
+use http::{Extensions, HeaderMap, Request, Uri};
+use serde_json::Value;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Where a layer stands.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scope {
+    pub(crate) route: Option<Arc<str>>,
+    pub(crate) service: Option<Arc<str>>,
+}
+
+/// What limits look at.
+#[derive(Clone, Copy)]
+pub(crate) struct Facts<'a> {
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) uri: &'a Uri,
+    pub(crate) extensions: &'a Extensions,
+    pub(crate) scope: &'a Scope,
+}
+
+impl<'a> Facts<'a> {
+    pub(crate) fn of<B>(request: &'a Request<B>, scope: &'a Scope) -> Self {
+        let (headers, uri, extensions) = (request.headers(), request.uri(), request.extensions());
+        Self { headers, uri, extensions, scope }
+    }
+
+    pub(crate) fn principal(&self) -> Option<&'a Principal> {
+        self.extensions.get()
+    }
+
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        self.extensions.get::<ClientAddr>().map(ClientAddr::ip)
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.headers.get(name).map(http::HeaderValue::as_bytes)
+    }
+
+    /// A claim by its name or, where there is none, by its path.
+    pub(crate) fn claim(&self, path: &str) -> Option<&'a Value> {
+        let principal = self.principal()?;
+        principal.claim(path).or_else(|| {
+            let mut steps = path.split('.');
+            let first = principal.claim(steps.next()?)?;
+            steps.try_fold(first, |value, step| value.get(step))
+        })
+    }
+
+    /// A cookie of the request (RFC 6265 §5.4).
+    pub(crate) fn cookie(&self, name: &str) -> Option<&'a [u8]> {
+        let fields = self.headers.get_all(http::header::COOKIE).into_iter();
+        let mut pairs = fields.flat_map(|field| field.as_bytes().split(|b| *b == b';'));
+        pairs.find_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+    }
+
+    /// A parameter of the query as it is written.
+    pub(crate) fn query(&self, name: &str) -> Option<&'a str> {
+        let mut pairs = self.uri.query()?.split('&');
+        pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    }
+}

@@ -1,0 +1,134 @@
+//! The rules that one request has to meet, all or nothing.
+
+mod choice;
+
+pub(crate) use choice::{Chosen, Plans};
+
+use crate::algorithm::{Decision, Rule, State, decide, take};
+use crate::headers::Names;
+use std::fmt::Display;
+
+/// More limits than this for one request are a mistake, and would only cost time.
+pub(crate) const MOST_RULES: usize = 6;
+
+/// Some rules with what of their fields never changes.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) rules: Vec<Rule>,
+    /// The same, divided among instances that cannot agree.
+    pub(crate) shares: Vec<Rule>,
+    pub(crate) names: Names,
+    /// How each rule is written: `100/min`.
+    pub(crate) texts: Vec<String>,
+    /// Tells tiers apart in keys: in this process, and on a server.
+    pub(crate) salt: u64,
+    pub(crate) label: String,
+}
+
+/// What remains of one rule, for the headers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) remaining: u32,
+    /// In whole seconds, rounded up: who comes back then finds what he was told.
+    pub(crate) reset: u32,
+}
+
+/// What the rules of a plan say together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// That of the tightest rule.
+    pub(crate) decision: Decision,
+    /// Which that is.
+    pub(crate) tightest: u8,
+    pub(crate) told: [Told; MOST_RULES],
+}
+
+impl Outcome {
+    /// Joins what each rule says. Of refusals the one that lasts longest counts, then the longest delay, then the
+    /// least remaining.
+    pub(crate) fn join(decisions: impl Iterator<Item = (Decision, u32)>) -> Self {
+        let nothing = Decision::Allow { remaining: u32::MAX, reset: std::time::Duration::ZERO };
+        let mut outcome = Self { decision: nothing, tightest: 0, told: [Told::default(); MOST_RULES] };
+        for (i, (decision, remaining)) in decisions.take(MOST_RULES).enumerate() {
+            let until = match decision {
+                Decision::Refuse { retry_after, .. } => retry_after,
+                other => other.reset(),
+            };
+            outcome.told[i] = Told {
+                remaining,
+                reset: u32::try_from(crate::headers::whole_seconds(until)).unwrap_or(u32::MAX),
+            };
+            if i == 0 || is_tighter(&decision, &outcome.decision) {
+                (outcome.decision, outcome.tightest) = (decision, i as u8);
+            }
+        }
+        outcome
+    }
+}
+
+fn is_tighter(one: &Decision, other: &Decision) -> bool {
+    use Decision::{Allow, Delay, Refuse};
+    match (one, other) {
+        (Refuse { retry_after: one, .. }, Refuse { retry_after: other, .. }) => one > other,
+        (Refuse { .. }, _) => true,
+        (_, Refuse { .. }) => false,
+        (Delay { delay: one, .. }, Delay { delay: other, .. }) => one > other,
+        (Delay { .. }, Allow { .. }) => true,
+        (Allow { .. }, Delay { .. }) => false,
+        (Allow { remaining: one, .. }, Allow { remaining: other, .. }) => one < other,
+    }
+}
+
+/// Decides by all rules; takes from all if all have room, else from none.
+pub(crate) fn decide_all(states: &mut [State], now: u64, cost: u32, rules: &[Rule], taking: bool) -> Outcome {
+    let each = || states.iter().zip(rules).map(|(state, rule)| (decide(state, now, cost, rule), rule));
+    let refused = each().any(|(decision, _)| decision.is_refusal());
+    if !refused {
+        let outcome = Outcome::join(each().map(|(decision, _)| (decision, decision.remaining())));
+        if taking && cost > 0 {
+            take_all(states, now, i64::from(cost), rules);
+        }
+        return outcome;
+    }
+    // Nothing is taken, so that what remains is what was there.
+    Outcome::join(states.iter().zip(rules).map(|(state, rule)| {
+        let asked = decide(state, now, cost, rule);
+        let there = decide(state, now, 0, rule);
+        (if asked.is_refusal() { asked } else { there }, there.remaining())
+    }))
+}
+
+/// Takes from all rules, whether there is room or not.
+pub(crate) fn take_all(states: &mut [State], now: u64, cost: i64, rules: &[Rule]) {
+    for (state, rule) in states.iter_mut().zip(rules) {
+        *state = take(state, now, cost, rule);
+    }
+}
+
+impl Plan {
+    /// `rules` with how each is written and in what time it is counted.
+    pub(crate) fn new(
+        name: &str,
+        tier: Option<(u64, &str)>,
+        rules: Vec<(Rule, &dyn Display, String)>,
+        replicas: u32,
+    ) -> Self {
+        let (salt, tier) = tier.unwrap_or((0, ""));
+        let label = if tier.is_empty() { name.to_owned() } else { format!("{name}.{tier}") };
+        let names = Names::new(name, rules.iter().map(|(rule, _, per)| (rule, per.as_str())));
+        let texts = rules.iter().map(|(_, text, _)| text.to_string()).collect();
+        let rules: Vec<_> = rules.into_iter().map(|(rule, ..)| rule).collect();
+        let shares = rules.iter().map(|rule| rule.share(replicas)).collect();
+        Self { rules, shares, names, texts, salt, label }
+    }
+
+    /// Whether states of the other plan mean the same here.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let kinds = |plan: &Self| plan.rules.iter().map(|rule| (rule.kind, rule.period)).collect::<Vec<_>>();
+        self.label == other.label && kinds(self) == kinds(other)
+    }
+
+    pub(crate) fn has_quota(&self) -> bool {
+        self.rules.iter().any(Rule::is_quota)
+    }
+}

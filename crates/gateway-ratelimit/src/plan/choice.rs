@@ -1,0 +1,234 @@
+//! Which limits a request has to meet: by the caller's kind, by a claim, by what the claim itself says.
+
+use super::{MOST_RULES, Plan};
+use crate::algorithm::Rule;
+use crate::facts::Facts;
+use crate::settings::{MetaSource, Per, Quotas, RateLimitSettings};
+use crate::{Algorithm, Limit, RateLimitError};
+use gateway_core::{AuthMethod, Principal};
+use hashbrown::HashMap;
+use serde_json::Value;
+use std::fmt::Display;
+use std::ops::Deref;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Texts of limits that were read from claims; when there are more, all are read anew.
+const TEXTS: usize = 1024;
+/// Its key differs from those of all tiers.
+const FROM_CLAIM: u64 = u64::MAX;
+
+/// All limits of a layer.
+#[derive(Debug)]
+pub(crate) struct Plans {
+    plans: Vec<Arc<Plan>>,
+    /// By kind of caller: anonymous, authenticated, with an API key.
+    kinds: [Option<usize>; 3],
+    by: Option<(MetaSource, HashMap<String, usize>, Option<usize>)>,
+    from: Option<From>,
+    build: Build,
+}
+
+#[derive(Debug)]
+struct From {
+    claim: String,
+    per: Per,
+    read: RwLock<HashMap<Box<str>, Option<Arc<Plan>>>>,
+}
+
+/// What plans are made of beside their limits.
+#[derive(Debug)]
+struct Build {
+    name: String,
+    algorithm: Algorithm,
+    longest: std::time::Duration,
+    quotas: Option<Quotas>,
+    zone: crate::TimeZone,
+    replicas: u32,
+}
+
+/// A plan of the layer, or one read from a claim.
+pub(crate) enum Chosen<'a> {
+    Own(&'a Arc<Plan>),
+    Read(Arc<Plan>),
+}
+
+impl Deref for Chosen<'_> {
+    type Target = Arc<Plan>;
+    fn deref(&self) -> &Arc<Plan> {
+        match self {
+            Self::Own(plan) => plan,
+            Self::Read(plan) => plan,
+        }
+    }
+}
+
+impl Build {
+    fn plan(
+        &self,
+        tier: Option<(u64, &str)>,
+        limits: &[Limit],
+        quotas: Option<&Quotas>,
+    ) -> Result<Arc<Plan>, RateLimitError> {
+        let windowed = matches!(self.algorithm, Algorithm::FixedWindow | Algorithm::SlidingWindow);
+        if let Some(limit) = limits.iter().find(|limit| windowed && limit.burst() != limit.count()) {
+            return Err(RateLimitError::Burst(limit.to_string()));
+        }
+        let quotas = quotas.or(self.quotas.as_ref()).map(|quotas| &**quotas).unwrap_or_default();
+        if limits.len() + quotas.len() > MOST_RULES {
+            return Err(RateLimitError::TooMany(limits.len() + quotas.len()));
+        }
+        let limits = limits.iter().map(|limit| {
+            let rule = Rule::new(limit, self.algorithm, self.longest);
+            (rule, limit as &dyn Display, limit.per().into_owned())
+        });
+        let quotas = quotas.iter().map(|quota| {
+            let rule = Rule::quota(quota.count(), quota.calendar(self.zone));
+            (rule, quota as &dyn Display, quota.per().to_owned())
+        });
+        Ok(Arc::new(Plan::new(&self.name, tier, limits.chain(quotas).collect(), self.replicas)))
+    }
+}
+
+impl Plans {
+    pub(crate) fn new(name: &str, settings: &RateLimitSettings) -> Result<Self, RateLimitError> {
+        let build = Build {
+            name: name.to_owned(),
+            algorithm: settings.algorithm,
+            longest: *settings.max_delay,
+            quotas: settings.quota.clone(),
+            zone: settings.timezone,
+            replicas: settings.replicas,
+        };
+        let mut plans = Vec::new();
+        let mut add = |tier: Option<&str>, limits: &[Limit], quotas: Option<&Quotas>| {
+            let salt = plans.len() as u64;
+            plans.push(build.plan(tier.map(|tier| (salt, tier)), limits, quotas)?);
+            Ok::<_, RateLimitError>(plans.len() - 1)
+        };
+        let tiers = [
+            ("anonymous", &settings.anonymous),
+            ("authenticated", &settings.authenticated),
+            ("api_key", &settings.api_key),
+        ];
+        let mut kinds = [None; 3];
+        if let Some(limits) = &settings.limit {
+            if let Some((tier, _)) = tiers.iter().find(|(_, tier)| tier.is_some()) {
+                return Err(RateLimitError::Both(tier));
+            }
+            kinds = [Some(add(None, limits, None)?); 3];
+        } else {
+            for (kind, (tier, limits)) in kinds.iter_mut().zip(tiers) {
+                if let Some(limits) = limits {
+                    *kind = Some(add(Some(tier), limits, None)?);
+                }
+            }
+        }
+        if settings.quota.is_some() && kinds.iter().any(Option::is_none) {
+            let only = add(None, &[], None)?;
+            kinds = kinds.map(|kind| kind.or(Some(only)));
+        }
+        let mut by = None;
+        if let Some(tiers) = &settings.tiers {
+            if let MetaSource::Header(name) = &tiers.by {
+                crate::cost::header(name)?;
+            }
+            let mut values = HashMap::new();
+            for (tier, limits) in &tiers.values {
+                values.insert(tier.clone(), add(Some(tier), limits, tiers.quotas.get(tier))?);
+            }
+            for (tier, quotas) in &tiers.quotas {
+                if !tiers.values.contains_key(tier) {
+                    values.insert(tier.clone(), add(Some(tier), &[], Some(quotas))?);
+                }
+            }
+            let default =
+                tiers.default.as_ref().map(|limits| add(Some("default"), limits, None)).transpose()?;
+            by = Some((tiers.by.clone(), values, default));
+        }
+        let from = settings.limit_from.as_ref().map(|from| From {
+            claim: from.claim.clone(),
+            per: from.per,
+            read: RwLock::default(),
+        });
+        if plans.is_empty() && from.is_none() {
+            return Err(RateLimitError::Empty);
+        }
+        Ok(Self { plans, kinds, by, from, build })
+    }
+
+    /// The limits that a request has to meet; `None` where there are none for it.
+    pub(crate) fn choose(&self, facts: &Facts<'_>) -> Option<Chosen<'_>> {
+        if let Some(plan) = self.from.as_ref().and_then(|from| from.read(facts, &self.build)) {
+            return Some(Chosen::Read(plan));
+        }
+        let by = self.by.as_ref().and_then(|(source, values, default)| {
+            let tier = match source {
+                MetaSource::Claim(path) => facts.claim(path).and_then(Value::as_str),
+                MetaSource::Header(name) => facts.header(name).and_then(|text| str::from_utf8(text).ok()),
+            };
+            tier.and_then(|tier| values.get(tier)).copied().or(*default)
+        });
+        let kind = match facts.principal().map(Principal::method) {
+            None => 0,
+            Some(AuthMethod::ApiKey) => 2,
+            Some(_) => 1,
+        };
+        by.or(self.kinds[kind]).map(|i| Chosen::Own(&self.plans[i]))
+    }
+
+    /// All plans but those read from claims.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Plan>> {
+        self.plans.iter()
+    }
+
+    /// Whether states counted by the others mean the same here.
+    pub(crate) fn are_like(&self, others: &Self) -> bool {
+        self.build.algorithm == others.build.algorithm
+            && self.from.is_some() == others.from.is_some()
+            && self.plans.len() == others.plans.len()
+            && self.plans.iter().zip(&others.plans).all(|(own, other)| own.is_like(other))
+    }
+}
+
+impl From {
+    /// The limit that the caller's claim holds, if it is one.
+    fn read(&self, facts: &Facts<'_>, build: &Build) -> Option<Arc<Plan>> {
+        let mut number = itoa::Buffer::new();
+        let text = match facts.claim(&self.claim)? {
+            Value::String(text) => text.as_str(),
+            Value::Number(n) => number.format(n.as_u64()?),
+            _ => return None,
+        };
+        // A lock because claims come and go; it is only ever held for a look.
+        if let Some(plan) = self.read.read().unwrap_or_else(PoisonError::into_inner).get(text) {
+            return plan.clone();
+        }
+        let plan = self.parse(text, build);
+        if plan.is_none() {
+            tracing::warn!(
+                claim = self.claim,
+                value = text,
+                "the claim holds no rate limit; it is passed over"
+            );
+        }
+        let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
+        if read.len() >= TEXTS {
+            read.clear();
+        }
+        read.insert(text.into(), plan.clone());
+        plan
+    }
+
+    fn parse(&self, text: &str, build: &Build) -> Option<Arc<Plan>> {
+        let limits = text.split(',').map(|limit| {
+            let limit = limit.trim();
+            if limit.bytes().all(|b| b.is_ascii_digit()) {
+                format!("{limit}/{}", self.per.as_str()).parse()
+            } else {
+                limit.parse()
+            }
+        });
+        let limits = limits.collect::<Result<Vec<Limit>, _>>().ok()?;
+        build.plan(Some((FROM_CLAIM, "claim")), &limits, None).ok()
+    }
+}

@@ -1,0 +1,172 @@
+use crate::facts::{Facts, Scope};
+use crate::key::readable;
+use crate::limiter::{Limiter, Note, Place, Refusal, Verdict};
+use crate::settings::Shared;
+use bytes::Bytes;
+use gateway_store::Store;
+use http::{Request, Response};
+use pin_project_lite::pin_project;
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::time::{Sleep, sleep};
+use tower::Service;
+
+/// The service of [`RateLimitLayer`](crate::RateLimitLayer).
+#[derive(Clone, Debug)]
+pub struct RateLimit<S> {
+    pub(crate) inner: S,
+    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) scope: Arc<Scope>,
+    pub(crate) store: Option<Store>,
+}
+
+type Answer = Pin<Box<dyn Future<Output = Verdict> + Send>>;
+
+impl<S, B, R> Service<Request<B>> for RateLimit<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    R: From<Bytes>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = RateLimitFuture<S, Request<B>, S::Future, R>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let limiter = &self.limiter;
+        let facts = Facts::of(&request, &self.scope);
+        let Some(case) = limiter.case(&facts) else {
+            return RateLimitFuture { kind: Kind::Inner { future: self.inner.call(request), note: None } };
+        };
+        let caller = || readable(&limiter.by, &facts);
+        let verdict = match &self.store {
+            None => {
+                limiter.judge(&case.plan, (case.key, case.cost), limiter.decide(&case), caller, Place::Here)
+            }
+            Some(_) if limiter.shared.mode() == Shared::Leased => limiter.lease(&case, caller),
+            Some(store) => {
+                let answer: Answer = Box::pin(limiter.clone().ask(
+                    store.clone(),
+                    case.plan.clone(),
+                    (case.key, case.cost),
+                    caller(),
+                ));
+                return self.hold(request, |held| Kind::Asking { answer, held });
+            }
+        };
+        match verdict {
+            Verdict::Pass(note) => {
+                RateLimitFuture { kind: Kind::Inner { future: self.inner.call(request), note } }
+            }
+            Verdict::Wait(delay, note) => {
+                self.hold(request, |held| Kind::Waiting { sleep: Box::pin(sleep(delay)), held, note })
+            }
+            Verdict::Refuse(refusal) => RateLimitFuture { kind: Kind::refused(*refusal) },
+        }
+    }
+}
+
+impl<S: Clone> RateLimit<S> {
+    /// Keeps the request with the service that was made ready; the clone is what stays.
+    fn hold<Q, F, R>(
+        &mut self,
+        request: Q,
+        kind: impl FnOnce(Held<S, Q>) -> Kind<S, Q, F, R>,
+    ) -> RateLimitFuture<S, Q, F, R> {
+        let clone = self.inner.clone();
+        let inner = mem::replace(&mut self.inner, clone);
+        RateLimitFuture { kind: kind(Some(Box::new((inner, request)))) }
+    }
+}
+
+/// Boxed, so that requests which need not wait carry no room for it.
+type Held<S, Q> = Option<Box<(S, Q)>>;
+
+pin_project! {
+    /// The future of [`RateLimit`].
+    pub struct RateLimitFuture<S, Q, F, R> {
+        #[pin]
+        kind: Kind<S, Q, F, R>,
+    }
+}
+
+pin_project! {
+    #[project = KindProj]
+    enum Kind<S, Q, F, R> {
+        Asking { answer: Answer, held: Held<S, Q> },
+        Waiting { sleep: Pin<Box<Sleep>>, held: Held<S, Q>, note: Option<Note> },
+        Inner { #[pin] future: F, note: Option<Note> },
+        Refused { response: Option<Response<R>> },
+        Done,
+    }
+}
+
+impl<S, Q, F, R: From<Bytes>> Kind<S, Q, F, R> {
+    fn refused(refusal: Refusal) -> Self {
+        let mut response = refusal.problem.into_response();
+        response.headers_mut().extend(refusal.headers);
+        if let Some(decision) = refusal.decision {
+            response.extensions_mut().insert(decision);
+        }
+        Self::Refused { response: Some(response) }
+    }
+}
+
+impl<S, B, R> Future for RateLimitFuture<S, Request<B>, S::Future, R>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: From<Bytes>,
+{
+    type Output = Result<Response<R>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut kind = self.project().kind;
+        loop {
+            let next = match kind.as_mut().project() {
+                KindProj::Asking { answer, held } => match ready!(answer.as_mut().poll(cx)) {
+                    Verdict::Pass(note) => go(held, note),
+                    Verdict::Wait(delay, note) => {
+                        Kind::Waiting { sleep: Box::pin(sleep(delay)), held: held.take(), note }
+                    }
+                    Verdict::Refuse(refusal) => Kind::refused(*refusal),
+                },
+                KindProj::Waiting { sleep, held, note } => {
+                    ready!(sleep.as_mut().poll(cx));
+                    go(held, note.take())
+                }
+                KindProj::Inner { future, note } => {
+                    let mut response = ready!(future.poll(cx))?;
+                    if let Some(note) = note.take() {
+                        note.answered(&mut response);
+                    }
+                    return Poll::Ready(Ok(response));
+                }
+                KindProj::Refused { response } => match response.take() {
+                    Some(response) => return Poll::Ready(Ok(response)),
+                    None => return Poll::Pending,
+                },
+                KindProj::Done => return Poll::Pending,
+            };
+            kind.set(next);
+        }
+    }
+}
+
+fn go<S, B, R>(held: &mut Held<S, Request<B>>, note: Option<Note>) -> Kind<S, Request<B>, S::Future, R>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    match held.take() {
+        Some(held) => {
+            let (mut inner, request) = *held;
+            Kind::Inner { future: inner.call(request), note }
+        }
+        None => Kind::Done,
+    }
+}

@@ -1,0 +1,190 @@
+//! The final cost, read from an answer's body as it passes.
+
+mod find;
+
+use crate::cost::{Pointer, Settle};
+use crate::limiter::Note;
+use bytes::{Buf, Bytes};
+use find::find;
+use http::header::CONTENT_TYPE;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use tower::{Layer, Service};
+
+/// Response extension: what [`SettleLayer`] has to settle.
+#[derive(Clone, Debug)]
+pub(crate) struct Settlement(Arc<(Note, AtomicBool)>);
+
+impl Settlement {
+    pub(crate) fn new(note: Note) -> Self {
+        Self(Arc::new((note, AtomicBool::new(false))))
+    }
+
+    fn pointer(&self) -> Option<&Pointer> {
+        let Settle::Body(pointer) = &self.0.0.limiter.settle else { return None };
+        Some(pointer)
+    }
+
+    fn settle(&self, actual: u32) {
+        let (note, done) = &*self.0;
+        if !done.swap(true, Ordering::Relaxed) {
+            note.take(i64::from(actual) - i64::from(note.cost));
+        }
+    }
+}
+
+/// Reads the final cost of requests from the bodies of their answers, for limits with `settle = { json = … }`. Stands
+/// around the [`RateLimitLayer`](crate::RateLimitLayer); other answers pass as they are.
+///
+/// Bodies pass frame by frame, while a copy of at most `max_body` bytes is kept and read when the body ends, or is
+/// dropped because the client has gone. A compressed body cannot be read: then the estimate stays.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SettleLayer;
+
+impl<S> Layer<S> for SettleLayer {
+    type Service = SettleService<S>;
+    fn layer(&self, inner: S) -> SettleService<S> {
+        SettleService { inner }
+    }
+}
+
+/// The service of [`SettleLayer`].
+#[derive(Clone, Debug)]
+pub struct SettleService<S> {
+    inner: S,
+}
+
+impl<S, B, R> Service<Request<B>> for SettleService<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Response = Response<SettleBody<R>>;
+    type Error = S::Error;
+    type Future = SettleFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        SettleFuture { inner: self.inner.call(request) }
+    }
+}
+
+pin_project! {
+    /// The future of [`SettleService`].
+    pub struct SettleFuture<F> {
+        #[pin]
+        inner: F,
+    }
+}
+
+impl<F, R, E> Future for SettleFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = Result<Response<SettleBody<R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut response = ready!(self.project().inner.poll(cx))?;
+        let events = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
+        let settlement = response.extensions_mut().remove::<Settlement>();
+        let copy = settlement.map(|settlement| Copy { settlement, events, bytes: Vec::new(), cut: false });
+        Poll::Ready(Ok(response.map(|inner| SettleBody { inner, copy })))
+    }
+}
+
+pin_project! {
+    /// A body of which a copy is read at its end, if there is something to settle.
+    #[derive(Debug)]
+    pub struct SettleBody<B> {
+        #[pin]
+        inner: B,
+        copy: Option<Copy>,
+    }
+}
+
+/// What of a body was kept; settles when it is dropped.
+#[derive(Debug)]
+struct Copy {
+    settlement: Settlement,
+    events: bool,
+    bytes: Vec<u8>,
+    /// Whether the beginning is missing.
+    cut: bool,
+}
+
+impl Copy {
+    fn keep(&mut self, data: &[u8]) {
+        let max = self.settlement.pointer().map_or(0, |pointer| pointer.max);
+        self.bytes.extend_from_slice(data);
+        // Cut at twice the size, so that each byte is moved once at most.
+        if self.bytes.len() > max.saturating_mul(2) {
+            self.cut_to(max);
+        }
+    }
+
+    fn cut_to(&mut self, max: usize) {
+        if self.bytes.len() > max {
+            self.bytes.drain(..self.bytes.len() - max);
+            self.cut = true;
+        }
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        let Some(pointer) = self.settlement.pointer().cloned() else { return };
+        self.cut_to(pointer.max);
+        if let Some(actual) = find(&self.bytes, &pointer.path, self.events, self.cut) {
+            self.settlement.settle(actual);
+        }
+    }
+}
+
+impl<B: Body> Body for SettleBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = self.project();
+        let frame = ready!(this.inner.poll_frame(cx));
+        match &frame {
+            Some(Ok(_)) => {}
+            // Settled at once, not only when the body is dropped.
+            Some(Err(_)) | None => *this.copy = None,
+        }
+        let frame = frame.map(|frame| {
+            frame.map(|frame| {
+                frame.map_data(|mut data| {
+                    let data = data.copy_to_bytes(data.remaining());
+                    if let Some(copy) = this.copy.as_mut() {
+                        copy.keep(&data);
+                    }
+                    data
+                })
+            })
+        });
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

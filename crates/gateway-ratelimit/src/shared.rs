@@ -1,0 +1,213 @@
+//! Counts that instances share over a Redis.
+
+mod lease;
+mod script;
+
+pub(crate) use lease::Leases;
+pub(crate) use script::{Call, Mode};
+
+use crate::algorithm::Decision;
+use crate::key::Key;
+use crate::limiter::{Limiter, Place, Refusal, Verdict, remote_key};
+use crate::plan::{MOST_RULES, Outcome, Plan, Plans};
+use crate::settings::{OnStoreFailure, RateLimitSettings, Shared};
+use crate::store::{Counts, Kept};
+use crate::{Algorithm, RateLimitError};
+use gateway_core::{Code, Problem};
+use gateway_store::Store;
+use http::HeaderMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Settlements that wait to be sent; when there are more, the oldest are given up.
+const MOST_SETTLEMENTS: usize = 10_000;
+
+/// What a layer needs to share its counts.
+#[derive(Debug)]
+pub(crate) struct State {
+    mode: Shared,
+    pub(super) on_failure: OnStoreFailure,
+    pub(crate) leases: Leases,
+    /// Whether this instance has ever counted for itself: then what it let pass is made good.
+    fell_back: AtomicBool,
+    settlements: Mutex<Vec<Settlement>>,
+    /// Wakes the background task.
+    pub(crate) work: Notify,
+}
+
+/// A difference that the server is to be told.
+#[derive(Clone, Debug)]
+pub(crate) struct Settlement {
+    pub(crate) key: String,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) difference: i64,
+}
+
+impl State {
+    pub(crate) fn new(settings: &RateLimitSettings, plans: &Plans) -> Result<Self, RateLimitError> {
+        if settings.shared == Shared::Leased && settings.algorithm == Algorithm::LeakyBucket {
+            return Err(RateLimitError::LeasedQueue);
+        }
+        if settings.lease == Some(0) {
+            return Err(RateLimitError::Zero("lease"));
+        }
+        Ok(Self {
+            mode: settings.shared,
+            on_failure: settings.on_store_failure,
+            leases: Leases::new(settings, plans),
+            fell_back: AtomicBool::new(false),
+            settlements: Mutex::default(),
+            work: Notify::new(),
+        })
+    }
+
+    pub(crate) fn mode(&self) -> Shared {
+        self.mode
+    }
+
+    /// Takes more than was, or gives back, when the background task comes to it.
+    pub(crate) fn settle(&self, local: Key, key: String, plan: &Arc<Plan>, difference: i64) {
+        if self.mode == Shared::Leased && self.leases.settle(local, difference) {
+            return;
+        }
+        let mut all = self.settlements.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MOST_SETTLEMENTS {
+            all.drain(..MOST_SETTLEMENTS / 10);
+        }
+        all.push(Settlement { key, plan: plan.clone(), difference });
+        drop(all);
+        self.work.notify_one();
+    }
+
+    /// What waits to be sent.
+    pub(crate) fn settlements(&self) -> Vec<Settlement> {
+        std::mem::take(&mut *self.settlements.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn put_back(&self, mut earlier: Vec<Settlement>) {
+        let mut all = self.settlements.lock().unwrap_or_else(PoisonError::into_inner);
+        earlier.append(&mut all);
+        earlier.truncate(MOST_SETTLEMENTS);
+        *all = earlier;
+    }
+}
+
+/// What was counted here while the store was away. Put back unless it has been told.
+pub(crate) struct Owed<'a> {
+    counts: &'a Counts,
+    key: Key,
+    kept: Option<Kept>,
+}
+
+impl Owed<'_> {
+    /// What each rule is owed.
+    pub(crate) fn each(&self, now: u64, plan: &Plan) -> Vec<u64> {
+        self.kept.as_ref().map(|kept| kept.used(now, &plan.shares)).unwrap_or_default()
+    }
+
+    pub(crate) fn paid(mut self) {
+        self.kept = None;
+    }
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        if let Some(kept) = self.kept.take() {
+            self.counts.put_back(self.key, kept);
+        }
+    }
+}
+
+impl Limiter {
+    /// Asks the store, one round trip.
+    pub(crate) async fn ask(
+        self: Arc<Self>,
+        store: Store,
+        plan: Arc<Plan>,
+        (key, cost): (Key, u32),
+        caller: String,
+    ) -> Verdict {
+        let mode = if self.takes_at_once() { Mode::Take } else { Mode::Peek };
+        let owed = self.owed(key);
+        let call = script::Call {
+            key: &remote_key(&plan, &caller),
+            mode,
+            cost: i64::from(cost),
+            owed: &owed.each(self.clock.now(), &plan),
+            now: None,
+        };
+        match call.run(&store, &plan, self.clock.now()).await {
+            Ok(answer) => {
+                owed.paid();
+                self.judge(&plan, (key, cost), answer.outcome, || caller, Place::Server)
+            }
+            Err(error) => {
+                drop(owed);
+                self.fall_back(&error, &plan, (key, cost), caller)
+            }
+        }
+    }
+
+    /// What is to be made good for a caller.
+    pub(crate) fn owed(&self, key: Key) -> Owed<'_> {
+        let kept = self.shared.fell_back.load(Ordering::Relaxed).then(|| self.counts.remove(key)).flatten();
+        Owed { counts: &self.counts, key, kept }
+    }
+
+    /// Decides without the store.
+    pub(crate) fn fall_back(
+        self: &Arc<Self>,
+        error: &dyn std::fmt::Display,
+        plan: &Arc<Plan>,
+        (key, cost): (Key, u32),
+        caller: String,
+    ) -> Verdict {
+        tracing::debug!(limit = self.name, "decided without the store: {error}");
+        match self.shared.on_failure {
+            OnStoreFailure::Allow => Verdict::Pass(None),
+            OnStoreFailure::Deny => {
+                let problem = Problem::new(Code::StoreUnavailable).with_detail("the limit cannot be checked");
+                Verdict::Refuse(Box::new(Refusal { problem, headers: HeaderMap::new(), decision: None }))
+            }
+            OnStoreFailure::Local => {
+                self.shared.fell_back.store(true, Ordering::Relaxed);
+                let (now, taking) = (self.clock.now(), self.takes_at_once());
+                let outcome = self.counts.decide(key, now, cost, &plan.shares, taking);
+                self.judge(plan, (key, cost), outcome, || caller, Place::Share)
+            }
+        }
+    }
+}
+
+/// What the script answers of one rule.
+fn decision(kind: i64, wait: i64, reset: i64, remaining: i64) -> (Decision, u32) {
+    let time = |micros: i64| Duration::from_micros(u64::try_from(micros).unwrap_or(0));
+    let remaining = u32::try_from(remaining).unwrap_or(if remaining < 0 { 0 } else { u32::MAX });
+    let decision = match kind {
+        0 => Decision::Allow { remaining, reset: time(reset) },
+        1 => Decision::Delay { delay: time(wait), remaining, reset: time(reset) },
+        _ => Decision::Refuse { retry_after: time(wait), reset: time(reset) },
+    };
+    (decision, remaining)
+}
+
+/// What the script answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) taken: i64,
+    pub(crate) outcome: Outcome,
+}
+
+impl Answer {
+    fn read(numbers: &[i64]) -> Option<Self> {
+        let (&[taken, _], rules) = numbers.split_first_chunk::<2>()?;
+        let (each, rest) = rules.as_chunks::<4>();
+        if !rest.is_empty() || each.is_empty() || each.len() > MOST_RULES {
+            return None;
+        }
+        let each = each.iter().map(|&[kind, wait, reset, remaining]| decision(kind, wait, reset, remaining));
+        Some(Self { taken, outcome: Outcome::join(each) })
+    }
+}

@@ -1,0 +1,272 @@
+//! Shares of a limit that an instance takes in the background, so that no request waits.
+//!
+//! A request takes from the share at hand. Where it is used up, up to one lease more passes on credit until the store
+//! has been asked; once it has said that nothing is left, nothing passes until there is some. Credit is taken from the
+//! store as debt, so that it is missing later. All instances together thus are never ahead of the limit by more than
+//! one lease each.
+
+use crate::algorithm::Decision;
+use crate::key::Key;
+use crate::limiter::{Case, Limiter, Place, Verdict};
+use crate::plan::{Outcome, Plan, Plans, Told};
+use crate::settings::RateLimitSettings;
+use crate::shared::Answer;
+use hashbrown::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+const SHARDS: usize = 16;
+/// What a request is told that came while the store was being asked.
+const SOON: Duration = Duration::from_millis(100);
+
+#[derive(Debug)]
+pub(crate) struct Leases {
+    shards: Box<[Mutex<HashMap<Key, Lease>>]>,
+    max_per_shard: usize,
+    size: Option<u32>,
+    smallest: u64,
+    ttl: u64,
+    asked: Mutex<Vec<Key>>,
+    /// Whether the store did not answer the last time.
+    pub(super) away: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Lease {
+    /// What is left of the share; below zero what was let pass on credit.
+    balance: i64,
+    /// When what is left is given back.
+    until: u64,
+    /// Until when the store has nothing.
+    empty_until: u64,
+    asking: bool,
+    /// How things stood when the store was last asked.
+    outcome: Option<Outcome>,
+    plan: Arc<Plan>,
+    name: Arc<str>,
+}
+
+/// What is to be asked of the store for one caller.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    pub(crate) key: Key,
+    pub(crate) name: Arc<str>,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) debt: u64,
+    pub(crate) want: u64,
+}
+
+enum Found {
+    Pass(Outcome),
+    Refuse(Outcome),
+    /// The share is used up, and the store is away.
+    Nothing,
+}
+
+impl Leases {
+    pub(crate) fn new(settings: &RateLimitSettings, plans: &Plans) -> Self {
+        let counts = plans.iter().flat_map(|plan| &plan.rules).map(|rule| rule.burst.min(rule.count));
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            max_per_shard: settings.max_keys.div_ceil(SHARDS).max(1),
+            size: settings.lease,
+            smallest: counts.min().unwrap_or(1),
+            ttl: u64::try_from(settings.lease_ttl.as_micros()).unwrap_or(u64::MAX >> 12),
+            asked: Mutex::default(),
+            away: AtomicBool::new(false),
+        }
+    }
+
+    /// How much is taken at once, and passes on credit at most.
+    pub(crate) fn size(&self) -> i64 {
+        i64::from(self.size.unwrap_or_else(|| u32::try_from(self.smallest / 20).unwrap_or(u32::MAX)).max(1))
+    }
+
+    fn shard(&self, key: Key) -> MutexGuard<'_, HashMap<Key, Lease>> {
+        self.shards[(key >> 64) as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask(&self, key: Key, lease: &mut Lease) -> bool {
+        if std::mem::replace(&mut lease.asking, true) {
+            return false;
+        }
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(key);
+        true
+    }
+
+    /// Decides by the share at hand; whether the background task has something new to do.
+    fn decide(
+        &self,
+        case: &Case<'_>,
+        now: u64,
+        name: impl FnOnce() -> Arc<str>,
+        taking: bool,
+    ) -> (Found, bool) {
+        let (size, cost) = (self.size(), i64::from(case.cost));
+        let mut shard = self.shard(case.key);
+        if shard.len() >= self.max_per_shard && !shard.contains_key(&case.key) {
+            // Shares are lost with them, which lets less pass, not more; credit has been asked for.
+            shard.retain(|_, lease| lease.asking || lease.balance < 0);
+            if shard.len() >= self.max_per_shard {
+                shard.clear();
+            }
+        }
+        let lease = shard.entry(case.key).or_insert_with(|| Lease {
+            balance: 0,
+            until: now + self.ttl,
+            empty_until: 0,
+            asking: false,
+            outcome: None,
+            plan: case.plan.clone(),
+            name: name(),
+        });
+        if !Arc::ptr_eq(&lease.plan, &case.plan) {
+            lease.plan = case.plan.clone();
+        }
+        let empty = now < lease.empty_until;
+        let away = self.away.load(Ordering::Relaxed);
+        let floor = if empty || away { 0 } else { -size };
+        if lease.balance - cost < floor {
+            let mut news = false;
+            if !empty || lease.balance < 0 {
+                news = self.ask(case.key, lease);
+            }
+            if away {
+                return (Found::Nothing, news);
+            }
+            let wait = if empty { Duration::from_micros(lease.empty_until - now) } else { SOON };
+            return (Found::Refuse(lease.refuse(wait)), news);
+        }
+        if taking {
+            lease.balance -= cost;
+        }
+        let news = !empty && lease.balance * 2 < size && self.ask(case.key, lease);
+        (Found::Pass(lease.pass(case)), news)
+    }
+
+    /// Takes more than was, or gives back; whether the caller is known here.
+    pub(crate) fn settle(&self, key: Key, difference: i64) -> bool {
+        let mut shard = self.shard(key);
+        let Some(lease) = shard.get_mut(&key) else { return false };
+        lease.balance -= difference;
+        if lease.balance < 0 {
+            self.ask(key, lease);
+        }
+        true
+    }
+
+    /// Those for whom the store is to be asked.
+    pub(crate) fn asked(&self) -> Vec<Asking> {
+        let keys = std::mem::take(&mut *self.asked.lock().unwrap_or_else(PoisonError::into_inner));
+        let size = self.size();
+        let asking = keys.into_iter().filter_map(|key| {
+            let shard = self.shard(key);
+            let lease = shard.get(&key)?;
+            Some(Asking {
+                key,
+                name: lease.name.clone(),
+                plan: lease.plan.clone(),
+                debt: u64::try_from(-lease.balance).unwrap_or(0),
+                want: u64::try_from(size - lease.balance.max(0)).unwrap_or(0),
+            })
+        });
+        asking.collect()
+    }
+
+    /// The store's answer; without one, it is asked again later.
+    pub(crate) fn answered(&self, asking: &Asking, answer: Option<Answer>, now: u64) {
+        self.away.store(answer.is_none(), Ordering::Relaxed);
+        let mut shard = self.shard(asking.key);
+        let Some(lease) = shard.get_mut(&asking.key) else { return };
+        lease.asking = false;
+        let Some(answer) = answer else { return };
+        lease.balance += i64::try_from(asking.debt).unwrap_or(i64::MAX) + answer.taken;
+        lease.until = now + self.ttl;
+        lease.outcome = Some(answer.outcome);
+        lease.empty_until = match answer.outcome.decision {
+            Decision::Refuse { retry_after, .. } => {
+                now + u64::try_from(retry_after.as_micros()).unwrap_or(u64::MAX >> 12)
+            }
+            _ => 0,
+        };
+    }
+
+    /// Unused shares that have expired, or all, to be given back; who owes is asked for again.
+    pub(crate) fn expired(&self, now: u64, all: bool) -> Vec<(Arc<str>, Arc<Plan>, i64)> {
+        let mut back = Vec::new();
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.retain(|key, lease| {
+                if lease.asking || (!all && now < lease.until.max(lease.empty_until)) {
+                    return true;
+                }
+                if lease.balance < 0 {
+                    self.ask(*key, lease);
+                    return true;
+                }
+                if lease.balance > 0 {
+                    back.push((lease.name.clone(), lease.plan.clone(), lease.balance));
+                }
+                false
+            });
+        }
+        back
+    }
+}
+
+impl Lease {
+    /// What a client is told: what the store had left and what is at hand.
+    fn pass(&self, case: &Case<'_>) -> Outcome {
+        let at_hand = u32::try_from(self.balance.max(0)).unwrap_or(u32::MAX);
+        let known = self.outcome.unwrap_or_else(|| {
+            let rules = case.plan.rules.iter();
+            Outcome::join(rules.map(|rule| {
+                let remaining = u32::try_from(rule.burst).unwrap_or(u32::MAX).saturating_sub(case.cost);
+                (Decision::Allow { remaining, reset: Duration::ZERO }, remaining)
+            }))
+        });
+        let told = known.told.map(|told| Told { remaining: told.remaining.saturating_add(at_hand), ..told });
+        let tightest = usize::from(known.tightest);
+        let decision = Decision::Allow { remaining: told[tightest].remaining, reset: known.decision.reset() };
+        Outcome { decision, told, ..known }
+    }
+
+    fn refuse(&self, wait: Duration) -> Outcome {
+        let reset = self.outcome.map_or(wait, |known| known.decision.reset());
+        let decision = Decision::Refuse { retry_after: wait, reset };
+        let mut outcome = self.outcome.unwrap_or_else(|| Outcome::join(std::iter::once((decision, 0))));
+        let tightest = usize::from(outcome.tightest);
+        let seconds = u32::try_from(crate::headers::whole_seconds(wait)).unwrap_or(u32::MAX);
+        outcome.told[tightest] = Told { remaining: 0, reset: seconds };
+        outcome.decision = decision;
+        outcome
+    }
+}
+
+impl Limiter {
+    /// Decides by the share at hand, without waiting.
+    pub(crate) fn lease(
+        self: &Arc<Self>,
+        case: &Case<'_>,
+        caller: impl FnOnce() -> String + Copy,
+    ) -> Verdict {
+        let leases = &self.shared.leases;
+        let name = || crate::limiter::remote_key(&case.plan, &caller()).into();
+        let (found, news) = leases.decide(case, self.clock.now(), name, self.takes_at_once());
+        if news {
+            self.shared.work.notify_one();
+        }
+        match found {
+            Found::Pass(outcome) | Found::Refuse(outcome) => {
+                self.judge(&case.plan, (case.key, case.cost), outcome, caller, Place::Server)
+            }
+            Found::Nothing => {
+                self.fall_back(&"the store is away", &case.plan, (case.key, case.cost), caller())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! Interleavings of several instances over one store, without either.
+
+use super::*;
+use crate::algorithm::{State, decide, take};
+use crate::facts::{Facts, Scope};
+
+use http::Request;
+use proptest::prelude::*;
+
+const START: u64 = 1_700_000_000_000_000;
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// A request at one of the instances.
+    Ask(usize, u32),
+    /// Its background task asks the store.
+    Sync(usize),
+    /// The store is away when it does.
+    Fail(usize),
+    /// Unused shares are given back.
+    Sweep(usize),
+    Wait(u64),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (0usize..3, 1u32..3).prop_map(|(i, cost)| Step::Ask(i, cost)),
+        3 => (0usize..3).prop_map(Step::Sync),
+        1 => (0usize..3).prop_map(Step::Fail),
+        1 => (0usize..3).prop_map(Step::Sweep),
+        1 => (0u64..30_000_000).prop_map(Step::Wait),
+    ]
+}
+
+/// What the script does in its `lease` mode.
+fn lease(state: &mut State, now: u64, asking: &Asking, plan: &Plan) -> Answer {
+    let rule = &plan.rules[0];
+    *state = take(state, now, i64::try_from(asking.debt).unwrap(), rule);
+    let taken = i64::from(decide(state, now, 0, rule).remaining()).min(asking.want as i64);
+    *state = take(state, now, taken, rule);
+    let asked = decide(state, now, 1, rule);
+    Answer { taken, outcome: Outcome::join(std::iter::once((asked, asked.remaining()))) }
+}
+
+proptest! {
+    #[test]
+    fn instances_are_never_ahead_of_the_limit_by_more_than_one_lease_each(
+        count in 5u32..60, size in 1u32..8, steps in prop::collection::vec(any_step(), 1..300),
+    ) {
+        let settings = RateLimitSettings {
+            lease: Some(size),
+            ..RateLimitSettings::all(format!("{count}/min").parse().unwrap())
+        };
+        let plans = Plans::new("model", &settings).unwrap();
+        let instances: Vec<_> = (0..3).map(|_| Leases::new(&settings, &plans)).collect();
+        let (request, scope) = (Request::new(()), Scope::default());
+        let facts = Facts::of(&request, &scope);
+        let (mut state, mut now, mut passed) = (State::default(), START, Vec::new());
+        for step in steps {
+            match step {
+                Step::Ask(i, cost) => {
+                    let Some(plan) = plans.choose(&facts) else { panic!("no plan") };
+                    let case = Case { plan, key: 1, cost };
+                    if let (Found::Pass(_), _) = instances[i].decide(&case, now, || "x".into(), true) {
+                        passed.push((now, u64::from(cost)));
+                    }
+                }
+                Step::Sync(i) => for asking in instances[i].asked() {
+                    let answer = lease(&mut state, now, &asking, &asking.plan);
+                    instances[i].answered(&asking, Some(answer), now);
+                },
+                Step::Fail(i) => for asking in instances[i].asked() {
+                    instances[i].answered(&asking, None, now);
+                },
+                Step::Sweep(i) => for (_, plan, unused) in instances[i].expired(now, false) {
+                    state = take(&state, now, -unused, &plan.rules[0]);
+                },
+                Step::Wait(micros) => now += micros,
+            }
+        }
+        for (i, (start, _)) in passed.iter().enumerate() {
+            let mut sum = 0;
+            for (end, cost) in &passed[i..] {
+                sum += cost;
+                // What was taken before and not used may come in this stretch: a share each.
+                let allowed = u64::from(count) + (end - start) * u64::from(count) / 60_000_000;
+                let ahead = 3 * u64::from(size) + 3 * u64::from(size);
+                prop_assert!(sum <= allowed + ahead, "{} instead of {} and {}", sum, allowed, ahead);
+            }
+        }
+        // From the beginning, nothing was at hand: one lease each.
+        let all: u64 = passed.iter().map(|(_, cost)| cost).sum();
+        let last = passed.last().map_or(START, |(at, _)| *at);
+        let allowed = u64::from(count) + (last - START) * u64::from(count) / 60_000_000;
+        prop_assert!(all <= allowed + 3 * u64::from(size), "{} instead of {}", all, allowed);
+    }
+}
+
+#[test]
+fn a_request_that_comes_first_passes_and_what_the_store_lacks_is_refused_at_once() {
+    let settings = RateLimitSettings { lease: Some(2), ..RateLimitSettings::all("4/h".parse().unwrap()) };
+    let plans = Plans::new("model", &settings).unwrap();
+    let leases = Leases::new(&settings, &plans);
+    let (request, scope) = (Request::new(()), Scope::default());
+    let facts = Facts::of(&request, &scope);
+    let case = || Case { plan: plans.choose(&facts).unwrap(), key: 1, cost: 1 };
+    let ask = || leases.decide(&case(), START, || "x".into(), true);
+    assert!(matches!(ask(), (Found::Pass(_), true)));
+    assert!(matches!(ask(), (Found::Pass(_), false)), "on credit; the store is being asked");
+    assert!(matches!(ask(), (Found::Refuse(_), false)));
+    let asking = leases.asked().pop().unwrap();
+    assert_eq!((asking.debt, asking.want), (2, 2));
+    // Another instance has taken the rest.
+    let refuse = Decision::Refuse { retry_after: Duration::from_secs(900), reset: Duration::from_secs(3600) };
+    let answer = Answer { taken: 0, outcome: Outcome::join(std::iter::once((refuse, 0))) };
+    leases.answered(&asking, Some(answer), START);
+    let (Found::Refuse(outcome), false) = ask() else { panic!("it passed") };
+    assert_eq!(outcome.told[0].reset, 900);
+}

@@ -1,0 +1,191 @@
+//! Counts of quotas that outlive the process, in a file.
+
+use crate::RateLimitLayer;
+use crate::algorithm::State;
+use crate::facts::{Facts, Scope};
+use crate::key::{Key, KeyHasher, KeyPart};
+use crate::limiter::Limiter;
+use http::Request;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What such a file begins with.
+const MAGIC: &[u8; 8] = b"gwquota1";
+/// Of a key: itself, until when it is worth keeping, how many states.
+const HEAD: usize = 16 + 8 + 1;
+const STATE: usize = 24;
+
+/// Writes a layer's counts when they have changed.
+#[derive(Debug)]
+pub(crate) struct Snapshots {
+    limiter: Arc<Limiter>,
+    path: PathBuf,
+    written: Option<Vec<u8>>,
+}
+
+impl RateLimitLayer {
+    pub(crate) fn snapshots(&self) -> Option<Snapshots> {
+        let path = self.limiter.quota_file.clone().filter(|_| self.store.is_none())?;
+        Some(Snapshots { limiter: self.limiter.clone(), path, written: None })
+    }
+
+    /// This layer with the counts in its `quota_file`, where there is one. A file of other limits or of another
+    /// version is passed over with a warning.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read.
+    pub fn restored(&self) -> io::Result<Self> {
+        let Some(Snapshots { path, .. }) = self.snapshots() else { return Ok(self.clone()) };
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(self.clone()),
+            Err(error) => return Err(error),
+        };
+        let Some((hasher, all)) = decode(&bytes, self.limiter.shape()) else {
+            tracing::warn!(path = %path.display(), "the quota file is of other limits or damaged; quotas begin anew");
+            return Ok(self.clone());
+        };
+        let mut limiter = (*self.limiter).clone();
+        limiter.hasher = hasher;
+        limiter.counts = Arc::new(crate::store::Counts::new(limiter.max_keys));
+        limiter.counts.load(all);
+        Ok(Self { limiter: Arc::new(limiter), ..self.clone() })
+    }
+}
+
+impl Limiter {
+    /// What must be the same for states to mean the same.
+    fn shape(&self) -> u64 {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        for plan in self.plans.iter() {
+            plan.label.hash(&mut hasher);
+            for rule in &plan.rules {
+                (format!("{:?}", rule.kind), rule.period).hash(&mut hasher);
+            }
+        }
+        format!("{:?}", self.by).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+impl Snapshots {
+    /// Writes beside the file, then takes its place, so that it is never half written.
+    pub(crate) async fn write(&mut self) {
+        let limiter = self.limiter.clone();
+        let (path, written) = (self.path.clone(), self.written.take());
+        let writing = tokio::task::spawn_blocking(move || {
+            let bytes = encode(&limiter.hasher, limiter.shape(), limiter.counts.dump(limiter.clock.now()));
+            if written.as_ref() != Some(&bytes) {
+                let beside = path.with_extension("new");
+                if let Err(error) =
+                    std::fs::write(&beside, &bytes).and_then(|()| std::fs::rename(&beside, &path))
+                {
+                    tracing::warn!(path = %path.display(), "quotas were not written: {error}");
+                    return None;
+                }
+            }
+            Some(bytes)
+        });
+        self.written = writing.await.ok().flatten();
+    }
+}
+
+/// A key that tells whether keys are made as they were when the file was written.
+fn proof(hasher: &KeyHasher) -> Key {
+    let (request, scope) = (Request::new(()), Scope { route: Some("proof".into()), service: None });
+    hasher.key(&KeyPart::Route.into(), 0, &Facts::of(&request, &scope)).0
+}
+
+fn encode(hasher: &KeyHasher, shape: u64, mut all: Vec<(Key, u64, Vec<State>)>) -> Vec<u8> {
+    all.sort_unstable_by_key(|(key, ..)| *key);
+    let mut bytes = Vec::with_capacity(64 + all.len() * (HEAD + STATE));
+    bytes.extend(MAGIC);
+    for secret in hasher.secrets() {
+        bytes.extend(secret.to_le_bytes());
+    }
+    bytes.extend(proof(hasher).to_le_bytes());
+    bytes.extend(shape.to_le_bytes());
+    for (key, until, states) in all {
+        bytes.extend(key.to_le_bytes());
+        bytes.extend(until.to_le_bytes());
+        bytes.push(states.len() as u8);
+        for State { at, used, before } in states {
+            for number in [at, used, before] {
+                bytes.extend(number.to_le_bytes());
+            }
+        }
+    }
+    bytes
+}
+
+type Dump = Vec<(Key, u64, Vec<State>)>;
+
+fn decode(bytes: &[u8], shape: u64) -> Option<(KeyHasher, Dump)> {
+    let mut rest = bytes.strip_prefix(MAGIC)?;
+    let mut secrets = [0; 4];
+    for secret in &mut secrets {
+        *secret = number(&mut rest)?;
+    }
+    let hasher = KeyHasher::from_secrets(secrets);
+    if key(&mut rest)? != proof(&hasher) || number(&mut rest)? != shape {
+        return None;
+    }
+    let mut all = Vec::new();
+    while !rest.is_empty() {
+        let (key, until) = (key(&mut rest)?, number(&mut rest)?);
+        let (count, after) = rest.split_first()?;
+        rest = after;
+        let mut states = Vec::with_capacity(usize::from(*count));
+        for _ in 0..*count {
+            let (at, used, before) = (number(&mut rest)?, number(&mut rest)?, number(&mut rest)?);
+            // Larger ones are none of ours, and would not fit the arithmetic.
+            if at.max(used).max(before) > 1 << 53 {
+                return None;
+            }
+            states.push(State { at, used, before });
+        }
+        all.push((key, until, states));
+    }
+    Some((hasher, all))
+}
+
+fn number(rest: &mut &[u8]) -> Option<u64> {
+    let (bytes, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(u64::from_le_bytes(*bytes))
+}
+
+fn key(rest: &mut &[u8]) -> Option<Key> {
+    let (bytes, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(Key::from_le_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_written_is_read_and_only_by_the_same_limits() {
+        let hasher = KeyHasher::default();
+        let all = vec![(7, 9, vec![State { at: 1, used: 2, before: 3 }; 2]), (8, 9, vec![State::default()])];
+        let bytes = encode(&hasher, 5, all.clone());
+        assert_eq!(decode(&bytes, 5), Some((hasher, all)));
+        assert_eq!(decode(&bytes, 6), None);
+        assert_eq!(decode(&bytes[..bytes.len() - 1], 5), None);
+        let mut other = bytes.clone();
+        other[10] ^= 1;
+        assert_eq!(decode(&other, 5), None, "other secrets make other keys");
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_files_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), magic: bool) {
+            let bytes = if magic { [MAGIC.as_slice(), &bytes].concat() } else { bytes };
+            let _ = decode(&bytes, 1);
+        }
+    }
+}

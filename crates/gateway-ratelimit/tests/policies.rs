@@ -1,0 +1,325 @@
+//! Keys, tiers, costs, quotas and answers, on paused time.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use bytes::Bytes;
+use gateway_core::AuthMethod::{ApiKey, Jwt};
+use gateway_ratelimit::{QuotaEvent, RateLimitLayer, RateLimitSettings, SettleLayer};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use serde_json::json;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+use support::{ask, from, layer, of, statuses, with};
+use tower::{Layer, ServiceExt, service_fn};
+
+#[tokio::test(start_paused = true)]
+async fn s4_18_s4_19_s4_20_the_tiers_of_the_reference_system() {
+    let tiers = layer(
+        json!({ "anonymous": "100/h", "authenticated": "1000/h", "api_key": "10000/h", "legacy_headers": true }),
+    );
+    for (request, limit) in [
+        (from("192.0.2.1"), "100"),
+        (of("ada", Jwt, json!({})), "1000"),
+        (of("ada", ApiKey, json!({})), "10000"),
+    ] {
+        let response = ask(&tiers, request).await;
+        assert_eq!(response.headers()["x-ratelimit-limit"], limit);
+        assert_eq!(response.headers()["ratelimit-policy"], format!("\"demo\";q={limit};w=3600"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s4_21_a_fixed_window_begins_with_the_first_hit() {
+    let limit = layer(json!({ "limit": "2/min", "algorithm": "fixed_window" }));
+    assert_eq!(statuses(&limit, 3, || from("192.0.2.1")).await, [200, 200, 429]);
+    tokio::time::advance(Duration::from_secs(59)).await;
+    assert_eq!(ask(&limit, from("192.0.2.1")).await.headers()["retry-after"], "1");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(statuses(&limit, 3, || from("192.0.2.1")).await, [200, 200, 429]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_limits_are_all_told_and_the_refusing_one_is_named() {
+    let limit = layer(json!({ "limit": ["2/s", "3/h"], "legacy_headers": true }));
+    let first = ask(&limit, from("192.0.2.1")).await;
+    assert_eq!(first.headers()["ratelimit"], "\"demo-s\";r=1;t=1, \"demo-h\";r=2;t=1200");
+    assert_eq!(first.headers()["ratelimit-policy"], "\"demo-s\";q=2;w=1, \"demo-h\";q=3;w=3600");
+    assert_eq!(first.headers()["x-ratelimit-limit"], "2");
+    assert_eq!(statuses(&limit, 2, || from("192.0.2.1")).await, [200, 429]);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(statuses(&limit, 1, || from("192.0.2.1")).await, [200], "the refused one was not counted");
+    let refused = ask(&limit, from("192.0.2.1")).await;
+    let body = refused.into_body().collect().await.unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&body).contains("more than 3/h, the limit `demo-h`"), "{body:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_are_counted_by_what_the_key_names() {
+    type Ask = fn() -> Request<()>;
+    let cases: [(serde_json::Value, Ask, Ask, Ask); 7] = [
+        (
+            json!({ "header": "X-T" }),
+            || with("/", "x-t", "a"),
+            || with("/x", "x-t", "a"),
+            || with("/", "x-t", "b"),
+        ),
+        (
+            json!({ "cookie": "sid" }),
+            || with("/", "cookie", "x=1; sid=a"),
+            || with("/", "cookie", "sid=a"),
+            || with("/", "cookie", "sid=b"),
+        ),
+        (
+            json!({ "query": "u" }),
+            || with("/?u=ab", "x", "a"),
+            || with("/?v=1&u=%61b", "x", "a"),
+            || with("/?u=b", "x", "a"),
+        ),
+        (
+            json!({ "claim": "org.id" }),
+            || of("ada", Jwt, json!({ "org": { "id": 7 } })),
+            || of("bob", Jwt, json!({ "org.id": 7 })),
+            || of("ada", Jwt, json!({ "org": { "id": 8 } })),
+        ),
+        (
+            json!("api_key"),
+            || of("ada", ApiKey, json!({})),
+            || of("ada", ApiKey, json!({})),
+            || of("ada", Jwt, json!({})),
+        ),
+        (json!("all"), || from("192.0.2.1"), || of("ada", Jwt, json!({})), || from("192.0.2.1")),
+        (
+            json!(["client_ip", { "header": "x-t" }]),
+            || with("/", "x-t", "a"),
+            || with("/", "x-t", "a"),
+            || with("/", "x-t", "b"),
+        ),
+    ];
+    for (key, one, same, other) in cases {
+        let limit = layer(json!({ "limit": "1/h", "key": key }));
+        assert_eq!(ask(&limit, one()).await.status(), 200, "{key}");
+        assert_eq!(ask(&limit, same()).await.status(), 429, "{key}");
+        let expected = if key == "all" { 429 } else { 200 };
+        assert_eq!(ask(&limit, other()).await.status(), expected, "{key}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s1_14_one_limit_counts_each_route_by_itself_where_the_key_says_so() {
+    let limit = layer(json!({ "limit": "1/h", "key": ["client_ip", "route", "service"] }));
+    for route in ["login", "users", "orders", "health"] {
+        let limit = limit.with_route(route).with_service("all");
+        assert_eq!(statuses(&limit, 2, || from("192.0.2.1")).await, [200, 429], "{route}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_lacks_the_key_shares_a_count_or_is_passed_over() {
+    let shared = layer(json!({ "limit": "1/h", "key": { "header": "x-t" } }));
+    assert_eq!(ask(&shared, from("192.0.2.1")).await.status(), 200);
+    assert_eq!(ask(&shared, from("192.0.2.2")).await.status(), 429);
+    let skipped = layer(json!({ "limit": "1/h", "key": { "header": "x-t" }, "on_missing": "skip" }));
+    assert_eq!(statuses(&skipped, 3, || from("192.0.2.1")).await, [200; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_chooses_the_tier_or_is_the_limit() {
+    let tiers = layer(json!({
+        "tiers": { "by": { "claim": "plan" }, "values": { "free": "1/h", "pro": ["3/h", "2/s"] }, "default": "1/min" },
+        "limit_from": { "claim": "rate_limit" },
+    }));
+    let policy = async |claims: serde_json::Value| {
+        let response = ask(&tiers, of("ada", Jwt, claims)).await;
+        response.headers()["ratelimit-policy"].to_str().unwrap().to_owned()
+    };
+    for (claims, expected) in [
+        (json!({ "plan": "free" }), "\"demo\";q=1;w=3600"),
+        (json!({ "plan": "pro" }), "\"demo-h\";q=3;w=3600, \"demo-s\";q=2;w=1"),
+        (json!({ "plan": "other" }), "\"demo\";q=1;w=60"),
+        (json!({}), "\"demo\";q=1;w=60"),
+        (json!({ "rate_limit": "500/min", "plan": "free" }), "\"demo\";q=500;w=60"),
+        (json!({ "rate_limit": 7 }), "\"demo\";q=7;w=60"),
+        (json!({ "rate_limit": "plenty", "plan": "free" }), "\"demo\";q=1;w=3600"),
+    ] {
+        assert_eq!(policy(claims.clone()).await, expected, "{claims}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_cost_what_they_say_within_bounds() {
+    let fixed = layer(json!({ "limit": "10/h", "cost": 4 }));
+    assert_eq!(statuses(&fixed, 3, || from("192.0.2.1")).await, [200, 200, 429]);
+    let said = layer(json!({ "limit": "10/h", "cost": { "header": "x-cost", "max": 6 } }));
+    assert_eq!(ask(&said, with("/", "x-cost", "99")).await.headers()["ratelimit"], "\"demo\";r=4;t=2160");
+    assert_eq!(ask(&said, with("/", "x-cost", "5")).await.status(), 429);
+    assert_eq!(
+        ask(&said, with("/", "x-cost", "nonsense")).await.headers()["ratelimit"],
+        "\"demo\";r=3;t=2520"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answer_settles_what_was_taken_into_debt_or_back() {
+    let limit = layer(json!({ "limit": "60/h", "cost": 10, "settle": { "header": "X-Tokens-Used" } }));
+    ask(&limit, with("/", "used", "2")).await;
+    let next = ask(&limit, with("/", "used", "100")).await;
+    assert_eq!(next.headers()["ratelimit"], "\"demo\";r=48;t=720", "8 were given back");
+    let refused = ask(&limit, from("192.0.2.1")).await;
+    assert_eq!(refused.status(), 429);
+    // 102 are owed, 10 are wanted and 60 fit: 52 minutes.
+    assert_eq!(refused.headers()["retry-after"], "3120");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_body_of_an_answer_passes_and_settles_at_its_end() {
+    let limit = layer(json!({ "limit": "60/h", "cost": 10, "settle": { "json": "/usage/total_tokens" } }));
+    assert!(limit.settles_bodies());
+    let body = r#"{"text":"hello","usage":{"total_tokens":3}}"#;
+    let service = tower::ServiceBuilder::new().layer(SettleLayer).layer(limit.clone()).service(service_fn(
+        move |_: Request<()>| async move { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(body))) },
+    ));
+    let response = service.oneshot(from("192.0.2.1")).await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), body);
+    assert_eq!(ask(&limit, from("192.0.2.1")).await.headers()["ratelimit"], "\"demo\";r=47;t=780");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_failures_count_where_the_settings_say_so() {
+    let guard = layer(json!({ "limit": "2/h", "key": "client_ip", "count": "failures" }));
+    let failing = || with("/login", "answer", "401");
+    assert_eq!(statuses(&guard, 5, || from("192.0.2.1")).await, [200; 5]);
+    assert_eq!(statuses(&guard, 3, failing).await, [401, 401, 429]);
+    assert_eq!(ask(&guard, from("192.0.2.1")).await.status(), 429, "the right password comes too late");
+    assert_eq!(ask(&guard, from("192.0.2.2")).await.status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_exempt_is_not_counted() {
+    let limit = layer(json!({ "limit": "1/h", "key": "all", "exempt": {
+        "networks": ["10.0.0.0/8"], "principals": ["root"], "keys": ["ci"], "claims": { "roles": "admin" },
+    } }));
+    assert_eq!(statuses(&limit, 2, || from("192.0.2.1")).await, [200, 429]);
+    for request in [
+        || from("10.1.2.3"),
+        || of("root", Jwt, json!({})),
+        || of("ci", ApiKey, json!({})),
+        || of("ada", Jwt, json!({ "roles": ["user", "admin"] })),
+    ] {
+        let response = ask(&limit, request()).await;
+        assert_eq!(response.status(), 200);
+        assert!(!response.headers().contains_key("ratelimit"));
+    }
+    assert_eq!(ask(&limit, of("ci", Jwt, json!({}))).await.status(), 429);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leaky_bucket_delays_and_then_refuses() {
+    let limit = layer(json!({ "limit": "10/s", "algorithm": "leaky_bucket", "max_delay": "200ms" }));
+    let start = tokio::time::Instant::now();
+    let asking = (0..5).map(|_| ask(&limit, from("192.0.2.1")));
+    let all = futures_util::future::join_all(asking).await;
+    let passed = all.iter().filter(|response| response.status() == 200).count();
+    assert_eq!((passed, start.elapsed().as_millis() / 100), (3, 2));
+}
+
+fn at(text: &str) -> SystemTime {
+    humantime::parse_rfc3339(text).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_has_a_code_of_its_own_ends_with_its_month_and_says_when_it_nears_its_end() {
+    let events: Arc<Mutex<Vec<QuotaEvent>>> = Arc::default();
+    let heard = events.clone();
+    let quota = layer(json!({ "quota": "5/month", "timezone": "+02:00" }))
+        .starting_at(at("2024-02-29T21:59:50Z"))
+        .on_quota(move |event| heard.lock().unwrap().push(event.clone()));
+    assert_eq!(statuses(&quota, 6, || from("192.0.2.1")).await, [200, 200, 200, 200, 200, 429]);
+    let refused = ask(&quota, from("192.0.2.1")).await;
+    assert_eq!(refused.headers()["retry-after"], "10");
+    let body = refused.into_body().collect().await.unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&body).contains("urn:gateway:problem:quota-exceeded"), "{body:?}");
+    let said: Vec<_> = events.lock().unwrap().iter().map(|e| (e.percent, e.caller.clone())).collect();
+    assert_eq!(said, [(80, "ip=192.0.2.1".to_owned()), (100, "ip=192.0.2.1".to_owned())]);
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert_eq!(ask(&quota, from("192.0.2.1")).await.headers()["ratelimit"], "\"demo\";r=4;t=2678400");
+}
+
+#[tokio::test]
+async fn quotas_outlive_the_process_in_their_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = json!({ "quota": "3/month", "quota_file": dir.path().join("quotas") });
+    let first = layer(settings.clone()).restored().unwrap();
+    assert_eq!(statuses(&first, 2, || from("192.0.2.1")).await, [200, 200]);
+    first.background().unwrap().run(async {}).await;
+    let second = layer(settings).restored().unwrap();
+    assert_eq!(statuses(&second, 2, || from("192.0.2.1")).await, [200, 429]);
+    std::fs::write(dir.path().join("quotas"), "damaged").unwrap();
+    let third =
+        layer(json!({ "quota": "3/month", "quota_file": dir.path().join("quotas") })).restored().unwrap();
+    assert_eq!(ask(&third, from("192.0.2.1")).await.status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_keeps_the_counts_where_they_mean_the_same() {
+    let old = layer(json!({ "limit": "2/h", "algorithm": "fixed_window" }));
+    assert_eq!(statuses(&old, 2, || from("192.0.2.1")).await, [200, 200]);
+    let more = layer(json!({ "limit": "3/h", "algorithm": "fixed_window" })).learn_from(&old);
+    assert_eq!(statuses(&more, 2, || from("192.0.2.1")).await, [200, 429], "one more than before");
+    let other = layer(json!({ "limit": "2/h", "algorithm": "token_bucket" })).learn_from(&old);
+    assert_eq!(ask(&other, from("192.0.2.1")).await.headers()["ratelimit"], "\"demo\";r=1;t=1800");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_field_can_be_switched_off() {
+    let bare = layer(json!({ "limit": "1/h", "headers": false, "retry_after": false }));
+    for status in [200, 429] {
+        let response = ask(&bare, from("192.0.2.1")).await;
+        assert_eq!(response.status(), status);
+        for name in ["ratelimit", "ratelimit-policy", "x-ratelimit-limit", "retry-after"] {
+            assert!(!response.headers().contains_key(name), "{name}");
+        }
+    }
+}
+
+#[test]
+fn settings_that_cannot_work_say_why() {
+    for (json, part) in [
+        (json!({ "limit": "9/h burst 2", "algorithm": "fixed_window" }), "burst"),
+        (json!({ "limit": ["1/s", "2/s", "3/s", "4/s", "5/s", "6/s", "7/s"] }), "at most 6"),
+        (json!({ "limit": "1/s", "settle": {} }), "neither"),
+        (json!({ "limit": "1/s", "settle": { "json": "usage" } }), "no JSON pointer"),
+        (json!({ "limit": "1/s", "count": "failures", "statuses": [42] }), "42"),
+        (json!({ "limit": "1/s", "key": { "header": "a b" } }), "`a b` is no name"),
+        (json!({ "limit": "1/s", "replicas": 0 }), "`replicas` is 0"),
+        (json!({ "limit": "1/s", "shared": "leased", "algorithm": "leaky_bucket" }), "exact"),
+    ] {
+        let settings: RateLimitSettings = serde_json::from_value(json.clone()).unwrap();
+        let error = RateLimitLayer::new("x", &settings).unwrap_err().to_string();
+        assert!(error.contains(part), "{json}: {error}");
+    }
+    for (json, part) in [
+        (json!({ "limit": [] }), "a list of them"),
+        (json!({ "limit": 5 }), "\"100/min\""),
+        (json!({ "key": "ip" }), "unknown variant `ip`"),
+        (json!({ "key": { "heder": "x" } }), "unknown variant `heder`"),
+        (json!({ "quota": "5/year" }), "10000/day"),
+        (json!({ "cost": 0 }), "cannot cost 0"),
+        (json!({ "algorithm": "gcar" }), "`gcra`"),
+    ] {
+        let error = serde_json::from_value::<RateLimitSettings>(json.clone()).unwrap_err().to_string();
+        assert!(error.contains(part), "{json}: {error}");
+    }
+}
+
+/// The layer lets any service pass that can be cloned.
+#[test]
+fn the_layer_needs_no_more_of_a_service_than_that_it_can_be_cloned() {
+    fn takes<S: tower::Service<Request<()>> + Clone>(_: S) {}
+    takes(layer(json!({ "limit": "1/s" })).layer(service_fn(|_: Request<()>| async {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    })));
+}

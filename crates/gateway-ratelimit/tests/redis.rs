@@ -1,0 +1,176 @@
+//! Several instances over one Redis that is killed, stalled and restarted.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use gateway_ratelimit::RateLimitLayer;
+use gateway_store::{RedisSettings, Store, StoreSettings};
+use gateway_testkit::{Redis, RedisValue};
+use serde_json::json;
+use std::time::{Duration, Instant};
+use support::{ask, from, layer, statuses, with};
+
+/// A store whose deadline a busy machine keeps.
+fn open(redis: &Redis, deadline: Duration) -> Store {
+    let settings = RedisSettings {
+        timeout: gateway_core::units::Timespan(deadline),
+        ..RedisSettings::new(&redis.url())
+    };
+    Store::open(&StoreSettings { redis: Some(settings), ..StoreSettings::default() }).unwrap()
+}
+
+const LONG: Duration = Duration::from_secs(5);
+
+/// An instance of its own, with its own connection.
+fn instance(redis: &Redis, settings: serde_json::Value) -> RateLimitLayer {
+    layer(settings).with_store(open(redis, LONG))
+}
+
+/// Waits for something that happens in the background.
+async fn wait_until(what: &str, mut there: impl AsyncFnMut() -> bool) {
+    let start = Instant::now();
+    while !there().await {
+        assert!(start.elapsed() < Duration::from_secs(20), "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn s4_23_three_replicas_pass_exactly_the_limit_together() {
+    let redis = Redis::start();
+    for algorithm in ["gcra", "token_bucket", "fixed_window", "leaky_bucket"] {
+        let settings =
+            json!({ "limit": "60/h", "algorithm": algorithm, "max_delay": "0s", "key": "client_ip" });
+        // Without waiting, a leaky bucket passes one.
+        let expected = if algorithm == "leaky_bucket" { 1 } else { 60 };
+        let replicas: Vec<_> = (0..3).map(|_| instance(&redis, settings.clone())).collect();
+        let asking = (0..120).map(|i| ask(&replicas[i % 3], from("192.0.2.1")));
+        let all = futures_util::future::join_all(asking).await;
+        assert_eq!(all.iter().filter(|r| r.status() == 200).count(), expected, "{algorithm}");
+        let _ = redis.command(&["FLUSHALL"]);
+    }
+}
+
+#[tokio::test]
+async fn s4_21_the_key_names_client_and_limit_and_is_never_without_time_to_live() {
+    let redis = Redis::start();
+    let limit = instance(&redis, json!({ "anonymous": "100/h", "algorithm": "fixed_window" }));
+    assert_eq!(ask(&limit, from("192.0.2.1")).await.headers()["ratelimit"], "\"demo\";r=99;t=3600");
+    let key = "gateway:rate_limit:{ip=192.0.2.1}:demo.anonymous";
+    assert_eq!(redis.keys("*"), [key]);
+    let RedisValue::Int(ttl) = redis.command(&["PTTL", key]) else { panic!("no TTL") };
+    assert!((3_590_000..=3_601_000).contains(&ttl), "{ttl}");
+}
+
+#[tokio::test]
+async fn several_limits_take_all_or_nothing_in_one_step() {
+    let redis = Redis::start();
+    let limit = instance(&redis, json!({ "limit": ["2/h", "5/d"], "quota": "3/month" }));
+    let other = instance(&redis, json!({ "limit": ["2/h", "5/d"], "quota": "3/month" }));
+    assert_eq!(statuses(&limit, 1, || from("192.0.2.1")).await, [200]);
+    assert_eq!(statuses(&other, 3, || from("192.0.2.1")).await, [200, 429, 429]);
+    let refused = ask(&limit, from("192.0.2.1")).await;
+    let fields = refused.headers()["ratelimit"].to_str().unwrap();
+    assert!(fields.contains("\"demo-d\";r=3") && fields.contains("\"demo-month\";r=1"), "{fields}");
+}
+
+#[tokio::test]
+async fn final_costs_and_failures_are_told_in_the_background() {
+    let redis = Redis::start();
+    let settings = json!({ "limit": "100/h", "cost": 10, "settle": { "header": "x-tokens-used" } });
+    let (limit, other) = (instance(&redis, settings.clone()), instance(&redis, settings));
+    let background = tokio::spawn(limit.background().unwrap().run(std::future::pending()));
+    ask(&limit, with("/", "used", "80")).await;
+    wait_until("the settlement", async || {
+        let response = ask(&other, with("/", "used", "0")).await;
+        response.status() == 200 && response.headers()["ratelimit"].to_str().unwrap().contains("r=10;")
+            || response.status() == 429
+    })
+    .await;
+    background.abort();
+}
+
+#[tokio::test]
+async fn no_request_waits_longer_than_the_deadline_whatever_becomes_of_the_server() {
+    let mut redis = Redis::start();
+    let store = || open(&redis, Duration::from_millis(100));
+    let local = layer(json!({ "limit": "4/h", "replicas": 2 })).with_store(store());
+    let allow = layer(json!({ "limit": "1/h", "on_store_failure": "allow" })).with_store(store());
+    let deny = layer(json!({ "limit": "1/h", "on_store_failure": "deny" })).with_store(store());
+    for limit in [&local, &allow, &deny] {
+        wait_until("the connection", async || {
+            let answer = ask(limit, from("192.0.2.9")).await;
+            answer.status() != 503 && answer.headers().contains_key("ratelimit")
+        })
+        .await;
+    }
+    redis.stall();
+    let start = Instant::now();
+    assert_eq!(statuses(&local, 4, || from("192.0.2.1")).await, [200, 200, 429, 429], "half of the limit");
+    assert_eq!(statuses(&allow, 4, || from("192.0.2.1")).await, [200; 4]);
+    assert_eq!(statuses(&deny, 4, || from("192.0.2.1")).await, [503; 4]);
+    let took = start.elapsed();
+    assert!(took < Duration::from_millis(1500), "12 requests took {took:?}");
+    redis.resume();
+    redis.kill();
+    assert_eq!(statuses(&allow, 4, || from("192.0.2.1")).await, [200; 4]);
+    redis.restart();
+    // What was let pass meanwhile is made good: of four, two are left.
+    let mut after = None;
+    wait_until("Redis to be found again", async || {
+        let response = ask(&local, from("192.0.2.1")).await;
+        after = Some(response.headers()["ratelimit"].to_str().unwrap().to_owned());
+        !redis.keys("*192.0.2.1*").is_empty()
+    })
+    .await;
+    let after = after.unwrap();
+    assert!(after.contains(";r=1;"), "{after}");
+}
+
+#[tokio::test]
+async fn leased_instances_pass_no_more_than_the_limit_and_a_lease_each() {
+    let redis = Redis::start();
+    let settings = json!({ "limit": "200/h", "shared": "leased", "lease": 5, "key": "client_ip" });
+    let instances: Vec<_> = (0..3).map(|_| instance(&redis, settings.clone())).collect();
+    let background: Vec<_> = instances
+        .iter()
+        .map(|limit| tokio::spawn(limit.background().unwrap().run(std::future::pending())))
+        .collect();
+    let mut passed = 0;
+    let start = Instant::now();
+    // Until all of them know that nothing is left.
+    let mut refusals = 0;
+    while refusals < 300 {
+        assert!(start.elapsed() < Duration::from_secs(20), "{passed} passed, {refusals} refused in a row");
+        for limit in &instances {
+            if ask(limit, from("192.0.2.1")).await.status() == 200 {
+                (passed, refusals) = (passed + 1, 0);
+            } else {
+                refusals += 1;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    assert!((200..=200 + 3 * 5 + 1).contains(&passed), "{passed} of 200 with three leases of 5");
+    background.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn unused_shares_are_given_back() {
+    let redis = Redis::start();
+    let settings = json!({ "limit": "10/h", "shared": "leased", "lease": 8, "lease_ttl": "100ms" });
+    let (one, other) = (instance(&redis, settings), instance(&redis, json!({ "limit": "10/h" })));
+    let background = tokio::spawn(one.background().unwrap().run(std::future::pending()));
+    assert_eq!(ask(&one, from("192.0.2.1")).await.status(), 200);
+    // The share is taken before the other instance asks, so that it finds too little until it is given back.
+    wait_until("the lease to be taken", async || !redis.keys("*192.0.2.1*").is_empty()).await;
+    let mut passed = 0;
+    wait_until("all but the one that passed", async || {
+        passed += usize::from(ask(&other, from("192.0.2.1")).await.status() == 200);
+        passed == 9
+    })
+    .await;
+    assert_eq!(ask(&other, from("192.0.2.1")).await.status(), 429, "ten in all");
+    background.abort();
+}
