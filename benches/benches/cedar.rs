@@ -35,9 +35,11 @@ fn decision(c: &mut Criterion) {
         }
         std::fs::write(&schema, SCHEMA).unwrap();
         std::fs::write(&policies, text).unwrap();
-        let cedar = Cedar::load(&CedarSettings { policies: vec![policies], schema, ..Default::default() }).unwrap();
+        let cedar =
+            Cedar::load(&CedarSettings { policies: vec![policies], schema, ..Default::default() }).unwrap();
         let layer = cedar.layer("r0", "orders");
-        let claims = json!({ "roles": [format!("role{count}"), "customer"], "scope": "orders:read orders:write" });
+        let claims =
+            json!({ "roles": [format!("role{count}"), "customer"], "scope": "orders:read orders:write" });
         let caller = Principal::new("ada", AuthMethod::Jwt, claims.as_object().unwrap().clone());
         let mut request = Request::get("/orders/42").header("host", "shop.example").body(()).unwrap();
         request.extensions_mut().insert(ClientAddr("192.0.2.7:4711".parse().unwrap()));

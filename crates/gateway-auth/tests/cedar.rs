@@ -76,7 +76,7 @@ impl Files {
 fn request(method: &str, path: &str, id: &str, claims: Value) -> Request<()> {
     let mut request = Request::builder().method(method).uri(path).body(()).unwrap();
     if !id.is_empty() {
-        let claims = claims.as_object().unwrap().clone();
+        let Value::Object(claims) = claims else { panic!("not a table: {claims}") };
         request.extensions_mut().insert(Principal::new(id, AuthMethod::Jwt, claims));
     }
     request
