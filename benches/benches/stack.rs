@@ -8,7 +8,7 @@ use gateway_bin::bench::InProcess;
 use gateway_core::ClientAddr;
 use gateway_testkit::Upstream;
 use http::Request;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -44,7 +44,7 @@ fn stack(c: &mut Criterion) {
                 let request = Request::get("/api/x")
                     .header("host", "shop.example")
                     .header("authorization", &bearer)
-                    .body(Empty::<Bytes>::new())
+                    .body(Full::<Bytes>::default())
                     .unwrap();
                 let response = edge.call(request, client).await;
                 assert_eq!(response.status(), 200);

@@ -1,14 +1,18 @@
 //! The gateway's own accounts: opened once, before the first request, and served on the routes that say so.
 
+use crate::config::Plan;
 use crate::end::Answer;
 use crate::end::RequestStream;
 use crate::live::View;
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use gateway_core::{BoxError, Code, Problem};
 use gateway_identity::{
     Identity, IdentityService, IdentitySettings, OpenError, RevocationSink, Revoked, Upkeep,
 };
-use http::Request;
+use gateway_store::Store;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{Request, Response};
 use serde_json::Value;
 use std::convert::Infallible;
 use std::future::Future;
@@ -93,5 +97,37 @@ impl RevocationSink for ToVerifiers {
             }
             Ok(())
         })
+    }
+}
+
+/// The keys of the gateway's own tokens: of accounts and of assertions.
+#[derive(Clone)]
+pub(crate) struct Jwks {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) store: Store,
+}
+
+impl Jwks {
+    pub(crate) async fn answer<B: RequestStream>(self) -> Result<Answer<B>, Infallible> {
+        let mut keys = Vec::new();
+        let mut add = |set: Value| {
+            if let Value::Object(mut set) = set
+                && let Some(Value::Array(more)) = set.remove("keys")
+            {
+                keys.extend(more);
+            }
+        };
+        if let Some(set) = self.plan.identity.as_ref().and_then(Accounts::jwks) {
+            add(set);
+        }
+        if let Some(plan) = &self.plan.assertions {
+            add(serde_json::from_slice(&plan.assertions.jwks(&self.store).await).unwrap_or_default());
+        }
+        let body = Bytes::from(serde_json::json!({ "keys": keys }).to_string());
+        let mut answer = Response::new(body.into());
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+        Ok(answer)
     }
 }

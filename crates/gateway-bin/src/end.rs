@@ -8,7 +8,7 @@ use gateway_server::RequestBody;
 use gateway_upstream::{HttpUpstream, UpstreamBody};
 use http::{Request, Response};
 use http_body::Body;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -17,7 +17,9 @@ use tower::Service;
 use tower::util::BoxCloneSyncService;
 
 /// A request body that the stacks take.
-pub trait RequestStream: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static {
+pub trait RequestStream:
+    Body<Data = Bytes, Error: Into<BoxError>> + From<Bytes> + Send + Unpin + 'static
+{
     /// From now on at most so many bytes; then it fails with [`BodyTooLarge`](gateway_core::BodyTooLarge).
     fn limit(&mut self, bytes: u64);
 }
@@ -28,8 +30,8 @@ impl RequestStream for RequestBody {
     }
 }
 
-/// Nothing, which no limit forbids.
-impl RequestStream for Empty<Bytes> {
+/// Bytes at hand, which no limit forbids: for measurements.
+impl RequestStream for Full<Bytes> {
     fn limit(&mut self, _: u64) {}
 }
 

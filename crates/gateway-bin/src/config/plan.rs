@@ -14,6 +14,7 @@ mod shared;
 pub(crate) use auth::AuthPlan;
 pub(crate) use cache::CachePlan;
 pub(crate) use chore::Chore;
+use identity::AssertionPlan;
 pub(crate) use levels::Levels;
 use limit::LimitPlan;
 pub(crate) use route::{RouteLimit, RoutePlan};
@@ -24,6 +25,7 @@ use super::load::{Mistake, Origin};
 use super::settings::Settings;
 use crate::accounts::Accounts;
 use auth::AuthLayers;
+use gateway_auth::IdentityHeadersLayer;
 use gateway_core::ProblemLayer;
 use gateway_routing::RouteTable;
 use gateway_server::Limits;
@@ -57,6 +59,7 @@ pub(crate) struct Plan {
     pub(crate) limits: BTreeMap<String, LimitPlan>,
     /// Where it is configured.
     pub(crate) identity: Option<Accounts>,
+    pub(crate) assertions: Option<AssertionPlan>,
     /// Where a route has one.
     pub(crate) cache: Option<CachePlan>,
     pub(crate) routes: Vec<RoutePlan>,
@@ -95,6 +98,7 @@ impl Plan {
         let limits = planner.limits(&at_hand);
         let cache = planner.cache(&at_hand);
         let identity = planner.identity(&at_hand, &mut auth.methods);
+        let assertions = planner.assertions(&at_hand);
         let problems = planner.problems();
         let correlation_id = planner.default_correlation_id();
         let via = settings.via.as_ref().and_then(|via| planner.noted("via", ViaLayer::new(via)));
@@ -130,6 +134,7 @@ impl Plan {
             auth,
             limits,
             identity,
+            assertions,
             cache,
             routes,
             table: table?,
@@ -140,10 +145,21 @@ impl Plan {
     pub(crate) fn chores(&self) -> impl Iterator<Item = &Chore> {
         let auth = self.auth.methods.values().filter_map(|method| method.chore.as_ref());
         let limits = self.limits.values().filter_map(|limit| limit.chore.as_ref());
-        auth.chain(limits).chain(self.cache.iter().filter_map(|cache| cache.chore.as_ref()))
+        let cache = self.cache.iter().filter_map(|cache| cache.chore.as_ref());
+        let assertions = self.assertions.iter().map(|plan| &plan.chore);
+        auth.chain(limits).chain(cache).chain(assertions)
     }
 
-    pub(crate) fn identity_headers() -> Vec<HeaderName> {
-        IDENTITY_HEADERS.into_iter().map(HeaderName::from_static).collect()
+    /// Headers that only the gateway may set.
+    pub(crate) fn identity_headers(&self) -> Vec<HeaderName> {
+        let mut names: Vec<_> = IDENTITY_HEADERS.into_iter().map(HeaderName::from_static).collect();
+        let of_routes = self.routes.iter().filter_map(|route| route.identity_headers.as_ref());
+        let of_routes = of_routes.flat_map(IdentityHeadersLayer::names).cloned();
+        for name in of_routes.chain(self.assertions.iter().map(|plan| plan.assertions.header().clone())) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
     }
 }

@@ -8,6 +8,7 @@ pub(crate) use auth::{AUTH_KINDS, AuthSettings, RouteAuthSettings};
 pub(crate) use names::Names;
 pub(crate) use route::{Policies, PolicySet, RouteSettings};
 
+use gateway_auth::{AssertionSettings, OutboundSettings};
 use gateway_balance::{BalanceSettings, HealthSettings, PolicySettings, RetrySettings, TimeoutSettings};
 use gateway_core::units::{ByteSize, Scalar, Short, ShortForm, Switch, Timespan};
 use gateway_core::{ProblemFormat, ProxyStatus};
@@ -68,6 +69,9 @@ pub(crate) struct Settings {
     /// Accounts, sessions and the tokens they are given. Routes with `identity = true` serve them; `auth = "identity"`
     /// lets pass who has such a token. Off unless given; read at start.
     pub(crate) identity: Option<IdentitySettings>,
+    /// Tokens that tell services with `assertion = true` who calls, signed by the gateway: `true`, the name of the issuer,
+    /// or a table. Default `false`.
+    pub(crate) assertion: Switch<AssertionSettings>,
     /// Rate limits by name: `"100/min"` or a table.
     pub(crate) rate_limits: BTreeMap<String, Short<RateLimitSettings>>,
     /// What some routes have in common, by name. A route's own settings come before its group's, those before
@@ -297,6 +301,12 @@ pub(crate) struct ServiceSettings {
     /// How connections are made and kept.
     #[serde(default)]
     pub(crate) connection: UpstreamSettings,
+    /// Whether requests carry a token of [assertion]. Default false.
+    #[serde(default)]
+    pub(crate) assertion: bool,
+    /// The gateway's own credentials for the service: `"passthrough"`, `"remove"`, or a table. Default `passthrough`:
+    /// `Authorization` is what the client sent.
+    pub(crate) outbound: Option<OutboundSettings>,
     /// Whether clients are told which endpoint failed. Default false: only how.
     #[serde(default)]
     pub(crate) reveal_endpoints: bool,

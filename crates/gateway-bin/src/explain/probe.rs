@@ -74,8 +74,10 @@ fn harmless(plan: &Plan, endpoint: &Endpoint) -> Plan {
     plan.store = Store::memory();
     plan.auth = AuthPlan::default();
     plan.cache = None;
+    plan.identity = None;
     for route in &mut plan.routes {
         (route.auth, route.cache, route.concurrency, route.fault) = (None, None, None, None);
+        (route.authorize, route.identity_headers, route.fallback) = (None, None, None);
         route.rate_limits.clear();
     }
     for (name, service) in &mut plan.services {
@@ -84,7 +86,8 @@ fn harmless(plan: &Plan, endpoint: &Endpoint) -> Plan {
         service.balancing = BalanceSettings { retry, ..BalanceSettings::default() };
         service.connection =
             UpstreamSettings { host: service.connection.host, ..UpstreamSettings::default() };
-        (service.adaptive, service.admission) = (None, None);
+        (service.adaptive, service.admission, service.outbound) = (None, None, None);
+        service.assertion = false;
     }
     plan
 }

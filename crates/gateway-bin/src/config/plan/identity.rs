@@ -2,8 +2,9 @@
 
 use super::Planner;
 use super::auth::MethodPlan;
+use super::chore::Chore;
 use crate::accounts::Accounts;
-use gateway_auth::{JwtMethod, JwtSettings, OneOrMany};
+use gateway_auth::{Assertions, JwtMethod, JwtSettings, OneOrMany};
 use gateway_store::Store;
 use std::collections::BTreeMap;
 
@@ -38,4 +39,33 @@ impl Planner<'_> {
         methods.insert(IDENTITY.to_owned(), MethodPlan::jwt(method));
         Some(accounts)
     }
+
+    /// What signs tokens for services. Keys that were published stay so.
+    pub(super) fn assertions(&mut self, store: &Store) -> Option<AssertionPlan> {
+        let settings = self.settings.assertion.on()?;
+        let earlier = self.previous.and_then(|previous| {
+            let store_kept = previous.settings.store == self.settings.store;
+            Some((previous, previous.plan.assertions.clone()?)).filter(|_| store_kept)
+        });
+        if let Some((previous, same)) = &earlier
+            && previous.settings.assertion == self.settings.assertion
+        {
+            return Some(same.clone());
+        }
+        let made = match &earlier {
+            Some((_, earlier)) => earlier.assertions.succeed(settings),
+            None => Assertions::new(settings),
+        };
+        let assertions = self.noted("assertion", made)?;
+        let (keeping, store) = (assertions.clone(), store.clone());
+        let chore = Chore::endless(move || keeping.clone().keep(store.clone()));
+        Some(AssertionPlan { assertions, chore })
+    }
+}
+
+/// What signs tokens for services.
+#[derive(Clone)]
+pub(crate) struct AssertionPlan {
+    pub(crate) assertions: Assertions,
+    pub(crate) chore: Chore,
 }

@@ -8,14 +8,16 @@ use super::planner::Planner;
 use crate::body_limit::BodyLimitLayer;
 use crate::config::settings::Names;
 use crate::config::settings::RouteSettings;
+use gateway_auth::{AuthorizeLayer, IdentityHeadersLayer};
 use gateway_cache::{CacheError, CacheLayer, CacheSettings, CacheStore};
 use gateway_core::units::{ByteSize, Switch};
 use gateway_overload::{ConcurrencyLimitLayer, ConcurrencySettings, FaultLayer};
 use gateway_ratelimit::RateLimitLayer;
 use gateway_routing::{Conflict, RouteMatch, RouteTable};
 use gateway_transform::{
-    CorrelationIdLayer, CorsLayer, HeaderRules, HeadersLayer, MaintenanceLayer, RedirectLayer, RespondLayer,
-    RewriteLayer, SecurityHeadersLayer, StripPrefixLayer, check_placeholders,
+    CorrelationIdLayer, CorsLayer, FallbackLayer, FallbackSettings, HeaderRules, HeadersLayer,
+    MaintenanceLayer, RedirectLayer, RespondLayer, RewriteLayer, SecurityHeadersLayer, StripPrefixLayer,
+    check_placeholders,
 };
 use http::Method;
 use std::collections::BTreeMap;
@@ -31,6 +33,11 @@ pub(crate) struct RoutePlan {
     pub(crate) cors: Option<CorsLayer>,
     pub(crate) security_headers: Option<SecurityHeadersLayer>,
     pub(crate) auth: Option<RouteAuth>,
+    pub(crate) authorize: Option<AuthorizeLayer>,
+    pub(crate) identity_headers: Option<IdentityHeadersLayer>,
+    pub(crate) fallback: Option<FallbackSettings>,
+    /// Whether the keys of the gateway's own tokens answer.
+    pub(crate) jwks: bool,
     /// In the order in which they are asked.
     pub(crate) rate_limits: Vec<RouteLimit>,
     pub(crate) cache: Option<RouteCache>,
@@ -59,6 +66,9 @@ impl RoutePlan {
     pub(crate) fn has_few_route_policies(&self) -> bool {
         let limits = self.limits_within().count();
         self.cache.is_some()
+            || self.authorize.is_some()
+            || self.identity_headers.is_some()
+            || self.fallback.is_some()
             || limits > 1
             || limits < self.rate_limits.len()
             || self.rate_limits.iter().any(|limit| limit.layer.settles_bodies())
@@ -77,11 +87,14 @@ impl RoutePlan {
         named(self.redirect.is_some(), "redirect");
         let auth = self.auth.as_ref().map_or(String::new(), |auth| auth.names.join("|"));
         named(self.auth.is_some(), &format!("auth={auth}"));
+        named(self.authorize.is_some(), "authorize");
         let limits: Vec<&str> = self.rate_limits.iter().map(|limit| limit.name.as_str()).collect();
         named(!limits.is_empty(), &format!("rate-limit={}", limits.join("|")));
         named(self.max_body.is_some(), "max-body");
         named(self.headers.is_some(), "headers");
         named(self.cache.is_some(), "cache");
+        named(self.identity_headers.is_some(), "identity-headers");
+        named(self.fallback.is_some(), "fallback");
         let prefix = self.strip.as_ref().map_or("", |(prefix, _)| prefix);
         named(self.strip.is_some(), &format!("strip={prefix}"));
         named(self.rewrite.is_some(), "rewrite");
@@ -89,6 +102,7 @@ impl RoutePlan {
         named(self.concurrency.is_some(), "concurrency");
         named(self.respond.is_some(), "respond");
         named(self.identity, "identity");
+        named(self.jwks, "jwks");
         named(self.correlation_id.is_some(), "correlation-id");
         all
     }
@@ -138,6 +152,12 @@ impl Planner<'_> {
             layer: shared.auth_layers.of(asked, shared.auth),
         });
         let (limit_key, limit) = levels.first("rate_limit", |policies| policies.rate_limit);
+        let (authorize_key, authorize) = levels.first("authorize", |policies| policies.authorize);
+        let authorize = authorize.and_then(|rules| self.switch(&authorize_key, rules, AuthorizeLayer::new));
+        let (told_key, told) = levels.first("identity_headers", |policies| policies.identity_headers);
+        let identity_headers = told.and_then(|told| self.noted(&told_key, IdentityHeadersLayer::new(told)));
+        let (fallback_key, fallback) = levels.first("fallback", |policies| policies.fallback);
+        let fallback = fallback.filter(|fallback| self.fallback_is_good(&fallback_key, fallback)).cloned();
         let rate_limits = limit.map(|limit| self.limits_of(&limit_key, limit, route, &name, shared.limits));
         let (cache_key, cache) = levels.first("cache", |policies| policies.cache);
         let cache = cache.and_then(|cache| self.route_cache(&name, &cache_key, cache, shared.cache));
@@ -164,7 +184,8 @@ impl Planner<'_> {
         }
 
         let service = self.reference(&key("service"), route.service.as_deref(), "service", "/services");
-        let answers_itself = route.redirect.is_some() || route.respond.is_some() || route.identity;
+        let answers_itself =
+            route.redirect.is_some() || route.respond.is_some() || route.identity || route.jwks;
         if route.identity && settings.identity.is_none() {
             let message = "there are no accounts: [identity] is missing";
             let mistake = self.origin.mistake(&key("identity"), message);
@@ -174,8 +195,9 @@ impl Planner<'_> {
             let place = format!("routes[{index}]");
             let message = format!("`service` is missing in {}", self.origin.original(&place));
             let mistake = self.origin.mistake(&place, message);
-            self.mistakes
-                .push(mistake.with_help("name one, or answer by `redirect`, `respond` or `identity`"));
+            self.mistakes.push(
+                mistake.with_help("name one, or answer by `redirect`, `respond`, `identity` or `jwks`"),
+            );
         }
         let mut methods = Vec::new();
         for (i, method) in route.methods.iter().enumerate() {
@@ -223,6 +245,10 @@ impl Planner<'_> {
             auth,
             rate_limits: rate_limits.unwrap_or_default(),
             cache,
+            authorize,
+            identity_headers,
+            fallback,
+            jwks: route.jwks,
             max_body: levels
                 .first("max_body", |policies| policies.max_body)
                 .1
@@ -237,6 +263,14 @@ impl Planner<'_> {
             concurrency,
             fault,
         })
+    }
+
+    /// Whether a fallback names a service that there is, and can be made.
+    fn fallback_is_good(&mut self, key: &str, fallback: &FallbackSettings) -> bool {
+        let name = fallback.service.as_deref();
+        let service = self.reference(&format!("{key}.service"), name, "service", "/services");
+        let made = FallbackLayer::new(fallback, name.map(drop));
+        self.noted(key, made).is_some() && service.is_some() == name.is_some()
     }
 
     /// The limits that a route names.
@@ -295,6 +329,10 @@ impl Planner<'_> {
                 let key = name_key(self.origin, &key("rate_limit"), i);
                 self.reference(&key, Some(name), "rate limit", "/rate_limits");
             }
+            set.authorize.and_then(|on| self.switch(&key("authorize"), on, AuthorizeLayer::new));
+            let told = set.identity_headers;
+            told.and_then(|told| self.noted(&key("identity_headers"), IdentityHeadersLayer::new(told)));
+            set.fallback.map(|fallback| self.fallback_is_good(&key("fallback"), fallback));
             set.cache.and_then(|on| self.switch(&key("cache"), on, check_cache));
             set.cors.and_then(|on| self.switch(&key("cors"), on, CorsLayer::new));
             let security = set.security_headers;
