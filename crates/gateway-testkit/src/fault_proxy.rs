@@ -194,7 +194,7 @@ impl Shared {
                 let number = shared.connections.fetch_add(1, Ordering::SeqCst);
                 let how = shared.next();
                 let shared = shared.clone();
-                std::thread::spawn(move || shared.serve(number, near, how));
+                std::thread::spawn(move || shared.serve(number, &near, how));
             }
         })
     }
@@ -213,14 +213,15 @@ impl Shared {
     }
 
     /// Whatever fails ends the connection.
-    fn serve(&self, number: usize, near: TcpStream, how: Disturbance) -> io::Result<()> {
+    fn serve(&self, number: usize, near: &TcpStream, how: Disturbance) -> io::Result<()> {
         near.set_nodelay(true)?;
         match how {
             Disturbance::Refuse | Disturbance::CloseOnAccept => return Ok(()),
             Disturbance::ResetOnRequest => {
                 let mut first = [0; 4096];
-                let _ = (&near).read(&mut first)?;
-                reset(&near);
+                let mut from = near;
+                let _ = from.read(&mut first)?;
+                reset(near);
                 return Ok(());
             }
             _ => {}
@@ -230,14 +231,14 @@ impl Shared {
         self.lock().open.insert(number, [near.try_clone()?, far.try_clone()?]);
         let (from, to) = (near.try_clone()?, far.try_clone()?);
         let requests = std::thread::spawn(move || copy(&from, &to));
-        let _ = Self::answer(&near, &far, how);
+        let _ = Self::answer(near, &far, how);
         let resets = matches!(how, Disturbance::ResetBeforeAnswer | Disturbance::ResetAfter(_));
         if resets {
             // Every other handle is to be gone first: the last one's closing is what is a reset.
             self.lock().open.remove(&number);
             // Lets what was sent arrive.
             std::thread::sleep(Duration::from_millis(20));
-            reset(&near);
+            reset(near);
             let _ = far.shutdown(Shutdown::Both);
             let _ = near.shutdown(Shutdown::Read);
         } else {
