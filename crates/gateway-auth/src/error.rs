@@ -109,4 +109,12 @@ pub enum AuthError {
     /// Nobody can be asked this way.
     #[error("`http`: {0}")]
     Fetch(#[from] gateway_fetch::FetchError),
+    /// Settings of a login that cannot work.
+    #[error("`{key}` {why}")]
+    Oidc {
+        /// The setting.
+        key: &'static str,
+        /// What it is, and what was expected.
+        why: String,
+    },
 }
