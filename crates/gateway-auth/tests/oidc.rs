@@ -18,8 +18,8 @@ use http_body_util::Full;
 use oidc_provider::{Provider, parameter};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 const SECRET: &str = "a cookie secret of 32 bytes or more";
 
@@ -202,6 +202,23 @@ async fn no_target_makes_the_login_end_at_another_site() {
     }
 }
 
+/// All that is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+fn contains(log: &[u8], text: &str) -> bool {
+    log.windows(text.len()).any(|part| part == text.as_bytes())
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(text)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// One thing that is wrong with a login.
 enum Attack {
     /// With the callback's target.
@@ -219,6 +236,12 @@ async fn an_attacked_login_makes_no_session_and_says_no_code_and_no_token() {
     use Attack::{Browser as B, Claims as C, Provider as P, Target as T};
     const NONE: &str = "bad-request no such login is on its way";
     let now = keys::now();
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone());
+    // For all tests of this file: what the others log may not hold a secret either.
+    tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
     for (name, attack, expected) in [
         ("nothing wrong", T(str::to_owned), "303"),
         ("another state", T(|t| t.replace("state=", "state=x")), NONE),
@@ -344,7 +367,13 @@ async fn an_attacked_login_makes_no_session_and_says_no_code_and_no_token() {
                 assert!(!said.contains(&secret), "{name}: {said} holds {secret}");
             }
         }
+        let session = browser.0.into_values();
+        let log = log.0.lock().unwrap();
+        for secret in provider.secrets().into_iter().chain(session) {
+            assert!(!log.is_empty() && !contains(&log, &secret), "{name}: the log holds {secret}");
+        }
     }
+    assert!(contains(&log.0.lock().unwrap(), "a login failed"), "it says that, and no more");
 }
 
 #[tokio::test]
