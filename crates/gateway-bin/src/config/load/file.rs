@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
+use toml::de::{DeTable, DeValue};
 use toml_edit::{Document, Item, Table, TableLike, Value as TomlValue};
 
 /// A larger one is surely not what was meant.
@@ -90,6 +91,11 @@ impl FileText {
     }
 
     fn toml(&self) -> Result<Map<String, Value>, Mistakes> {
+        // Without what an editor would keep, which takes most of the time and memory.
+        let plain = DeTable::parse(&self.text).ok();
+        if let Some(values) = plain.and_then(|table| plain_table(table.into_inner())) {
+            return Ok(values);
+        }
         match Document::parse(self.text.as_str()) {
             Ok(document) => Ok(toml_table(document.into_table())),
             Err(error) => {
@@ -156,6 +162,29 @@ pub(super) fn steps(key: &str) -> Vec<String> {
         rest = &rest[end..];
     }
     steps
+}
+
+/// `None` where a number is out of range.
+fn plain_table(table: DeTable<'_>) -> Option<Map<String, Value>> {
+    let pairs = table.into_iter();
+    pairs
+        .map(|(name, value)| Some((name.into_inner().into_owned(), plain_value(value.into_inner())?)))
+        .collect()
+}
+
+fn plain_value(value: DeValue<'_>) -> Option<Value> {
+    Some(match value {
+        DeValue::String(text) => Value::String(text.into_owned()),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok()?.into(),
+        DeValue::Float(number) => number.as_str().parse::<f64>().ok()?.into(),
+        DeValue::Boolean(on) => on.into(),
+        DeValue::Datetime(time) => time.to_string().into(),
+        DeValue::Array(elements) => {
+            let values = elements.into_iter().map(|element| plain_value(element.into_inner()));
+            Value::Array(values.collect::<Option<_>>()?)
+        }
+        DeValue::Table(table) => Value::Object(plain_table(table)?),
+    })
 }
 
 fn toml_table(table: Table) -> Map<String, Value> {
