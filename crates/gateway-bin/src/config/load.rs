@@ -92,6 +92,11 @@ impl Origin {
         table.map(|table| table.keys().map(String::as_str).collect()).unwrap_or_default()
     }
 
+    /// Whether a table has a table of this name, also if that has mistakes.
+    pub(crate) fn defines(&self, pointer: &str, name: &str) -> bool {
+        self.tree.pointer(pointer).is_some_and(|table| table.get(name).is_some())
+    }
+
     /// What is written for a key, variables as they stand there.
     pub(crate) fn written(&self, key: &str) -> Option<&Value> {
         file::steps(key).iter().try_fold(&self.tree, |value, step| match value {

@@ -90,8 +90,11 @@ impl Plan {
             limits: &limits,
             correlation_id: correlation_id.as_ref(),
         };
-        let routes = settings.routes.iter().enumerate();
-        let routes: Vec<_> = routes.filter_map(|(i, route)| planner.route(i, route, &mut shared)).collect();
+        // Large ones, and many: a list that grows would be copied again and again.
+        let mut routes = Vec::with_capacity(settings.routes.len());
+        for (i, route) in settings.routes.iter().enumerate() {
+            routes.extend(planner.route(i, route, &mut shared));
+        }
         auth.layers = shared.auth_layers.into_layers();
         planner.shared_policies();
         let table = planner.table(&routes);

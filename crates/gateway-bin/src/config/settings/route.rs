@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Defines settings that hold policies, so that a route, a group and the defaults all take the same keys.
+/// They are boxed: of many routes, most say nothing of most, and their settings are kept for the next reload.
 macro_rules! with_policies {
     ($(#[$about:meta])* struct $name:ident { $($own:tt)* }) => {
         $(#[$about])*
@@ -21,22 +22,22 @@ macro_rules! with_policies {
             $($own)*
             /// Who may call: the name of a way to authenticate, a list of names of which the first that applies decides,
             /// `"none"`, or a table. Default: anybody.
-            pub(crate) auth: Option<Short<RouteAuthSettings>>,
+            pub(crate) auth: Option<Box<Short<RouteAuthSettings>>>,
             /// The name of a rate limit, or `"none"`. Default: none.
             pub(crate) rate_limit: Option<String>,
             /// The request's id, in a header: `true`, `false` or a table. Default `true`: `X-Correlation-ID`.
-            pub(crate) correlation_id: Option<Switch<CorrelationIdSettings>>,
+            pub(crate) correlation_id: Option<Box<Switch<CorrelationIdSettings>>>,
             /// Cross-origin requests: `true`, `false` or a table. Default `false`.
-            pub(crate) cors: Option<Switch<CorsSettings>>,
+            pub(crate) cors: Option<Box<Switch<CorsSettings>>>,
             /// Security headers in answers: `true`, `false` or a table. Default `false`.
-            pub(crate) security_headers: Option<Switch<SecurityHeadersSettings>>,
+            pub(crate) security_headers: Option<Box<Switch<SecurityHeadersSettings>>>,
             /// The most requests at once, for each route by itself: a number, `false` or a table. Default `false`: no
             /// limit.
-            pub(crate) concurrency: Option<Switch<ConcurrencySettings>>,
+            pub(crate) concurrency: Option<Box<Switch<ConcurrencySettings>>>,
             /// Delays and failures on purpose: `false` or a table. Default `false`.
-            pub(crate) fault: Option<Switch<FaultSettings>>,
+            pub(crate) fault: Option<Box<Switch<FaultSettings>>>,
             /// Answers 503 to all but some: `true` or a table. Default `false`.
-            pub(crate) maintenance: Option<Switch<MaintenanceSettings>>,
+            pub(crate) maintenance: Option<Box<Switch<MaintenanceSettings>>>,
             /// The largest request body; over it the answer is 413. Default: no limit.
             pub(crate) max_body: Option<ByteSize>,
             /// Headers set, added and removed: those of [defaults] first, then those of the group, then the route's.
@@ -48,15 +49,15 @@ macro_rules! with_policies {
             /// What it says of policies.
             pub(crate) fn policies(&self) -> Policies<'_> {
                 Policies {
-                    auth: self.auth.as_deref(),
+                    auth: self.auth.as_deref().map(|auth| &**auth),
                     rate_limit: self.rate_limit.as_deref(),
                     max_body: self.max_body,
-                    correlation_id: self.correlation_id.as_ref(),
-                    cors: self.cors.as_ref(),
-                    security_headers: self.security_headers.as_ref(),
-                    concurrency: self.concurrency.as_ref(),
-                    fault: self.fault.as_ref(),
-                    maintenance: self.maintenance.as_ref(),
+                    correlation_id: self.correlation_id.as_deref(),
+                    cors: self.cors.as_deref(),
+                    security_headers: self.security_headers.as_deref(),
+                    concurrency: self.concurrency.as_deref(),
+                    fault: self.fault.as_deref(),
+                    maintenance: self.maintenance.as_deref(),
                     headers: &self.headers,
                 }
             }
@@ -110,13 +111,13 @@ with_policies! {
         /// The service that answers. Needed unless `redirect` or `respond` does.
         pub(crate) service: Option<String>,
         /// The prefix that the service does not see: a text, or a table.
-        pub(crate) strip: Option<Short<StripPrefixSettings>>,
+        pub(crate) strip: Option<Box<Short<StripPrefixSettings>>>,
         /// Another path, host or query towards the service.
-        pub(crate) rewrite: Option<RewriteSettings>,
+        pub(crate) rewrite: Option<Box<RewriteSettings>>,
         /// Sends the client elsewhere: `"https"`, a path, a URL, or a table.
-        pub(crate) redirect: Option<Short<RedirectSettings>>,
+        pub(crate) redirect: Option<Box<Short<RedirectSettings>>>,
         /// An answer of the gateway's own: a text, a status, or a table.
-        pub(crate) respond: Option<Short<RespondSettings>>,
+        pub(crate) respond: Option<Box<Short<RespondSettings>>>,
         /// The name of a group whose settings the route takes over.
         pub(crate) group: Option<String>,
     }
