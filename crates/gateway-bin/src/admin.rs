@@ -1,7 +1,9 @@
 //! The admin listener: health, readiness, metrics, the route table. Bind it where only operators reach it.
 
+use crate::check::Format;
+use crate::explain::{self, Asked};
 use crate::live::View;
-use crate::routes;
+use crate::{config, routes};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use gateway_core::{Code, Problem};
@@ -65,6 +67,8 @@ impl Admin {
         match request.uri().path() {
             "/revoke" if request.method() == Method::POST => self.revoke(request).await,
             "/revoke" => not_allowed("POST"),
+            "/explain" if request.method() == Method::POST => self.explain(request).await,
+            "/explain" => not_allowed("POST"),
             "/reload" if request.method() == Method::POST => self.reload().await,
             "/reload" => not_allowed("POST"),
             "/livez" | "/readyz" | "/ready" | "/health" | "/metrics" | "/routes" | "/config" if !get => {
@@ -90,7 +94,7 @@ impl Admin {
             },
             _ => Problem::new(Code::NoRoute)
                 .with_detail(
-                    "the admin listener has /livez /readyz /health /metrics /routes /config /reload /revoke",
+                    "the admin listener has /livez /readyz /health /metrics /routes /config /explain /reload /revoke",
                 )
                 .into_response(),
         }
@@ -119,6 +123,30 @@ impl Admin {
                 answer
             }
             Err(_) => Problem::new(Code::Draining).into_response(),
+        }
+    }
+
+    /// Says what becomes of the request in the body, by the configuration in force. No live request is held up, and
+    /// nothing is counted.
+    async fn explain(&self, request: Request<Incoming>) -> Answer {
+        let bad = |detail: String| Problem::new(Code::BadRequest).with_detail(detail).into_response();
+        let Ok(body) = Limited::new(request.into_body(), 64 * 1024).collect().await else {
+            return bad("the body did not arrive whole or is over 64 KiB".to_owned());
+        };
+        let asked = match Asked::from_json(&body.to_bytes()) {
+            Ok(asked) => asked,
+            Err(message) => return bad(message),
+        };
+        let plan = self.view.load().plan.clone();
+        // Stacks are of one thread, and this one has other things to do.
+        let explaining = tokio::task::spawn_blocking(move || {
+            let checked = config::look_back(&plan).map_err(|mistakes| mistakes.to_string())?;
+            explain::explain(&checked, &asked, Format::Json).map_err(|error| error.to_string())
+        });
+        match explaining.await {
+            Ok(Ok(explained)) => typed(explained.text, "application/json"),
+            Ok(Err(message)) => Problem::new(Code::InternalError).with_detail(message).into_response(),
+            Err(_) => Problem::new(Code::InternalError).into_response(),
         }
     }
 

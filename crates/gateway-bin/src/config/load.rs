@@ -5,7 +5,7 @@ mod file;
 mod mistake;
 mod substitute;
 
-pub(crate) use file::join;
+pub(crate) use file::{Source, join};
 pub(crate) use mistake::{Mistake, Mistakes, Severity, nearest};
 
 use diagnose::{Secrets, Taken};
@@ -60,6 +60,11 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
+    /// What all of it was read from, but for the environment.
+    pub(crate) fn source(&self) -> Option<Source> {
+        self.file.as_ref().map(FileText::source)
+    }
+
     /// A mistake in the value of a key of the settings.
     pub(crate) fn mistake(&self, key: &str, message: impl Into<String>) -> Mistake {
         self.at(&self.original(key), message.into(), false)
@@ -136,7 +141,7 @@ impl Origin {
             // Not written down: the nearest table that is.
             match path.rfind(['.', '[']) {
                 Some(end) => path = &path[..end],
-                None => return mistake.with_source(file.name.clone()),
+                None => return mistake.with_source(file.name.to_string()),
             }
         }
     }
@@ -147,7 +152,15 @@ impl Origin {
 /// # Errors
 /// The file cannot be read, or is not written in its language.
 pub(crate) fn load<T: DeserializeOwned>(path: Option<&Path>) -> Result<Loaded<T>, Mistakes> {
-    let (file, mut tree) = match path.map(FileText::read).transpose()? {
+    parse(path.map(Source::read).transpose()?)
+}
+
+/// Makes the same of a file that was read before, and the environment over it.
+///
+/// # Errors
+/// It is not written in its language.
+pub(crate) fn parse<T: DeserializeOwned>(source: Option<Source>) -> Result<Loaded<T>, Mistakes> {
+    let (file, mut tree) = match source.map(FileText::parse).transpose()? {
         Some((file, values)) => (Some(file), values),
         None => (None, Map::new()),
     };

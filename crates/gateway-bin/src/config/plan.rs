@@ -13,7 +13,7 @@ pub(crate) use route::RoutePlan;
 pub(crate) use service::ServicePlan;
 
 use super::Config;
-use super::load::{Mistake, Origin};
+use super::load::{Mistake, Origin, Source};
 use super::settings::Settings;
 use auth::AuthLayers;
 use gateway_core::ProblemLayer;
@@ -51,6 +51,8 @@ pub(crate) struct Plan {
     pub(crate) routes: Vec<RoutePlan>,
     /// Where they are found, by their places.
     pub(crate) table: RouteTable<()>,
+    /// What all this was read from, for whoever asks why.
+    pub(crate) source: Option<Source>,
 }
 
 /// Headers that tell a service who is calling. From outside they are always removed.
@@ -119,6 +121,7 @@ impl Plan {
             limits,
             routes,
             table: table?,
+            source: origin.source(),
         })
     }
 
