@@ -1,5 +1,6 @@
 //! The admin listener: health, readiness, metrics, the route table. Bind it where only operators reach it.
 
+mod explain;
 mod keys;
 mod purge;
 mod revoke;
@@ -74,6 +75,8 @@ impl Admin {
             "/purge" if request.method() == Method::POST => self.purge(request).await,
             "/purge" => not_allowed("POST"),
             path if path == "/keys" || path.starts_with("/keys/") => self.keys(request).await,
+            "/explain" if request.method() == Method::POST => self.explain(request).await,
+            "/explain" => not_allowed("POST"),
             "/reload" if request.method() == Method::POST => self.reload().await,
             "/reload" => not_allowed("POST"),
             "/livez" | "/readyz" | "/ready" | "/health" | "/metrics" | "/routes" | "/config" if !get => {
@@ -99,7 +102,8 @@ impl Admin {
             },
             _ => Problem::new(Code::NoRoute)
                 .with_detail(
-                    "the admin listener has /livez /readyz /health /metrics /routes /config /reload /revoke /keys /purge",
+                    "the admin listener has /livez /readyz /health /metrics /routes /config /explain /reload /revoke \
+                     /keys /purge",
                 )
                 .into_response(),
         }

@@ -130,18 +130,22 @@ impl Reading<'_> {
             return Ok(());
         };
         let route = &self.checked.config.plan.routes[index];
-        let name = route.rate_limit.as_ref().map(|(name, _)| name.as_str());
-        let Some(limit) = self.limits.iter().position(|limit| Some(limit.name) == name) else {
+        let names = route.rate_limits.iter().map(|limit| limit.name.as_str());
+        let limits: Vec<usize> =
+            names.filter_map(|name| self.limits.iter().position(|limit| limit.name == name)).collect();
+        if limits.is_empty() {
             self.simulation.elsewhere += 1;
             return Ok(());
-        };
+        }
         if route.auth.is_some() && is_refused_login(logged) {
             self.simulation.unauthenticated += 1;
             return Ok(());
         }
-        if let Some(caller) = self.limits[limit].caller(logged, route) {
-            let failed = logged.status.is_some_and(|status| self.limits[limit].is_failure(status));
-            self.askings.push(Asking { time, limit, caller, failed });
+        for limit in limits {
+            if let Some(caller) = self.limits[limit].caller(logged, route) {
+                let failed = logged.status.is_some_and(|status| self.limits[limit].is_failure(status));
+                self.askings.push(Asking { time, limit, caller, failed });
+            }
         }
         Ok(())
     }
