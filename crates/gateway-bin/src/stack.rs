@@ -56,12 +56,15 @@ where
     }
 }
 
+/// Makes the stack of the route at a place.
+type MakeStack<B> = dyn Fn(usize) -> Option<Rc<dyn RouteService<B>>>;
+
 /// What one worker does with every request: make it unambiguous, find its route, hand it over.
 pub(crate) struct Edge<B: RequestStream> {
     /// The stack of a route is made when its first request comes: of many routes, most are asked for seldom.
     pub(crate) routes: RouteTable<OnceCell<Rc<dyn RouteService<B>>>>,
     /// Makes the stack of the route at this place.
-    pub(crate) stacks: Box<dyn Fn(usize) -> Option<Rc<dyn RouteService<B>>>>,
+    pub(crate) stacks: Box<MakeStack<B>>,
     /// Answers what no route takes.
     pub(crate) fallback: Rc<dyn RouteService<B>>,
     pub(crate) client_ip: ClientIpLayer,
