@@ -1,0 +1,2 @@
+SERVICE='connection = { protocol = "http2" }'
+. "$HERE/targets/gateway.sh"
