@@ -204,14 +204,15 @@ class Memory(Scenario):
 
 
 class Start(Routes):
-    fresh, ratio, columns = True, None, (("start", "first answer after, ms", TENTH),)
+    fresh, ratio, columns = True, None, (
+        ("start", "first answer after, ms", TENTH), ("used", "CPU until then, ms", WHOLE))
 
     def wrong(self, target):
         found = ask(target.port, "/api/service-7/128", self.headers)
         return found != (200, 128) and "it answered {} with {} bytes".format(*found)
 
     def measure(self, target, args, seconds):
-        return {"start": target.start_ms}
+        return {"start": target.start_ms, "used": target.cpu_seconds() * 1e3}
 
 
 class Overload(Scenario):

@@ -1,2 +1,2 @@
-SERVICE='connection = { protocol = "http2" }'
+CONNECTION='protocol = "http2", '
 . "$HERE/targets/gateway.sh"
