@@ -23,7 +23,7 @@ fn main() {
     drop(entered);
     let upstream = Upstream::named("hello");
     for kind in Kind::ALL {
-        let stack = Stack::new(kind, &upstream.url());
+        let stack = Stack::counted(kind, &upstream.url());
         row("stack", kind.name(), &mut || stack.request());
     }
 }

@@ -54,6 +54,20 @@ impl Stack {
     /// The configuration is not good, or no files can be written.
     #[must_use]
     pub fn new(kind: Kind, upstream: &str) -> Self {
+        Self::with_flush(kind, upstream, "100ms")
+    }
+
+    /// The same for a few thousand requests that are counted: lines of the log are written together at the end, so
+    /// that it does not matter how long it takes.
+    ///
+    /// # Panics
+    /// The configuration is not good, or no files can be written.
+    #[must_use]
+    pub fn counted(kind: Kind, upstream: &str) -> Self {
+        Self::with_flush(kind, upstream, "10m")
+    }
+
+    fn with_flush(kind: Kind, upstream: &str, flush: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let (head, route) = match kind {
             Kind::Bare => {
@@ -62,9 +76,8 @@ impl Stack {
             Kind::Policies => {
                 let log = dir.path().join("access.log");
                 (
-                    // Lines are written together at the end, so that counts do not depend on how long it takes.
                     format!(
-                        "access_log = {{ path = {log:?}, flush = \"60s\" }}\n\
+                        "access_log = {{ path = {log:?}, flush = \"{flush}\" }}\n\
                          [defaults]\ncors = true\nsecurity_headers = true\n"
                     ),
                     "auth = \"a\"\nrate_limit = \"a\"\n",

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         [kind, url, count] => {
             let kind = Kind::ALL.into_iter().find(|known| known.name() == kind);
             let (Some(kind), Ok(count)) = (kind, count.parse()) else { return usage() };
-            Stack::new(kind, url).requests(count);
+            Stack::counted(kind, url).requests(count);
         }
         _ => return usage(),
     }
