@@ -7,6 +7,7 @@
 //! | `cargo bench -p gateway-benches --bench layers` | the time of each case |
 //! | `… --bench stack` | the time of a request through the stack, with an upstream over loopback |
 //! | `… --bench auth` | the time of each kind of signature |
+//! | `… --features cedar --bench cedar` | the time of a decision by policies in Cedar |
 //! | `… --bench allocations` | allocations and bytes for each, which do not shake |
 //! | `scripts/instructions.sh` | instructions of a request, held in `benches/instructions.txt` |
 //!

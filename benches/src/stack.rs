@@ -5,7 +5,7 @@ use gateway_auth::{JwtSettings, mint};
 use gateway_bin::bench::InProcess;
 use gateway_core::ClientAddr;
 use http::{HeaderValue, Request, header};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use tempfile::TempDir;
 
 const SECRET: &str = "a secret for benchmarks, 32 bytes";
@@ -35,7 +35,7 @@ impl Kind {
 
 /// A worker's stack and a runtime of its own.
 pub struct Stack {
-    edge: InProcess<Empty<Bytes>>,
+    edge: InProcess<Full<Bytes>>,
     runtime: tokio::runtime::Runtime,
     bearer: HeaderValue,
     _dir: TempDir,
@@ -118,7 +118,7 @@ impl Stack {
         let client = ClientAddr(([192, 0, 2, 7], 1).into());
         self.runtime.block_on(async {
             for _ in 0..count {
-                let mut request = Request::new(Empty::new());
+                let mut request = Request::new(Full::default());
                 *request.uri_mut() = http::Uri::from_static("/api/x");
                 let headers = request.headers_mut();
                 headers.insert(header::HOST, HeaderValue::from_static("shop.example"));

@@ -109,4 +109,18 @@ pub enum AuthError {
     /// Nobody can be asked this way.
     #[error("`http`: {0}")]
     Fetch(#[from] gateway_fetch::FetchError),
+    /// A setting that makes no sense.
+    #[error("`{key}`: {why}")]
+    Setting {
+        /// The setting, as a path from the settings it stands in.
+        key: String,
+        /// What is wrong, and what was expected.
+        why: String,
+    },
+}
+
+impl AuthError {
+    pub(crate) fn setting(key: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Setting { key: key.into(), why: why.into() }
+    }
 }

@@ -1,4 +1,51 @@
-//! Who is calling: tokens, API keys, passwords, certificates, or whatever another service says, as a tower layer.
+//! Who is calling, may they, and what the service is told: tower layers for the edge of an API.
+//!
+//! # The layers, in the order a request meets them
+//!
+//! | layer | question |
+//! |---|---|
+//! | [`AuthLayer`] | who is calling? |
+//! | [`AuthorizeLayer`] | may they, by rules on scopes, roles, claims, addresses |
+//! | `CedarLayer` | may they, by policies in Cedar; with the feature `cedar` |
+//! | [`IdentityHeadersLayer`] | tells the service in headers who calls; nobody else can set them |
+//! | [`AssertionLayer`] | tells it in a token that [`Assertions`] signed, for services that do not trust their network |
+//! | [`OutboundCredentialsLayer`] | shows the service what lets the gateway in |
+//!
+//! They meet in the request's extensions: [`AuthLayer`] leaves a [`Principal`](gateway_core::Principal) there, the
+//! others read it. Each works without the rest. The last three belong below whatever answers without the service, such
+//! as a cache.
+//!
+//! ```
+//! use axum::{body::Body, extract::Request, http::HeaderMap, routing::get, Router};
+//! use gateway_auth::{mint, AuthorizeLayer, AuthorizeSettings, IdentityHeadersLayer, IdentityHeadersSettings};
+//! use gateway_auth::{JwtLayer, JwtSettings};
+//! use gateway_store::Store;
+//! use serde_json::{from_value, json};
+//! use tower::ServiceExt;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let jwt = JwtSettings { secret: Some("a secret of 32 bytes or more ....".into()), ..JwtSettings::default() };
+//! let rules: AuthorizeSettings = from_value(json!({ "roles": ["seller", "admin"] }))?;
+//! let headers: IdentityHeadersSettings = from_value(json!({ "headers": { "X-User-ID": "sub" } }))?;
+//! let app: Router = Router::new()
+//!     .route("/", get(|headers: HeaderMap| async move { headers["x-user-id"].to_str().unwrap().to_owned() }))
+//!     .layer(IdentityHeadersLayer::new(&headers)?)
+//!     .layer(AuthorizeLayer::new(&rules)?)
+//!     .layer(JwtLayer::new(&jwt, Store::memory())?);
+//!
+//! for (role, status, body) in [("seller", 200, "ada"), ("customer", 403, "")] {
+//!     let token = mint(&jwt, json!({ "sub": "ada", "roles": [role], "exp": 4102444800u64 }))?;
+//!     let request = Request::get("/").header("Authorization", format!("Bearer {token}")).header("X-User-ID", "root");
+//!     let response = app.clone().oneshot(request.body(Body::empty())?).await?;
+//!     assert_eq!(response.status(), status);
+//!     if status == 200 {
+//!         assert_eq!(axum::body::to_bytes(response.into_body(), 1024).await?, body);
+//!     }
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! # Who is calling
 //!
 //! [`AuthLayer`] asks one or several [`Method`]s in turn, under an [`AuthPolicy`]: whether one or all must recognise
 //! the caller, whether anonymous callers may pass, which paths are public, and whether refusals are carried out or only
@@ -100,16 +147,23 @@
 //! ```
 
 mod api_key;
+mod assertion;
+mod authorize;
 mod basic;
+#[cfg(feature = "cedar")]
+mod cedar;
 mod credential;
 mod error;
 mod flight;
 mod forward;
+mod gate;
+mod identity;
 mod introspection;
 mod jwt;
 mod layer;
 mod method;
 mod mtls;
+mod outbound;
 mod policy;
 mod refusal;
 mod remote;
@@ -121,12 +175,26 @@ pub use api_key::key::{ApiKey, KeyHash};
 pub use api_key::method::ApiKeyMethod;
 pub use api_key::ring::{KeyRing, ListedKey};
 pub use api_key::settings::{ApiKeyEntry, ApiKeySettings, Date};
+pub use assertion::authority::Assertions;
+pub use assertion::layer::{Assertion, AssertionLayer};
+pub use assertion::settings::{AssertionAlgorithm, AssertionSettings};
+pub use authorize::claim::{ClaimRule, ClaimTests};
+pub use authorize::layer::{Authorize, AuthorizeLayer};
+pub use authorize::network::Network;
+pub use authorize::settings::{AuthorizeSettings, Matching};
 pub use basic::method::BasicMethod;
 pub use basic::settings::{BasicSettings, BasicUser};
+#[cfg(feature = "cedar")]
+pub use cedar::layer::{Cedar, CedarDecision, CedarLayer, CedarService};
+#[cfg(feature = "cedar")]
+pub use cedar::settings::CedarSettings;
 pub use error::AuthError;
 pub use forward::key::KeyPart;
 pub use forward::method::ForwardMethod;
 pub use forward::settings::{ForwardCache, ForwardSettings, OnForwardFailure};
+pub use gate::GateFuture;
+pub use identity::layer::{IdentityHeaders, IdentityHeadersLayer};
+pub use identity::settings::{AuthorizationHeader, HeaderSource, IdentityHeadersSettings, IdentityPreset};
 pub use introspection::method::IntrospectionMethod;
 pub use introspection::settings::{IntrospectionProtocol, IntrospectionSettings, OnIntrospectionFailure};
 pub use jwt::method::JwtMethod;
@@ -139,6 +207,11 @@ pub use layer::{AuthLayer, JwtLayer};
 pub use method::{Changes, Check, Head, Method, Passed, Refusal, Verdict};
 pub use mtls::method::MtlsMethod;
 pub use mtls::settings::{AllowedCertificates, CertificateName, MtlsSettings};
+pub use outbound::layer::{OutboundCredentials, OutboundCredentialsLayer, OutboundFuture};
+pub use outbound::settings::{
+    ClientAuth, ClientCredentials, OnTokenFailure, OutboundBasic, OutboundHeader, OutboundSettings,
+    TokenExchange,
+};
 pub use policy::path::PublicPath;
 pub use policy::{AuthMode, AuthPolicy, Require};
 pub use revocation::Revocations;

@@ -135,6 +135,12 @@ where
     }
 }
 
+/// Whether a further attempt takes nothing from the budget: where nobody was connected to, nobody had any work, so that
+/// it adds none (nginx's and HAProxy's redispatch).
+fn is_free(outcome: Outcome) -> bool {
+    outcome == Outcome::Failed(FailureKind::Connect)
+}
+
 /// What came of one try; nothing if its time was over.
 fn hear<B>(sent: Option<Result<Response<B>, UpstreamError>>, limit: Limit) -> Result<Response<B>, Failure> {
     match sent {
@@ -239,7 +245,7 @@ impl<U> Inner<U> {
                 now = Instant::now();
                 if time.end().saturating_duration_since(now) > delay
                     && let Some(again) = repeat.again()
-                    && self.set.may_try_again(now)
+                    && (is_free(outcome) || self.set.may_try_again(now))
                 {
                     body = again;
                     tried.push(picked.index);

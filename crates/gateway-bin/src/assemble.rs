@@ -1,8 +1,9 @@
 //! One worker's edge, put together from the plan. The order of a route's layers is read from below: the last is
 //! the first to see a request.
 
-use crate::config::{Plan, RoutePlan};
-use crate::end::{Answer, AnyBody, End, RequestStream};
+use crate::accounts::Jwks;
+use crate::config::{Plan, RouteLimit, RoutePlan};
+use crate::end::{Answer, AnyBody, End, RequestStream, from_cache};
 use crate::fallback::Refuse;
 use crate::panic::CatchPanicLayer;
 use crate::stack::{Edge, RouteService, Stack};
@@ -10,7 +11,9 @@ use gateway_auth::AuthLayer;
 use gateway_balance::Balance;
 use gateway_core::Endpoint;
 use gateway_observe::{Lines, Metrics, ObserveLayer, RouteLabels};
+use gateway_ratelimit::{RateLimitLayer, SettleLayer};
 use gateway_store::Store;
+use gateway_transform::{FallbackLayer, FallbackSettings};
 use gateway_upstream::{HttpUpstream, UpstreamSettings, UpstreamTls};
 use http::Request;
 use std::cell::{OnceCell, RefCell};
@@ -19,7 +22,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 use tower::util::{BoxCloneSyncService, option_layer};
-use tower::{Layer, Service, ServiceExt};
+use tower::{Layer, Service, ServiceExt, service_fn};
 
 /// What one worker observes with.
 #[derive(Clone, Default)]
@@ -94,7 +97,13 @@ impl Assembly {
         }
         self.upstreams = used;
         let auth = plan.auth.layers.iter().map(|layer| layer.with_store(&self.store)).collect();
-        let worker = Worker { plan: plan.clone(), observers: self.observers.clone(), balances, auth };
+        let worker = Worker {
+            plan: plan.clone(),
+            observers: self.observers.clone(),
+            balances,
+            auth,
+            store: self.store.clone(),
+        };
         Edge {
             routes: plan.table.map(|_, ()| OnceCell::new()),
             fallback: worker.fallback(),
@@ -103,7 +112,7 @@ impl Assembly {
             underscores: plan.underscores,
             normalize: plan.normalize,
             max_head: plan.connections.max_head,
-            identity_headers: Plan::identity_headers(),
+            identity_headers: plan.identity_headers(),
         }
     }
 }
@@ -115,7 +124,11 @@ struct Worker {
     balances: HashMap<String, Balance<HttpUpstream>>,
     /// By their place in the plan, over this worker's own connection to the store.
     auth: Vec<AuthLayer>,
+    store: Store,
 }
+
+/// A service in a box, for the policies that few routes have.
+type Guarded<B> = BoxCloneSyncService<Request<B>, Answer<B>, Infallible>;
 
 impl Worker {
     /// The layers of a route, the last to see a request first.
@@ -123,20 +136,88 @@ impl Worker {
     where
         B: RequestStream,
     {
-        let auth = route.auth.as_ref().and_then(|auth| self.auth.get(auth.layer)).cloned();
         let service = self.end(route)?;
         let service = option_layer(route.strip.as_ref().map(|(_, layer)| layer.clone())).layer(service);
         let service = self.plan.forwarded.layer(service);
-        let service = option_layer(route.headers.clone()).layer(service);
-        let service = option_layer(route.rate_limit.as_ref().map(|(_, layer)| layer.clone())).layer(service);
-        let service = option_layer(auth).layer(service);
-        if route.redirect.is_none() && route.maintenance.is_none() && route.max_body.is_none() {
-            return Some(self.outside(route, service));
+        let asserts = route.service.as_deref().is_some_and(|name| self.asserts(name));
+        if !route.has_few_route_policies() && !asserts {
+            return Some(self.outside(route, self.asked(route, service)));
+        }
+        let mut service: Guarded<B> = BoxCloneSyncService::new(service);
+        let name = route.service.as_deref().unwrap_or_default();
+        if let Some(plan) = self.plan.assertions.as_ref().filter(|_| self.asserts(name)) {
+            service = BoxCloneSyncService::new(plan.assertions.layer(&route.name, name).layer(service));
+        }
+        if let Some(headers) = &route.identity_headers {
+            service = BoxCloneSyncService::new(headers.layer(service));
+        }
+        if let Some(cache) = &route.cache {
+            let cached = cache.layer.per_worker().layer(service);
+            service = BoxCloneSyncService::new(cached.map_response(|answer| answer.map(from_cache)));
+        }
+        // Another service was asked further in; what the cache still has comes before an answer that says nothing.
+        if let Some(said) = route.fallback.as_ref().and_then(FallbackSettings::only_respond) {
+            let layer = FallbackLayer::<Guarded<B>>::new(&said, None).ok()?;
+            service = BoxCloneSyncService::new(layer.layer(service));
+        }
+        service = BoxCloneSyncService::new(option_layer(route.headers.clone()).layer(service));
+        for limit in route.limits_within() {
+            service = BoxCloneSyncService::new(self.limit(limit).layer(service));
+        }
+        if let Some(authorize) = &route.authorize {
+            service = BoxCloneSyncService::new(authorize.layer(service));
+        }
+        if let Some(auth) = self.auth_of(route) {
+            service = BoxCloneSyncService::new(auth.layer(service));
+        }
+        if route.rate_limits.iter().any(|limit| limit.layer.settles_bodies()) {
+            let settled = SettleLayer.layer(service);
+            service = BoxCloneSyncService::new(settled.map_response(|answer| answer.map(AnyBody::boxed)));
+        }
+        for limit in route.rate_limits.iter().filter(|limit| limit.counts_failures) {
+            service = BoxCloneSyncService::new(self.limit(limit).layer(service));
         }
         let service = option_layer(route.max_body).layer(service);
         let service = option_layer(route.redirect.clone()).layer(service);
         let service = option_layer(route.maintenance.clone()).layer(service);
         Some(self.outside(route, BoxCloneSyncService::new(service)))
+    }
+
+    /// Whoever asks is recognised, and limited.
+    fn asked<B, S>(
+        &self,
+        route: &RoutePlan,
+        service: S,
+    ) -> impl Service<Request<B>, Response = Answer<B>, Error = Infallible, Future: Send + 'static>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+    + use<B, S>
+    where
+        B: RequestStream,
+        S: Service<Request<B>, Response = Answer<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        let auth = self.auth_of(route);
+        let limit = route.limits_within().next().map(|limit| self.limit(limit));
+        let service = option_layer(route.headers.clone()).layer(service);
+        let service = option_layer(limit).layer(service);
+        option_layer(auth).layer(service)
+    }
+
+    fn auth_of(&self, route: &RoutePlan) -> Option<AuthLayer> {
+        self.auth.get(route.auth.as_ref()?.layer).cloned()
+    }
+
+    /// Whether requests to a service carry a token that says who calls.
+    fn asserts(&self, service: &str) -> bool {
+        self.plan.services.get(service).is_some_and(|service| service.assertion)
+    }
+
+    /// A limit over this worker's own connection to the store.
+    fn limit(&self, limit: &RouteLimit) -> RateLimitLayer {
+        limit.layer.with_store(self.store.clone())
     }
 
     /// What every request of a route passes, whoever answers it.
@@ -162,9 +243,15 @@ impl Worker {
     where
         B: RequestStream,
     {
+        let accounts = self.plan.identity.as_ref().filter(|_| route.identity);
         let mut end = match (&route.respond, &route.service) {
             (Some(respond), _) => End::guarded(respond.layer(Refuse::new())),
-            (None, Some(name)) => End::Balance(self.balances.get(name.as_str())?.clone()),
+            (None, _) if accounts.is_some() => End::guarded(accounts?.clone()),
+            (None, _) if route.jwks => {
+                let keys = Jwks { plan: self.plan.clone(), store: self.store.clone() };
+                End::guarded(service_fn(move |_| keys.clone().answer()))
+            }
+            (None, Some(name)) => self.service(name, route.fallback.as_ref())?,
             (None, None) => End::guarded(Refuse::new()),
         };
         if let Some(service) = route.service.as_ref().and_then(|name| self.plan.services.get(name)) {
@@ -188,6 +275,24 @@ impl Worker {
             end = End::guarded(rewrite.layer(end));
         }
         Some(end)
+    }
+
+    /// A service's endpoints, and who is asked where they do not answer.
+    fn service<B: RequestStream>(&self, name: &str, fallback: Option<&FallbackSettings>) -> Option<End<B>> {
+        let credentialed = |name: &str| {
+            let end = End::Balance(self.balances.get(name)?.clone());
+            Some(match &self.plan.services.get(name)?.outbound {
+                Some(outbound) => End::guarded(outbound.layer(end)),
+                None => end,
+            })
+        };
+        let end = credentialed(name)?;
+        let Some((fallback, other)) = fallback.and_then(|to| Some((to, to.service.as_deref()?))) else {
+            return Some(end);
+        };
+        let asked = FallbackSettings { respond: None, ..fallback.clone() };
+        let layer = FallbackLayer::new(&asked, Some(credentialed(other)?)).ok()?;
+        Some(End::guarded(layer.layer(end)))
     }
 
     /// What answers requests that no route takes: counted, logged and shown like all others.

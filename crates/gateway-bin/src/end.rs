@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use gateway_balance::{Balance, BalancedBody, Replay};
-use gateway_core::BoxError;
+use gateway_cache::CacheBody;
+use gateway_core::{BoxError, FailureKind, UpstreamError};
 use gateway_server::RequestBody;
 use gateway_upstream::{HttpUpstream, UpstreamBody};
 use http::{Request, Response};
 use http_body::Body;
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Full};
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -16,7 +17,9 @@ use tower::Service;
 use tower::util::BoxCloneSyncService;
 
 /// A request body that the stacks take.
-pub trait RequestStream: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static {
+pub trait RequestStream:
+    Body<Data = Bytes, Error: Into<BoxError>> + From<Bytes> + Send + Unpin + 'static
+{
     /// From now on at most so many bytes; then it fails with [`BodyTooLarge`](gateway_core::BodyTooLarge).
     fn limit(&mut self, bytes: u64);
 }
@@ -27,8 +30,8 @@ impl RequestStream for RequestBody {
     }
 }
 
-/// Nothing, which no limit forbids.
-impl RequestStream for Empty<Bytes> {
+/// Bytes at hand, which no limit forbids: for measurements.
+impl RequestStream for Full<Bytes> {
     fn limit(&mut self, _: u64) {}
 }
 
@@ -36,6 +39,14 @@ impl RequestStream for Empty<Bytes> {
 pub(crate) type AnyBody<B> = gateway_core::Body<BalancedBody<UpstreamBody<Replay<B>>>>;
 
 pub(crate) type Answer<B> = Response<AnyBody<B>>;
+
+/// What the cache made of a body. What fails in it failed in the upstream, whoever of those who share it asked first.
+pub(crate) fn from_cache<B: RequestStream>(body: CacheBody<AnyBody<B>>) -> AnyBody<B> {
+    AnyBody::boxed(body.map_err(|error| match error.downcast::<UpstreamError>() {
+        Ok(error) => *error,
+        Err(error) => UpstreamError::elsewhere(FailureKind::Reset, error.to_string()),
+    }))
+}
 
 /// Who answers the requests of a route: its service, or that behind policies that few routes have.
 ///

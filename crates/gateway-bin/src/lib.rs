@@ -18,11 +18,13 @@
 //! | `admin` | health, metrics and the like |
 //! | `run` | the life of the process |
 
+mod accounts;
 mod admin;
 mod assemble;
 pub mod bench;
 mod body_limit;
 mod check;
+mod chores;
 pub mod cli;
 mod config;
 mod end;

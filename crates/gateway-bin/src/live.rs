@@ -1,5 +1,6 @@
 //! The configuration in force, and how another takes its place.
 
+use crate::chores::Chores;
 use crate::config::{self, Config, Plan, ServicePlan};
 use arc_swap::ArcSwap;
 use gateway_auth::Revocations;
@@ -66,6 +67,7 @@ pub(crate) struct Live {
     plans: watch::Sender<Arc<Plan>>,
     view: Arc<ArcSwap<View>>,
     checks: BTreeMap<String, Checks>,
+    chores: Chores,
     status: Status,
     metrics: Option<Metrics>,
 }
@@ -76,9 +78,10 @@ impl Live {
         let status = Status { loaded: unix_now(), ..Status::default() };
         let view = Arc::new(ArcSwap::from_pointee(View::of(&config, &status)));
         let (plans, _) = watch::channel(config.plan.clone());
-        let checks = BTreeMap::new();
-        let mut live = Self { path: path.to_owned(), config, plans, view, checks, status, metrics };
+        let (checks, chores) = Default::default();
+        let mut live = Self { path: path.to_owned(), config, plans, view, checks, chores, status, metrics };
         live.check_health();
+        live.chores.keep(live.config.plan.chores());
         live.count();
         live
     }
@@ -140,6 +143,12 @@ impl Live {
             Status { loaded: unix_now(), reloads: self.status.reloads + 1, error: None, ..self.status };
         self.plans.send_replace(self.config.plan.clone());
         self.check_health();
+        self.chores.keep(self.config.plan.chores());
+    }
+
+    /// Has what goes on beside the requests finish.
+    pub(crate) async fn finish(&mut self) {
+        self.chores.finish().await;
     }
 
     /// Begins the health checks of services that are new or have changed, ends those of services that are gone.

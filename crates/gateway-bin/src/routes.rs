@@ -13,7 +13,7 @@ struct Row {
     endpoints: Vec<String>,
     strip: Option<String>,
     auth: Vec<String>,
-    rate_limit: Option<String>,
+    rate_limit: Vec<String>,
     policies: Vec<String>,
 }
 
@@ -32,7 +32,7 @@ fn rows(plan: &Plan) -> Vec<Row> {
         endpoints: endpoints(route),
         strip: route.strip.as_ref().map(|(prefix, _)| prefix.clone()),
         auth: route.auth.as_ref().map(|auth| auth.names.clone()).unwrap_or_default(),
-        rate_limit: route.rate_limit.as_ref().map(|(name, _)| name.clone()),
+        rate_limit: route.rate_limits.iter().map(|limit| limit.name.clone()).collect(),
         policies: route.policies(),
     };
     plan.routes.iter().map(row).collect()

@@ -1,5 +1,6 @@
 //! The life of the process: listen, serve, and end without losing a request.
 
+use crate::accounts::Accounts;
 use crate::admin::{self, Admin};
 use crate::assemble::Observers;
 use crate::config::{Config, ServerSettings};
@@ -34,6 +35,8 @@ pub(crate) enum RunError {
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
     #[error(transparent)]
     Inherited(#[from] gateway_server::InheritedError),
+    #[error("accounts cannot be opened: {0}")]
+    Accounts(#[from] gateway_identity::OpenError),
     #[error("the operating system refused: {0}")]
     System(#[from] std::io::Error),
 }
@@ -123,6 +126,11 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
     let log = settings.access_log.0.on().map(AccessLog::open).transpose()?.map(Arc::new);
 
     let mut live = Live::begin(config, path, metrics.clone());
+    if let Some(accounts) = &live.config().plan.identity {
+        let upkeep = accounts.open(live.view()).await?;
+        tokio::spawn(upkeep.run());
+        revoke_missed(accounts, &live.view()).await;
+    }
     let (end, ending) = watch::channel(None);
     let ready = Arc::new(AtomicBool::new(true));
     let mut threads = Vec::new();
@@ -208,10 +216,26 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
     for error in ended.into_iter().filter_map(|thread| thread.unwrap_or(Ok(())).err()) {
         tracing::error!("a worker failed: {error}");
     }
+    live.finish().await;
     // The last lines are written when the last handle goes.
     drop(log);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Has the tokens of sessions refused that ended before this process started.
+async fn revoke_missed(accounts: &Accounts, view: &ArcSwap<View>) {
+    let Some(identity) = accounts.identity() else { return };
+    let missed = match identity.revoked_sessions().await {
+        Ok(missed) => missed,
+        Err(error) => return tracing::warn!("sessions that have ended are not known: {error}"),
+    };
+    for revoked in missed {
+        for revocations in &view.load().revocations {
+            // This process knows of it in any case; the others know by themselves.
+            let _ = revocations.revoke_session(&revoked.session_id, Some(revoked.until)).await;
+        }
+    }
 }
 
 /// Tells whether the store answers, and asks it now and then while it does not: with no requests to serve, nobody
@@ -264,6 +288,25 @@ fn refresh(
                 metrics.counter("gateway_upstream_ejections_total", labels()).absolute(state.ejections);
                 metrics.gauge("gateway_endpoint_circuit_open", labels()).set(flag(is_open(state.circuit)));
             }
+        }
+        for route in &view.load().plan.routes {
+            let Some(cache) = &route.cache else { continue };
+            let counts = cache.layer.counts();
+            for (result, count) in [
+                ("hit", counts.hits),
+                ("stale", counts.stale),
+                ("revalidated", counts.revalidated),
+                ("collapsed", counts.collapsed),
+                ("miss", counts.misses),
+                ("bypass", counts.bypassed),
+            ] {
+                let labels = vec![("route", route.name.clone()), ("result", result.to_owned())];
+                metrics.counter("gateway_cache_total", labels).absolute(count);
+            }
+        }
+        if let Some(cache) = &view.load().plan.cache {
+            metrics.gauge("gateway_cache_bytes", Vec::new()).set(cache.store.used().bytes() as f64);
+            metrics.gauge("gateway_cache_entries", Vec::new()).set(cache.store.len() as f64);
         }
         if let Some(log) = log.as_ref().and_then(std::sync::Weak::upgrade) {
             metrics.counter("gateway_access_log_dropped_total", Vec::new()).absolute(log.dropped());

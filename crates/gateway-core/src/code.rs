@@ -65,6 +65,8 @@ pub enum Code {
     InvalidCredentials,
     /// Who decides about credentials cannot be asked now.
     AuthUnavailable,
+    /// Known caller, whose token was not issued for this (RFC 6750 §3.1).
+    InsufficientScope,
 }
 
 #[derive(Clone, Copy)]
@@ -75,7 +77,7 @@ struct Row {
     title: &'static str,
     /// The text of the `message` format where it is not the title: the words of reference system S3.
     message: Option<&'static str>,
-    /// The text of the `detail` format where it is not the title: the words of S0, else S4.
+    /// The text of the `detail` format where it is not the title: the words of S0, else S2, else S4.
     detail: Option<&'static str>,
 }
 
@@ -87,8 +89,11 @@ const fn said(row: Row, message: &'static str, detail: &'static str) -> Row {
     Row { message: Some(message), detail: Some(detail), ..row }
 }
 
+/// The words of S2 for whoever has the wrong role or scope (S2-20).
+const NOT_ALLOWED: &str = "You are not allowed to access this scope.";
+
 use StatusCode as S;
-static ROWS: [Row; 30] = [
+static ROWS: [Row; 31] = [
     row(Code::BadRequest, "bad-request", S::BAD_REQUEST, "Bad request"),
     said(
         row(Code::MissingCredentials, "missing-credentials", S::UNAUTHORIZED, "Credentials are required"),
@@ -110,7 +115,7 @@ static ROWS: [Row; 30] = [
         "Invalid token",
         "Invalid JWT token",
     ),
-    row(Code::Forbidden, "forbidden", S::FORBIDDEN, "Forbidden"),
+    said(row(Code::Forbidden, "forbidden", S::FORBIDDEN, "Forbidden"), "Forbidden", NOT_ALLOWED),
     said(row(Code::NoRoute, "no-route", S::NOT_FOUND, "No route matches"), "Service not found", "Not Found"),
     said(row(Code::NotFound, "not-found", S::NOT_FOUND, "Not found"), "Not Found", "Not Found"),
     said(
@@ -210,6 +215,11 @@ static ROWS: [Row; 30] = [
         ),
         "Service Unavailable",
         "Service unavailable",
+    ),
+    said(
+        row(Code::InsufficientScope, "insufficient-scope", S::FORBIDDEN, "A scope is missing"),
+        "Forbidden",
+        NOT_ALLOWED,
     ),
 ];
 

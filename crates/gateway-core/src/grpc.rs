@@ -73,7 +73,7 @@ impl Code {
             Self::RequestTimeout | Self::UpstreamTimeout => 4,
             Self::NotFound => 5,
             Self::Conflict => 6,
-            Self::Forbidden => 7,
+            Self::Forbidden | Self::InsufficientScope => 7,
             Self::BodyTooLarge | Self::HeadersTooLarge | Self::RateLimited | Self::QuotaExceeded => 8,
             Self::NoRoute | Self::MethodNotAllowed => 12,
             Self::InternalError => 13,

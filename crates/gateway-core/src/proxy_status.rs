@@ -164,6 +164,7 @@ impl Code {
             | Self::RevokedToken
             | Self::InvalidCredentials
             | Self::Forbidden
+            | Self::InsufficientScope
             | Self::NotFound
             | Self::Conflict
             | Self::MethodNotAllowed

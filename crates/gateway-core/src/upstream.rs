@@ -44,12 +44,11 @@ pub enum FailureKind {
 }
 
 /// Why an upstream gave no answer.
-#[derive(Debug, thiserror::Error)]
-#[error("{endpoint}: {message}")]
+#[derive(Debug)]
 pub struct UpstreamError {
     kind: FailureKind,
     message: String,
-    endpoint: Endpoint,
+    endpoint: Option<Endpoint>,
     cause: Option<ProxyError>,
 }
 
@@ -57,7 +56,13 @@ impl UpstreamError {
     /// A failure of this endpoint. The message names no host: it may be shown to clients.
     #[must_use]
     pub fn new(kind: FailureKind, endpoint: &Endpoint, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), endpoint: endpoint.clone(), cause: None }
+        Self { kind, message: message.into(), endpoint: Some(endpoint.clone()), cause: None }
+    }
+
+    /// A failure of an endpoint that is not known here: another request was sent to it, and its answer is shared.
+    #[must_use]
+    pub fn elsewhere(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), endpoint: None, cause: None }
     }
 
     /// Says more exactly than the kind does what happened, such as [`ProxyError::DnsError`] where the kind is
@@ -86,6 +91,17 @@ impl UpstreamError {
         &self.message
     }
 }
+
+impl std::fmt::Display for UpstreamError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.endpoint {
+            Some(endpoint) => write!(f, "{endpoint}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+impl std::error::Error for UpstreamError {}
 
 /// The error of a request body that turned out larger than allowed. Whoever reads the body knows by it that the
 /// client is to be answered 413.

@@ -25,6 +25,8 @@ pub struct RequestBody {
 #[derive(Debug)]
 enum Kind {
     Empty,
+    /// At hand, boxed as it is rare.
+    Whole(Box<Bytes>),
     /// HTTP/1: the connection puts pieces in, when asked.
     Piped {
         pipe: Arc<Pipe>,
@@ -92,6 +94,13 @@ impl Default for RequestBody {
     }
 }
 
+/// A body that is at hand, such as one that is sent once more.
+impl From<Bytes> for RequestBody {
+    fn from(bytes: Bytes) -> Self {
+        Self::of(if bytes.is_empty() { Kind::Empty } else { Kind::Whole(Box::new(bytes)) })
+    }
+}
+
 impl RequestBody {
     fn of(kind: Kind) -> Self {
         Self { kind, allowed: u64::MAX }
@@ -122,6 +131,11 @@ impl Kind {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self {
             Self::Empty => Poll::Ready(None),
+            Self::Whole(bytes) => {
+                let bytes = std::mem::take(&mut **bytes);
+                *self = Self::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
             Self::Http2 { body, patience } => match Pin::new(body).poll_frame(cx) {
                 Poll::Ready(frame) => {
                     patience.arrived();
@@ -171,6 +185,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Empty => true,
+            Kind::Whole(_) => false,
             Kind::Http2 { body, .. } => body.is_end_stream(),
             Kind::Piped { left, ended, .. } => *ended || *left == Some(0),
         }
@@ -179,6 +194,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Http2 { body, .. } => body.size_hint(),
             Kind::Piped { left, .. } => left.map_or_else(SizeHint::default, SizeHint::with_exact),
         }

@@ -2,6 +2,7 @@
 
 use crate::AuthError;
 use crate::jwt::cache::{Cache, TokenHasher};
+use crate::jwt::keyring::Keyring;
 use crate::jwt::place::Places;
 use crate::jwt::settings::{JwtSettings, OnStoreFailure, RevocationMode};
 use crate::jwt::token::unverified_claims;
@@ -61,11 +62,11 @@ fn namespace(settings: &JwtSettings, key: &[u8]) -> String {
 }
 
 impl Shared {
-    pub(crate) fn new(settings: &JwtSettings) -> Result<Self, AuthError> {
+    pub(crate) fn new(keys: Keyring, settings: &JwtSettings) -> Result<Self, AuthError> {
         if let Some(leeway) = settings.leeway.filter(|leeway| **leeway > MAX_LEEWAY) {
             return Err(AuthError::Leeway(leeway));
         }
-        let verifier = Verifier::new(settings)?;
+        let verifier = Verifier::new(keys, settings);
         let namespace = namespace(settings, &verifier.keys.material);
         let lifetime = settings.max_lifetime.or(settings.max_age);
         Ok(Self {

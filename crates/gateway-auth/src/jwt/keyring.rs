@@ -2,7 +2,7 @@
 
 use crate::AuthError;
 use crate::jwt::key::{Key, KeyId, Material};
-use crate::jwt::remote::{Remote, Source};
+use crate::jwt::remote::{GivenKeys, Remote, Source};
 use crate::jwt::settings::{JwtSettings, KeySettings};
 use crate::jwt::token::Token;
 use crate::jwt::{jwk, pem};
@@ -55,6 +55,12 @@ impl Keyring {
             }
         };
         Ok(Self { fixed, remote, material })
+    }
+
+    /// The keys of an issuer in this process, and no others.
+    pub(crate) fn given(keys: GivenKeys, settings: &JwtSettings) -> Result<Self, AuthError> {
+        let remote = Some(Arc::new(Remote::given(keys, settings)?));
+        Ok(Self { fixed: Vec::new(), remote, material: b"the keys of this process".to_vec() })
     }
 
     /// Whether this key still verifies tokens.

@@ -1,5 +1,6 @@
 use crate::AuthError;
 use crate::jwt::check::{Shared, Step};
+use crate::jwt::keyring::Keyring;
 use crate::jwt::remote;
 use crate::jwt::settings::JwtSettings;
 use crate::method::{Check, Head, Method, Verdict};
@@ -7,6 +8,7 @@ use crate::refusal::{Challenges, Refusal};
 use crate::revocation::{Revocations, listen};
 use gateway_store::Store;
 use http::HeaderValue;
+use serde_json::Value;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,7 +34,22 @@ impl JwtMethod {
     /// # Errors
     /// The settings hold no usable key, or algorithms that do not go with it.
     pub fn new(settings: &JwtSettings, store: Store) -> Result<Self, AuthError> {
-        Ok(Self { shared: Arc::new(Shared::new(settings)?), store })
+        Ok(Self { shared: Arc::new(Shared::new(Keyring::new(settings)?, settings)?), store })
+    }
+
+    /// A method for the tokens of an issuer in this process: in place of keys in the settings, a JSON Web Key Set that
+    /// is asked for at the first token, when a token names an unknown key, and every `jwks.refresh`. It is answered
+    /// `None` while there is none yet. Needs [`refresh`](Self::refresh) to run.
+    ///
+    /// # Errors
+    /// The settings make no sense.
+    pub fn with_keys(
+        settings: &JwtSettings,
+        store: Store,
+        keys: impl Fn() -> Option<Value> + Send + Sync + 'static,
+    ) -> Result<Self, AuthError> {
+        let keys = Keyring::given(Arc::new(keys), settings)?;
+        Ok(Self { shared: Arc::new(Shared::new(keys, settings)?), store })
     }
 
     /// The same over another connection to the store.

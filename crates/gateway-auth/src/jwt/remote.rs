@@ -11,6 +11,7 @@ use crate::jwt::key::Key;
 use crate::jwt::settings::{JwksSettings, JwtSettings, OneOrMany};
 use arc_swap::ArcSwap;
 use gateway_fetch::Fetch;
+use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use tokio::time::{Instant, timeout};
 /// The last keys of an issuer. They are looked at without a lock.
 pub(crate) struct Remote {
     source: Source,
+    given: Option<GivenKeys>,
     settings: JwksSettings,
     algorithms: Vec<Algorithm>,
     fetch: Fetch,
@@ -41,7 +43,12 @@ pub(crate) enum Source {
     Url(String),
     /// The URL of an issuer that says where.
     Issuer(String),
+    /// In this process.
+    Given,
 }
+
+/// The key set of an issuer in this process, in JSON; nothing while it is not there yet.
+pub(crate) type GivenKeys = Arc<dyn Fn() -> Option<Value> + Send + Sync>;
 
 /// How many attempts to read the keys began and ended: at most one more began.
 #[derive(Clone, Copy, Default)]
@@ -56,6 +63,7 @@ impl std::fmt::Display for Source {
             // A query may hold a secret.
             Self::Url(url) => write!(f, "JWKS at {}", url.split('?').next().unwrap_or_default()),
             Self::Issuer(issuer) => write!(f, "JWKS of {issuer}"),
+            Self::Given => f.write_str("the keys of this process"),
         }
     }
 }
@@ -86,6 +94,7 @@ impl Remote {
         let jwks = settings.jwks.clone();
         Ok(Self {
             source,
+            given: None,
             algorithms: settings.algorithms.clone(),
             fetch: Fetch::new(&jwks.fetch)?,
             settings: jwks,
@@ -97,6 +106,12 @@ impl Remote {
             start: Instant::now(),
             only: Arc::default(),
         })
+    }
+
+    pub(crate) fn given(keys: GivenKeys, settings: &JwtSettings) -> Result<Self, AuthError> {
+        let mut remote = Self::new(Source::Given, settings)?;
+        remote.given = Some(keys);
+        Ok(remote)
     }
 
     /// The keys of now.

@@ -1,6 +1,5 @@
 //! Whether a token is good at a time: no clock, no I/O.
 
-use crate::AuthError;
 use crate::jwt::claims::Rules;
 use crate::jwt::key::KeyId;
 use crate::jwt::keyring::{Keyring, Signer};
@@ -48,14 +47,14 @@ impl From<Refusal> for Failure {
 }
 
 impl Verifier {
-    pub(crate) fn new(settings: &JwtSettings) -> Result<Self, AuthError> {
-        Ok(Self {
-            keys: Keyring::new(settings)?,
+    pub(crate) fn new(keys: Keyring, settings: &JwtSettings) -> Self {
+        Self {
+            keys,
             rules: Rules::new(settings),
             typ: settings.typ.as_deref().map(|typ| media_type(typ).into()),
             group: Group::of(settings),
             verifications: AtomicU64::new(0),
-        })
+        }
     }
 
     /// Checks the signature and the claims.

@@ -59,7 +59,8 @@ impl Reader<'_> {
         let services = routes.iter().filter_map(|route| route.service.as_deref()).collect();
         let auth = routes.iter().filter_map(|route| route.auth.as_ref());
         let auth = auth.flat_map(|auth| auth.names.iter().map(String::as_str)).collect();
-        let limits = routes.iter().filter_map(|route| Some(route.rate_limit.as_ref()?.0.as_str())).collect();
+        let limits = routes.iter().flat_map(|route| &route.rate_limits);
+        let limits = limits.map(|limit| limit.name.as_str()).collect();
         let groups = settings.routes.iter().filter_map(|route| route.group.as_deref()).collect();
         let mut found =
             self.idle("services", "service", settings.services.keys().map(String::as_str), &services);

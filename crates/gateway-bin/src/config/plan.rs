@@ -1,23 +1,32 @@
 //! Settings made into parts that can run: every layer, endpoint and route, or what is wrong with them.
 
 mod auth;
+mod cache;
+mod chore;
+mod identity;
 mod levels;
+mod limit;
 mod planner;
 mod route;
 mod service;
 mod shared;
 
 pub(crate) use auth::AuthPlan;
+pub(crate) use cache::CachePlan;
+pub(crate) use chore::Chore;
+use identity::AssertionPlan;
 pub(crate) use levels::Levels;
-pub(crate) use route::RoutePlan;
+use limit::LimitPlan;
+pub(crate) use route::{RouteLimit, RoutePlan};
 pub(crate) use service::ServicePlan;
 
 use super::Config;
 use super::load::{Mistake, Origin};
 use super::settings::Settings;
+use crate::accounts::Accounts;
 use auth::AuthLayers;
+use gateway_auth::IdentityHeadersLayer;
 use gateway_core::ProblemLayer;
-use gateway_ratelimit::RateLimitLayer;
 use gateway_routing::RouteTable;
 use gateway_server::Limits;
 use gateway_store::Store;
@@ -47,7 +56,12 @@ pub(crate) struct Plan {
     pub(crate) correlation_id: Option<CorrelationIdLayer>,
     pub(crate) services: BTreeMap<String, ServicePlan>,
     pub(crate) auth: AuthPlan,
-    pub(crate) limits: BTreeMap<String, RateLimitLayer>,
+    pub(crate) limits: BTreeMap<String, LimitPlan>,
+    /// Where it is configured.
+    pub(crate) identity: Option<Accounts>,
+    pub(crate) assertions: Option<AssertionPlan>,
+    /// Where a route has one.
+    pub(crate) cache: Option<CachePlan>,
     pub(crate) routes: Vec<RoutePlan>,
     /// Where they are found, by their places.
     pub(crate) table: RouteTable<()>,
@@ -79,8 +93,12 @@ impl Plan {
             Some(previous) => Some(previous.plan.store.clone()),
             None => planner.noted("store.redis", Store::open(&settings.store)),
         };
-        let mut auth = planner.auth(&store.clone().unwrap_or_else(Store::memory));
-        let limits = planner.rate_limits();
+        let at_hand = store.clone().unwrap_or_else(Store::memory);
+        let mut auth = planner.auth(&at_hand);
+        let limits = planner.limits(&at_hand);
+        let cache = planner.cache(&at_hand);
+        let identity = planner.identity(&at_hand, &mut auth.methods);
+        let assertions = planner.assertions(&at_hand);
         let problems = planner.problems();
         let correlation_id = planner.default_correlation_id();
         let via = settings.via.as_ref().and_then(|via| planner.noted("via", ViaLayer::new(via)));
@@ -88,6 +106,7 @@ impl Plan {
             auth: &auth,
             auth_layers: AuthLayers::default(),
             limits: &limits,
+            cache: cache.as_ref(),
             correlation_id: correlation_id.as_ref(),
         };
         let routes = settings.routes.iter().enumerate();
@@ -114,12 +133,33 @@ impl Plan {
             services,
             auth,
             limits,
+            identity,
+            assertions,
+            cache,
             routes,
             table: table?,
         })
     }
 
-    pub(crate) fn identity_headers() -> Vec<HeaderName> {
-        IDENTITY_HEADERS.into_iter().map(HeaderName::from_static).collect()
+    /// What is to be done beside the requests.
+    pub(crate) fn chores(&self) -> impl Iterator<Item = &Chore> {
+        let auth = self.auth.methods.values().filter_map(|method| method.chore.as_ref());
+        let limits = self.limits.values().filter_map(|limit| limit.chore.as_ref());
+        let cache = self.cache.iter().filter_map(|cache| cache.chore.as_ref());
+        let assertions = self.assertions.iter().map(|plan| &plan.chore);
+        auth.chain(limits).chain(cache).chain(assertions)
+    }
+
+    /// Headers that only the gateway may set.
+    pub(crate) fn identity_headers(&self) -> Vec<HeaderName> {
+        let mut names: Vec<_> = IDENTITY_HEADERS.into_iter().map(HeaderName::from_static).collect();
+        let of_routes = self.routes.iter().filter_map(|route| route.identity_headers.as_ref());
+        let of_routes = of_routes.flat_map(IdentityHeadersLayer::names).cloned();
+        for name in of_routes.chain(self.assertions.iter().map(|plan| plan.assertions.header().clone())) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
     }
 }

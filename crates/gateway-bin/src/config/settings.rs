@@ -1,14 +1,18 @@
 //! The configuration file as it is written: tables of the crates' own settings, put together.
 
 mod auth;
+mod names;
 mod route;
 
-pub(crate) use auth::{AuthSettings, RouteAuthSettings};
+pub(crate) use auth::{AUTH_KINDS, AuthSettings, RouteAuthSettings};
+pub(crate) use names::Names;
 pub(crate) use route::{Policies, PolicySet, RouteSettings};
 
+use gateway_auth::{AssertionSettings, OutboundSettings};
 use gateway_balance::{BalanceSettings, HealthSettings, PolicySettings, RetrySettings, TimeoutSettings};
 use gateway_core::units::{ByteSize, Scalar, Short, ShortForm, Switch, Timespan};
 use gateway_core::{ProblemFormat, ProxyStatus};
+use gateway_identity::IdentitySettings;
 use gateway_observe::AccessLogSettings;
 use gateway_overload::{AdaptiveSettings, AdmissionSettings};
 use gateway_ratelimit::RateLimitSettings;
@@ -54,12 +58,20 @@ pub(crate) struct Settings {
     pub(crate) underscore_headers: UnderscoreHeaders,
     /// `Via` towards upstreams: `true`, a name, or a table. Default: none.
     pub(crate) via: Option<Short<ViaSettings>>,
+    /// Where routes with a `cache` keep answers.
+    pub(crate) cache: CacheStoreSettings,
     /// What all routes get unless they say otherwise.
     pub(crate) defaults: PolicySet,
     /// Upstream services by name.
     pub(crate) services: BTreeMap<String, ServiceSettings>,
     /// Ways to authenticate, by name.
     pub(crate) auth: AuthSettings,
+    /// Accounts, sessions and the tokens they are given. Routes with `identity = true` serve them; `auth = "identity"`
+    /// lets pass who has such a token. Off unless given; read at start.
+    pub(crate) identity: Option<IdentitySettings>,
+    /// Tokens that tell services with `assertion = true` who calls, signed by the gateway: `true`, the name of the issuer,
+    /// or a table. Default `false`.
+    pub(crate) assertion: Switch<AssertionSettings>,
     /// Rate limits by name: `"100/min"` or a table.
     pub(crate) rate_limits: BTreeMap<String, Short<RateLimitSettings>>,
     /// What some routes have in common, by name. A route's own settings come before its group's, those before
@@ -81,6 +93,7 @@ impl Settings {
             ("access_log", self.access_log != other.access_log),
             ("metrics", self.metrics != other.metrics),
             ("store", self.store != other.store),
+            ("identity", self.identity != other.identity),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
@@ -189,6 +202,22 @@ impl Default for ServerSettings {
     }
 }
 
+/// Where routes with a `cache` keep answers.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct CacheStoreSettings {
+    /// How much answers may take up in memory, for all routes together. Default `64MiB`.
+    pub(crate) memory: ByteSize,
+    /// Whether they are also kept in Redis, where there is one, for all instances. Default true.
+    pub(crate) shared: bool,
+}
+
+impl Default for CacheStoreSettings {
+    fn default() -> Self {
+        Self { memory: ByteSize::kib(64 * 1024), shared: true }
+    }
+}
+
 /// Where operators look: `/livez` `/readyz` `/health` `/metrics` `/routes` `/revoke`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -272,6 +301,12 @@ pub(crate) struct ServiceSettings {
     /// How connections are made and kept.
     #[serde(default)]
     pub(crate) connection: UpstreamSettings,
+    /// Whether requests carry a token of [assertion]. Default false.
+    #[serde(default)]
+    pub(crate) assertion: bool,
+    /// The gateway's own credentials for the service: `"passthrough"`, `"remove"`, or a table. Default `passthrough`:
+    /// `Authorization` is what the client sent.
+    pub(crate) outbound: Option<OutboundSettings>,
     /// Whether clients are told which endpoint failed. Default false: only how.
     #[serde(default)]
     pub(crate) reveal_endpoints: bool,

@@ -33,12 +33,16 @@ pub(super) fn policies(checked: &Checked, index: usize) -> Vec<Policy> {
     all.add(route.redirect.is_some(), "redirect", &own("redirect"), Value::Null);
     all.of_levels(route.auth.is_some(), "auth", |p| p.auth.map(drop));
     all.define_auth(&settings.auth);
+    all.of_levels(route.authorize.is_some(), "authorize", |p| p.authorize.map(drop));
     all.of_levels(route.max_body.is_some(), "max_body", |p| p.max_body.map(drop));
-    all.of_levels(route.rate_limit.is_some(), "rate_limit", |p| p.rate_limit.map(drop));
+    all.of_levels(!route.rate_limits.is_empty(), "rate_limit", |p| p.rate_limit.map(drop));
     all.define("rate_limit", "rate_limits");
     for (place, policies) in levels.outside_in() {
         all.add(!policies.headers.is_empty(), "headers", &format!("{place}.headers"), Value::Null);
     }
+    all.of_levels(route.cache.is_some(), "cache", |p| p.cache.map(drop));
+    all.of_levels(route.identity_headers.is_some(), "identity_headers", |p| p.identity_headers.map(drop));
+    all.of_levels(route.fallback.is_some(), "fallback", |p| p.fallback.map(drop));
     all.add(true, "forwarded", "forwarded", json!({ "trusted_proxies": [] }));
     all.add(route.strip.is_some(), "strip", &own("strip"), Value::Null);
     all.add(route.rewrite.is_some(), "rewrite", &own("rewrite"), Value::Null);

@@ -73,8 +73,12 @@ fn harmless(plan: &Plan, endpoint: &Endpoint) -> Plan {
     let mut plan = plan.clone();
     plan.store = Store::memory();
     plan.auth = AuthPlan::default();
+    plan.cache = None;
+    plan.identity = None;
     for route in &mut plan.routes {
-        (route.auth, route.rate_limit, route.concurrency, route.fault) = (None, None, None, None);
+        (route.auth, route.cache, route.concurrency, route.fault) = (None, None, None, None);
+        (route.authorize, route.identity_headers, route.fallback) = (None, None, None);
+        route.rate_limits.clear();
     }
     for (name, service) in &mut plan.services {
         service.set = EndpointSet::new(name, vec![endpoint.clone()], Strategy::default());
@@ -82,7 +86,8 @@ fn harmless(plan: &Plan, endpoint: &Endpoint) -> Plan {
         service.balancing = BalanceSettings { retry, ..BalanceSettings::default() };
         service.connection =
             UpstreamSettings { host: service.connection.host, ..UpstreamSettings::default() };
-        (service.adaptive, service.admission) = (None, None);
+        (service.adaptive, service.admission, service.outbound) = (None, None, None);
+        service.assertion = false;
     }
     plan
 }

@@ -31,6 +31,15 @@ impl Default for FallbackSettings {
     }
 }
 
+impl FallbackSettings {
+    /// The same without the other service; `None` where nothing is left.
+    #[must_use]
+    pub fn only_respond(&self) -> Option<Self> {
+        self.respond.as_ref()?;
+        Some(Self { service: None, ..self.clone() })
+    }
+}
+
 /// Answers that are none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FallbackOn {

@@ -1,10 +1,15 @@
 //! Ways to authenticate, and the layers that routes make of them.
 
+use super::chore::Chore;
+use super::identity::IDENTITY;
 use super::planner::Planner;
 use crate::config::Origin;
 use crate::config::load::nearest;
-use crate::config::settings::RouteAuthSettings;
-use gateway_auth::{AuthLayer, JwtLayer, JwtMethod, Method, Revocations};
+use crate::config::settings::{AUTH_KINDS, AuthSettings, RouteAuthSettings};
+use gateway_auth::{
+    ApiKeyMethod, AuthError, AuthLayer, BasicMethod, ForwardMethod, IntrospectionMethod, JwtMethod, KeyRing,
+    Method, MtlsMethod, Revocations,
+};
 use gateway_store::Store;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -13,9 +18,21 @@ use std::sync::Arc;
 /// Who may call, for all routes.
 #[derive(Clone, Default)]
 pub(crate) struct AuthPlan {
-    pub(crate) jwt: BTreeMap<String, JwtLayer>,
+    /// By name.
+    pub(crate) methods: BTreeMap<String, MethodPlan>,
     /// Those that routes use, each once.
     pub(crate) layers: Vec<AuthLayer>,
+}
+
+/// One way to authenticate.
+#[derive(Clone)]
+pub(crate) struct MethodPlan {
+    method: Arc<dyn Method>,
+    /// Where it is that of tokens.
+    jwt: Option<JwtMethod>,
+    /// Where it is that of API keys.
+    pub(crate) ring: Option<KeyRing>,
+    pub(crate) chore: Option<Chore>,
 }
 
 /// Who may call a route.
@@ -30,12 +47,52 @@ pub(crate) struct RouteAuth {
 impl AuthPlan {
     /// What revokes tokens.
     pub(crate) fn revocations(&self) -> Vec<Revocations> {
-        self.jwt.values().map(JwtLayer::revocations).collect()
+        let jwt = self.methods.values().filter_map(|method| method.jwt.as_ref());
+        jwt.map(JwtMethod::revocations).collect()
     }
 
-    fn method(&self, name: &str) -> Option<Arc<dyn Method>> {
-        let jwt = |layer: &JwtLayer| -> Arc<dyn Method> { Arc::new(JwtMethod::clone(layer.method())) };
-        self.jwt.get(name).map(jwt)
+    /// The API keys, by name.
+    pub(crate) fn rings(&self) -> BTreeMap<String, KeyRing> {
+        let ring = |(name, method): (&String, &MethodPlan)| Some((name.clone(), method.ring.clone()?));
+        self.methods.iter().filter_map(ring).collect()
+    }
+}
+
+impl MethodPlan {
+    fn of(method: impl Method + 'static) -> Self {
+        Self { method: Arc::new(method), jwt: None, ring: None, chore: None }
+    }
+
+    pub(super) fn jwt(method: JwtMethod) -> Self {
+        let working = method.clone();
+        let chore = Chore::endless(move || {
+            let (refresh, listen) = (working.refresh(), working.listen());
+            async move {
+                tokio::join!(refresh, listen);
+            }
+        });
+        Self { jwt: Some(method.clone()), chore: Some(chore), ..Self::of(method) }
+    }
+
+    fn api_keys(method: ApiKeyMethod) -> Self {
+        let ring = method.ring().clone();
+        let keeping = ring.clone();
+        let chore = Chore::endless(move || {
+            let ring = keeping.clone();
+            async move {
+                if let Err(error) = ring.load().await {
+                    tracing::warn!("API keys that were made at run time are not known yet: {error}");
+                }
+                ring.keep_current().await;
+            }
+        });
+        Self { ring: Some(ring), chore: Some(chore), ..Self::of(method) }
+    }
+
+    fn basic(method: BasicMethod) -> Self {
+        let keeping = method.clone();
+        let chore = Chore::endless(move || keeping.clone().keep_current());
+        Self { chore: Some(chore), ..Self::of(method) }
     }
 }
 
@@ -55,9 +112,9 @@ impl AuthLayers {
         if let Some(known) = self.asked.iter().position(|known| known == asked) {
             return known;
         }
-        let methods = asked.methods.iter().filter_map(|name| plan.method(name)).collect();
+        let methods = asked.methods.iter().filter_map(|name| Some(plan.methods.get(name)?.method.clone()));
         self.asked.push(asked.clone());
-        self.made.push(AuthLayer::new(methods, &asked.policy()));
+        self.made.push(AuthLayer::new(methods.collect(), &asked.policy()));
         self.made.len() - 1
     }
 }
@@ -65,14 +122,77 @@ impl AuthLayers {
 impl Planner<'_> {
     /// Every way to authenticate; those that are as before live on.
     pub(super) fn auth(&mut self, store: &Store) -> AuthPlan {
+        self.auth_names();
+        let mut plan = AuthPlan::default();
+        let into = &mut plan.methods;
+        self.ways(
+            "jwt",
+            into,
+            |auth| &auth.jwt,
+            |_, jwt| JwtMethod::new(jwt, store.clone()).map(MethodPlan::jwt),
+        );
+        self.ways(
+            "api_keys",
+            into,
+            |auth| &auth.api_keys,
+            |name, keys| {
+                let ring = KeyRing::new(name, keys, store.clone())?;
+                ApiKeyMethod::new(keys, ring).map(MethodPlan::api_keys)
+            },
+        );
+        self.ways(
+            "basic",
+            into,
+            |auth| &auth.basic,
+            |_, basic| BasicMethod::new(basic).map(MethodPlan::basic),
+        );
+        self.ways(
+            "introspection",
+            into,
+            |auth| &auth.introspection,
+            |_, asked| IntrospectionMethod::new(asked).map(MethodPlan::of),
+        );
+        self.ways("forward", into, |auth| &auth.forward, |_, to| ForwardMethod::new(to).map(MethodPlan::of));
+        self.ways("mtls", into, |auth| &auth.mtls, |_, mtls| MtlsMethod::new(mtls).map(MethodPlan::of));
+        plan
+    }
+
+    /// All ways of one kind.
+    fn ways<T: PartialEq>(
+        &mut self,
+        kind: &str,
+        into: &mut BTreeMap<String, MethodPlan>,
+        of: impl Fn(&AuthSettings) -> &BTreeMap<String, T>,
+        make: impl Fn(&str, &T) -> Result<MethodPlan, AuthError>,
+    ) {
         let settings = self.settings;
+        let store_kept = self.previous.is_some_and(|previous| previous.settings.store == settings.store);
+        for (name, way) in of(&settings.auth) {
+            let Some(made) = self.noted(&format!("auth.{kind}.{name}"), make(name, way)) else { continue };
+            let kept =
+                self.kept(name, way, |config| (of(&config.settings.auth), &config.plan.auth.methods)).0;
+            // Files may hold other keys than before, whatever the settings say.
+            let kept = kept.filter(|kept| match (&kept.jwt, &made.jwt) {
+                (Some(before), Some(now)) => before.has_keys_of(now),
+                _ => true,
+            });
+            into.insert(name.clone(), kept.filter(|_| store_kept).unwrap_or(made));
+        }
+    }
+
+    /// A name stands for one way, and is not one that routes use for something else.
+    fn auth_names(&mut self) {
         let mut names: BTreeMap<&str, &str> = BTreeMap::new();
-        for (kind, of_kind) in settings.auth.kinds() {
+        for (kind, of_kind) in self.settings.auth.kinds() {
             for name in of_kind {
                 let key = format!("auth.{kind}.{name}");
-                if name == "none" {
-                    let mistake =
-                        self.origin.mistake(&key, "`none` is what routes say for no authentication");
+                let taken = match name {
+                    "none" => "`none` is what routes say for no authentication",
+                    IDENTITY => "`identity` is what routes say for the gateway's own accounts",
+                    _ => "",
+                };
+                if !taken.is_empty() {
+                    let mistake = self.origin.mistake(&key, taken);
                     self.mistakes.push(mistake.with_help("choose another name"));
                 }
                 if let Some(other) = names.insert(name, kind) {
@@ -81,26 +201,13 @@ impl Planner<'_> {
                 }
             }
         }
-        AuthPlan { jwt: self.jwt(store), layers: Vec::new() }
-    }
-
-    fn jwt(&mut self, store: &Store) -> BTreeMap<String, JwtLayer> {
-        let settings = self.settings;
-        let store_kept = self.previous.is_some_and(|previous| previous.settings.store == settings.store);
-        let layers = settings.auth.jwt.iter().filter_map(|(name, jwt)| {
-            let layer = self.noted(&format!("auth.jwt.{name}"), JwtLayer::new(jwt, store.clone()))?;
-            // Files may hold other keys than before, whatever the settings say.
-            let (same, _) = self.kept(name, jwt, |config| (&config.settings.auth.jwt, &config.plan.auth.jwt));
-            let same = same.filter(|same| store_kept && same.has_keys_of(&layer));
-            Some((name.clone(), same.unwrap_or(layer)))
-        });
-        layers.collect()
     }
 
     /// Whether every name in a route's `auth` stands for something.
     pub(super) fn auth_is_known(&mut self, key: &str, auth: &RouteAuthSettings) -> bool {
-        let defined: Vec<&str> =
+        let mut defined: Vec<&str> =
             AUTH_KINDS.iter().flat_map(|kind| self.origin.names(&format!("/auth/{kind}"))).collect();
+        defined.extend(self.settings.identity.as_ref().map(|_| IDENTITY));
         let mut all_known = true;
         for (i, name) in auth.methods.iter().enumerate() {
             if defined.contains(&name.as_str()) {
@@ -119,11 +226,8 @@ impl Planner<'_> {
     }
 }
 
-/// As the tables under `[auth]` are called.
-const AUTH_KINDS: [&str; 1] = ["jwt"];
-
 /// Where the n-th name of an `auth` stands: it may be all of it, in a list, or in a table.
-fn key_of_name(origin: &Origin, key: &str, n: usize) -> String {
+pub(super) fn key_of_name(origin: &Origin, key: &str, n: usize) -> String {
     match origin.written(key) {
         Some(Value::Array(_)) => format!("{key}[{n}]"),
         Some(Value::Object(_)) => format!("{key}.methods[{n}]"),

@@ -1,17 +1,23 @@
 //! Routes: what they match, and the layers that their requests pass.
 
-use super::auth::{AuthLayers, AuthPlan, RouteAuth};
+use super::auth::{AuthLayers, AuthPlan, RouteAuth, key_of_name as name_key};
+use super::cache::{CachePlan, RouteCache};
 use super::levels::Levels;
+use super::limit::LimitPlan;
 use super::planner::Planner;
 use crate::body_limit::BodyLimitLayer;
+use crate::config::settings::Names;
 use crate::config::settings::RouteSettings;
-use gateway_core::units::Switch;
+use gateway_auth::{AuthorizeLayer, IdentityHeadersLayer};
+use gateway_cache::{CacheError, CacheLayer, CacheSettings, CacheStore};
+use gateway_core::units::{ByteSize, Switch};
 use gateway_overload::{ConcurrencyLimitLayer, ConcurrencySettings, FaultLayer};
 use gateway_ratelimit::RateLimitLayer;
 use gateway_routing::{Conflict, RouteMatch, RouteTable};
 use gateway_transform::{
-    CorrelationIdLayer, CorsLayer, HeaderRules, HeadersLayer, MaintenanceLayer, RedirectLayer, RespondLayer,
-    RewriteLayer, SecurityHeadersLayer, StripPrefixLayer, check_placeholders,
+    CorrelationIdLayer, CorsLayer, FallbackLayer, FallbackSettings, HeaderRules, HeadersLayer,
+    MaintenanceLayer, RedirectLayer, RespondLayer, RewriteLayer, SecurityHeadersLayer, StripPrefixLayer,
+    check_placeholders,
 };
 use http::Method;
 use std::collections::BTreeMap;
@@ -27,7 +33,14 @@ pub(crate) struct RoutePlan {
     pub(crate) cors: Option<CorsLayer>,
     pub(crate) security_headers: Option<SecurityHeadersLayer>,
     pub(crate) auth: Option<RouteAuth>,
-    pub(crate) rate_limit: Option<(String, RateLimitLayer)>,
+    pub(crate) authorize: Option<AuthorizeLayer>,
+    pub(crate) identity_headers: Option<IdentityHeadersLayer>,
+    pub(crate) fallback: Option<FallbackSettings>,
+    /// Whether the keys of the gateway's own tokens answer.
+    pub(crate) jwks: bool,
+    /// In the order in which they are asked.
+    pub(crate) rate_limits: Vec<RouteLimit>,
+    pub(crate) cache: Option<RouteCache>,
     pub(crate) max_body: Option<BodyLimitLayer>,
     /// Those of the defaults, of the group and of the route, in this order.
     pub(crate) headers: Option<HeadersLayer>,
@@ -35,6 +48,8 @@ pub(crate) struct RoutePlan {
     pub(crate) rewrite: Option<RewriteLayer>,
     pub(crate) redirect: Option<RedirectLayer>,
     pub(crate) respond: Option<RespondLayer>,
+    /// Whether the gateway's own accounts answer.
+    pub(crate) identity: bool,
     pub(crate) maintenance: Option<MaintenanceLayer>,
     /// With what it was made by: who is in progress is counted on over a reload that leaves it as it is.
     pub(crate) concurrency: Option<(ConcurrencySettings, ConcurrencyLimitLayer)>,
@@ -42,6 +57,26 @@ pub(crate) struct RoutePlan {
 }
 
 impl RoutePlan {
+    /// The limits that stand within authentication, so that they know who calls.
+    pub(crate) fn limits_within(&self) -> impl Iterator<Item = &RouteLimit> {
+        self.rate_limits.iter().filter(|limit| !limit.counts_failures)
+    }
+
+    /// Whether it has policies that are put in boxes, so that all other routes need not pay for them.
+    pub(crate) fn has_few_route_policies(&self) -> bool {
+        let limits = self.limits_within().count();
+        self.cache.is_some()
+            || self.authorize.is_some()
+            || self.identity_headers.is_some()
+            || self.fallback.is_some()
+            || limits > 1
+            || limits < self.rate_limits.len()
+            || self.rate_limits.iter().any(|limit| limit.layer.settles_bodies())
+            || self.max_body.is_some()
+            || self.redirect.is_some()
+            || self.maintenance.is_some()
+    }
+
     /// Its policies in the order in which a request meets them, for people.
     pub(crate) fn policies(&self) -> Vec<String> {
         let mut all: Vec<String> = Vec::new();
@@ -52,26 +87,47 @@ impl RoutePlan {
         named(self.redirect.is_some(), "redirect");
         let auth = self.auth.as_ref().map_or(String::new(), |auth| auth.names.join("|"));
         named(self.auth.is_some(), &format!("auth={auth}"));
-        let limit = self.rate_limit.as_ref().map_or("", |(name, _)| name);
-        named(self.rate_limit.is_some(), &format!("rate-limit={limit}"));
+        named(self.authorize.is_some(), "authorize");
+        let limits: Vec<&str> = self.rate_limits.iter().map(|limit| limit.name.as_str()).collect();
+        named(!limits.is_empty(), &format!("rate-limit={}", limits.join("|")));
         named(self.max_body.is_some(), "max-body");
         named(self.headers.is_some(), "headers");
+        named(self.cache.is_some(), "cache");
+        named(self.identity_headers.is_some(), "identity-headers");
+        named(self.fallback.is_some(), "fallback");
         let prefix = self.strip.as_ref().map_or("", |(prefix, _)| prefix);
         named(self.strip.is_some(), &format!("strip={prefix}"));
         named(self.rewrite.is_some(), "rewrite");
         named(self.fault.is_some(), "fault");
         named(self.concurrency.is_some(), "concurrency");
         named(self.respond.is_some(), "respond");
+        named(self.identity, "identity");
+        named(self.jwks, "jwks");
         named(self.correlation_id.is_some(), "correlation-id");
         all
     }
+}
+
+/// Checks settings that no route may have taken over.
+fn check_cache(settings: &CacheSettings) -> Result<CacheLayer, CacheError> {
+    CacheLayer::new("", settings, &CacheStore::new(ByteSize(u64::MAX)))
+}
+
+/// A limit on a route.
+#[derive(Clone)]
+pub(crate) struct RouteLimit {
+    pub(crate) name: String,
+    pub(crate) layer: RateLimitLayer,
+    /// Whether it stands outside of authentication.
+    pub(crate) counts_failures: bool,
 }
 
 /// What routes are made of that they share.
 pub(super) struct Shared<'a> {
     pub(super) auth: &'a AuthPlan,
     pub(super) auth_layers: AuthLayers,
-    pub(super) limits: &'a BTreeMap<String, RateLimitLayer>,
+    pub(super) limits: &'a BTreeMap<String, LimitPlan>,
+    pub(super) cache: Option<&'a CachePlan>,
     /// Of routes that say nothing of it.
     pub(super) correlation_id: Option<&'a CorrelationIdLayer>,
 }
@@ -87,6 +143,7 @@ impl Planner<'_> {
         let settings = self.settings;
         self.reference(&key("group"), route.group.as_deref(), "group", "/groups");
         let levels = Levels::of(settings, index, route);
+        let name = route.name.clone().unwrap_or_else(|| route.path.as_str().to_owned());
 
         let (auth_key, auth) = levels.first("auth", |policies| policies.auth);
         let auth = auth.filter(|auth| !auth.methods.is_empty() && self.auth_is_known(&auth_key, auth));
@@ -95,7 +152,15 @@ impl Planner<'_> {
             layer: shared.auth_layers.of(asked, shared.auth),
         });
         let (limit_key, limit) = levels.first("rate_limit", |policies| policies.rate_limit);
-        let limit = self.reference(&limit_key, limit, "rate limit", "/rate_limits");
+        let (authorize_key, authorize) = levels.first("authorize", |policies| policies.authorize);
+        let authorize = authorize.and_then(|rules| self.switch(&authorize_key, rules, AuthorizeLayer::new));
+        let (told_key, told) = levels.first("identity_headers", |policies| policies.identity_headers);
+        let identity_headers = told.and_then(|told| self.noted(&told_key, IdentityHeadersLayer::new(told)));
+        let (fallback_key, fallback) = levels.first("fallback", |policies| policies.fallback);
+        let fallback = fallback.filter(|fallback| self.fallback_is_good(&fallback_key, fallback)).cloned();
+        let rate_limits = limit.map(|limit| self.limits_of(&limit_key, limit, route, &name, shared.limits));
+        let (cache_key, cache) = levels.first("cache", |policies| policies.cache);
+        let cache = cache.and_then(|cache| self.route_cache(&name, &cache_key, cache, shared.cache));
         let (cors_key, cors) = levels.first("cors", |policies| policies.cors);
         let cors = cors.and_then(|cors| self.switch(&cors_key, cors, CorsLayer::new));
         let (security_key, security) = levels.first("security_headers", |policies| policies.security_headers);
@@ -104,7 +169,6 @@ impl Planner<'_> {
         let (closed_key, closed) = levels.first("maintenance", |policies| policies.maintenance);
         let maintenance = closed.and_then(|closed| self.switch(&closed_key, closed, MaintenanceLayer::new));
         let (most_key, most) = levels.first("concurrency", |policies| policies.concurrency);
-        let name = route.name.clone().unwrap_or_else(|| route.path.as_str().to_owned());
         let concurrency = most.and_then(|most| self.concurrency(&name, &most_key, most));
         let (fault_key, fault) = levels.first("fault", |policies| policies.fault);
         let fault = fault.and_then(|fault| self.switch(&fault_key, fault, FaultLayer::new));
@@ -120,12 +184,20 @@ impl Planner<'_> {
         }
 
         let service = self.reference(&key("service"), route.service.as_deref(), "service", "/services");
-        let answers_itself = route.redirect.is_some() || route.respond.is_some();
+        let answers_itself =
+            route.redirect.is_some() || route.respond.is_some() || route.identity || route.jwks;
+        if route.identity && settings.identity.is_none() {
+            let message = "there are no accounts: [identity] is missing";
+            let mistake = self.origin.mistake(&key("identity"), message);
+            self.mistakes.push(mistake.with_help("an empty [identity] keeps them in `identity.db`"));
+        }
         if route.service.is_none() && !answers_itself {
             let place = format!("routes[{index}]");
             let message = format!("`service` is missing in {}", self.origin.original(&place));
             let mistake = self.origin.mistake(&place, message);
-            self.mistakes.push(mistake.with_help("name one, or answer by `redirect` or `respond`"));
+            self.mistakes.push(
+                mistake.with_help("name one, or answer by `redirect`, `respond`, `identity` or `jwks`"),
+            );
         }
         let mut methods = Vec::new();
         for (i, method) in route.methods.iter().enumerate() {
@@ -171,7 +243,12 @@ impl Planner<'_> {
             cors,
             security_headers,
             auth,
-            rate_limit: limit.and_then(|name| Some((name.clone(), shared.limits.get(&name)?.clone()))),
+            rate_limits: rate_limits.unwrap_or_default(),
+            cache,
+            authorize,
+            identity_headers,
+            fallback,
+            jwks: route.jwks,
             max_body: levels
                 .first("max_body", |policies| policies.max_body)
                 .1
@@ -181,10 +258,43 @@ impl Planner<'_> {
             rewrite,
             redirect,
             respond,
+            identity: route.identity,
             maintenance,
             concurrency,
             fault,
         })
+    }
+
+    /// Whether a fallback names a service that there is, and can be made.
+    fn fallback_is_good(&mut self, key: &str, fallback: &FallbackSettings) -> bool {
+        let name = fallback.service.as_deref();
+        let service = self.reference(&format!("{key}.service"), name, "service", "/services");
+        let made = FallbackLayer::new(fallback, name.map(drop));
+        self.noted(key, made).is_some() && service.is_some() == name.is_some()
+    }
+
+    /// The limits that a route names.
+    fn limits_of(
+        &mut self,
+        key: &str,
+        names: &Names,
+        route: &RouteSettings,
+        route_name: &str,
+        limits: &BTreeMap<String, LimitPlan>,
+    ) -> Vec<RouteLimit> {
+        let mut found = Vec::new();
+        for (i, name) in names.iter().enumerate() {
+            let key = name_key(self.origin, key, i);
+            let Some(name) = self.reference(&key, Some(name), "rate limit", "/rate_limits") else { continue };
+            // Missing only where it has a mistake itself.
+            let Some(limit) = limits.get(&name) else { continue };
+            let mut layer = limit.layer.with_route(route_name);
+            if let Some(service) = &route.service {
+                layer = layer.with_service(service);
+            }
+            found.push(RouteLimit { name, layer, counts_failures: limit.counts_failures });
+        }
+        found
     }
 
     fn concurrency(
@@ -215,7 +325,15 @@ impl Planner<'_> {
         for (place, set) in groups.chain([("defaults".to_owned(), settings.defaults.policies())]) {
             let key = |name: &str| format!("{place}.{name}");
             set.auth.map(|auth| self.auth_is_known(&key("auth"), auth));
-            self.reference(&key("rate_limit"), set.rate_limit, "rate limit", "/rate_limits");
+            for (i, name) in set.rate_limit.iter().flat_map(|names| names.iter().enumerate()) {
+                let key = name_key(self.origin, &key("rate_limit"), i);
+                self.reference(&key, Some(name), "rate limit", "/rate_limits");
+            }
+            set.authorize.and_then(|on| self.switch(&key("authorize"), on, AuthorizeLayer::new));
+            let told = set.identity_headers;
+            told.and_then(|told| self.noted(&key("identity_headers"), IdentityHeadersLayer::new(told)));
+            set.fallback.map(|fallback| self.fallback_is_good(&key("fallback"), fallback));
+            set.cache.and_then(|on| self.switch(&key("cache"), on, check_cache));
             set.cors.and_then(|on| self.switch(&key("cors"), on, CorsLayer::new));
             let security = set.security_headers;
             security.and_then(|on| self.switch(&key("security_headers"), on, SecurityHeadersLayer::new));

@@ -2,6 +2,7 @@
 
 use super::planner::Planner;
 use crate::config::settings::ServiceSettings;
+use gateway_auth::OutboundCredentialsLayer;
 use gateway_balance::{BalanceSettings, EndpointSet, HealthSettings};
 use gateway_core::{Endpoint, Scheme};
 use gateway_overload::{AdaptiveLimitLayer, AdmissionLayer};
@@ -18,6 +19,9 @@ pub(crate) struct ServicePlan {
     pub(crate) health: Option<HealthSettings>,
     pub(crate) adaptive: Option<AdaptiveLimitLayer>,
     pub(crate) admission: Option<AdmissionLayer>,
+    /// Its tokens live on as long as the settings are the same.
+    pub(crate) outbound: Option<OutboundCredentialsLayer>,
+    pub(crate) assertion: bool,
 }
 
 impl Planner<'_> {
@@ -65,12 +69,21 @@ impl Planner<'_> {
         } else {
             None
         };
+        let outbound = service.outbound.as_ref().map(OutboundCredentialsLayer::new).transpose();
+        let outbound = self.noted(&format!("services.{name}.outbound"), outbound)?;
+        if service.assertion && self.settings.assertion.on().is_none() {
+            let key = format!("services.{name}.assertion");
+            let mistake = self.origin.mistake(&key, "there is nothing to sign with: [assertion] is missing");
+            self.mistakes.push(mistake.with_help("`assertion = true` at the top signs with keys of its own"));
+        }
         let set = EndpointSet::new(name, endpoints, service.balance.0.clone());
         if let Some(earlier) = earlier {
             set.learn_from(&earlier.set);
         }
         Some(ServicePlan {
             set,
+            outbound,
+            assertion: service.assertion,
             balancing: service.balancing(),
             connection: service.connection.clone(),
             tls,

@@ -3,26 +3,10 @@
 use super::planner::Planner;
 use crate::config::load::nearest;
 use gateway_core::{Code, Override, Overrides, ProblemLayer};
-use gateway_ratelimit::RateLimitLayer;
 use gateway_transform::{CorrelationIdLayer, CorrelationIdSettings};
 use http::StatusCode;
-use std::collections::BTreeMap;
 
 impl Planner<'_> {
-    pub(super) fn rate_limits(&mut self) -> BTreeMap<String, RateLimitLayer> {
-        let settings = self.settings;
-        let layers = settings.rate_limits.iter().filter_map(|(name, limit)| {
-            let (same, _) =
-                self.kept(name, limit, |config| (&config.settings.rate_limits, &config.plan.limits));
-            if let Some(same) = same {
-                return Some((name.clone(), same));
-            }
-            let layer = self.noted(&format!("rate_limits.{name}"), RateLimitLayer::new(name, limit))?;
-            Some((name.clone(), layer))
-        });
-        layers.collect()
-    }
-
     pub(super) fn problems(&mut self) -> ProblemLayer {
         let mut overrides = Overrides::new();
         for (name, replaced) in &self.settings.errors.overrides {

@@ -1,6 +1,9 @@
 //! Ways to authenticate, and how routes use them.
 
-use gateway_auth::{AuthMode, AuthPolicy, JwtSettings, PublicPath, Require};
+use gateway_auth::{
+    ApiKeySettings, AuthMode, AuthPolicy, BasicSettings, ForwardSettings, IntrospectionSettings, JwtSettings,
+    MtlsSettings, PublicPath, Require,
+};
 use gateway_core::units::{Scalar, ShortForm};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -12,15 +15,37 @@ use std::collections::BTreeMap;
 pub(crate) struct AuthSettings {
     /// JSON Web Tokens, by the name that routes use.
     pub(crate) jwt: BTreeMap<String, JwtSettings>,
+    /// API keys.
+    pub(crate) api_keys: BTreeMap<String, ApiKeySettings>,
+    /// Names and passwords (RFC 7617).
+    pub(crate) basic: BTreeMap<String, BasicSettings>,
+    /// Tokens that somebody else is asked about (RFC 7662).
+    pub(crate) introspection: BTreeMap<String, IntrospectionSettings>,
+    /// A service that is asked about every request, as Traefik's forward authentication. It always decides: in a list
+    /// it comes last.
+    pub(crate) forward: BTreeMap<String, ForwardSettings>,
+    /// Client certificates.
+    pub(crate) mtls: BTreeMap<String, MtlsSettings>,
 }
 
+/// The kinds of ways to authenticate, as the tables under `[auth]` are called.
+pub(crate) const AUTH_KINDS: [&str; 6] = ["jwt", "api_keys", "basic", "introspection", "forward", "mtls"];
+
 impl AuthSettings {
-    /// The kinds of ways there are, and the names of each.
-    pub(crate) fn kinds(&self) -> [(&'static str, Vec<&str>); 1] {
+    /// Every kind and the names it has.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = (&'static str, Vec<&str>)> {
         fn names<T>(of: &BTreeMap<String, T>) -> Vec<&str> {
             of.keys().map(String::as_str).collect()
         }
-        [("jwt", names(&self.jwt))]
+        let names = [
+            names(&self.jwt),
+            names(&self.api_keys),
+            names(&self.basic),
+            names(&self.introspection),
+            names(&self.forward),
+            names(&self.mtls),
+        ];
+        AUTH_KINDS.into_iter().zip(names)
     }
 }
 

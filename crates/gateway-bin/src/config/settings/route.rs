@@ -1,12 +1,14 @@
 //! A route as it is written, and the policies that it shares with groups and defaults.
 
-use super::RouteAuthSettings;
+use super::{Names, RouteAuthSettings};
+use gateway_auth::{AuthorizeSettings, IdentityHeadersSettings};
+use gateway_cache::CacheSettings;
 use gateway_core::units::{ByteSize, Short, Switch};
 use gateway_overload::{ConcurrencySettings, FaultSettings};
 use gateway_routing::{HostPattern, MatchSettings, PathPattern};
 use gateway_transform::{
-    CorrelationIdSettings, CorsSettings, HeaderRules, MaintenanceSettings, RedirectSettings, RespondSettings,
-    RewriteSettings, SecurityHeadersSettings, StripPrefixSettings,
+    CorrelationIdSettings, CorsSettings, FallbackSettings, HeaderRules, MaintenanceSettings,
+    RedirectSettings, RespondSettings, RewriteSettings, SecurityHeadersSettings, StripPrefixSettings,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -22,8 +24,18 @@ macro_rules! with_policies {
             /// Who may call: the name of a way to authenticate, a list of names of which the first that applies decides,
             /// `"none"`, or a table. Default: anybody.
             pub(crate) auth: Option<Short<RouteAuthSettings>>,
-            /// The name of a rate limit, or `"none"`. Default: none.
-            pub(crate) rate_limit: Option<String>,
+            /// What callers must be allowed to: a scope, a list of scopes, `false`, or a table of rules. Default `false`.
+            pub(crate) authorize: Option<Switch<AuthorizeSettings>>,
+            /// Headers that tell the service who calls. What clients send in them is taken away. Default: none.
+            pub(crate) identity_headers: Option<IdentityHeadersSettings>,
+            /// Who answers where the service does not: another service, then an answer of the gateway's own. Default:
+            /// nobody.
+            pub(crate) fallback: Option<FallbackSettings>,
+            /// The name of a rate limit, a list of names that must all have room, or `"none"`. Default: none.
+            pub(crate) rate_limit: Option<Names>,
+            /// Answers are kept and given again (RFC 9111): `true`, how long those are fresh that say nothing of it, or
+            /// a table. Default `false`.
+            pub(crate) cache: Option<Switch<CacheSettings>>,
             /// The request's id, in a header: `true`, `false` or a table. Default `true`: `X-Correlation-ID`.
             pub(crate) correlation_id: Option<Switch<CorrelationIdSettings>>,
             /// Cross-origin requests: `true`, `false` or a table. Default `false`.
@@ -49,7 +61,11 @@ macro_rules! with_policies {
             pub(crate) fn policies(&self) -> Policies<'_> {
                 Policies {
                     auth: self.auth.as_deref(),
-                    rate_limit: self.rate_limit.as_deref(),
+                    authorize: self.authorize.as_ref(),
+                    identity_headers: self.identity_headers.as_ref(),
+                    fallback: self.fallback.as_ref(),
+                    rate_limit: self.rate_limit.as_ref(),
+                    cache: self.cache.as_ref(),
                     max_body: self.max_body,
                     correlation_id: self.correlation_id.as_ref(),
                     cors: self.cors.as_ref(),
@@ -68,7 +84,11 @@ macro_rules! with_policies {
 #[derive(Clone, Copy)]
 pub(crate) struct Policies<'a> {
     pub(crate) auth: Option<&'a RouteAuthSettings>,
-    pub(crate) rate_limit: Option<&'a str>,
+    pub(crate) authorize: Option<&'a Switch<AuthorizeSettings>>,
+    pub(crate) identity_headers: Option<&'a IdentityHeadersSettings>,
+    pub(crate) fallback: Option<&'a FallbackSettings>,
+    pub(crate) rate_limit: Option<&'a Names>,
+    pub(crate) cache: Option<&'a Switch<CacheSettings>>,
     pub(crate) max_body: Option<ByteSize>,
     pub(crate) correlation_id: Option<&'a Switch<CorrelationIdSettings>>,
     pub(crate) cors: Option<&'a Switch<CorsSettings>>,
@@ -107,7 +127,7 @@ with_policies! {
         /// Before all other rules of precedence. Default 0.
         #[serde(default)]
         pub(crate) priority: i32,
-        /// The service that answers. Needed unless `redirect` or `respond` does.
+        /// The service that answers. Needed unless `redirect`, `respond`, `identity` or `jwks` does.
         pub(crate) service: Option<String>,
         /// The prefix that the service does not see: a text, or a table.
         pub(crate) strip: Option<Short<StripPrefixSettings>>,
@@ -117,6 +137,13 @@ with_policies! {
         pub(crate) redirect: Option<Short<RedirectSettings>>,
         /// An answer of the gateway's own: a text, a status, or a table.
         pub(crate) respond: Option<Short<RespondSettings>>,
+        /// Whether the keys of the gateway's own tokens answer, as a JWK set: those of [identity] and of [assertion].
+        /// Default false.
+        #[serde(default)]
+        pub(crate) jwks: bool,
+        /// Whether the gateway's own accounts answer: registration, login and the rest of [identity]. Default false.
+        #[serde(default)]
+        pub(crate) identity: bool,
         /// The name of a group whose settings the route takes over.
         pub(crate) group: Option<String>,
     }

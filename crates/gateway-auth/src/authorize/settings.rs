@@ -1,0 +1,85 @@
+use crate::authorize::claim::ClaimRule;
+use crate::authorize::network::Network;
+use crate::{AuthMode, OneOrMany};
+use gateway_core::units::{Scalar, ShortForm};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Who may pass. All that is given must hold; a group must say something.
+///
+/// A text or a list in place of the table are the `scopes`: `authorize = ["orders:read"]`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuthorizeSettings {
+    /// Any caller who is recognised, whoever it is. All rules about callers imply it. Default `false`.
+    pub authenticated: bool,
+    /// What the token must have been issued for: the words of a text, or a list. Default: anything.
+    pub scopes: Option<OneOrMany>,
+    /// Whether `all` scopes are needed, or `any` of them. Default `all`.
+    pub scopes_match: Option<Matching>,
+    /// The claim that holds the scopes, by its name or path. Default: `scope` and `scp`.
+    pub scopes_claim: Option<String>,
+    /// What the caller must be: the words of a text, or a list. Default: anything.
+    pub roles: Option<OneOrMany>,
+    /// Whether `all` roles are needed, or `any` of them. Default `any`.
+    pub roles_match: Option<Matching>,
+    /// The claim that holds the roles, by its name or path: `resource_access.shop.roles`. Default: `roles`, `role`
+    /// and `realm_access.roles`.
+    pub roles_claim: Option<String>,
+    /// What claims must be, by name or path: `{ tenant = "acme", "address.country" = ["DE", "AT"], level = { min = 3 } }`.
+    pub claims: BTreeMap<String, ClaimRule>,
+    /// The ids of those who may pass. Default: anyone's.
+    pub principals: Vec<String>,
+    /// The addresses that may pass: `["10.0.0.0/8", "192.0.2.7"]`. Default: any.
+    pub networks: Vec<Network>,
+    /// Addresses that may not. Default: none.
+    pub deny_networks: Vec<Network>,
+    /// Parts of `User-Agent`, in any case, of which one must be there. Default: anything.
+    pub user_agents: Vec<String>,
+    /// Parts of `User-Agent`, in any case, of which none may be there: `["curl", "bot"]`. Default: none.
+    pub deny_user_agents: Vec<String>,
+    /// Further rules for requests with these methods: `{ "POST,PUT" = { roles = "editor" } }`; `*` for all that are not
+    /// named. `HEAD` goes by `GET` unless it is named. An empty table asks for nothing more.
+    pub methods: BTreeMap<String, AuthorizeSettings>,
+    /// Groups that must all hold.
+    pub all: Vec<AuthorizeSettings>,
+    /// Groups of which one must hold.
+    pub any: Vec<AuthorizeSettings>,
+    /// A group that must not hold. Who is not recognised is still asked for credentials if it is about callers.
+    pub not: Option<Box<AuthorizeSettings>>,
+    /// `enforce`, or `report` to refuse nobody and only say so. Only at the top. Default `enforce`.
+    pub mode: Option<AuthMode>,
+    /// What `WWW-Authenticate` calls the place where no method of authentication says so. Only at the top. Default
+    /// `gateway`.
+    pub realm: Option<String>,
+}
+
+/// How many of several are needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Matching {
+    /// Every one.
+    All,
+    /// One.
+    Any,
+}
+
+impl ShortForm for AuthorizeSettings {
+    const EXPECTED: &'static str = "a scope such as \"orders:read\", a list of scopes, or a table";
+    const TYPE: &'static str = "string";
+    const ALSO: &'static [&'static str] = &["array"];
+
+    fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
+        match value {
+            Scalar::Text(scopes) => {
+                Some(Ok(Self { scopes: Some(OneOrMany::One(scopes.to_owned())), ..Self::default() }))
+            }
+            _ => None,
+        }
+    }
+
+    fn from_list(scopes: Vec<String>) -> Option<Result<Self, String>> {
+        Some(Ok(Self { scopes: Some(OneOrMany::Many(scopes)), ..Self::default() }))
+    }
+}

@@ -1,0 +1,71 @@
+//! Where answers are kept, for all routes.
+
+use super::Planner;
+use super::chore::Chore;
+use crate::config::settings::CacheStoreSettings;
+use gateway_cache::{CacheLayer, CacheSettings, CacheStore};
+use gateway_core::units::Switch;
+use gateway_store::Store;
+
+/// A store of answers that outlives reloads.
+#[derive(Clone)]
+pub(crate) struct CachePlan {
+    pub(crate) store: CacheStore,
+    /// Hears what other instances purge.
+    pub(crate) chore: Option<Chore>,
+}
+
+/// A route's cache.
+#[derive(Clone)]
+pub(crate) struct RouteCache {
+    settings: CacheSettings,
+    pub(crate) layer: CacheLayer,
+}
+
+impl CachePlan {
+    fn new(settings: &CacheStoreSettings, store: &Store) -> Self {
+        if !settings.shared || !store.is_shared() {
+            return Self { store: CacheStore::new(settings.memory), chore: None };
+        }
+        let (store, task) = CacheStore::with_tier(settings.memory, store.clone());
+        Self { store, chore: Some(Chore::once(task.run())) }
+    }
+}
+
+impl Planner<'_> {
+    /// The store of answers, where a route has use for it.
+    pub(super) fn cache(&mut self, store: &Store) -> Option<CachePlan> {
+        let settings = self.settings;
+        let sets = settings.routes.iter().map(|route| route.policies());
+        let sets = sets.chain(settings.groups.values().map(|group| group.policies()));
+        let mut sets = sets.chain([settings.defaults.policies()]);
+        if !sets.any(|set| set.cache.is_some_and(|cache| cache.on().is_some())) {
+            return None;
+        }
+        let kept = self.previous.filter(|previous| {
+            previous.settings.cache == settings.cache && previous.settings.store == settings.store
+        });
+        let kept = kept.and_then(|previous| previous.plan.cache.clone());
+        Some(kept.unwrap_or_else(|| CachePlan::new(&settings.cache, store)))
+    }
+
+    /// The cache of a route; with the same settings as before it goes on counting.
+    pub(super) fn route_cache(
+        &mut self,
+        route: &str,
+        key: &str,
+        switch: &Switch<CacheSettings>,
+        plan: Option<&CachePlan>,
+    ) -> Option<RouteCache> {
+        let (settings, plan) = (switch.on()?, plan?);
+        let earlier = self.previous_route(route).and_then(|route| route.cache.as_ref());
+        let store_kept = self.previous.is_some_and(|previous| {
+            previous.settings.cache == self.settings.cache && previous.settings.store == self.settings.store
+        });
+        if let Some(same) = earlier.filter(|earlier| store_kept && earlier.settings == *settings) {
+            return Some(same.clone());
+        }
+        let layer = self.noted(key, CacheLayer::new(route, settings, &plan.store))?;
+        Some(RouteCache { settings: settings.clone(), layer })
+    }
+}

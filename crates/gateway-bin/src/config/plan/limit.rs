@@ -1,0 +1,63 @@
+//! Rate limits and quotas.
+
+use super::chore::Chore;
+use super::planner::Planner;
+use gateway_core::units::Short;
+use gateway_ratelimit::{CountWhat, RateLimitLayer, RateLimitSettings};
+use gateway_store::Store;
+use std::collections::BTreeMap;
+
+/// One limit.
+#[derive(Clone)]
+pub(crate) struct LimitPlan {
+    pub(crate) layer: RateLimitLayer,
+    /// Whether it counts answers that failed, also those of authentication: it stands outside of that.
+    pub(crate) counts_failures: bool,
+    pub(crate) chore: Option<Chore>,
+}
+
+impl LimitPlan {
+    fn new(layer: RateLimitLayer, settings: &RateLimitSettings) -> Self {
+        let working = layer.clone();
+        let chore = layer.background().map(|_| {
+            Chore::finishing(move |end| {
+                let background = working.background();
+                async move {
+                    if let Some(background) = background {
+                        // It ends as well if nobody is left to tell it.
+                        background.run(async { drop(end.await) }).await;
+                    }
+                }
+            })
+        });
+        Self { layer, counts_failures: settings.count == CountWhat::Failures, chore }
+    }
+}
+
+impl Planner<'_> {
+    pub(super) fn limits(&mut self, store: &Store) -> BTreeMap<String, LimitPlan> {
+        let settings = self.settings;
+        let store_kept = self.previous.is_some_and(|previous| previous.settings.store == settings.store);
+        let limits = settings.rate_limits.iter().filter_map(|(name, limit)| {
+            let (same, earlier) =
+                self.kept(name, limit, |config| (&config.settings.rate_limits, &config.plan.limits));
+            let earlier = match same {
+                Some(same) if store_kept => return Some((name.clone(), same)),
+                same => same.or(earlier),
+            };
+            let Short(limit) = limit;
+            let key = format!("rate_limits.{name}");
+            let layer = self.noted(&key, RateLimitLayer::new(name, limit))?.with_store(store.clone());
+            let layer = match earlier {
+                Some(earlier) => layer.learn_from(&earlier.layer),
+                None => {
+                    let restored =
+                        layer.restored().map_err(|error| format!("the quotas cannot be read: {error}"));
+                    self.noted(&format!("{key}.quota_file"), restored)?
+                }
+            };
+            Some((name.clone(), LimitPlan::new(layer, limit)))
+        });
+        limits.collect()
+    }
+}
