@@ -7,7 +7,7 @@ use super::upload::{Pumped, Upload};
 use super::websocket::{Frames, GOING_AWAY};
 use crate::{Handler, RequestBody};
 use bytes::Bytes;
-use gateway_core::Upgrade;
+use gateway_core::{Upgrade, spare};
 use gateway_http1::{Framing, RequestHead, put_last_chunk};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use http_body::{Body, Frame};
@@ -235,6 +235,7 @@ impl<H: Handler> Exchange<H> {
             AnswerFraming::None | AnswerFraming::Length(0) => true,
             AnswerFraming::Length(_) | AnswerFraming::Chunked | AnswerFraming::UntilClose => false,
         };
+        spare::give_headers(head.headers);
         self.phase = if ended { Phase::Answered } else { Phase::Answering { body, framing } };
     }
 
