@@ -159,7 +159,7 @@ fn examples(page: &str) -> Vec<String> {
 }
 
 /// The operators' pages, and how many examples each has at least.
-const PAGES: [(&str, &str, usize); 8] = [
+const PAGES: [(&str, &str, usize); 9] = [
     ("routing.md", include_str!("../../../docs/routing.md"), 8),
     ("balancing.md", include_str!("../../../docs/balancing.md"), 8),
     ("resilience.md", include_str!("../../../docs/resilience.md"), 6),
@@ -167,6 +167,7 @@ const PAGES: [(&str, &str, usize); 8] = [
     ("accounts.md", include_str!("../../../docs/accounts.md"), 4),
     ("rate-limiting.md", include_str!("../../../docs/rate-limiting.md"), 6),
     ("caching.md", include_str!("../../../docs/caching.md"), 3),
+    ("protocols.md", include_str!("../../../docs/protocols.md"), 2),
     ("operations.md", include_str!("../../../docs/operations.md"), 2),
 ];
 
@@ -190,7 +191,7 @@ fn every_example_in_the_operators_pages_is_a_configuration_without_mistakes() {
                 .file("staff.htpasswd", USER)
                 .file("partners.toml", KEYS)
                 .file("redis-password", "a secret for tests\n");
-            for secret in ["JWT", "IDENTITY", "CLIENT"] {
+            for secret in ["JWT", "IDENTITY", "CLIENT", "COOKIE"] {
                 gateway = gateway.env(&format!("{secret}_SECRET"), "a secret for tests, 32 bytes long");
             }
             for password in ["PASSWORD", "ADMIN_PASSWORD", "DB_PASSWORD"] {
