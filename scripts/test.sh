@@ -18,5 +18,23 @@ if ! command -v redis-server > /dev/null; then
   # The package starts one; the tests start their own.
   service redis-server stop > /dev/null 2>&1 || true
 fi
+need node nodejs
+need npm npm
+if [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then
+  echo "node $(node --version) is too old for the OpenID provider of the tests; expected 20 or later" >&2
+  exit 1
+fi
+# Debian keeps the server's programs out of PATH.
+for dir in /usr/lib/postgresql/*/bin; do
+  [ -d "$dir" ] && PATH="$PATH:$dir"
+done
+if ! command -v initdb > /dev/null; then
+  need initdb postgresql
+  service postgresql stop > /dev/null 2>&1 || true
+  for dir in /usr/lib/postgresql/*/bin; do
+    [ -d "$dir" ] && PATH="$PATH:$dir"
+  done
+fi
+export PATH
 
 cargo test --workspace --locked "$@"

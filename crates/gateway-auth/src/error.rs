@@ -117,6 +117,14 @@ pub enum AuthError {
         /// What is wrong, and what was expected.
         why: String,
     },
+    /// Settings of a login that cannot work.
+    #[error("`{key}` {why}")]
+    Oidc {
+        /// The setting.
+        key: &'static str,
+        /// What it is, and what was expected.
+        why: String,
+    },
 }
 
 impl AuthError {

@@ -14,7 +14,7 @@ use tower::Layer;
 ///
 /// | the methods, in their order, find | the request |
 /// |---|---|
-/// | no credential | 401 `missing-credentials` with the challenges of all; passes as anonymous where `optional` |
+/// | no credential | 401 `missing-credentials` with the challenges of all, or a redirect to a login; passes as anonymous where `optional` |
 /// | a good one | passes, whatever else it carries |
 /// | a bad one that is surely meant for this method | is refused with this method's answer |
 /// | something that may be meant for another method | is left to the next; if none knows it, the first one's answer |
@@ -104,6 +104,7 @@ impl AuthLayer {
             Asked { foreign: Some(refusal), .. } => Err(refusal),
             Asked { passed: Some(passed), absent: false, .. } => Ok(passed),
             Asked { passed: None, .. } if self.0.optional => Ok(Passed::default()),
+            Asked { login: Some(refusal), .. } => Err(refusal),
             _ => Err(self.0.missing.clone().into()),
         })
     }
@@ -130,6 +131,8 @@ pub(crate) struct Asked {
     absent: bool,
     /// The answer of the first that found something it did not know.
     foreign: Option<Refusal>,
+    /// The answer of the first that found nothing and knows how to come by it.
+    login: Option<Refusal>,
     /// What those that recognised the caller say, where all must.
     passed: Option<Passed>,
 }
@@ -139,6 +142,10 @@ impl Asked {
     fn settle(&mut self, verdict: Verdict, require: Require) -> Option<Result<Passed, Refusal>> {
         match (verdict, require) {
             (Verdict::Absent, _) => self.absent = true,
+            (Verdict::Login(refusal), _) => {
+                self.absent = true;
+                self.login.get_or_insert(refusal);
+            }
             (Verdict::Foreign(refusal), Require::Any) => {
                 self.foreign.get_or_insert(refusal);
             }

@@ -60,6 +60,7 @@
 //! | [`MtlsMethod`] | a client certificate, shown to us or to a trusted proxy | a comparison |
 //! | [`IntrospectionMethod`] | a bearer token that its issuer is asked about (RFC 7662), or a user service | a round trip once a minute |
 //! | [`ForwardMethod`] | whatever a service that is asked about the request makes of it (Traefik: ForwardAuth) | a round trip, unless it is remembered |
+//! | [`OidcMethod`] | the cookie of a browser that logged in at an OpenID provider | a decryption |
 //!
 //! What no method finds is 401 `missing-credentials` with the challenges of all; a bad credential gets the answer of
 //! the method it was meant for. Headers by which a method tells the service who is calling are removed from every
@@ -145,6 +146,33 @@
 //! assert_eq!(axum::body::to_bytes(response.into_body(), 1024).await?, "ada");
 //! # Ok(()) }
 //! ```
+//!
+//! # Logins of browsers
+//!
+//! [`OidcMethod`] sends pages without a session to an OpenID provider (authorization code with PKCE), answers the
+//! provider's callback itself, and keeps the session in an encrypted cookie: nothing is kept on the server, and every
+//! instance with the same `cookie_secret` knows it. Scripts and API clients get 401 in place of a redirect. The routes
+//! under the layer must include `callback_path`, `login_path` and `logout_path`, by default `/oauth2/callback`,
+//! `/oauth2/login` and `/oauth2/logout`, and the provider's keys are read by a task that you spawn.
+//!
+//! ```
+//! use gateway_auth::{AuthLayer, AuthPolicy, OidcMethod, OidcSettings, OneOrMany};
+//! use gateway_store::Store;
+//! use std::sync::Arc;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let settings = OidcSettings {
+//!     issuer: "https://login.example/realms/shop".into(),
+//!     client_id: "shop".into(),
+//!     client_secret: Some("from the provider".into()),
+//!     cookie_secret: Some(OneOrMany::One("32 random bytes, from the environment".into())),
+//!     ..OidcSettings::default()
+//! };
+//! let oidc = OidcMethod::new(&settings, Store::memory())?;
+//! tokio::spawn(oidc.refresh());
+//! let layer = AuthLayer::new(vec![Arc::new(oidc)], &AuthPolicy::default());
+//! # drop(layer); Ok(()) }
+//! ```
 
 mod api_key;
 mod assertion;
@@ -163,6 +191,7 @@ mod jwt;
 mod layer;
 mod method;
 mod mtls;
+mod oidc;
 mod outbound;
 mod policy;
 mod refusal;
@@ -207,6 +236,8 @@ pub use layer::{AuthLayer, JwtLayer};
 pub use method::{Changes, Check, Head, Method, Passed, Refusal, Verdict};
 pub use mtls::method::MtlsMethod;
 pub use mtls::settings::{AllowedCertificates, CertificateName, MtlsSettings};
+pub use oidc::method::OidcMethod;
+pub use oidc::settings::{OidcSettings, SameSite, SessionCookie};
 pub use outbound::layer::{OutboundCredentials, OutboundCredentialsLayer, OutboundFuture};
 pub use outbound::settings::{
     ClientAuth, ClientCredentials, OnTokenFailure, OutboundBasic, OutboundHeader, OutboundSettings,

@@ -111,6 +111,9 @@ impl Check {
 pub enum Verdict {
     /// The request has no such credential.
     Absent,
+    /// It has none, and where it needs one there is a better answer than 401 with all challenges: a redirect to a
+    /// login. Else the same as [`Absent`](Verdict::Absent): other methods are asked, and `optional` lets it pass.
+    Login(Refusal),
     /// It has something in the place of the credential, but of another kind: another scheme, a token of another
     /// issuer. The next method is asked; if none knows better, this is the answer.
     Foreign(Refusal),
@@ -184,7 +187,10 @@ impl fmt::Debug for Changes {
 
 /// Why a request does not pass, and what it is answered.
 #[derive(Debug)]
-pub struct Refusal(Box<Answer>);
+pub struct Refusal {
+    answer: Box<Answer>,
+    in_any_mode: bool,
+}
 
 #[derive(Debug)]
 enum Answer {
@@ -196,13 +202,26 @@ impl Refusal {
     /// An answer of somebody else, as it is: that of a forward-auth service, a redirect to a login.
     #[must_use]
     pub fn response(response: Response<Bytes>) -> Self {
-        Self(Box::new(Answer::Response(response)))
+        Self { answer: Box::new(Answer::Response(response)), in_any_mode: false }
+    }
+
+    /// The same for a request that is meant for the method itself, such as one to a login's callback: it is answered
+    /// where other refusals are only reported, too ([`AuthMode::Report`](crate::AuthMode::Report)).
+    #[must_use]
+    pub fn in_any_mode(mut self) -> Self {
+        self.in_any_mode = true;
+        self
+    }
+
+    /// Whether it is carried out where others are only reported.
+    pub(crate) fn is_in_any_mode(&self) -> bool {
+        self.in_any_mode
     }
 
     /// Why, where the gateway itself refuses.
     #[must_use]
     pub fn code(&self) -> Option<Code> {
-        match &*self.0 {
+        match &*self.answer {
             Answer::Problem(problem) => Some(problem.code()),
             Answer::Response(_) => None,
         }
@@ -211,7 +230,7 @@ impl Refusal {
     /// The status it is answered with, unless the operator says otherwise of its code.
     #[must_use]
     pub fn status(&self) -> http::StatusCode {
-        match &*self.0 {
+        match &*self.answer {
             Answer::Problem(problem) => problem.code().status(),
             Answer::Response(response) => response.status(),
         }
@@ -220,7 +239,7 @@ impl Refusal {
     /// The answer.
     #[must_use]
     pub fn into_response<R: From<Bytes>>(self) -> Response<R> {
-        match *self.0 {
+        match *self.answer {
             Answer::Problem(problem) => problem.into_response(),
             Answer::Response(response) => response.map(R::from),
         }
@@ -229,6 +248,6 @@ impl Refusal {
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        Self(Box::new(Answer::Problem(problem)))
+        Self { answer: Box::new(Answer::Problem(problem)), in_any_mode: false }
     }
 }

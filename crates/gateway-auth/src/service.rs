@@ -84,10 +84,12 @@ where
 {
     let (passed, unenforced) = match (decision, layer.mode()) {
         (Ok(passed), _) => (passed, None),
-        (Err(refusal), AuthMode::Enforce) => {
+        (Err(refusal), AuthMode::Report) if !refusal.is_in_any_mode() => {
+            (Passed::default(), Some(report(&refusal)))
+        }
+        (Err(refusal), AuthMode::Enforce | AuthMode::Report) => {
             return AuthFuture { kind: Kind::Refused { response: Some(refusal.into_response()) } };
         }
-        (Err(refusal), AuthMode::Report) => (Passed::default(), Some(report(&refusal))),
     };
     let mut request = strip(layer, request);
     let mut headers = None;

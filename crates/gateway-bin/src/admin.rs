@@ -1,5 +1,10 @@
 //! The admin listener: health, readiness, metrics, the route table. Bind it where only operators reach it.
 
+mod explain;
+mod keys;
+mod purge;
+mod revoke;
+
 use crate::live::View;
 use crate::routes;
 use arc_swap::ArcSwap;
@@ -14,6 +19,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,6 +72,11 @@ impl Admin {
         match request.uri().path() {
             "/revoke" if request.method() == Method::POST => self.revoke(request).await,
             "/revoke" => not_allowed("POST"),
+            "/purge" if request.method() == Method::POST => self.purge(request).await,
+            "/purge" => not_allowed("POST"),
+            path if path == "/keys" || path.starts_with("/keys/") => self.keys(request).await,
+            "/explain" if request.method() == Method::POST => self.explain(request).await,
+            "/explain" => not_allowed("POST"),
             "/reload" if request.method() == Method::POST => self.reload().await,
             "/reload" => not_allowed("POST"),
             "/livez" | "/readyz" | "/ready" | "/health" | "/metrics" | "/routes" | "/config" if !get => {
@@ -90,7 +102,8 @@ impl Admin {
             },
             _ => Problem::new(Code::NoRoute)
                 .with_detail(
-                    "the admin listener has /livez /readyz /health /metrics /routes /config /reload /revoke",
+                    "the admin listener has /livez /readyz /health /metrics /routes /config /explain /reload /revoke \
+                     /keys /purge",
                 )
                 .into_response(),
         }
@@ -121,36 +134,33 @@ impl Admin {
             Err(_) => Problem::new(Code::Draining).into_response(),
         }
     }
+}
 
-    /// Revokes the token in the body until it expires.
-    async fn revoke(&self, request: Request<Incoming>) -> Answer {
-        let bad = |detail: &'static str| Problem::new(Code::BadRequest).with_detail(detail).into_response();
-        let view = self.view.load_full();
-        if view.revocations.is_empty() {
-            return Problem::new(Code::NoRoute).with_detail("no [auth.jwt] is configured").into_response();
-        }
-        let Ok(body) = Limited::new(request.into_body(), 64 * 1024).collect().await else {
-            return bad("the body did not arrive whole or is over 64 KiB");
-        };
-        let body = body.to_bytes();
-        let Ok(token) = std::str::from_utf8(body.trim_ascii()) else {
-            return bad("the body is not a token");
-        };
-        // Which of them the token is for is not asked: revoked is revoked.
-        let mut failed = None;
-        for revocations in &view.revocations {
-            if let Err(error) = revocations.revoke(token).await {
-                failed = Some(error);
-            }
-        }
-        match failed {
-            None => text("revoked\n"),
-            // This process refuses the token; the others have not been told.
-            Some(error) => {
-                Problem::new(Code::StoreUnavailable).with_detail(error.to_string()).into_response()
-            }
-        }
-    }
+/// The largest body that is read.
+const MAX_BODY: usize = 64 * 1024;
+
+async fn bytes_of(request: Request<Incoming>) -> Result<Bytes, Problem> {
+    let whole = Limited::new(request.into_body(), MAX_BODY).collect().await.map_err(|_| {
+        Problem::new(Code::BadRequest).with_detail("the body did not arrive whole or is over 64 KiB")
+    })?;
+    Ok(whole.to_bytes())
+}
+
+/// The JSON in a body.
+async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Problem> {
+    serde_json::from_slice(&bytes_of(request).await?).map_err(|error| {
+        Problem::new(Code::BadRequest).with_detail(format!("the body is not what was expected: {error}"))
+    })
+}
+
+fn json(status: StatusCode, value: &Value) -> Answer {
+    let mut answer = typed(value.to_string() + "\n", "application/json");
+    *answer.status_mut() = status;
+    answer
+}
+
+fn refused(code: Code, detail: &str) -> Answer {
+    Problem::new(code).with_detail(detail.to_owned()).into_response()
 }
 
 fn text(text: &'static str) -> Answer {

@@ -3,6 +3,7 @@
 use crate::check::{self, Verdict};
 use crate::config::{self, Checked, Config, LogLevel, Settings};
 use crate::explain::{self, Explained};
+use crate::simulate::{self, SimulateError};
 use crate::{reference, routes, run, token};
 use clap::{Parser, Subcommand, ValueEnum};
 use gateway_core::Code;
@@ -40,9 +41,16 @@ enum Command {
     /// Say which route takes a request and why no other does, what happens on the way, and what the service gets.
     #[command(
         after_help = "Nothing is sent to a service, and nothing is counted: tokens and limits are not looked at.\n\n\
-                      Exit codes: 0 a route takes it; 1 none does; 2 the configuration or the request is wrong."
+                      Exit codes: 0 a route takes it; 1 none does; 2 the configuration or the request is wrong.\n\n\
+                      With --diff: 0 nothing changes; 1 something does; 2 a configuration is wrong."
     )]
     Explain(explain::Options),
+    /// Try out rate limits.
+    Limits {
+        /// What is tried.
+        #[command(subcommand)]
+        command: LimitsCommand,
+    },
     /// Show the route table.
     Routes {
         /// How.
@@ -69,6 +77,17 @@ enum Command {
     },
     /// List the codes of the gateway's own answers, with their statuses, gRPC statuses and Proxy-Status types.
     Codes,
+}
+
+#[derive(Debug, Subcommand)]
+enum LimitsCommand {
+    /// Say whom the configured rate limits would have refused of those that access logs tell of.
+    #[command(
+        after_help = "Lines may be our own JSON, Echo's, or common or combined log format. Nothing is sent, and no \
+                      live count is touched.\n\nExit codes: 0 said; 1 a log cannot be read; 2 the configuration is \
+                      wrong or has no such limit."
+    )]
+    Simulate(simulate::Options),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -109,6 +128,7 @@ pub fn main() -> ExitCode {
         Command::Codes => codes(),
         Command::Check(options) => return check(&path, options),
         Command::Explain(options) => return explain(&path, &options),
+        Command::Limits { command: LimitsCommand::Simulate(options) } => return simulate(&path, &options),
         Command::Routes { format } => load(&path).map(|config| match format {
             Format::Json => routes::json(&config.plan),
             Format::Text => routes::table(&config.plan, false),
@@ -161,6 +181,9 @@ fn check(path: &Path, options: check::Options) -> ExitCode {
 }
 
 fn explain(path: &Path, options: &explain::Options) -> ExitCode {
+    if let Some((old, new)) = options.diff() {
+        return diff(old, new, options.format());
+    }
     let checked = config::read(Some(path), None).map_err(|mistakes| mistakes.to_string());
     let (checked, asked) = match checked.and_then(|checked| Ok((checked, options.request()?))) {
         Ok(both) => both,
@@ -173,6 +196,50 @@ fn explain(path: &Path, options: &explain::Options) -> ExitCode {
         }
         Err(error) => fail(&error.to_string(), FAILED),
     }
+}
+
+fn diff(old: &Path, new: &Path, format: check::Format) -> ExitCode {
+    let read =
+        |path| config::read(Some(path), None).map_err(|mistakes| fail(&mistakes.to_string(), MISTAKEN));
+    let (old, new) = match read(old).and_then(|old| Ok((old, read(new)?))) {
+        Ok(both) => both,
+        Err(code) => return code,
+    };
+    match explain::diff(&old, &new, std::io::stdin().lock()) {
+        Ok(difference) => {
+            let text = match format {
+                check::Format::Text => difference.to_string(),
+                check::Format::Json => json(&difference),
+            };
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            if difference.is_none() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+        }
+        Err(error) => fail(&format!("standard input cannot be read: {error}"), MISTAKEN),
+    }
+}
+
+fn simulate(path: &Path, options: &simulate::Options) -> ExitCode {
+    let checked = match config::read(Some(path), None) {
+        Ok(checked) => checked,
+        Err(mistakes) => return fail(&mistakes.to_string(), MISTAKEN),
+    };
+    match simulate::simulate(&checked, options) {
+        Ok(simulation) => {
+            let text = match options.format {
+                check::Format::Text => simulation.to_string(),
+                check::Format::Json => json(&simulation),
+            };
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error @ SimulateError::Unknown { .. }) => fail(&error.to_string(), MISTAKEN),
+        Err(error @ SimulateError::Unreadable { .. }) => fail(&error.to_string(), FAILED),
+    }
+}
+
+fn json(report: &impl serde::Serialize) -> String {
+    // Texts and numbers always serialise.
+    serde_json::to_string_pretty(report).unwrap_or_default() + "\n"
 }
 
 fn load(path: &Path) -> Result<Config, ExitCode> {

@@ -34,6 +34,23 @@ pub(crate) fn load(path: Option<&Path>) -> Result<Config, Mistakes> {
     read(path, None).map(|checked| checked.config)
 }
 
+/// All that can be said of the configuration in force: what it was read from is read again, and nothing is made anew.
+///
+/// # Errors
+/// A file or variable that it names has gone.
+pub(crate) fn look_back(plan: &Arc<Plan>) -> Result<Checked, Mistakes> {
+    let Loaded { settings, mistakes, origin } = load::parse::<Settings>(plan.source.clone())?;
+    Mistakes::some(mistakes)?;
+    match settings {
+        Some(settings) => {
+            let config = Config { settings, plan: plan.clone() };
+            Ok(Checked { config, warnings: Mistakes::all(Vec::new()), origin })
+        }
+        // Not reached: without settings there are mistakes.
+        None => Err(load::Mistake::new("the configuration cannot be read again".to_owned()).into()),
+    }
+}
+
 /// Reads and checks a configuration, and keeps where everything stands. Of the one that it is to take the place
 /// of, what both say alike lives on, with its counts, health and connections.
 ///

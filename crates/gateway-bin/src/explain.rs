@@ -5,27 +5,43 @@
 //! ones. Only
 //! what would ask or count somebody is left out (tokens, limits, faults), and in place of the service's endpoints a
 //! [`Recorder`](recorder::Recorder) listens.
+//!
+//! Of many requests, as logs tell of them, [`diff`] says which take another route or meet other policies by another
+//! configuration.
 
+mod diff;
+mod find;
+mod logged;
 mod policies;
 mod probe;
 mod recorder;
 mod report;
 mod request;
 
+pub(crate) use diff::diff;
+pub(crate) use find::{Alike, Fate, Finder, LooksAt};
+pub(crate) use logged::{Logged, Unread, shown};
 pub(crate) use request::Asked;
 
 use crate::check::Format;
 use crate::config::Checked;
 use clap::Args;
 use report::Report;
+use std::path::{Path, PathBuf};
 
 /// What is to be explained.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
     /// The method, such as GET.
-    method: String,
+    #[arg(required_unless_present = "diff")]
+    method: Option<String>,
     /// A URL such as http://shop.example/api/users/7, or only its path.
-    url: String,
+    #[arg(required_unless_present = "diff")]
+    url: Option<String>,
+    /// Say instead which requests, of those that standard input tells a line each, take another route or meet other
+    /// policies by the new file: `METHOD URL`, lines of an access log in JSON, common or combined log format.
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with_all = ["method", "headers", "client"])]
+    diff: Option<Vec<PathBuf>>,
     /// A header of the request; may be given several times.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
@@ -43,7 +59,16 @@ impl Options {
     /// # Errors
     /// Says what is wrong with its parts.
     pub(crate) fn request(&self) -> Result<Asked, String> {
-        Asked::read(&self.method, &self.url, &self.headers, self.client)
+        let text = |part: &'_ Option<String>| part.clone().unwrap_or_default();
+        Asked::read(&text(&self.method), &text(&self.url), &self.headers, self.client)
+    }
+
+    /// The files to be compared, the old one first.
+    pub(crate) fn diff(&self) -> Option<(&Path, &Path)> {
+        match self.diff.as_deref() {
+            Some([old, new]) => Some((old, new)),
+            _ => None,
+        }
     }
 
     pub(crate) fn format(&self) -> Format {

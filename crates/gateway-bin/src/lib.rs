@@ -11,6 +11,7 @@
 //! | `cli` | the commands |
 //! | `check` | what is wrong with a configuration, likely wrong with it, or out of its reach |
 //! | `explain` | what becomes of a request, by sending it through the stacks |
+//! | `simulate` | whom rate limits would have refused, of those an access log tells of |
 //! | `config` | text to settings, settings to a plan, and what is wrong with either |
 //! | `assemble` | the plan to one worker's stacks, in the order in which layers see a request |
 //! | `stack` | the edge: what happens to each request before its route is known |
@@ -37,6 +38,7 @@ mod reference;
 mod routes;
 mod run;
 mod server;
+mod simulate;
 mod stack;
 mod token;
 

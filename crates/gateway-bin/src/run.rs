@@ -289,6 +289,25 @@ fn refresh(
                 metrics.gauge("gateway_endpoint_circuit_open", labels()).set(flag(is_open(state.circuit)));
             }
         }
+        for route in &view.load().plan.routes {
+            let Some(cache) = &route.cache else { continue };
+            let counts = cache.layer.counts();
+            for (result, count) in [
+                ("hit", counts.hits),
+                ("stale", counts.stale),
+                ("revalidated", counts.revalidated),
+                ("collapsed", counts.collapsed),
+                ("miss", counts.misses),
+                ("bypass", counts.bypassed),
+            ] {
+                let labels = vec![("route", route.name.clone()), ("result", result.to_owned())];
+                metrics.counter("gateway_cache_total", labels).absolute(count);
+            }
+        }
+        if let Some(cache) = &view.load().plan.cache {
+            metrics.gauge("gateway_cache_bytes", Vec::new()).set(cache.store.used().bytes() as f64);
+            metrics.gauge("gateway_cache_entries", Vec::new()).set(cache.store.len() as f64);
+        }
         if let Some(log) = log.as_ref().and_then(std::sync::Weak::upgrade) {
             metrics.counter("gateway_access_log_dropped_total", Vec::new()).absolute(log.dropped());
         }

@@ -1,5 +1,6 @@
 //! HTTP/2 connections, by hyper.
 
+mod stalled;
 mod stream;
 mod websocket;
 
@@ -10,10 +11,10 @@ use gateway_core::{Code, Problem};
 use http::header::{COOKIE, HeaderValue};
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
-use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use stalled::Local;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
@@ -53,7 +54,7 @@ where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
     H: Handler + Clone,
 {
-    let mut builder = http2::Builder::new(Local);
+    let mut builder = http2::Builder::new(Local { write_timeout: limits.write_timeout });
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.max_streams)
@@ -100,15 +101,6 @@ where
         }
     })
     .await;
-}
-
-#[derive(Clone)]
-struct Local;
-
-impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
 }
 
 struct ToHandler<H>(Rc<Shared<H>>);

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// | `header_timeout` | 408; silence where nothing was sent | 408 where the preface stops |
 /// | `idle_timeout` | closed silently | GOAWAY once there is no stream, then closed |
 /// | `body_timeout` | 408; closed where the answer has begun | 408; the body fails where the answer has begun |
-/// | `write_timeout` | closed | unused: the windows bound what waits, and PING finds who is gone within 50 s |
+/// | `write_timeout` | closed | the stream is reset (CANCEL), the others go on; who is gone is found by PING within 50 s |
 /// | `tunnel_timeout` | closed | the stream ends (RFC 8441) |
 /// | `max_streams` | | the client is told; a stream more is refused |
 ///
@@ -28,7 +28,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// How long a client may send nothing of a body that is waited for. Then 408. Default 30 s.
     pub body_timeout: Duration,
-    /// How long a client may take nothing of an answer. The connection is closed then. Default 30 s.
+    /// How long a client may take nothing of an answer. The connection is closed then; over HTTP/2 only the stream is
+    /// ended, and the upstream's side of it. Default 30 s.
     pub write_timeout: Duration,
     /// How long a tunnel (WebSocket and other upgrades) may be silent in both directions. Default 5 min (Envoy's
     /// `stream_idle_timeout`).

@@ -27,7 +27,8 @@ where
 {
     let connection = Connection::new(io, read, handler.clone(), limits.clone());
     if let Ended::Http2(io, read) = run(connection, &drain).await {
-        http2::serve(io, read, handler, limits, drain).await;
+        // Boxed, for its state is many times that of HTTP/1.1, and would be set aside in every connection's task.
+        Box::pin(http2::serve(io, read, handler, limits, drain)).await;
     }
 }
 

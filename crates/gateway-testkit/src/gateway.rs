@@ -142,6 +142,12 @@ impl GatewayBuilder {
         self
     }
 
+    /// Where its files are.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// The port that takes the place of `@PORT@`.
     #[must_use]
     pub fn port(&self) -> u16 {

@@ -1,6 +1,6 @@
-//! Real parts for tests: the gateway as a process, recording, scripted and failing upstreams, Redis, PostgreSQL, an
-//! HTTP client that hides nothing, bare connections and WebSockets. Each starts on a free port and is gone when it is
-//! dropped.
+//! Real parts for tests: the gateway as a process, recording, scripted and failing upstreams, a proxy that does harm on
+//! the way to one, Redis, PostgreSQL, an HTTP client that hides nothing, bare connections and WebSockets. Each starts on
+//! a free port and is gone when it is dropped.
 //!
 //! Everything is synchronous: a test reads from top to bottom. What cannot be started fails the test with a
 //! message that says what to install.
@@ -14,6 +14,7 @@
 //! assert_eq!(upstream.requests()[0].target, "/x?y=1");
 //! ```
 
+mod fault_proxy;
 mod gateway;
 mod http;
 mod postgres;
@@ -25,6 +26,7 @@ mod wait;
 mod websocket;
 mod wire;
 
+pub use fault_proxy::{Disturbance, FaultProxy};
 pub use gateway::{Finished, Gateway, GatewayBuilder};
 pub use http::{Client, Request, Response, get, raw};
 pub use nix::sys::signal::Signal;

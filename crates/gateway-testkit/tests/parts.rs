@@ -1,7 +1,10 @@
 //! The parts do what tests rely on.
 #![allow(clippy::unwrap_used)]
 
-use gateway_testkit::{Client, Fault, Gateway, Redis, RedisValue, Reply, Request, Upstream, failing, get};
+use gateway_testkit::{
+    Client, Disturbance, Fault, FaultProxy, Gateway, Redis, RedisValue, Reply, Request, Upstream, failing,
+    get, raw,
+};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -76,4 +79,32 @@ fn a_process_that_ends_says_how() {
     let finished = Gateway::builder("/bin/sh").args(&["-c", "echo out; echo err >&2; exit 3"]).run();
     assert_eq!((finished.code, &*finished.stdout, &*finished.stderr), (Some(3), "out\n", "err\n"));
     assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_fault_proxy_does_as_much_harm_as_it_is_told() {
+    let upstream = Upstream::named("0123456789");
+    let head = "HTTP/1.1 200 Status\r\nContent-Length: 10\r\n\r\n".len();
+    let proxy = FaultProxy::start(upstream.addr());
+    let bytes = |how| {
+        proxy.disturb(how);
+        raw(proxy.addr(), b"GET / HTTP/1.1\r\n\r\n").len()
+    };
+    for (how, seen) in [
+        (Disturbance::CloseOnAccept, 0),
+        (Disturbance::ResetOnRequest, 0),
+        (Disturbance::ResetBeforeAnswer, 0),
+        (Disturbance::ResetAfter(7), 7),
+        (Disturbance::CloseAfter(head + 2), head + 2),
+        (Disturbance::StallAfter(head), head),
+        (Disturbance::Garbage(b"xyz"), 3),
+        (Disturbance::CloseIdle, head + 10),
+    ] {
+        assert_eq!(bytes(how), seen, "{how:?}");
+    }
+    proxy.disturb_once(Disturbance::CloseOnAccept);
+    assert!(Client::new(proxy.addr()).try_send(&Request::get("/")).is_err());
+    assert_eq!(get(proxy.addr(), "/").text(), "0123456789");
+    proxy.disturb(Disturbance::Refuse);
+    assert!(std::net::TcpStream::connect(proxy.addr()).is_err());
 }

@@ -69,6 +69,8 @@ impl HttpUpstream {
             HostHeader::Endpoint => HeaderValue::from_str(endpoint.authority().as_str()).ok(),
         };
         let language = match (settings.protocol, endpoint.scheme()) {
+            // Its connections are not for all clients.
+            _ if settings.proxy_protocol.is_some() => Language::Http1,
             (Protocol::Http1, _) | (Protocol::Auto, Scheme::Http) => Language::Http1,
             (Protocol::Http2, _) => Language::Http2,
             (Protocol::Auto, Scheme::Https) => Language::Chosen { http1: AtomicBool::new(false) },

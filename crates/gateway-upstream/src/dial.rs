@@ -1,6 +1,7 @@
 //! Making a connection: all addresses of a name, a Unix socket, TLS on top.
 
 use crate::http1::describe;
+use crate::proxy_header::encode;
 use crate::settings::UpstreamSettings;
 use crate::socket::Socket;
 use crate::tls::UpstreamTls;
@@ -9,6 +10,7 @@ use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -33,14 +35,16 @@ pub(crate) struct Dialed {
     pub(crate) chose_http2: bool,
 }
 
-/// Connects within the time that the settings give.
+/// Connects within the time that the settings give. `client` is whom a PROXY header names, where one is sent.
 pub(crate) async fn dial(
     endpoint: &Endpoint,
     settings: &UpstreamSettings,
     tls: Option<&UpstreamTls>,
     offer: Offer,
+    client: Option<SocketAddr>,
 ) -> Result<Dialed, UpstreamError> {
-    let why = match timeout(*settings.connect_timeout, connect(endpoint, settings, tls, offer)).await {
+    let why = match timeout(*settings.connect_timeout, connect(endpoint, settings, tls, offer, client)).await
+    {
         Ok(Ok(dialed)) => return Ok(dialed),
         Ok(Err(e)) => describe(&e),
         Err(_) => format!("no connection within {}", settings.connect_timeout),
@@ -53,18 +57,26 @@ async fn connect(
     settings: &UpstreamSettings,
     tls: Option<&UpstreamTls>,
     offer: Offer,
+    client: Option<SocketAddr>,
 ) -> io::Result<Dialed> {
     if let Some(path) = endpoint.socket_path() {
-        let socket = Socket::Unix(UnixStream::connect(path).await?);
+        let mut stream = UnixStream::connect(path).await?;
+        if let Some(version) = settings.proxy_protocol {
+            stream.write_all(&encode(version, client, None)).await?;
+        }
+        let socket = Socket::Unix(stream);
         return Ok(Dialed { socket, chose_http2: false });
     }
-    let stream = connect_tcp(endpoint.host(), endpoint.port()).await?;
+    let mut stream = connect_tcp(endpoint.host(), endpoint.port()).await?;
     // Heads and small bodies are written whole: Nagle's algorithm would only delay them.
     stream.set_nodelay(true)?;
     let keepalive = *settings.tcp_keepalive;
     if !keepalive.is_zero() {
         let keepalive = TcpKeepalive::new().with_time(keepalive).with_interval(keepalive);
         SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    }
+    if let Some(version) = settings.proxy_protocol {
+        stream.write_all(&encode(version, client, stream.peer_addr().ok())).await?;
     }
     if endpoint.scheme() == Scheme::Http {
         return Ok(Dialed { socket: Socket::Tcp(stream), chose_http2: false });

@@ -18,7 +18,7 @@ use crate::dial::{Offer, dial};
 use crate::tls::is_refusal;
 use body::Exchange;
 use bytes::{Bytes, BytesMut};
-use gateway_core::{BoxError, FailureKind, UpstreamError};
+use gateway_core::{BoxError, ClientAddr, FailureKind, UpstreamError};
 use gateway_http1::{Framing, ResponseHead, parse_response};
 use http::request::Parts;
 use http::{Response, StatusCode};
@@ -27,6 +27,7 @@ use request::{Upload, UploadError, encode_head};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -53,14 +54,15 @@ impl HttpUpstream {
             None => None,
             Some(slots) => Some(Box::pin(self.slot(slots)).await?),
         };
-        let mut pooled = self.0.pool.take(&self.0.settings);
+        let client = self.announced(head);
+        let mut pooled = self.0.pool.take(&self.0.settings, client);
         let mut body = body;
         loop {
             let reused = pooled.is_some();
             let mut connection = match pooled.take() {
                 Some(connection) => connection,
                 // Boxed, so that the future of requests that need none stays small.
-                None => Box::pin(self.open_http1()).await?,
+                None => Box::pin(self.open_http1(client)).await?,
             };
             connection.permit = permit.take();
             match self.exchange(head, body, framing, connection, reused).await {
@@ -87,13 +89,18 @@ impl HttpUpstream {
         }
     }
 
-    async fn open_http1(&self) -> Result<Box<Connection>, UpstreamError> {
+    /// Whom the connection has to name, where it has to.
+    fn announced(&self, head: &Parts) -> Option<SocketAddr> {
+        self.0.settings.proxy_protocol.and_then(|_| head.extensions.get()).map(|ClientAddr(client)| *client)
+    }
+
+    async fn open_http1(&self, client: Option<SocketAddr>) -> Result<Box<Connection>, UpstreamError> {
         let Shared { endpoint, settings, tls, .. } = &*self.0;
-        let dialed = dial(endpoint, settings, tls.as_ref(), Offer::Http1).await;
+        let dialed = dial(endpoint, settings, tls.as_ref(), Offer::Http1, client).await;
         if dialed.is_err() {
             self.forget_protocol();
         }
-        Ok(Connection::new(dialed?.socket))
+        Ok(Connection::new(dialed?.socket, client))
     }
 
     /// Waits for one of the connections that there may be.

@@ -137,7 +137,7 @@ impl HttpUpstream {
 
     async fn open_http2(&self) -> Result<Option<Link>, UpstreamError> {
         let Shared { endpoint, settings, tls, .. } = &*self.0;
-        let dialed = dial(endpoint, settings, tls.as_ref(), Offer::Preferred).await?;
+        let dialed = dial(endpoint, settings, tls.as_ref(), Offer::Preferred, None).await?;
         let plain = endpoint.scheme() == gateway_core::Scheme::Http;
         if !plain && !dialed.chose_http2 {
             if self.must_speak_http2() {
@@ -145,7 +145,7 @@ impl HttpUpstream {
             }
             self.note_http1();
             if self.0.slots.is_none() {
-                self.0.pool.put(Connection::new(dialed.socket), settings);
+                self.0.pool.put(Connection::new(dialed.socket, None), settings);
             }
             return Ok(None);
         }

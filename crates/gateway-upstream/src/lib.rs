@@ -32,6 +32,12 @@
 //! authorities or those of `tls.ca_file`, and an own certificate can be shown. Why a handshake failed is said in
 //! the failure's message.
 //!
+//! **PROXY protocol**: with `proxy_protocol` each connection begins by saying, before TLS, who the client is: its
+//! [`ClientAddr`](gateway_core::ClientAddr), which behind trusted proxies is the one they name, and the address that was
+//! connected to. As with HAProxy's `send-proxy`, a connection is only used again for who it was made for, address and
+//! port; requests without a client, such as health checks, go as `LOCAL` or `UNKNOWN`. HTTP/1.1 only, as requests of all
+//! clients share an HTTP/2 connection.
+//!
 //! **Limits** of the pool count per endpoint and worker: `max_connections`, `max_idle`, `idle_timeout`,
 //! `max_lifetime`, `max_requests`, `max_streams`; see [`UpstreamSettings`].
 //!
@@ -73,11 +79,12 @@ mod client;
 mod dial;
 mod http1;
 mod http2;
+mod proxy_header;
 mod settings;
 mod socket;
 mod tls;
 
 pub use body::UpstreamBody;
 pub use client::HttpUpstream;
-pub use settings::{HostHeader, Protocol, TlsSettings, TlsVersion, UpstreamSettings};
+pub use settings::{HostHeader, Protocol, ProxyProtocol, TlsSettings, TlsVersion, UpstreamSettings};
 pub use tls::{TlsError, UpstreamTls};

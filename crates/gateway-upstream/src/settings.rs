@@ -31,6 +31,16 @@ pub enum Protocol {
     Http2,
 }
 
+/// Which version of the PROXY protocol tells an endpoint who the client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyProtocol {
+    /// One line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
 /// How connections to one endpoint are made and kept.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -40,6 +50,10 @@ pub struct UpstreamSettings {
     /// Which version of HTTP is spoken: `auto` (over TLS what the upstream prefers, in plain text HTTP/1.1),
     /// `http1` or `http2` (in plain text by prior knowledge, for gRPC). Default `auto`.
     pub protocol: Protocol,
+    /// Tells the endpoint at the start of each connection who the client is, before TLS: `v1` (text) or `v2` (binary) of
+    /// the PROXY protocol. Such a connection serves one client's connection and is kept for that alone; HTTP/1.1 only.
+    /// The endpoint must expect it. Default: not sent.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Whom to trust and how to show who we are, for `https` endpoints.
     pub tls: TlsSettings,
     /// How long a connection may take to be made, name resolution and TLS included. Default `1s`.
@@ -80,6 +94,7 @@ impl Default for UpstreamSettings {
         Self {
             host: HostHeader::Preserve,
             protocol: Protocol::Auto,
+            proxy_protocol: None,
             tls: TlsSettings::default(),
             connect_timeout: Timespan::secs(1),
             tcp_keepalive: Timespan::secs(60),
@@ -97,6 +112,15 @@ impl Default for UpstreamSettings {
 }
 
 impl UpstreamSettings {
+    /// What cannot go together, in words for the operator: the PROXY protocol with HTTP/2, which many clients share.
+    #[must_use]
+    pub fn mistake(&self) -> Option<&'static str> {
+        (self.proxy_protocol.is_some() && self.protocol == Protocol::Http2).then_some(
+            "`proxy_protocol` with `protocol = \"http2\"`: a connection that clients share cannot say who its client is; \
+             expected `http1` or `auto`",
+        )
+    }
+
     /// [`max_head`](Self::max_head) as a length.
     pub(crate) fn head_limit(&self) -> usize {
         usize::try_from(self.max_head.bytes()).unwrap_or(usize::MAX)
@@ -127,12 +151,26 @@ mod tests {
         assert_eq!(read("{}").unwrap(), UpstreamSettings::default());
         for (text, part) in [
             (r#"{"protocol": "h3"}"#, "expected one of `auto`, `http1`, `http2`"),
+            (r#"{"proxy_protocol": "v3"}"#, "expected `v1` or `v2`"),
             (r#"{"max_connections": 0}"#, "expected a nonzero"),
             (r#"{"tls": {"min_version": "1.1"}}"#, "expected `1.2` or `1.3`"),
             (r#"{"tls": {"ca": "x"}}"#, "unknown field `ca`"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_shared_connection_has_no_client_to_name() {
+        let read = |text: &str| serde_json::from_str::<UpstreamSettings>(text).unwrap().mistake().is_some();
+        for (text, wrong) in [
+            (r#"{"proxy_protocol": "v2", "protocol": "http2"}"#, true),
+            (r#"{"proxy_protocol": "v1", "protocol": "http1"}"#, false),
+            (r#"{"proxy_protocol": "v1"}"#, false),
+            (r#"{"protocol": "http2"}"#, false),
+        ] {
+            assert_eq!(read(text), wrong, "{text}");
         }
     }
 

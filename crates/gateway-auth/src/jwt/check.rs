@@ -152,7 +152,7 @@ impl Shared {
     }
 
     /// Verifies, with new keys if it must be.
-    async fn verify_waiting(&self, token: &str) -> Result<Verified, Refusal> {
+    pub(crate) async fn verify_waiting(&self, token: &str) -> Result<Verified, Refusal> {
         match self.verify(token) {
             Ok(verified) => Ok(verified),
             Err(Failure::Refused(refusal)) => Err(refusal),

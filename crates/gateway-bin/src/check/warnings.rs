@@ -148,11 +148,11 @@ impl Reader<'_> {
     /// Any site acts as the user of any browser.
     fn cors(&self) -> Vec<Mistake> {
         let Settings { defaults, groups, routes, .. } = self.settings;
-        let groups = groups.iter().map(|(name, group)| (join("groups", name), group.cors.as_ref()));
+        let groups = groups.iter().map(|(name, group)| (join("groups", name), group.cors.as_deref()));
         let routes =
-            routes.iter().enumerate().map(|(i, route)| (format!("routes[{i}]"), route.cors.as_ref()));
+            routes.iter().enumerate().map(|(i, route)| (format!("routes[{i}]"), route.cors.as_deref()));
         let all =
-            std::iter::once(("defaults".to_owned(), defaults.cors.as_ref())).chain(groups).chain(routes);
+            std::iter::once(("defaults".to_owned(), defaults.cors.as_deref())).chain(groups).chain(routes);
         let is_open = |cors: &CorsSettings| cors.credentials && cors.origins.iter().any(|o| o == "*");
         let open = all.filter(|(_, cors)| cors.and_then(Switch::on).is_some_and(is_open));
         let warning = |(place, _)| {

@@ -5,7 +5,7 @@ mod file;
 mod mistake;
 mod substitute;
 
-pub(crate) use file::join;
+pub(crate) use file::{Source, join};
 pub(crate) use mistake::{Mistake, Mistakes, Severity, nearest};
 
 use diagnose::{Secrets, Taken};
@@ -60,6 +60,11 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
+    /// What all of it was read from, but for the environment.
+    pub(crate) fn source(&self) -> Option<Source> {
+        self.file.as_ref().map(FileText::source)
+    }
+
     /// A mistake in the value of a key of the settings.
     pub(crate) fn mistake(&self, key: &str, message: impl Into<String>) -> Mistake {
         self.at(&self.original(key), message.into(), false)
@@ -90,6 +95,11 @@ impl Origin {
     pub(crate) fn names(&self, pointer: &str) -> Vec<&str> {
         let table = self.tree.pointer(pointer).and_then(Value::as_object);
         table.map(|table| table.keys().map(String::as_str).collect()).unwrap_or_default()
+    }
+
+    /// Whether a table has a table of this name, also if that has mistakes.
+    pub(crate) fn defines(&self, pointer: &str, name: &str) -> bool {
+        self.tree.pointer(pointer).is_some_and(|table| table.get(name).is_some())
     }
 
     /// What is written for a key, variables as they stand there.
@@ -131,7 +141,7 @@ impl Origin {
             // Not written down: the nearest table that is.
             match path.rfind(['.', '[']) {
                 Some(end) => path = &path[..end],
-                None => return mistake.with_source(file.name.clone()),
+                None => return mistake.with_source(file.name.to_string()),
             }
         }
     }
@@ -142,7 +152,15 @@ impl Origin {
 /// # Errors
 /// The file cannot be read, or is not written in its language.
 pub(crate) fn load<T: DeserializeOwned>(path: Option<&Path>) -> Result<Loaded<T>, Mistakes> {
-    let (file, mut tree) = match path.map(FileText::read).transpose()? {
+    parse(path.map(Source::read).transpose()?)
+}
+
+/// Makes the same of a file that was read before, and the environment over it.
+///
+/// # Errors
+/// It is not written in its language.
+pub(crate) fn parse<T: DeserializeOwned>(source: Option<Source>) -> Result<Loaded<T>, Mistakes> {
+    let (file, mut tree) = match source.map(FileText::parse).transpose()? {
         Some((file, values)) => (Some(file), values),
         None => (None, Map::new()),
     };

@@ -21,7 +21,7 @@ pub(crate) use route::{RouteLimit, RoutePlan};
 pub(crate) use service::ServicePlan;
 
 use super::Config;
-use super::load::{Mistake, Origin};
+use super::load::{Mistake, Origin, Source};
 use super::settings::Settings;
 use crate::accounts::Accounts;
 use auth::AuthLayers;
@@ -65,6 +65,8 @@ pub(crate) struct Plan {
     pub(crate) routes: Vec<RoutePlan>,
     /// Where they are found, by their places.
     pub(crate) table: RouteTable<()>,
+    /// What all this was read from, for whoever asks why.
+    pub(crate) source: Option<Source>,
 }
 
 /// Headers that tell a service who is calling. From outside they are always removed.
@@ -109,8 +111,11 @@ impl Plan {
             cache: cache.as_ref(),
             correlation_id: correlation_id.as_ref(),
         };
-        let routes = settings.routes.iter().enumerate();
-        let routes: Vec<_> = routes.filter_map(|(i, route)| planner.route(i, route, &mut shared)).collect();
+        // Large ones, and many: a list that grows would be copied again and again.
+        let mut routes = Vec::with_capacity(settings.routes.len());
+        for (i, route) in settings.routes.iter().enumerate() {
+            routes.extend(planner.route(i, route, &mut shared));
+        }
         auth.layers = shared.auth_layers.into_layers();
         planner.shared_policies();
         let table = planner.table(&routes);
@@ -138,6 +143,7 @@ impl Plan {
             cache,
             routes,
             table: table?,
+            source: origin.source(),
         })
     }
 

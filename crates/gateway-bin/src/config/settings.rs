@@ -22,8 +22,11 @@ use gateway_transform::{ForwardedSettings, NormalizeSettings, UnderscoreHeaders,
 use gateway_upstream::UpstreamSettings;
 use ipnet::IpNet;
 use schemars::JsonSchema;
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
@@ -78,6 +81,7 @@ pub(crate) struct Settings {
     /// [defaults].
     pub(crate) groups: BTreeMap<String, PolicySet>,
     /// The routes. The most specific one that matches wins, whatever their order.
+    #[serde(deserialize_with = "in_one_go")]
     pub(crate) routes: Vec<RouteSettings>,
 }
 
@@ -97,6 +101,28 @@ impl Settings {
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
+}
+
+/// Reads a list into memory that is taken once. Serde takes at most 1 MiB at first and then doubles it, which copies a
+/// list of many routes again and again.
+fn in_one_go<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    /// A hint beyond this is not believed.
+    const MOST: usize = 1 << 17;
+    struct List<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+        type Value = Vec<T>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a sequence")
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
+            let mut list = Vec::with_capacity(seq.size_hint().unwrap_or(0).min(MOST));
+            while let Some(element) = seq.next_element()? {
+                list.push(element);
+            }
+            Ok(list)
+        }
+    }
+    deserializer.deserialize_seq(List(PhantomData))
 }
 
 /// The access log, on by default.

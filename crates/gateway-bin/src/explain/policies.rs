@@ -130,7 +130,19 @@ impl<'a> Policed<'a> {
 
 /// The same value without what is secret: keys, and what signs the cookies of sticky clients.
 fn without_secrets(value: &Value) -> Value {
-    let is_open = |name: &str| !matches!(name, "secret" | "password" | "public_key");
+    let is_open = |name: &str| {
+        !matches!(
+            name,
+            "secret"
+                | "password"
+                | "public_key"
+                | "client_secret"
+                | "cookie_secret"
+                | "hash"
+                | "users"
+                | "token"
+        )
+    };
     match value {
         Value::Object(table) => {
             let open = table.iter().filter(|(name, _)| is_open(name)).map(|(name, inner)| {

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 
 mod text;
 
+pub(super) use text::inline;
+
 /// More than anybody reads at once.
 const MOST_NEAR: usize = 10;
 
@@ -218,6 +220,12 @@ impl Report {
             }
         }
     }
+}
+
+/// The addresses of a route's service.
+pub(super) fn endpoints(checked: &Checked, route: &RoutePlan) -> Vec<String> {
+    let service = service(checked, route);
+    service.into_iter().flat_map(|service| service.endpoints).map(|endpoint| endpoint.url).collect()
 }
 
 fn service(checked: &Checked, route: &RoutePlan) -> Option<Service> {

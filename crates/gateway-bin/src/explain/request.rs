@@ -4,7 +4,9 @@ use bytes::BytesMut;
 use gateway_core::{ClientAddr, Code, Problem, Scheme, Upgrade};
 use gateway_http1::{RequestError, parse_request};
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
-use std::net::{IpAddr, SocketAddr};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// A request that is asked about: what a client would have sent.
 #[derive(Clone, Debug)]
@@ -18,7 +20,46 @@ pub(crate) struct Asked {
     client: IpAddr,
 }
 
+/// A request as the admin listener is asked about it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonRequest {
+    method: String,
+    url: String,
+    #[serde(default)]
+    headers: BTreeMap<String, OneOrMany>,
+    #[serde(default)]
+    client: Option<IpAddr>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+const EXPECTED: &str = r#"expected {"method": "GET", "url": "http://shop.example/api", "headers": {"name": "value"}, "client": "192.0.2.1"}, of which headers and client may be left out"#;
+
 impl Asked {
+    /// Reads it from JSON.
+    ///
+    /// # Errors
+    /// Says which part is none, and what was expected.
+    pub(crate) fn from_json(text: &[u8]) -> Result<Self, String> {
+        let asked: JsonRequest =
+            serde_json::from_slice(text).map_err(|error| format!("{error}; {EXPECTED}"))?;
+        let lines = asked.headers.iter().flat_map(|(name, values)| {
+            let values = match values {
+                OneOrMany::One(value) => std::slice::from_ref(value),
+                OneOrMany::Many(values) => values,
+            };
+            values.iter().map(move |value| format!("{name}: {value}"))
+        });
+        let client = asked.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        Self::read(&asked.method, &asked.url, &lines.collect::<Vec<_>>(), client)
+    }
+
     /// Reads it from the command line.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! One HTTP/2 stream: its answer, its deadline, and its count among the streams of its connection.
 
-use super::Shared;
 use super::websocket::{Extended, granted};
+use super::{Shared, stalled};
 use crate::Handler;
 use bytes::Bytes;
 use gateway_core::{Code, Problem};
@@ -93,7 +93,7 @@ impl<H: Handler + Clone> Future for Answering<H> {
             // An answer is given once.
             let Some(counted) = this.counted.take() else { return Poll::Pending };
             let Some(extended) = this.extended.take() else {
-                return Poll::Ready(Ok(response.map(|body| AnswerBody(Some((body, counted))))));
+                return Poll::Ready(Ok(response.map(|body| AnswerBody::of(body, counted))));
             };
             match granted(extended, response, counted) {
                 Ok(response) => return Poll::Ready(Ok(response)),
@@ -109,27 +109,58 @@ impl<H: Handler + Clone> Future for Answering<H> {
 }
 
 /// An answer's body, which keeps its stream counted.
-pub(super) struct AnswerBody<H: Handler>(pub(super) Option<(H::Body, Counted<H>)>);
+pub(super) struct AnswerBody<H: Handler> {
+    body: Option<(H::Body, Counted<H>)>,
+    /// What is left of its last piece.
+    rest: Bytes,
+}
+
+impl<H: Handler> AnswerBody<H> {
+    pub(super) fn of(body: H::Body, counted: Counted<H>) -> Self {
+        Self { body: Some((body, counted)), rest: Bytes::new() }
+    }
+
+    pub(super) fn empty() -> Self {
+        Self { body: None, rest: Bytes::new() }
+    }
+}
 
 impl<H: Handler> Body for AnswerBody<H> {
     type Data = Bytes;
     type Error = <H::Body as Body>::Error;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        match &mut self.0 {
-            Some((body, _)) => Pin::new(body).poll_frame(cx),
-            None => Poll::Ready(None),
+        let this = self.get_mut();
+        stalled::asked();
+        if this.rest.is_empty() {
+            let Some((body, _)) = &mut this.body else { return Poll::Ready(None) };
+            match ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => this.rest = data,
+                Some(Ok(Err(frame))) => return Poll::Ready(Some(Ok(frame))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
         }
+        Poll::Ready(Some(Ok(Frame::data(stalled::give(&mut this.rest)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|(body, _)| body.is_end_stream())
+        self.rest.is_empty() && self.body.as_ref().is_none_or(|(body, _)| body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |(body, _)| body.size_hint())
+        let Some((body, _)) = &self.body else { return SizeHint::with_exact(0) };
+        let (mut hint, rest) = (body.size_hint(), self.rest.len() as u64);
+        if rest > 0 {
+            let upper = hint.upper();
+            hint.set_lower(hint.lower() + rest);
+            if let Some(upper) = upper {
+                hint.set_upper(upper + rest);
+            }
+        }
+        hint
     }
 }

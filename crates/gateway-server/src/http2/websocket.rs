@@ -60,7 +60,7 @@ pub(super) fn granted<H: Handler + Clone>(
         if head.status.is_success() {
             return Err(counted);
         }
-        return Ok(Response::from_parts(head, AnswerBody(Some((body, counted)))));
+        return Ok(Response::from_parts(head, AnswerBody::of(body, counted)));
     }
     head.status = StatusCode::OK;
     for name in [CONNECTION, UPGRADE, SEC_WEBSOCKET_ACCEPT, CONTENT_LENGTH] {
@@ -75,5 +75,5 @@ pub(super) fn granted<H: Handler + Clone>(
             run(Connection::tunnel(io, handler, limits, (body, upload), &protocol), &shared.drain).await;
         }
     });
-    Ok(Response::from_parts(head, AnswerBody(None)))
+    Ok(Response::from_parts(head, AnswerBody::empty()))
 }

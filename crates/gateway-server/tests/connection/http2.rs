@@ -310,3 +310,39 @@ async fn a_small_head_that_unpacks_to_a_large_one_is_refused() {
     }
     assert!(refused, "{seen:?}");
 }
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_client_that_takes_nothing_loses_its_stream_and_keeps_its_connection() {
+    let limits = Limits { write_timeout: Duration::from_secs(30), ..Limits::default() };
+    // More than the window, which is never opened; the end is not there to be seen.
+    let script = Script::default();
+    script.data(vec![b'x'; 300_000]);
+    let answers = script.clone();
+    let (mut send, _ended) = start(
+        answer(move |request: Request<RequestBody>| {
+            let large = answers.body();
+            async move { if request.uri().path() == "/small" { text("small") } else { Response::new(large) } }
+        }),
+        limits,
+    )
+    .await;
+    let begun = Instant::now();
+    let stuck = send.send_request(post(), true).unwrap().0.await.unwrap();
+    let mut body = stuck.into_body();
+    let mut taken = 0;
+    let error = loop {
+        match body.data().await {
+            // What was taken is not said to be.
+            Some(Ok(data)) => taken += data.len(),
+            Some(Err(error)) => break error,
+            None => panic!("{taken} bytes came, and an end in order"),
+        }
+    };
+    assert_eq!((error.reason(), begun.elapsed()), (Some(h2::Reason::CANCEL), Duration::from_secs(30)));
+    assert_eq!(taken, 65_535);
+    drop(body);
+    assert!(script.is_dropped(), "the answer's body is still held");
+    let request = Request::get("http://a/small").body(()).unwrap();
+    let answer = send.ready().await.unwrap().send_request(request, true).unwrap().0.await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+}

@@ -252,3 +252,12 @@ async fn what_a_transport_holds_back_is_flushed_before_the_next_request_is_waite
     client.until("GET / ").await;
     assert_eq!(start.elapsed(), Duration::ZERO);
 }
+
+#[tokio::test(flavor = "local")]
+async fn a_connections_task_is_small() {
+    let (_client, server) = tokio::io::duplex(64);
+    let (limits, drain) = (std::rc::Rc::new(Limits::default()), gateway_server::Drain::default());
+    let task = gateway_server::serve_connection(server, answer(echo), limits, drain);
+    let size = std::mem::size_of_val(&task);
+    assert!(size <= 1536, "{size} bytes");
+}

@@ -4,6 +4,7 @@ use crate::socket::Socket;
 use crate::tls::describe_tls;
 use bytes::BytesMut;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
@@ -19,6 +20,8 @@ pub(crate) struct Connection {
     socket: Socket,
     /// Bytes read and not yet used.
     pub(crate) buffer: BytesMut,
+    /// Whom its PROXY header names: it is for no other.
+    pub(crate) client: Option<SocketAddr>,
     pub(crate) opened: Instant,
     /// How many requests it has answered.
     pub(crate) answered: u32,
@@ -28,8 +31,9 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Boxed once, so that the futures and bodies it passes through stay small.
-    pub(crate) fn new(socket: Socket) -> Box<Self> {
-        Box::new(Self { socket, buffer: BytesMut::new(), opened: Instant::now(), answered: 0, permit: None })
+    pub(crate) fn new(socket: Socket, client: Option<SocketAddr>) -> Box<Self> {
+        let (buffer, opened) = (BytesMut::new(), Instant::now());
+        Box::new(Self { socket, buffer, client, opened, answered: 0, permit: None })
     }
 
     /// Reads more into the buffer; `Ok(0)` is the end. `want` is what is worth reading at once.
@@ -103,7 +107,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_of_the_expected_length_takes_one_read_and_reuses_its_room() {
         let (mut far, near) = UnixStream::pair().unwrap();
-        let mut connection = Connection::new(Socket::Unix(near));
+        let mut connection = Connection::new(Socket::Unix(near), None);
         for (hint, length, read) in [
             (READ, 100, 100),
             (READ, 16_500, 4096),

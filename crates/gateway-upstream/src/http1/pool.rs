@@ -1,5 +1,6 @@
 use super::connection::Connection;
 use crate::settings::UpstreamSettings;
+use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use tokio::time::Instant;
 
@@ -15,13 +16,21 @@ struct Idle {
 }
 
 impl Pool {
-    pub(crate) fn take(&self, settings: &UpstreamSettings) -> Option<Box<Connection>> {
+    /// A connection that names this client, or none where none is named.
+    pub(crate) fn take(
+        &self,
+        settings: &UpstreamSettings,
+        client: Option<SocketAddr>,
+    ) -> Option<Box<Connection>> {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = if idle.is_empty() { return None } else { Instant::now() };
-        while let Some(Idle { mut connection, since }) = idle.pop() {
+        let is_for = |kept: &Idle| kept.connection.client == client;
+        // Mostly all are for everyone, and this finds the last.
+        while let Some(at) = idle.iter().rposition(is_for) {
+            let Idle { mut connection, since } = idle.remove(at);
             if now.duration_since(since) > *settings.idle_timeout {
                 // All below are older.
-                idle.clear();
+                idle.drain(..at);
                 return None;
             }
             let worn = settings.is_worn(|| now.duration_since(connection.opened), connection.answered);
@@ -49,6 +58,10 @@ impl Pool {
             idle.retain(|kept| now.duration_since(kept.since) <= *settings.idle_timeout);
         }
         let worn = settings.is_worn(|| now.duration_since(connection.opened), connection.answered);
+        if settings.proxy_protocol.is_some() && idle.len() >= settings.max_idle && !idle.is_empty() {
+            // Nobody may ever come back for the oldest.
+            idle.remove(0);
+        }
         if !worn && idle.len() < settings.max_idle {
             idle.push(Idle { connection, since: now });
         }

@@ -6,15 +6,24 @@ use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+use toml::de::{DeTable, DeValue};
 use toml_edit::{Document, Item, Table, TableLike, Value as TomlValue};
 
 /// A larger one is surely not what was meant.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
+/// A file as it was read.
+#[derive(Clone)]
+pub(crate) struct Source {
+    name: Arc<str>,
+    text: Arc<str>,
+    format: Format,
+}
+
 pub(crate) struct FileText {
-    pub(super) name: String,
-    pub(super) text: String,
+    pub(super) name: Arc<str>,
+    pub(super) text: Arc<str>,
     format: Format,
     /// Looked up only for what is said of a key: few files have anything said of them, and many have many keys.
     places: OnceLock<HashMap<String, Place>>,
@@ -33,9 +42,9 @@ pub(super) struct Place {
     pub(super) value: Range<usize>,
 }
 
-impl FileText {
-    /// The file and its values.
-    pub(super) fn read(path: &Path) -> Result<(Self, Map<String, Value>), Mistakes> {
+impl Source {
+    /// What the file says now.
+    pub(super) fn read(path: &Path) -> Result<Self, Mistakes> {
         let name = path.display().to_string();
         let failed = |what: String| Mistakes::from(Mistake::new(what).with_source(name.clone()));
         let size = std::fs::metadata(path).map_err(|e| failed(format!("the file cannot be read: {e}")))?;
@@ -56,12 +65,24 @@ impl FileText {
                 return Err(Mistake::new(what).with_source(name).into());
             }
         };
+        Ok(Self { name: name.into(), text: text.into(), format })
+    }
+}
+
+impl FileText {
+    /// What was read, and its values.
+    pub(super) fn parse(source: Source) -> Result<(Self, Map<String, Value>), Mistakes> {
+        let Source { name, text, format } = source;
         let file = Self { name, text, format, places: OnceLock::new() };
         let values = match format {
             Format::Toml => file.toml(),
             Format::Yaml => file.yaml(),
         }?;
         Ok((file, values))
+    }
+
+    pub(super) fn source(&self) -> Source {
+        Source { name: self.name.clone(), text: self.text.clone(), format: self.format }
     }
 
     /// The place of a key, if it is written.
@@ -71,7 +92,7 @@ impl FileText {
             match self.format {
                 // What could be read once can be read again.
                 Format::Toml => {
-                    if let Ok(document) = Document::parse(self.text.as_str()) {
+                    if let Ok(document) = Document::parse(&*self.text) {
                         toml_places(document.as_table(), "", &mut places);
                     }
                 }
@@ -90,7 +111,12 @@ impl FileText {
     }
 
     fn toml(&self) -> Result<Map<String, Value>, Mistakes> {
-        match Document::parse(self.text.as_str()) {
+        // Without what an editor would keep, which takes most of the time and memory.
+        let plain = DeTable::parse(&self.text).ok();
+        if let Some(values) = plain.and_then(|table| plain_table(table.into_inner())) {
+            return Ok(values);
+        }
+        match Document::parse(&*self.text) {
             Ok(document) => Ok(toml_table(document.into_table())),
             Err(error) => {
                 let (span, message) =
@@ -119,7 +145,7 @@ impl FileText {
                 Some(Some(Value::Null) | None) | None => Ok(Map::new()),
                 Some(Some(_)) => {
                     let what = "the file holds no table of keys and values".to_owned();
-                    Err(Mistake::new(what).with_source(self.name.clone()).into())
+                    Err(Mistake::new(what).with_source(self.name.to_string()).into())
                 }
             },
             Err(error) => {
@@ -156,6 +182,29 @@ pub(super) fn steps(key: &str) -> Vec<String> {
         rest = &rest[end..];
     }
     steps
+}
+
+/// `None` where a number is out of range.
+fn plain_table(table: DeTable<'_>) -> Option<Map<String, Value>> {
+    let pairs = table.into_iter();
+    pairs
+        .map(|(name, value)| Some((name.into_inner().into_owned(), plain_value(value.into_inner())?)))
+        .collect()
+}
+
+fn plain_value(value: DeValue<'_>) -> Option<Value> {
+    Some(match value {
+        DeValue::String(text) => Value::String(text.into_owned()),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok()?.into(),
+        DeValue::Float(number) => number.as_str().parse::<f64>().ok()?.into(),
+        DeValue::Boolean(on) => on.into(),
+        DeValue::Datetime(time) => time.to_string().into(),
+        DeValue::Array(elements) => {
+            let values = elements.into_iter().map(|element| plain_value(element.into_inner()));
+            Value::Array(values.collect::<Option<_>>()?)
+        }
+        DeValue::Table(table) => Value::Object(plain_table(table)?),
+    })
 }
 
 fn toml_table(table: Table) -> Map<String, Value> {

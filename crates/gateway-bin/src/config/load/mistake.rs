@@ -82,7 +82,7 @@ impl Mistake {
         let end = span.end.clamp(start, (line_start + line.len()).max(start));
         let meant = text.get(start..end).map_or(1, |meant| meant.chars().count()).max(1);
         self.place = Some((line_number, column, line.to_owned(), meant));
-        self.with_source(file.name.clone())
+        self.with_source(file.name.to_string())
     }
 
     fn order(&self) -> (usize, usize) {

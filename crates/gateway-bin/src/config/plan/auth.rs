@@ -8,7 +8,7 @@ use crate::config::load::nearest;
 use crate::config::settings::{AUTH_KINDS, AuthSettings, RouteAuthSettings};
 use gateway_auth::{
     ApiKeyMethod, AuthError, AuthLayer, BasicMethod, ForwardMethod, IntrospectionMethod, JwtMethod, KeyRing,
-    Method, MtlsMethod, Revocations,
+    Method, MtlsMethod, OidcMethod, Revocations,
 };
 use gateway_store::Store;
 use serde_json::Value;
@@ -89,6 +89,12 @@ impl MethodPlan {
         Self { ring: Some(ring), chore: Some(chore), ..Self::of(method) }
     }
 
+    fn oidc(method: OidcMethod) -> Self {
+        let working = method.clone();
+        let chore = Chore::endless(move || working.refresh());
+        Self { chore: Some(chore), ..Self::of(method) }
+    }
+
     fn basic(method: BasicMethod) -> Self {
         let keeping = method.clone();
         let chore = Chore::endless(move || keeping.clone().keep_current());
@@ -153,6 +159,12 @@ impl Planner<'_> {
             |_, asked| IntrospectionMethod::new(asked).map(MethodPlan::of),
         );
         self.ways("forward", into, |auth| &auth.forward, |_, to| ForwardMethod::new(to).map(MethodPlan::of));
+        self.ways(
+            "oidc",
+            into,
+            |auth| &auth.oidc,
+            |_, oidc| OidcMethod::new(oidc, store.clone()).map(MethodPlan::oidc),
+        );
         self.ways("mtls", into, |auth| &auth.mtls, |_, mtls| MtlsMethod::new(mtls).map(MethodPlan::of));
         plan
     }

@@ -85,10 +85,10 @@ impl<'a> Planner<'a> {
         pointer: &str,
     ) -> Option<String> {
         let name = name.filter(|name| *name != "none")?;
-        let defined = self.origin.names(pointer);
-        if defined.contains(&name) {
+        if self.origin.defines(pointer, name) {
             return Some(name.to_owned());
         }
+        let defined = self.origin.names(pointer);
         let mistake = self.origin.mistake(key, format!("there is no {what} `{name}`"));
         let help = match nearest(name, defined.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),

@@ -69,6 +69,15 @@ impl Planner<'_> {
         } else {
             None
         };
+        if let Some(mistake) = service.connection.mistake() {
+            let key = format!("services.{name}.connection");
+            self.mistakes.push(self.origin.mistake(&key, mistake.to_string()));
+        }
+        if name == "none" {
+            let key = "services.none".to_owned();
+            let mistake = self.origin.mistake(&key, "`none` is what routes say for nothing at all");
+            self.mistakes.push(mistake.with_help("choose another name"));
+        }
         let outbound = service.outbound.as_ref().map(OutboundCredentialsLayer::new).transpose();
         let outbound = self.noted(&format!("services.{name}.outbound"), outbound)?;
         if service.assertion && self.settings.assertion.on().is_none() {

@@ -2,7 +2,7 @@
 
 use gateway_auth::{
     ApiKeySettings, AuthMode, AuthPolicy, BasicSettings, ForwardSettings, IntrospectionSettings, JwtSettings,
-    MtlsSettings, PublicPath, Require,
+    MtlsSettings, OidcSettings, PublicPath, Require,
 };
 use gateway_core::units::{Scalar, ShortForm};
 use schemars::JsonSchema;
@@ -24,12 +24,15 @@ pub(crate) struct AuthSettings {
     /// A service that is asked about every request, as Traefik's forward authentication. It always decides: in a list
     /// it comes last.
     pub(crate) forward: BTreeMap<String, ForwardSettings>,
+    /// Logins of browsers at an OpenID provider. Routes that use one must also match its callback and logout paths.
+    pub(crate) oidc: BTreeMap<String, OidcSettings>,
     /// Client certificates.
     pub(crate) mtls: BTreeMap<String, MtlsSettings>,
 }
 
 /// The kinds of ways to authenticate, as the tables under `[auth]` are called.
-pub(crate) const AUTH_KINDS: [&str; 6] = ["jwt", "api_keys", "basic", "introspection", "forward", "mtls"];
+pub(crate) const AUTH_KINDS: [&str; 7] =
+    ["jwt", "api_keys", "basic", "introspection", "forward", "oidc", "mtls"];
 
 impl AuthSettings {
     /// Every kind and the names it has.
@@ -43,6 +46,7 @@ impl AuthSettings {
             names(&self.basic),
             names(&self.introspection),
             names(&self.forward),
+            names(&self.oidc),
             names(&self.mtls),
         ];
         AUTH_KINDS.into_iter().zip(names)

@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Defines settings that hold policies, so that a route, a group and the defaults all take the same keys.
+/// They are boxed: of many routes, most say nothing of most, and their settings are kept for the next reload.
 macro_rules! with_policies {
     ($(#[$about:meta])* struct $name:ident { $($own:tt)* }) => {
         $(#[$about])*
@@ -23,32 +24,32 @@ macro_rules! with_policies {
             $($own)*
             /// Who may call: the name of a way to authenticate, a list of names of which the first that applies decides,
             /// `"none"`, or a table. Default: anybody.
-            pub(crate) auth: Option<Short<RouteAuthSettings>>,
+            pub(crate) auth: Option<Box<Short<RouteAuthSettings>>>,
             /// What callers must be allowed to: a scope, a list of scopes, `false`, or a table of rules. Default `false`.
-            pub(crate) authorize: Option<Switch<AuthorizeSettings>>,
+            pub(crate) authorize: Option<Box<Switch<AuthorizeSettings>>>,
             /// Headers that tell the service who calls. What clients send in them is taken away. Default: none.
-            pub(crate) identity_headers: Option<IdentityHeadersSettings>,
+            pub(crate) identity_headers: Option<Box<IdentityHeadersSettings>>,
             /// Who answers where the service does not: another service, then an answer of the gateway's own. Default:
             /// nobody.
-            pub(crate) fallback: Option<FallbackSettings>,
+            pub(crate) fallback: Option<Box<FallbackSettings>>,
             /// The name of a rate limit, a list of names that must all have room, or `"none"`. Default: none.
-            pub(crate) rate_limit: Option<Names>,
+            pub(crate) rate_limit: Option<Box<Names>>,
             /// Answers are kept and given again (RFC 9111): `true`, how long those are fresh that say nothing of it, or
             /// a table. Default `false`.
-            pub(crate) cache: Option<Switch<CacheSettings>>,
+            pub(crate) cache: Option<Box<Switch<CacheSettings>>>,
             /// The request's id, in a header: `true`, `false` or a table. Default `true`: `X-Correlation-ID`.
-            pub(crate) correlation_id: Option<Switch<CorrelationIdSettings>>,
+            pub(crate) correlation_id: Option<Box<Switch<CorrelationIdSettings>>>,
             /// Cross-origin requests: `true`, `false` or a table. Default `false`.
-            pub(crate) cors: Option<Switch<CorsSettings>>,
+            pub(crate) cors: Option<Box<Switch<CorsSettings>>>,
             /// Security headers in answers: `true`, `false` or a table. Default `false`.
-            pub(crate) security_headers: Option<Switch<SecurityHeadersSettings>>,
+            pub(crate) security_headers: Option<Box<Switch<SecurityHeadersSettings>>>,
             /// The most requests at once, for each route by itself: a number, `false` or a table. Default `false`: no
             /// limit.
-            pub(crate) concurrency: Option<Switch<ConcurrencySettings>>,
+            pub(crate) concurrency: Option<Box<Switch<ConcurrencySettings>>>,
             /// Delays and failures on purpose: `false` or a table. Default `false`.
-            pub(crate) fault: Option<Switch<FaultSettings>>,
+            pub(crate) fault: Option<Box<Switch<FaultSettings>>>,
             /// Answers 503 to all but some: `true` or a table. Default `false`.
-            pub(crate) maintenance: Option<Switch<MaintenanceSettings>>,
+            pub(crate) maintenance: Option<Box<Switch<MaintenanceSettings>>>,
             /// The largest request body; over it the answer is 413. Default: no limit.
             pub(crate) max_body: Option<ByteSize>,
             /// Headers set, added and removed: those of [defaults] first, then those of the group, then the route's.
@@ -60,19 +61,19 @@ macro_rules! with_policies {
             /// What it says of policies.
             pub(crate) fn policies(&self) -> Policies<'_> {
                 Policies {
-                    auth: self.auth.as_deref(),
-                    authorize: self.authorize.as_ref(),
-                    identity_headers: self.identity_headers.as_ref(),
-                    fallback: self.fallback.as_ref(),
-                    rate_limit: self.rate_limit.as_ref(),
-                    cache: self.cache.as_ref(),
+                    auth: self.auth.as_deref().map(|auth| &auth.0),
+                    authorize: self.authorize.as_deref(),
+                    identity_headers: self.identity_headers.as_deref(),
+                    fallback: self.fallback.as_deref(),
+                    rate_limit: self.rate_limit.as_deref(),
+                    cache: self.cache.as_deref(),
                     max_body: self.max_body,
-                    correlation_id: self.correlation_id.as_ref(),
-                    cors: self.cors.as_ref(),
-                    security_headers: self.security_headers.as_ref(),
-                    concurrency: self.concurrency.as_ref(),
-                    fault: self.fault.as_ref(),
-                    maintenance: self.maintenance.as_ref(),
+                    correlation_id: self.correlation_id.as_deref(),
+                    cors: self.cors.as_deref(),
+                    security_headers: self.security_headers.as_deref(),
+                    concurrency: self.concurrency.as_deref(),
+                    fault: self.fault.as_deref(),
+                    maintenance: self.maintenance.as_deref(),
                     headers: &self.headers,
                 }
             }
@@ -130,13 +131,13 @@ with_policies! {
         /// The service that answers. Needed unless `redirect`, `respond`, `identity` or `jwks` does.
         pub(crate) service: Option<String>,
         /// The prefix that the service does not see: a text, or a table.
-        pub(crate) strip: Option<Short<StripPrefixSettings>>,
+        pub(crate) strip: Option<Box<Short<StripPrefixSettings>>>,
         /// Another path, host or query towards the service.
-        pub(crate) rewrite: Option<RewriteSettings>,
+        pub(crate) rewrite: Option<Box<RewriteSettings>>,
         /// Sends the client elsewhere: `"https"`, a path, a URL, or a table.
-        pub(crate) redirect: Option<Short<RedirectSettings>>,
+        pub(crate) redirect: Option<Box<Short<RedirectSettings>>>,
         /// An answer of the gateway's own: a text, a status, or a table.
-        pub(crate) respond: Option<Short<RespondSettings>>,
+        pub(crate) respond: Option<Box<Short<RespondSettings>>>,
         /// Whether the keys of the gateway's own tokens answer, as a JWK set: those of [identity] and of [assertion].
         /// Default false.
         #[serde(default)]

@@ -1,0 +1,35 @@
+//! What would become of a request.
+
+use super::{Admin, Answer, bytes_of, refused, typed};
+use crate::check::Format;
+use crate::config;
+use crate::explain::{self, Asked};
+use gateway_core::Code;
+use http::Request;
+use hyper::body::Incoming;
+
+impl Admin {
+    /// `POST /explain`: what becomes of the request in the body, by the configuration in force. No live request is held
+    /// up, and nothing is counted.
+    pub(super) async fn explain(&self, request: Request<Incoming>) -> Answer {
+        let body = match bytes_of(request).await {
+            Ok(body) => body,
+            Err(problem) => return problem.into_response(),
+        };
+        let asked = match Asked::from_json(&body) {
+            Ok(asked) => asked,
+            Err(message) => return refused(Code::BadRequest, &message),
+        };
+        let plan = self.view.load().plan.clone();
+        // Stacks are of one thread, and this one has other things to do.
+        let explaining = tokio::task::spawn_blocking(move || {
+            let checked = config::look_back(&plan).map_err(|mistakes| mistakes.to_string())?;
+            explain::explain(&checked, &asked, Format::Json).map_err(|error| error.to_string())
+        });
+        match explaining.await {
+            Ok(Ok(explained)) => typed(explained.text, "application/json"),
+            Ok(Err(message)) => refused(Code::InternalError, &message),
+            Err(_) => refused(Code::InternalError, "it could not be explained"),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The route of a request by the live matcher, for many requests.
+
+use super::Logged;
+use super::request::{Asked, Limits};
+use crate::assemble::{Assembly, Observers};
+use crate::config::{AuthPlan, Config, Plan};
+use crate::stack::Edge;
+use gateway_core::Code;
+use gateway_routing::Match;
+use gateway_server::RequestBody;
+use gateway_store::Store;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What takes a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Fate {
+    /// The route at this place.
+    Route(usize),
+    /// The gateway refuses it with this code.
+    Refused(&'static str),
+}
+
+/// Finds routes as live requests find theirs: by parser, edge and table.
+pub(crate) struct Finder {
+    edge: Edge<RequestBody>,
+    limits: Limits,
+}
+
+impl Finder {
+    pub(crate) fn new(config: &Config) -> Self {
+        let Config { settings, plan } = config;
+        let limits = Limits { max_head: plan.connections.max_head, max_headers: settings.server.max_headers };
+        let plan = Plan::clone(plan);
+        // Nobody is asked or counted.
+        let plan = Plan { store: Store::memory(), auth: AuthPlan::default(), ..plan };
+        let plan = Arc::new(Plan { services: Default::default(), ..plan });
+        Self { edge: Assembly::new(&plan, Observers::default()).edge(&plan), limits }
+    }
+
+    pub(crate) fn find(&self, asked: &Asked) -> Fate {
+        let mut request = match asked.request(&self.limits) {
+            Ok(request) => request,
+            Err(problem) => return Fate::Refused(problem.code().name()),
+        };
+        if let Err(problem) = self.edge.receive(&mut request, asked.client()) {
+            return Fate::Refused(problem.code().name());
+        }
+        match self.edge.routes.find(&request) {
+            Match::Found(found) => Fate::Route(found.index),
+            Match::MethodNotAllowed { .. } => Fate::Refused(Code::MethodNotAllowed.name()),
+            Match::NotFound => Fate::Refused(Code::NoRoute.name()),
+        }
+    }
+}
+
+/// What requests that find the same route have in common: method, host, path and, where routes look at it, client.
+pub(crate) type Alike = (String, Option<String>, String, Option<IpAddr>);
+
+/// What the routes of a configuration look at beyond method, host and path.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LooksAt {
+    query: bool,
+    client: bool,
+    /// So many look at headers or cookies, which logs do not tell.
+    pub(crate) untold: usize,
+}
+
+impl LooksAt {
+    pub(crate) fn of(plan: &Plan) -> Self {
+        let routes = || plan.routes.iter().map(|route| &route.matches);
+        Self {
+            query: routes().any(|matches| !matches.query.is_empty()),
+            client: routes().any(|matches| !(matches.clients.is_empty() && matches.not_clients.is_empty())),
+            untold: routes()
+                .filter(|matches| !(matches.headers.is_empty() && matches.cookies.is_empty()))
+                .count(),
+        }
+    }
+
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            query: self.query || other.query,
+            client: self.client || other.client,
+            untold: self.untold.max(other.untold),
+        }
+    }
+
+    /// What tells requests apart that may find different routes.
+    pub(crate) fn key(self, logged: &Logged) -> Alike {
+        let path = if self.query { &*logged.url } else { logged.url.split('?').next().unwrap_or_default() };
+        let client = logged.client.filter(|_| self.client);
+        (logged.method.clone(), logged.host.clone(), path.to_owned(), client)
+    }
+
+    /// What is to be said of that.
+    pub(crate) fn note(self) -> Option<String> {
+        let routes = match self.untold {
+            0 => return None,
+            1 => "1 route looks".to_owned(),
+            many => format!("{many} routes look"),
+        };
+        Some(format!(
+            "{routes} at headers or cookies, which logs do not tell: requests count as without them"
+        ))
+    }
+}

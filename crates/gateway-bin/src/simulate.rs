@@ -1,0 +1,168 @@
+//! `gateway limits simulate`: whom the configured rate limits would have refused of those that access logs tell of.
+//!
+//! Routes are found by the live matcher, and each limit decides by the arithmetic that decides live, at the times that
+//! the lines say. What logs do not tell (claims, headers, costs) is said to be missing.
+
+mod key;
+mod limit;
+mod report;
+
+use crate::check::Format;
+use crate::config::{Checked, nearest};
+use crate::explain::{Alike, Fate, Finder, Logged, LooksAt};
+use clap::Args;
+use gateway_core::Code;
+use http::StatusCode;
+use limit::Limit;
+pub(crate) use report::Simulation;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+/// What is simulated.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Options {
+    /// Only this limit.
+    #[arg(long, value_name = "NAME")]
+    limit: Option<String>,
+    /// How it is said.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    /// Access logs; `-` is standard input. One that is given twice counts twice.
+    #[arg(required = true, value_name = "LOG")]
+    logs: Vec<PathBuf>,
+}
+
+/// Why nothing can be said.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SimulateError {
+    #[error("there is no rate limit `{name}`{help}")]
+    Unknown { name: String, help: String },
+    #[error("{} cannot be read: {why}", log.display())]
+    Unreadable { log: PathBuf, why: io::Error },
+}
+
+/// A request that comes to a limit.
+struct Asking {
+    /// Microseconds since 1970.
+    time: u64,
+    limit: usize,
+    caller: usize,
+    failed: bool,
+}
+
+/// Everything that is read before time begins.
+struct Reading<'a> {
+    checked: &'a Checked,
+    finder: Finder,
+    looks_at: LooksAt,
+    known: HashMap<Alike, Fate>,
+    limits: Vec<Limit<'a>>,
+    askings: Vec<Asking>,
+    simulation: Simulation,
+}
+
+/// Replays logs.
+///
+/// # Errors
+/// There is no limit of this name, or a log cannot be read.
+pub(crate) fn simulate(checked: &Checked, options: &Options) -> Result<Simulation, SimulateError> {
+    let all = &checked.config.settings.rate_limits;
+    if let Some(name) = options.limit.as_ref().filter(|name| !all.contains_key(*name)) {
+        let help = match nearest(name, all.keys().map(String::as_str)) {
+            Some(near) => format!("; did you mean `{near}`?"),
+            None if all.is_empty() => "; none is defined".to_owned(),
+            None => format!("; defined are {}", all.keys().cloned().collect::<Vec<_>>().join(", ")),
+        };
+        return Err(SimulateError::Unknown { name: name.clone(), help });
+    }
+    let asked_for = all.iter().filter(|(name, _)| options.limit.as_ref().is_none_or(|only| only == *name));
+    let looks_at = LooksAt::of(&checked.config.plan);
+    let mut reading = Reading {
+        checked,
+        finder: Finder::new(&checked.config),
+        looks_at,
+        known: HashMap::new(),
+        limits: asked_for.map(|(name, settings)| Limit::new(name, settings, &checked.origin)).collect(),
+        askings: Vec::new(),
+        simulation: Simulation::new(looks_at.note()),
+    };
+    for log in &options.logs {
+        let read = if log == Path::new("-") {
+            reading.read(log, io::stdin().lock())
+        } else {
+            File::open(log).and_then(|file| reading.read(log, BufReader::new(file)))
+        };
+        read.map_err(|why| SimulateError::Unreadable { log: log.clone(), why })?;
+    }
+    Ok(reading.play())
+}
+
+impl Reading<'_> {
+    fn read(&mut self, log: &Path, lines: impl BufRead) -> io::Result<()> {
+        for (number, line) in lines.split(b'\n').enumerate() {
+            let line = line?;
+            let line = String::from_utf8_lossy(&line);
+            let read =
+                Logged::read(&line).and_then(|logged| logged.map_or(Ok(()), |logged| self.line(&logged)));
+            if let Err(why) = read {
+                self.simulation.unread.note(|| format!("{}:{}", log.display(), number + 1), &line, why);
+            }
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, logged: &Logged) -> Result<(), String> {
+        let time = logged.time.ok_or("expected a line with the time of its request")?;
+        let alike = self.looks_at.key(logged);
+        let fate = match self.known.get(&alike) {
+            Some(fate) => fate.clone(),
+            None => {
+                let fate = self.finder.find(&logged.asked()?);
+                self.known.insert(alike, fate.clone());
+                fate
+            }
+        };
+        self.simulation.requests += 1;
+        let Fate::Route(index) = fate else {
+            self.simulation.elsewhere += 1;
+            return Ok(());
+        };
+        let route = &self.checked.config.plan.routes[index];
+        let names = route.rate_limits.iter().map(|limit| limit.name.as_str());
+        let limits: Vec<usize> =
+            names.filter_map(|name| self.limits.iter().position(|limit| limit.name == name)).collect();
+        if limits.is_empty() {
+            self.simulation.elsewhere += 1;
+            return Ok(());
+        }
+        if route.auth.is_some() && is_refused_login(logged) {
+            self.simulation.unauthenticated += 1;
+            return Ok(());
+        }
+        for limit in limits {
+            if let Some(caller) = self.limits[limit].caller(logged, route) {
+                let failed = logged.status.is_some_and(|status| self.limits[limit].is_failure(status));
+                self.askings.push(Asking { time, limit, caller, failed });
+            }
+        }
+        Ok(())
+    }
+
+    /// By the lines' times, whatever their order: a line is written when its request ends.
+    fn play(mut self) -> Simulation {
+        self.askings.sort_by_key(|asking| asking.time);
+        for Asking { time, limit, caller, failed } in self.askings {
+            self.limits[limit].ask(caller, time, failed);
+        }
+        self.simulation.limits = self.limits.into_iter().map(Limit::report).collect();
+        self.simulation
+    }
+}
+
+/// Whether the gateway itself refused it for who it was, before it came to a limit.
+fn is_refused_login(logged: &Logged) -> bool {
+    let code = logged.reason.as_deref().and_then(Code::from_name);
+    code.is_some_and(|code| matches!(code.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN))
+}

@@ -1,0 +1,227 @@
+//! Who may call, what services are told of them, and what operators change while it runs.
+#![allow(clippy::unwrap_used)]
+
+use gateway_testkit::{Client, Gateway, GatewayBuilder, Reply, Request, Response, Upstream, get};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+
+const EXE: &str = env!("CARGO_BIN_EXE_gateway");
+const SECRET: &str = "a secret for tests, 32 bytes long";
+
+fn builder(upstream: &Upstream, rest: &str) -> GatewayBuilder {
+    let config = format!(
+        "access_log = false\n{rest}\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 2\nwatch = false\n\
+         [admin]\nlisten = \"127.0.0.1:@ADMIN@\"\n[services.a]\nendpoints = [\"{}\"]\nassertion = {}\n\
+         [auth.jwt.shop]\nsecret = \"{SECRET}\"\n[auth.api_keys.partners]\n",
+        upstream.url(),
+        rest.contains("assertion"),
+    );
+    Gateway::builder(EXE).config(&config)
+}
+
+/// A gateway with these routes, which stand after all tables.
+fn gateway(upstream: &Upstream, top: &str, routes: &str) -> Gateway {
+    let builder = builder(upstream, top);
+    let path = builder.dir().join("gateway.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text + routes).unwrap();
+    builder.start()
+}
+
+fn token(gateway: &Gateway, claims: &[&str]) -> String {
+    let config = gateway.dir().join("gateway.toml");
+    let mut command = std::process::Command::new(EXE);
+    command.args(["token", "--auth", "shop", "--config"]).arg(config);
+    for claim in claims {
+        command.args(["--claim", claim]);
+    }
+    String::from_utf8(command.output().unwrap().stdout).unwrap().trim().to_owned()
+}
+
+fn with(addr: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Response {
+    let mut request = Request::get(path);
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    Client::new(addr).send(&request)
+}
+
+fn admin(gateway: &Gateway, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    let request = Request::new(method, path).body(body.to_string().as_bytes());
+    let answer = Client::new(gateway.admin()).send(&request);
+    (answer.status, serde_json::from_str(&answer.text()).unwrap_or(Value::Null))
+}
+
+fn code(answer: &Response) -> String {
+    answer.json()["code"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn an_api_key_is_made_used_and_revoked_while_the_gateway_runs() {
+    let upstream = Upstream::named("a");
+    let route = "[[routes]]\npath = \"/*\"\nservice = \"a\"\nauth = [\"shop\", \"partners\"]\n";
+    let gateway = gateway(&upstream, "", route);
+    assert_eq!(code(&get(gateway.addr(), "/")), "missing-credentials");
+
+    let (status, made) = admin(&gateway, "POST", "/keys/partners", &json!({ "id": "acme", "tier": "gold" }));
+    assert_eq!(status, 201, "{made}");
+    let key = made["key"].as_str().unwrap();
+    assert_eq!(with(gateway.addr(), "/", &[("X-API-Key", key)]).status, 200);
+    let bearer = format!("Bearer {}", token(&gateway, &["sub=ada"]));
+    assert_eq!(
+        with(gateway.addr(), "/", &[("Authorization", &bearer)]).status,
+        200,
+        "the other way is good too"
+    );
+
+    let (_, listed) = admin(&gateway, "GET", "/keys", &Value::Null);
+    assert_eq!(listed["partners"][0]["id"], "acme");
+    assert!(!listed.to_string().contains(key), "keys are told once");
+    assert_eq!(
+        admin(&gateway, "DELETE", "/keys/partners/acme", &Value::Null),
+        (200, json!({ "revoked": 1 }))
+    );
+    assert_eq!(with(gateway.addr(), "/", &[("X-API-Key", key)]).status, 401);
+
+    for (method, path, body, status) in [
+        ("DELETE", "/keys/partners/acme", Value::Null, 404),
+        ("POST", "/keys/nobody", json!({ "id": "x" }), 404),
+        ("POST", "/keys/partners", json!({ "idd": "x" }), 400),
+        ("POST", "/keys/partners", json!("x"), 400),
+        ("PUT", "/keys/partners", Value::Null, 405),
+    ] {
+        assert_eq!(admin(&gateway, method, path, &body).0, status, "{method} {path} {body}");
+    }
+}
+
+#[test]
+fn rules_decide_what_a_known_caller_may_do() {
+    let upstream = Upstream::named("a");
+    let route = "[[routes]]\npath = \"/*\"\nservice = \"a\"\nauth = \"shop\"\n\
+                 authorize = { scopes = [\"orders:read\"], methods = { POST = { roles = [\"admin\"] } } }\n";
+    let gateway = gateway(&upstream, "", route);
+    let bearer = |claims: &[&str]| format!("Bearer {}", token(&gateway, claims));
+    let reader = bearer(&["sub=ada", "scope=orders:read"]);
+    assert_eq!(with(gateway.addr(), "/", &[("Authorization", &reader)]).status, 200);
+
+    let refused = with(gateway.addr(), "/", &[("Authorization", &bearer(&["sub=ada"]))]);
+    assert_eq!((refused.status, code(&refused).as_str()), (403, "insufficient-scope"));
+    let challenge = refused.header("www-authenticate").unwrap();
+    assert!(
+        challenge.contains("error=\"insufficient_scope\"") && challenge.contains("orders:read"),
+        "{challenge}"
+    );
+
+    let post = |bearer: &str| {
+        Client::new(gateway.addr()).send(&Request::new("POST", "/").header("Authorization", bearer))
+    };
+    assert_eq!(code(&post(&reader)), "forbidden");
+    let admin = bearer(&["sub=eve", "scope=orders:read", "roles=[\"admin\"]"]);
+    assert_eq!(post(&admin).status, 200);
+    assert_eq!(upstream.hits(), 2);
+}
+
+#[test]
+fn services_are_told_who_calls_by_the_gateway_alone() {
+    let upstream = Upstream::named("a");
+    let route = "[[routes]]\npath = \"/keys\"\njwks = true\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n\
+                 auth = { methods = [\"shop\"], optional = true }\nidentity_headers = { preset = \"s4\" }\n";
+    let gateway = gateway(&upstream, "assertion = \"the-gateway\"", route);
+    let bearer = format!("Bearer {}", token(&gateway, &["sub=7", "roles=[\"a\",\"b\"]"]));
+    let spoofed = [("X-User-ID", "1"), ("X_User_Roles", "root"), ("X-Internal-Assertion", "forged")];
+    with(gateway.addr(), "/", &spoofed);
+    with(gateway.addr(), "/", &[&spoofed[..], &[("Authorization", &bearer)]].concat());
+
+    let [anonymous, known] = upstream.requests().try_into().unwrap();
+    assert_eq!((anonymous.header("x-user-id"), anonymous.header("x_user_roles")), (None, None));
+    assert_eq!(known.header("x-user-id"), Some("7"));
+    assert_eq!(known.header("x-user-roles"), Some("a,b"));
+    let assertion = known.header("x-internal-assertion").unwrap();
+    assert_eq!(assertion.split('.').count(), 3, "{assertion}");
+    let keys = get(gateway.addr(), "/keys").json();
+    assert_eq!((keys["keys"][0]["kty"].as_str(), keys["keys"][0].get("d")), (Some("EC"), None), "{keys}");
+}
+
+#[test]
+fn tokens_are_revoked_by_what_they_say() {
+    let upstream = Upstream::named("a");
+    let gateway = gateway(&upstream, "", "[[routes]]\npath = \"/*\"\nservice = \"a\"\nauth = \"shop\"\n");
+    for (claim, what) in [
+        ("sid=s1", json!({ "session": "s1" })),
+        ("jti=t1", json!({ "id": "t1" })),
+        ("sub=eve", json!({ "subject": "eve", "before": 4_000_000_000_u64 })),
+    ] {
+        let bearer = format!("Bearer {}", token(&gateway, &[claim]));
+        assert_eq!(with(gateway.addr(), "/", &[("Authorization", &bearer)]).status, 200, "{claim}");
+        assert_eq!(admin(&gateway, "POST", "/revoke", &what).0, 200, "{what}");
+        let refused = with(gateway.addr(), "/", &[("Authorization", &bearer)]);
+        assert_eq!((refused.status, code(&refused).as_str()), (401, "revoked-token"), "{claim}");
+    }
+    assert_eq!(admin(&gateway, "POST", "/revoke", &json!({ "sesion": "x" })).0, 400);
+}
+
+#[test]
+fn answers_are_cached_and_purged() {
+    let upstream = Upstream::start(|_| Reply::with(200, &[("Surrogate-Key", "things")], "fresh"));
+    let gateway = gateway(&upstream, "", "[[routes]]\npath = \"/*\"\nservice = \"a\"\ncache = \"60s\"\n");
+    let url = "http://test/x";
+    let ask = || get(gateway.addr(), "/x").header("cache-status").unwrap().to_owned();
+    for what in [
+        json!({ "url": url }),
+        json!({ "prefix": "http://" }),
+        json!({ "tag": "things" }),
+        json!({ "all": true }),
+    ] {
+        assert!(ask().contains("fwd=uri-miss"), "{what}");
+        assert!(ask().contains("; hit"), "{what}");
+        assert_eq!(admin(&gateway, "POST", "/purge", &what), (200, json!({ "purged": 1 })), "{what}");
+    }
+    assert!(ask().contains("fwd=uri-miss"));
+    assert_eq!(admin(&gateway, "POST", "/purge", &json!({ "url": url, "all": true })).0, 400);
+    let metrics = get(gateway.admin(), "/metrics").text();
+    assert!(metrics.contains("gateway_cache_total{route=\"/*\",result=\"hit\"} 4"), "{metrics}");
+}
+
+#[test]
+fn another_service_and_then_an_answer_of_its_own_take_the_place_of_one_that_fails() {
+    let (mut first, mut second) = (Upstream::named("first"), Upstream::named("second"));
+    let more = format!(
+        "[services.b]\nendpoints = [\"{}\"]\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n\
+         fallback = {{ service = \"b\", respond = \"later\" }}\n",
+        second.url()
+    );
+    let gateway = gateway(&first, "", &more);
+    let put = || Client::new(gateway.addr()).send(&Request::new("PUT", "/").body(b"kept")).text();
+    assert_eq!(put(), "first");
+    first.kill();
+    assert_eq!(put(), "second");
+    assert_eq!(second.requests()[0].body, b"kept");
+    second.kill();
+    assert_eq!(put(), "later");
+}
+
+#[test]
+fn what_cannot_work_is_refused_at_the_start() {
+    let upstream = Upstream::named("a");
+    for (route, parts) in [
+        (
+            "auth = [\"shop\", \"shob\"]\n",
+            vec!["there is no way to authenticate `shob`", "did you mean `shop`?"],
+        ),
+        ("identity = true\n", vec!["there are no accounts: [identity] is missing"]),
+        ("fallback = { service = \"z\" }\n", vec!["there is no service `z`"]),
+        ("rate_limit = [\"none\", \"x\"]\n", vec!["there is no rate limit `x`"]),
+        ("authorize = { scope = [\"x\"] }\n", vec!["unknown key `scope`", "did you mean `scopes`?"]),
+        ("cache = { methods = [] }\n", vec!["`methods` is empty"]),
+    ] {
+        let builder = builder(&upstream, "");
+        let path = builder.dir().join("gateway.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{text}[[routes]]\npath = \"/*\"\nservice = \"a\"\n{route}")).unwrap();
+        let finished = builder.run();
+        assert_eq!(finished.code, Some(2), "{route}{}", finished.stderr);
+        for part in parts {
+            assert!(finished.stderr.contains(part), "{route}no `{part}` in {}", finished.stderr);
+        }
+    }
+}

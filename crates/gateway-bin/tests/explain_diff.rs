@@ -1,0 +1,148 @@
+//! `gateway explain --diff` says which logged requests a new configuration treats otherwise.
+#![allow(clippy::unwrap_used)]
+
+use serde_json::{Value, json};
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+const OLD: &str = r#"[services.users]
+endpoints = ["http://127.0.0.1:3002"]
+[services.orders]
+endpoints = ["http://127.0.0.1:3005"]
+[rate_limits]
+browsing = "20/min"
+[auth.jwt.shop]
+secret = "a secret for tests, 32 bytes long"
+audience = "shop"
+issuer = "tests"
+[[routes]]
+path = "/api/*"
+service = "users"
+[[routes]]
+path = "/orders/*"
+service = "orders"
+rate_limit = "browsing"
+[[routes]]
+path = "/same/*"
+service = "orders"
+[[routes]]
+path = "/old"
+respond = "here"
+"#;
+
+/// A route of its own for one user, another limit, and one route gone.
+fn new() -> String {
+    OLD.replace("20/min", "10/min").replace(
+        "[[routes]]\npath = \"/old\"\nrespond = \"here\"\n",
+        "[[routes]]\nname = \"one\"\npath = \"/api/users/{id}\"\nservice = \"orders\"\nauth = \"shop\"\n",
+    )
+}
+
+const REQUESTS: &str = r#"# yesterday
+GET /api/users/7
+GET /api/users/7?again=1
+GET http://shop.example/api/users/8
+{"time":"2024-01-15T10:30:00.001Z","id":null,"client":"192.0.2.7","method":"GET","host":"shop.example","uri":"/orders/1","status":200}
+{"time":"2024-01-15T11:30:00+01:00","id":"","remote_ip":"192.0.2.7","host":"h:80","method":"POST","uri":"/orders/2","status":200}
+192.0.2.7 - - [15/Jan/2024:10:30:00 +0000] "GET /same/1 HTTP/1.0" 200 2326 "-" "curl"
+192.0.2.7 - - [15/Jan/2024:10:30:00 +0000] "GET /old HTTP/1.1" 200 2326
+GET /nowhere
+nonsense
+get /api/x
+"#;
+
+struct Run {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+fn diff(old: &str, new: &str, requests: &str, args: &[&str]) -> Run {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("old.toml"), old).unwrap();
+    std::fs::write(dir.path().join("new.toml"), new).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_gateway"))
+        .current_dir(dir.path())
+        .args(["explain", "--diff", "old.toml", "new.toml"])
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A gateway that has already said what is wrong reads nothing.
+    let _ = child.stdin.take().unwrap().write_all(requests.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Run { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+#[test]
+fn requests_that_change_are_grouped_by_how() {
+    let expected = r#"6 of 8 requests change, in 3 ways
+
+3 requests: /api/* (old.toml:11:1) → /api/users/{id} named `one` (new.toml:21:1)
+  service    "users" → "orders"
+  endpoints  ["http://127.0.0.1:3002"] → ["http://127.0.0.1:3005"]
+  auth       none → "shop" = { audience = "shop", issuer = "tests" }
+  such as GET /api/users/7
+
+2 requests, still to /orders/*
+  rate_limit  "browsing" = "20/min" → "browsing" = "10/min"
+  such as GET /orders/1 at shop.example from 192.0.2.7
+
+1 request: /old (old.toml:21:1) → no-route
+  such as GET /old from 192.0.2.7
+
+2 lines were not read, such as
+  line 10: `nonsense`: expected `METHOD URL`, a line of JSON with `method` and `uri`, or the common log format
+  line 11: `get /api/x`: expected `METHOD URL`, a line of JSON with `method` and `uri`, or the common log format
+"#;
+    let run = diff(OLD, &new(), REQUESTS, &[]);
+    assert_eq!((run.code, run.stderr.as_str()), (Some(1), ""), "{}", run.stdout);
+    assert_eq!(run.stdout, expected);
+}
+
+#[test]
+fn programs_get_the_same_as_json() {
+    let run = diff(OLD, &new(), REQUESTS, &["--format", "json"]);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    let said: Value = serde_json::from_str(&run.stdout).unwrap();
+    let counts = [&said["requests"], &said["distinct"], &said["changed"], &said["unread"]["lines"]];
+    assert_eq!(counts, [8, 7, 6, 2], "the query does not tell requests apart where no route looks at it");
+    assert_eq!(said["changes"][1]["routes"], json!(["/orders/*"]));
+    assert_eq!(said["changes"][2]["to"]["outcome"], "no-route");
+    assert!(!run.stdout.contains("a secret for tests"), "{}", run.stdout);
+}
+
+#[test]
+fn nothing_that_changes_ends_with_0_and_a_mistake_with_2() {
+    let run = diff(OLD, OLD, REQUESTS, &[]);
+    assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+    assert!(run.stdout.starts_with("None of 8 requests changes\n"), "{}", run.stdout);
+    let run = diff(OLD, &OLD.replace("service = \"users\"", "service = \"user\""), REQUESTS, &[]);
+    assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""));
+    assert!(run.stderr.contains("there is no service `user`"), "{}", run.stderr);
+    assert!(run.stderr.contains("new.toml:13"), "{}", run.stderr);
+    let run = diff(OLD, OLD, "", &["GET", "/"]);
+    assert_eq!(run.code, Some(2), "one request and many at once: {}", run.stdout);
+}
+
+#[test]
+fn query_and_client_tell_requests_apart_where_routes_look_at_them() {
+    let by_query = OLD.to_owned()
+        + "[[routes]]\npath = \"/same/*\"\nservice = \"users\"\nmatch = { query = { v = \"2\" } }\n\
+           [[routes]]\npath = \"/same/*\"\nservice = \"users\"\nmatch = { clients = [\"192.0.2.0/24\"] }\n\
+           [[routes]]\npath = \"/same/*\"\nservice = \"users\"\nmatch = { headers = { x-a = true } }\n";
+    let requests = "GET /same/1?v=1\nGET /same/1?v=2\nGET /same/1?v=2&a\n\
+        {\"method\":\"GET\",\"uri\":\"/same/1\",\"client\":\"192.0.2.1\"}\n\
+        {\"method\":\"GET\",\"uri\":\"/same/1\",\"client\":\"192.0.3.1\"}\n";
+    let run = diff(OLD, &by_query, requests, &[]);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(run.stdout.starts_with("3 of 5 requests change, all in the same way\n"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("\n1 route looks at headers or cookies, which logs do not tell"),
+        "{}",
+        run.stdout
+    );
+}
