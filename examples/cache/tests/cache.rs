@@ -31,8 +31,15 @@ fn it_caches_and_leaves_everything_else_alone() {
             assert_eq!(answer.all("x-origin"), ["a", "b"]);
             let mut added: Vec<_> = answer.headers.iter().map(|(name, _)| name.to_lowercase()).collect();
             added.retain(|name| {
-                let expected =
-                    ["cache-control", "x-origin", "content-length", "date", "age", "cache-status", "content-type"];
+                let expected = [
+                    "cache-control",
+                    "x-origin",
+                    "content-length",
+                    "date",
+                    "age",
+                    "cache-status",
+                    "content-type",
+                ];
                 !expected.contains(&name.as_str())
             });
             assert_eq!(added, Vec::<String>::new(), "{path}");

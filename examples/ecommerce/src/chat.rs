@@ -47,7 +47,9 @@ async fn talk(mut socket: WebSocket, room: Sender<String>) {
     }
 }
 
-async fn generate(Query(query): Query<HashMap<String, String>>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+async fn generate(
+    Query(query): Query<HashMap<String, String>>,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let prompt = query.get("prompt").map_or("nothing", String::as_str);
     let text = format!("You asked about {prompt} and this is all there is to say");
     let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();

@@ -21,7 +21,13 @@ fn start(service: Router) -> SocketAddr {
     told.recv().unwrap()
 }
 
-fn send(client: &mut Client, method: &str, path: &str, user: &str, body: &serde_json::Value) -> (u16, String) {
+fn send(
+    client: &mut Client,
+    method: &str,
+    path: &str,
+    user: &str,
+    body: &serde_json::Value,
+) -> (u16, String) {
     let mut request = Request::new(method, path).header("X-User-ID", user);
     if !body.is_null() {
         request = request.header("Content-Type", "application/json").body(body.to_string());
@@ -73,5 +79,9 @@ fn what_anybody_says_in_the_chat_everybody_hears() {
 fn a_text_comes_as_events_of_one_word() {
     let answer = get(start(chat()), "/api/generate?prompt=tea");
     assert_eq!(answer.header("content-type"), Some("text/event-stream"));
-    assert!(answer.text().starts_with("data: You\n\ndata: asked\n\ndata: about\n\ndata: tea\n\n"), "{}", answer.text());
+    assert!(
+        answer.text().starts_with("data: You\n\ndata: asked\n\ndata: about\n\ndata: tea\n\n"),
+        "{}",
+        answer.text()
+    );
 }

@@ -25,17 +25,21 @@ everywhere! {
 #[test]
 fn s2_10_the_gateway_listens_on_8001_and_describes_its_accounts() {
     assert!(include_str!("../gateway.toml").contains("listen = \"0.0.0.0:8001\""));
-    let gateway = start(&Place::alone(), "http://127.0.0.1:1");
+    let place = Place::alone();
+    let gateway = start(&place, "http://127.0.0.1:1");
     let document = get(gateway.addr(), "/openapi.json").json();
     assert!(document["paths"]["/api/v1/login/access-token"]["post"].is_object(), "{document}");
 }
 
 #[test]
 fn s2_12_the_http_file_exercises_every_endpoint_of_the_interface() {
-    let gateway = start(&Place::alone(), "http://127.0.0.1:1");
+    let place = Place::alone();
+    let gateway = start(&place, "http://127.0.0.1:1");
     let document = get(gateway.addr(), "/openapi.json").json();
     let file = include_str!("../users.http");
-    for path in ["register", "login/access-token", "login/refresh-token", "users/me", "users", "logout", "password"] {
+    for path in
+        ["register", "login/access-token", "login/refresh-token", "users/me", "users", "logout", "password"]
+    {
         let path = format!("/api/v1/{path}");
         assert!(document["paths"][&path].is_object(), "{path} is not in {document}");
         assert!(file.contains(&format!("{{{{host}}}}{path}")), "{path} is not in users.http");
@@ -79,7 +83,8 @@ fn login(gateway: &Gateway, name: &str, password: &str) -> Response {
 /// A new user: id, access token, refresh token.
 fn user(gateway: &Gateway) -> (String, String, String) {
     let email = new_email();
-    let answer = call(gateway, "POST /api/v1/register", None, &json!({ "email": email, "password": PASSWORD }));
+    let answer =
+        call(gateway, "POST /api/v1/register", None, &json!({ "email": email, "password": PASSWORD }));
     assert_eq!(answer.status, 201, "{}", answer.text());
     let id = text(&answer, "id");
     let tokens = login(gateway, &email, PASSWORD);
@@ -155,9 +160,13 @@ mod lines {
         assert!(listed.text().contains(&email), "{}", listed.text());
         let read = call(&gateway, &line("GET"), root, &Value::Null);
         assert_eq!((read.status, &read.json()["profile"]["city"]), (200, &json!("London")));
-        let changed = call(&gateway, &line("PUT"), root, &json!({ "email": other, "profile": { "city": "Rome" } }));
+        let changed =
+            call(&gateway, &line("PUT"), root, &json!({ "email": other, "profile": { "city": "Rome" } }));
         assert_eq!(changed.status, 200, "{}", changed.text());
-        assert_eq!((text(&changed, "email"), &changed.json()["profile"]["city"]), (other.clone(), &json!("Rome")));
+        assert_eq!(
+            (text(&changed, "email"), &changed.json()["profile"]["city"]),
+            (other.clone(), &json!("Rome"))
+        );
         assert_eq!(login(&gateway, &other, PASSWORD).status, 200);
         assert_eq!(call(&gateway, &line("DELETE"), root, &Value::Null).status, 204);
         assert_eq!(call(&gateway, &line("GET"), root, &Value::Null).status, 404);
@@ -203,25 +212,28 @@ mod lines {
             .header("X-Internal-Assertion", "forged");
         assert_eq!(Client::new(gateway.addr()).send(&forged).status, 200);
         let seen = tasks.requests().pop().unwrap();
-        let assertions: Vec<_> =
-            seen.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("x-internal-assertion")).collect();
+        let assertions: Vec<_> = seen
+            .headers
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case("x-internal-assertion"))
+            .collect();
         assert_eq!(assertions.len(), 1, "{:?}", seen.headers);
         let assertion = &assertions[0].1;
         let said = claims(assertion);
-        assert_eq!((&said["sub"], &said["aud"], &said["iss"]), (&json!(id), &json!("tasks"), &json!("gateway")));
+        assert_eq!(
+            (&said["sub"], &said["aud"], &said["iss"]),
+            (&json!(id), &json!("tasks"), &json!("gateway"))
+        );
 
         // Somebody who knows nothing but where the keys are verifies it.
         let verifier = format!(
             "server.listen = \"127.0.0.1:@PORT@\"\naccess_log = false\n\
              [auth.jwt.internal]\njwks_url = \"http://{}/.well-known/jwks.json\"\naudience = \"tasks\"\n\
-             from = [{{ header = \"X-Internal-Assertion\" }}]\n\
              [[routes]]\npath = \"/\"\nrespond = \"verified\"\nauth = \"internal\"\n",
             gateway.addr()
         );
         let verifier = Gateway::builder(EXE).config(&verifier).start();
-        let show = |token: &str| {
-            Client::new(verifier.addr()).send(&Request::get("/").header("X-Internal-Assertion", token))
-        };
+        let show = |token: &str| call(&verifier, "GET /", Some(token), &Value::Null);
         let answer = show(assertion);
         assert_eq!((answer.status, answer.text().as_str()), (200, "verified"), "{}", answer.text());
         assert_eq!(show(&access).status, 401, "a user's own token is not for the service");

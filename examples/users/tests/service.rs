@@ -19,9 +19,11 @@ fn tasks_belong_to_whom_the_gateway_says() {
     });
     let addr = told.recv().unwrap();
     let mut client = Client::new(addr);
-    for (user, body, status) in
-        [("ada", json!({ "title": "a letter" }), 201), ("eve", json!({ "title": "b" }), 201), ("eve", json!({}), 422)]
-    {
+    for (user, body, status) in [
+        ("ada", json!({ "title": "a letter" }), 201),
+        ("eve", json!({ "title": "b" }), 201),
+        ("eve", json!({}), 422),
+    ] {
         let request = Request::new("POST", "/api/v1/tasks").header("Content-Type", "application/json");
         let answer = client.send(&request.header("request-user-id", user).body(body.to_string()));
         assert_eq!(answer.status, status, "{}", answer.text());

@@ -45,9 +45,8 @@ impl<'a> Place<'a> {
 
     /// A gateway that keeps its accounts here, told as an operator would: by the environment.
     pub(crate) fn builder(&self) -> GatewayBuilder {
-        let builder = Gateway::builder(EXE)
-            .env("DATABASE_URL", &self.database)
-            .env("ADMIN_PASSWORD", ADMIN_PASSWORD);
+        let builder =
+            Gateway::builder(EXE).env("DATABASE_URL", &self.database).env("ADMIN_PASSWORD", ADMIN_PASSWORD);
         match self.redis {
             Some(redis) => builder.env("GATEWAY_STORE__REDIS__URL", &redis.url()),
             None => builder,
