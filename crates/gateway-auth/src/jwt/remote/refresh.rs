@@ -1,7 +1,7 @@
 //! The task that reads an issuer's keys.
 
 use super::read::Read;
-use super::{Progress, Remote};
+use super::{Progress, Remote, Source};
 use crate::jwt::key::{Key, KeyId};
 use gateway_core::units::Timespan;
 use std::sync::atomic::Ordering;
@@ -100,6 +100,8 @@ impl Task {
                     let age = Timespan(Duration::from_secs(age.as_secs()));
                     tracing::warn!("{source}: {why}; keeping {kept} keys from {age} ago");
                 }
+                // So it is while a gateway starts.
+                None if *source == Source::Given => tracing::debug!("{source}: {why}"),
                 None => tracing::warn!("{source}: {why}; there are no keys yet"),
             }
         }
@@ -107,7 +109,10 @@ impl Task {
         let retry = retry.min((*remote.settings.refresh).max(FIRST_RETRY));
         self.failures = self.failures.saturating_add(1);
         if remote.keys().is_empty() {
-            remote.pause(FIRST_RETRY);
+            // To ask for those of this process costs nothing, and the first token is to find them.
+            if *source != Source::Given {
+                remote.pause(FIRST_RETRY);
+            }
         } else if asked {
             remote.pause(*remote.settings.pause);
         }
