@@ -161,7 +161,8 @@ impl Worker {
             service = BoxCloneSyncService::new(layer.layer(service));
         }
         service = BoxCloneSyncService::new(option_layer(route.headers.clone()).layer(service));
-        for limit in route.limits_within() {
+        // The first that is named is asked first.
+        for limit in route.limits_within().rev() {
             service = BoxCloneSyncService::new(self.limit(limit).layer(service));
         }
         if let Some(authorize) = &route.authorize {
@@ -174,7 +175,7 @@ impl Worker {
             let settled = SettleLayer.layer(service);
             service = BoxCloneSyncService::new(settled.map_response(|answer| answer.map(AnyBody::boxed)));
         }
-        for limit in route.rate_limits.iter().filter(|limit| limit.counts_failures) {
+        for limit in route.rate_limits.iter().rev().filter(|limit| limit.counts_failures) {
             service = BoxCloneSyncService::new(self.limit(limit).layer(service));
         }
         let service = option_layer(route.max_body).layer(service);

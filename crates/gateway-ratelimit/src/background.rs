@@ -78,9 +78,9 @@ impl Background {
         }
         for asked in shared.leases.asked().chunks(AT_ONCE) {
             let asking = asked.iter().map(async |asking| {
-                let owed = self.limiter.owed(asking.key);
+                let owed = self.limiter.owed(asking.key, &asking.plan);
                 let now = self.limiter.clock.now();
-                let mut owes = owed.each(now, &asking.plan);
+                let mut owes = owed.each().to_vec();
                 owes.resize(asking.plan.rules.len(), 0);
                 for rule in &mut owes {
                     *rule += asking.debt;

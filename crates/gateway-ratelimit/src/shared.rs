@@ -11,13 +11,13 @@ use crate::key::Key;
 use crate::limiter::{Limiter, Place, Refusal, Verdict, remote_key};
 use crate::plan::{MOST_RULES, Outcome, Plan, Plans};
 use crate::settings::{OnStoreFailure, RateLimitSettings, Shared};
-use crate::store::{Counts, Kept};
 use crate::{Algorithm, RateLimitError};
 use gateway_core::{Code, Problem};
 use gateway_store::Store;
 use http::HeaderMap;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -32,6 +32,8 @@ pub(crate) struct State {
     pub(crate) leases: Leases,
     /// Whether this instance has ever counted for itself: then what it let pass is made good.
     fell_back: AtomicBool,
+    /// Of whom the server is being told that.
+    telling: Mutex<HashSet<Key>>,
     settlements: Mutex<Vec<Settlement>>,
     /// Wakes the background task.
     pub(crate) work: Notify,
@@ -58,6 +60,7 @@ impl State {
             on_failure: settings.on_store_failure,
             leases: Leases::new(settings, plans),
             fell_back: AtomicBool::new(false),
+            telling: Mutex::default(),
             settlements: Mutex::default(),
             work: Notify::new(),
         })
@@ -65,6 +68,10 @@ impl State {
 
     pub(crate) fn mode(&self) -> Shared {
         self.mode
+    }
+
+    fn telling(&self) -> MutexGuard<'_, HashSet<Key>> {
+        self.telling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes more than was, or gives back, when the background task comes to it.
@@ -94,28 +101,33 @@ impl State {
     }
 }
 
-/// What was counted here while the store was away. Put back unless it has been told.
+/// What was counted here while the store was away, as whoever tells the server holds it: one at a time for a key, so
+/// that it is told once, and it goes on to count here until that is done.
 pub(crate) struct Owed<'a> {
-    counts: &'a Counts,
+    limiter: &'a Limiter,
     key: Key,
-    kept: Option<Kept>,
+    /// What each rule is owed.
+    each: Option<Vec<u64>>,
 }
 
 impl Owed<'_> {
-    /// What each rule is owed.
-    pub(crate) fn each(&self, now: u64, plan: &Plan) -> Vec<u64> {
-        self.kept.as_ref().map(|kept| kept.used(now, &plan.shares)).unwrap_or_default()
+    /// What each rule is owed; empty if nothing is.
+    pub(crate) fn each(&self) -> &[u64] {
+        self.each.as_deref().unwrap_or_default()
     }
 
-    pub(crate) fn paid(mut self) {
-        self.kept = None;
+    /// The server knows.
+    pub(crate) fn paid(self) {
+        if self.each.is_some() {
+            self.limiter.counts.forget(self.key);
+        }
     }
 }
 
 impl Drop for Owed<'_> {
     fn drop(&mut self) {
-        if let Some(kept) = self.kept.take() {
-            self.counts.put_back(self.key, kept);
+        if self.each.is_some() {
+            self.limiter.shared.telling().remove(&self.key);
         }
     }
 }
@@ -130,12 +142,12 @@ impl Limiter {
         caller: String,
     ) -> Verdict {
         let mode = if self.takes_at_once() { Mode::Take } else { Mode::Peek };
-        let owed = self.owed(key);
+        let owed = self.owed(key, &plan);
         let call = script::Call {
             key: &remote_key(&plan, &caller),
             mode,
             cost: i64::from(cost),
-            owed: &owed.each(self.clock.now(), &plan),
+            owed: owed.each(),
             now: None,
         };
         match call.run(&store, &plan, self.clock.now()).await {
@@ -150,10 +162,11 @@ impl Limiter {
         }
     }
 
-    /// What is to be made good for a caller.
-    pub(crate) fn owed(&self, key: Key) -> Owed<'_> {
-        let kept = self.shared.fell_back.load(Ordering::Relaxed).then(|| self.counts.remove(key)).flatten();
-        Owed { counts: &self.counts, key, kept }
+    /// What is to be made good for a caller, unless somebody is about to.
+    pub(crate) fn owed(&self, key: Key, plan: &Plan) -> Owed<'_> {
+        let used = || self.counts.used(key, self.clock.now(), &plan.shares);
+        let used = self.shared.fell_back.load(Ordering::Relaxed).then(used).flatten();
+        Owed { limiter: self, key, each: used.filter(|_| self.shared.telling().insert(key)) }
     }
 
     /// Decides without the store.

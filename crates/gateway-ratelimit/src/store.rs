@@ -28,17 +28,6 @@ struct Entry {
     warm_until: u64,
 }
 
-/// What was kept of one key.
-#[derive(Debug)]
-pub(crate) struct Kept(Entry);
-
-impl Kept {
-    /// How much of each rule is used up.
-    pub(crate) fn used(&self, now: u64, rules: &[Rule]) -> Vec<u64> {
-        self.0.states.as_ref().iter().zip(rules).map(|(state, rule)| used(state, now, rule)).collect()
-    }
-}
-
 /// Most callers have one limit, which needs no allocation.
 #[derive(Debug)]
 enum States {
@@ -143,14 +132,9 @@ impl Counts {
         Some(states.iter().zip(rules).map(|(state, rule)| used(state, now, rule)).collect())
     }
 
-    /// What is kept of a key, which is then forgotten.
-    pub(crate) fn remove(&self, key: Key) -> Option<Kept> {
-        self.shard(key).remove(&key).map(Kept)
-    }
-
-    /// Undoes that, unless the key was seen again.
-    pub(crate) fn put_back(&self, key: Key, kept: Kept) {
-        self.shard(key).entry(key).or_insert(kept.0);
+    /// Forgets a key.
+    pub(crate) fn forget(&self, key: Key) {
+        self.shard(key).remove(&key);
     }
 
     /// All that is still worth keeping.

@@ -129,6 +129,30 @@ async fn no_request_waits_longer_than_the_deadline_whatever_becomes_of_the_serve
 }
 
 #[tokio::test]
+async fn while_the_server_says_nothing_its_limit_does_not_begin_anew_each_time_it_is_asked() {
+    for shared in ["exact", "leased"] {
+        let redis = Redis::start();
+        let settings = json!({ "limit": "8/h", "shared": shared, "replicas": 2 });
+        let limit = layer(settings).with_store(open(&redis, Duration::from_millis(100)));
+        if let Some(background) = limit.background() {
+            tokio::spawn(background.run(std::future::pending()));
+        }
+        assert_eq!(ask(&limit, from("192.0.2.9")).await.status(), 200);
+        redis.stall();
+        let mut passed = 0;
+        // It is asked again once a second, by one request; the others do not wait for that.
+        for _ in 0..12 {
+            let all = (0..20).map(|_| ask(&limit, from("192.0.2.1")));
+            let all = futures_util::future::join_all(all).await;
+            passed += all.iter().filter(|answer| answer.status() == 200).count();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        // Half of the limit, and with shares those that pass before the first answer is missed.
+        assert!((4..=6).contains(&passed), "{shared}: {passed}");
+    }
+}
+
+#[tokio::test]
 async fn leased_instances_pass_no_more_than_the_limit_and_a_lease_each() {
     let redis = Redis::start();
     let settings = json!({ "limit": "200/h", "shared": "leased", "lease": 5, "key": "client_ip" });

@@ -17,6 +17,7 @@
 mod fault_proxy;
 mod gateway;
 mod http;
+mod load;
 mod postgres;
 mod process;
 mod redis;
@@ -29,6 +30,7 @@ mod wire;
 pub use fault_proxy::{Disturbance, FaultProxy};
 pub use gateway::{Finished, Gateway, GatewayBuilder};
 pub use http::{Client, Request, Response, get, raw};
+pub use load::{Load, Seen};
 pub use nix::sys::signal::Signal;
 pub use postgres::PostgresServer;
 pub use process::Process;

@@ -58,7 +58,7 @@ pub(crate) struct RoutePlan {
 
 impl RoutePlan {
     /// The limits that stand within authentication, so that they know who calls.
-    pub(crate) fn limits_within(&self) -> impl Iterator<Item = &RouteLimit> {
+    pub(crate) fn limits_within(&self) -> impl DoubleEndedIterator<Item = &RouteLimit> {
         self.rate_limits.iter().filter(|limit| !limit.counts_failures)
     }
 

@@ -32,7 +32,8 @@ macro_rules! with_policies {
             /// Who answers where the service does not: another service, then an answer of the gateway's own. Default:
             /// nobody.
             pub(crate) fallback: Option<Box<FallbackSettings>>,
-            /// The name of a rate limit, a list of names that must all have room, or `"none"`. Default: none.
+            /// The name of a rate limit, a list of names that must all have room and are asked in this order, or `"none"`.
+            /// Default: none.
             pub(crate) rate_limit: Option<Box<Names>>,
             /// Answers are kept and given again (RFC 9111): `true`, how long those are fresh that say nothing of it, or
             /// a table. Default `false`.
