@@ -224,12 +224,10 @@ mod lines {
         let ask = |gateway: &Gateway, route: &str| {
             call(gateway, &format!("GET {route}/1"), Some(&session.access), &Value::Null)
         };
-        let mut passed = 0;
-        for route in ROUTES.iter().cycle().take(8) {
+        for (passed, route) in ROUTES.iter().cycle().take(8).enumerate() {
             // Where there is no Redis, an instance counts for itself.
             let gateway = if place.redis().is_some() { &gateways[passed % 2] } else { &gateways[0] };
             assert_eq!(ask(gateway, route).status, 200, "request {passed}");
-            passed += 1;
         }
         for route in ROUTES {
             let answer = ask(&gateways[0], route);
