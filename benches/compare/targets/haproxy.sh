@@ -1,2 +1,3 @@
+export LISTENOPT SERVEROPT
 render haproxy.cfg.in POLICY="${HAPROXY_POLICY:-}" > "$WORK/haproxy-$PORT.cfg"
-exec haproxy -db -f "$WORK/haproxy-$PORT.cfg"
+launch haproxy -db -f "$WORK/haproxy-$PORT.cfg"

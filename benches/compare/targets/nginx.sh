@@ -1,2 +1,3 @@
+export LISTENOPT PASS="${PASS:-proxy_pass http://be/;}" POLICY="${POLICY:-proxy_set_header Connection \"\";}"
 render nginx.conf.in > "$WORK/nginx-$PORT.conf"
-exec nginx -c "$WORK/nginx-$PORT.conf" -e "$WORK/nginx-error.log"
+launch nginx -c "$WORK/nginx-$PORT.conf" -e "$WORK/nginx-error.log"

@@ -1,2 +1,2 @@
 # The floor: copies bytes and parses nothing.
-exec "$WORK/bin/relay" "$PORT" "$UP"
+launch "$WORK/bin/relay" "$PORT" "$UP"

@@ -494,7 +494,8 @@ proptest! {
         prop_assert!(bearer(layer, token).is_ok());
         let mut changed = token.clone();
         for (at, how, with) in changes {
-            let at = at % changed.len();
+            // An earlier change may have left nothing.
+            let Some(at) = at.checked_rem(changed.len()) else { break };
             match how {
                 0 => changed.replace_range(at..=at, &with),
                 1 => changed.insert_str(at, &with),

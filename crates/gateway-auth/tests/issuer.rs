@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use gateway_auth::{JwtLayer, JwtSettings};
+use gateway_auth::{AuthLayer, AuthPolicy, JwtLayer, JwtMethod, JwtSettings};
 use gateway_core::Problem;
 use gateway_store::Store;
 use http::{Request, Response, StatusCode};
@@ -192,6 +192,32 @@ async fn while_the_issuer_is_away_the_last_keys_go_on_and_a_removed_key_does_not
     issuer.rotate(1);
     assert_eq!(ask(&layer, &issuer.token()).await, INVALID, "a key that nobody can tell us");
     assert_eq!(ask(&layer, &third).await, PASSED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_token_passes_though_the_keys_of_this_process_came_after_the_task() {
+    let pair = Ed25519KeyPair::generate().unwrap();
+    let set = json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": "own",
+        "x": URL_SAFE_NO_PAD.encode(pair.public_key()) }] });
+    let opened = Arc::new(std::sync::OnceLock::<Value>::new());
+    let keys = opened.clone();
+    let method =
+        JwtMethod::with_keys(&JwtSettings::default(), Store::memory(), move || keys.get().cloned()).unwrap();
+    tokio::spawn(method.refresh());
+    // The task has asked in vain.
+    tokio::task::yield_now().await;
+    opened.set(set).unwrap();
+    let layer = AuthLayer::new(vec![Arc::new(method)], &AuthPolicy::default());
+    let service = layer.layer(service_fn(|_: Request<()>| async {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    }));
+    let header = json!({ "alg": "EdDSA", "kid": "own" });
+    let token =
+        token(&header, &json!({ "sub": "ada", "exp": now() + 60 }), |text| pair.sign(text).as_ref().to_vec());
+    let request = Request::get("/").header("authorization", format!("Bearer {token}")).body(()).unwrap();
+    let before = tokio::time::Instant::now();
+    assert_eq!(service.oneshot(request).await.unwrap().status(), 200);
+    assert_eq!(before.elapsed(), Duration::ZERO, "nobody waits for keys that are there");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::set::{EndpointSet, Picked, Unavailable};
 use crate::settings::{BalanceSettings, RetrySettings, TimeoutSettings};
 use crate::timeout::{Limit, Time};
 use bytes::Bytes;
-use gateway_core::{BoxError, Endpoint, FailureKind, Upstream, UpstreamError};
+use gateway_core::{BoxError, Endpoint, FailureKind, Upstream, UpstreamError, spare};
 use http::header::{HeaderName, HeaderValue, SET_COOKIE};
 use http::request::Parts;
 use http::{Request, Response};
@@ -105,8 +105,9 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let Self { inner, names_endpoints } = self.clone();
+        // Out here, so that the future holds the head once.
+        let (mut head, body) = request.into_parts();
         Box::pin(async move {
-            let (mut head, body) = request.into_parts();
             let now = Instant::now();
             let mut entry = match inner.set.enter(now) {
                 Ok(entry) => entry,
@@ -117,6 +118,7 @@ where
             if let Some(entry) = &mut entry {
                 entry.record(verdict(&answer));
             }
+            spare::give_request(&mut head);
             Ok(match answer {
                 Ok((mut response, picked)) => {
                     if names_endpoints {

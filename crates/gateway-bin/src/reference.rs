@@ -10,11 +10,12 @@ pub(crate) fn markdown(schema: &Value) -> String {
          element of a list. Where a short form is named, it may stand in place of the table whose keys follow.\n\n\
          | key | value | meaning |\n|---|---|---|\n",
     );
-    rows(schema, schema, "", &mut text);
+    rows(schema, schema, "", &mut Vec::new(), &mut text);
     text
 }
 
-fn rows(root: &Value, node: &Value, path: &str, text: &mut String) {
+/// `within` are the definitions whose keys are being written.
+fn rows<'v>(root: &'v Value, node: &'v Value, path: &str, within: &mut Vec<&'v Value>, text: &mut String) {
     let node = resolve(root, node);
     for (name, property) in node.get("properties").and_then(Value::as_object).into_iter().flatten() {
         let key = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
@@ -23,23 +24,34 @@ fn rows(root: &Value, node: &Value, path: &str, text: &mut String) {
             described.and_then(Value::as_str).unwrap_or_default().replace('\n', " ").replace('|', "\\|");
         // Writing to a string does not fail.
         let _ = writeln!(text, "| `{key}` | {} | {meaning} |", kind(root, property));
-        below(root, property, &key, text);
+        below(root, property, &key, within, text);
     }
 }
 
-/// The keys below a property, whichever of its forms has some.
-fn below(root: &Value, property: &Value, key: &str, text: &mut String) {
+/// The keys below a property, whichever of its forms has some. What holds itself, as groups of rules do, is written once.
+fn below<'v>(
+    root: &'v Value,
+    property: &'v Value,
+    key: &str,
+    within: &mut Vec<&'v Value>,
+    text: &mut String,
+) {
     let node = resolve(root, property);
-    rows(root, node, key, text);
+    if within.iter().any(|outer| std::ptr::eq(*outer, node)) {
+        return;
+    }
+    within.push(node);
+    rows(root, node, key, within, text);
     if let Some(named) = node.get("additionalProperties").filter(|named| named.is_object()) {
-        below(root, named, &format!("{key}.NAME"), text);
+        below(root, named, &format!("{key}.NAME"), within, text);
     }
     if let Some(items) = node.get("items") {
-        below(root, items, &format!("{key}[]"), text);
+        below(root, items, &format!("{key}[]"), within, text);
     }
     for form in node.get("anyOf").and_then(Value::as_array).into_iter().flatten() {
-        below(root, form, key, text);
+        below(root, form, key, within, text);
     }
+    within.pop();
 }
 
 fn resolve<'v>(root: &'v Value, node: &'v Value) -> &'v Value {

@@ -6,7 +6,7 @@ use gateway_core::{ClientAddr, Code, Problem};
 use gateway_observe::ObservedBody;
 use gateway_routing::{Match, RouteTable};
 use gateway_transform::{ClientIpLayer, NormalizeSettings, UnderscoreHeaders, normalize_path};
-use http::header::{ALLOW, HOST};
+use http::header::{ALLOW, CONNECTION, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
 use std::borrow::Cow;
@@ -56,12 +56,15 @@ where
     }
 }
 
+/// Makes the stack of the route at a place.
+type MakeStack<B> = dyn Fn(usize) -> Option<Rc<dyn RouteService<B>>>;
+
 /// What one worker does with every request: make it unambiguous, find its route, hand it over.
 pub(crate) struct Edge<B: RequestStream> {
     /// The stack of a route is made when its first request comes: of many routes, most are asked for seldom.
     pub(crate) routes: RouteTable<OnceCell<Rc<dyn RouteService<B>>>>,
     /// Makes the stack of the route at this place.
-    pub(crate) stacks: Box<dyn Fn(usize) -> Option<Rc<dyn RouteService<B>>>>,
+    pub(crate) stacks: Box<MakeStack<B>>,
     /// Answers what no route takes.
     pub(crate) fallback: Rc<dyn RouteService<B>>,
     pub(crate) client_ip: ClientIpLayer,
@@ -138,9 +141,10 @@ impl<B: RequestStream> Edge<B> {
             }
             _ => {}
         }
-        let (mut size, mut spoofed) = (0, Vec::new());
+        let (mut size, mut spoofed, mut nominates) = (0, Vec::new(), false);
         for (name, value) in request.headers() {
             size += name.as_str().len() + value.len() + 4;
+            nominates |= *name == CONNECTION;
             if self.identity_headers.iter().any(|known| is_same_to_a_service(name.as_str(), known.as_str())) {
                 spoofed.push(name.clone());
             }
@@ -153,7 +157,9 @@ impl<B: RequestStream> Edge<B> {
         }
         self.underscores.apply(request.headers_mut())?;
         // Before any layer adds a header that the client could nominate for removal.
-        gateway_http1::remove_nominated(request.headers_mut());
+        if nominates {
+            gateway_http1::remove_nominated(request.headers_mut());
+        }
         if let Some(authority) = request.uri().authority() {
             let host = HeaderValue::from_str(authority.as_str())
                 .ok()
@@ -194,24 +200,40 @@ impl<B: RequestStream> Edge<B> {
 /// `host`, `host:port` or nothing (RFC 9110 §7.2). What a registered name may hold beyond letters, digits and
 /// `-._~` is in no name that is in use, and read differently by everyone.
 fn is_host(value: &[u8]) -> bool {
-    let is_named = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
-    let end = match value {
-        [b'[', ..] => value.iter().position(|b| *b == b']').map(|at| at + 1),
-        _ => Some(value.iter().position(|b| *b == b':').unwrap_or(value.len())),
+    let (host_is_good, port) = match value {
+        [b'[', rest @ ..] => {
+            let Some(end) = rest.iter().position(|b| *b == b']') else { return false };
+            let address = std::str::from_utf8(&rest[..end]).unwrap_or_default();
+            (address.parse::<Ipv6Addr>().is_ok(), &rest[end + 1..])
+        }
+        _ => {
+            let end = value.iter().position(|b| !IS_NAMED[usize::from(*b)]).unwrap_or(value.len());
+            (end > 0 || value.is_empty(), &value[end..])
+        }
     };
-    let Some((host, port)) = end.map(|end| value.split_at(end)) else { return false };
-    let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
-    let host_is_good = match host {
-        [b'[', address @ .., b']'] => text(address).parse::<Ipv6Addr>().is_ok(),
-        name => (!name.is_empty() || value.is_empty()) && name.iter().all(is_named),
+    let digit = |port: u32, b: &u8| {
+        let port = b.is_ascii_digit().then(|| port * 10 + u32::from(b - b'0'))?;
+        (port <= u32::from(u16::MAX)).then_some(port)
     };
     let port_is_good = match port {
-        [] | [b':'] => true,
-        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit) && text(digits).parse::<u16>().is_ok(),
+        [] => true,
+        [b':', digits @ ..] => digits.iter().try_fold(0, digit).is_some(),
         _ => false,
     };
     host_is_good && port_is_good
 }
+
+/// What a registered name may hold: looked up, as every byte of every request's host is.
+static IS_NAMED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let b = byte as u8;
+        table[byte] = b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+        byte += 1;
+    }
+    table
+};
 
 /// Whether some services take two header names for the same: CGI and its heirs turn dashes into underscores.
 fn is_same_to_a_service(name: &str, known: &str) -> bool {

@@ -158,22 +158,46 @@ fn examples(page: &str) -> Vec<String> {
     whole.collect()
 }
 
+/// The operators' pages, and how many examples each has at least.
+const PAGES: [(&str, &str, usize); 9] = [
+    ("routing.md", include_str!("../../../docs/routing.md"), 8),
+    ("balancing.md", include_str!("../../../docs/balancing.md"), 8),
+    ("resilience.md", include_str!("../../../docs/resilience.md"), 6),
+    ("authentication.md", include_str!("../../../docs/authentication.md"), 10),
+    ("accounts.md", include_str!("../../../docs/accounts.md"), 4),
+    ("rate-limiting.md", include_str!("../../../docs/rate-limiting.md"), 6),
+    ("caching.md", include_str!("../../../docs/caching.md"), 3),
+    ("protocols.md", include_str!("../../../docs/protocols.md"), 2),
+    ("operations.md", include_str!("../../../docs/operations.md"), 2),
+];
+
+/// Of the password `secret`, cheaply.
+const USER: &str = "ada:$2y$04$abcdefghijklmnopqrstuuiPOLDaUJALTlEAQMDBJCFFQMIWMFUjO\n";
+
+const KEYS: &str = r#"[[keys]]
+id = "acme"
+hash = "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
+"#;
+
 #[test]
 fn every_example_in_the_operators_pages_is_a_configuration_without_mistakes() {
-    for (page, text, at_least) in [
-        ("routing.md", include_str!("../../../docs/routing.md"), 8),
-        ("balancing.md", include_str!("../../../docs/balancing.md"), 8),
-        ("resilience.md", include_str!("../../../docs/resilience.md"), 6),
-    ] {
+    for (page, text, at_least) in PAGES {
         let examples = examples(text);
         assert!(examples.len() >= at_least, "{page} has {} examples", examples.len());
         for example in examples {
-            let checked = Gateway::builder(env!("CARGO_BIN_EXE_gateway"))
+            let mut gateway = Gateway::builder(env!("CARGO_BIN_EXE_gateway"))
                 .config(&example)
                 .file("maintenance.html", "<p>Back soon.")
-                .env("JWT_SECRET", "a secret for tests, 32 bytes long")
-                .args(&["check"])
-                .run();
+                .file("staff.htpasswd", USER)
+                .file("partners.toml", KEYS)
+                .file("redis-password", "a secret for tests\n");
+            for secret in ["JWT", "IDENTITY", "CLIENT", "COOKIE"] {
+                gateway = gateway.env(&format!("{secret}_SECRET"), "a secret for tests, 32 bytes long");
+            }
+            for password in ["PASSWORD", "ADMIN_PASSWORD", "DB_PASSWORD"] {
+                gateway = gateway.env(password, "a-password-for-tests");
+            }
+            let checked = gateway.args(&["check"]).run();
             assert_eq!(checked.code, Some(0), "{page}: {}\nin\n{example}", checked.stderr);
         }
     }
@@ -183,11 +207,52 @@ fn every_example_in_the_operators_pages_is_a_configuration_without_mistakes() {
 fn the_operators_pages_are_linked_and_link_to_what_there_is() {
     let index = include_str!("../../../docs/README.md");
     let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
-    for page in ["routing.md", "balancing.md", "resilience.md"] {
+    for (page, text, _) in PAGES {
         assert!(index.contains(&format!("({page})")), "{page} is not in docs/README.md");
-        let text = std::fs::read_to_string(docs.join(page)).unwrap();
-        for link in text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap()) {
-            assert!(docs.join(link).exists(), "{page} links to {link}");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let file = if file.is_empty() { page } else { file };
+            let linked = std::fs::read_to_string(docs.join(file)).unwrap_or_default();
+            assert!(docs.join(file).exists(), "{page} links to {link}");
+            assert!(heading.is_empty() || headings(&linked).any(|known| known == heading), "{page}: {link}");
         }
     }
+}
+
+/// What the headings of a page are linked by.
+fn headings(page: &str) -> impl Iterator<Item = String> {
+    let named = page.lines().filter(|line| line.starts_with('#'));
+    named.map(|line| {
+        let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+        let text: String = line.trim_start_matches('#').trim().to_lowercase().chars().filter(kept).collect();
+        text.replace(' ', "-")
+    })
+}
+
+/// What a crate's README shows is its first example, which is tested with the crate.
+#[test]
+fn the_crates_readmes_show_their_first_example_and_link_to_what_there_is() {
+    let crates = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(&crates).unwrap() {
+        let dir = entry.unwrap().path();
+        let name = dir.file_name().unwrap().to_string_lossy().into_owned();
+        let Ok(front) = std::fs::read_to_string(dir.join("src/lib.rs")) else { continue };
+        let readme = std::fs::read_to_string(dir.join("README.md"));
+        let readme = readme.unwrap_or_else(|error| panic!("{name}/README.md: {error}"));
+        seen += 1;
+        for link in readme.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            assert!(link.starts_with("https:") || dir.join(link).exists(), "{name}: links to {link}");
+        }
+        let example: Vec<&str> = front.lines().filter_map(|line| line.strip_prefix("//!")).collect();
+        let example: Vec<&str> = example.iter().map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
+        let Some(shown) = readme.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()) else {
+            continue;
+        };
+        let shown: Vec<&str> = shown.lines().filter(|line| !line.is_empty()).collect();
+        for line in shown {
+            assert!(example.contains(&line), "{name}/README.md shows what is not tested: {line}");
+        }
+    }
+    assert!(seen >= 15, "{seen} crates");
 }

@@ -10,6 +10,7 @@
 //! | [`ClientAddr`], [`PeerAddr`], [`Scheme`], [`RequestId`], [`Principal`], [`ClientCertificate`], [`Captures`] | request extensions: the only channel between layers |
 //! | [`Endpoint`], [`Upstream`] | one instance of a service, and something that can send it a request |
 //! | [`Body`] | a response body: nothing, bytes, or a stream, without a box |
+//! | [`spare`] | the memory of heads that were used up, kept for the next ones |
 //! | [`units`] | settings with units in their values: `"5s"`, `"64KiB"`, and short forms of tables |
 //!
 //! ```
@@ -41,6 +42,7 @@ mod problem;
 mod problem_layer;
 mod proxy_status;
 mod request_id;
+pub mod spare;
 pub mod units;
 mod upgrade;
 mod upstream;

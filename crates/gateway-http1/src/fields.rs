@@ -5,10 +5,11 @@ use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
 /// Digits only (RFC 9110 §8.6): no sign, no list, no white space within.
 pub(crate) fn content_length(value: &HeaderValue) -> Option<u64> {
     let bytes = value.as_bytes();
-    if bytes.is_empty() || !bytes.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(bytes).ok()?.parse().ok()
+    let append = |length: u64, b: &u8| {
+        let digit = b.is_ascii_digit().then(|| u64::from(b - b'0'))?;
+        length.checked_mul(10)?.checked_add(digit)
+    };
+    if bytes.is_empty() { None } else { bytes.iter().try_fold(0, append) }
 }
 
 /// Removes the headers that `Connection` nominates as hop-by-hop, and itself (RFC 9110 §7.6.1).

@@ -1,5 +1,6 @@
 //! The heads of requests and answers: parsed, checked for framing that all would read alike (RFC 9112 §6).
 
+mod names;
 mod request;
 mod response;
 
@@ -69,7 +70,7 @@ fn note(spans: &mut Spans, buffer: &[u8], fields: &[httparse::Header<'_>]) {
 }
 
 fn field(head: &Bytes, (name, value): (Span, Span)) -> Option<(HeaderName, HeaderValue)> {
-    let name = HeaderName::from_bytes(name.of(head)).ok()?;
+    let name = names::name(name.of(head))?;
     let value = HeaderValue::from_maybe_shared(value.share(head)).ok()?;
     Some((name, value))
 }

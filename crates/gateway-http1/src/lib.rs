@@ -1,7 +1,8 @@
 //! HTTP/1.1 on the wire, for both sides of a proxy: pure functions over buffers, without I/O.
 //!
 //! Strict by RFC 9112: a message that two implementations could read differently is an error, never a guess.
-//! Header values share the memory of the buffer they were read into.
+//! Header values share the memory of the buffer they were read into. Each thread remembers the field names that it read
+//! last, as they are written, and keeps the header maps that were used up ([`gateway_core::spare`]).
 //!
 //! ```
 //! use bytes::BytesMut;

@@ -151,9 +151,21 @@ fn digits(line: &mut Vec<u8>, value: u64) {
 fn address(line: &mut Vec<u8>, ip: Option<IpAddr>) {
     use std::io::Write;
     line.push(b'"');
-    if let Some(ip) = ip {
-        // Writing to a vector does not fail.
-        let _ = write!(line, "{ip}");
+    match ip {
+        None => {}
+        // By hand: `fmt` takes ten times as long.
+        Some(IpAddr::V4(ip)) => {
+            let [first, rest @ ..] = ip.octets();
+            digits(line, first.into());
+            for octet in rest {
+                line.push(b'.');
+                digits(line, octet.into());
+            }
+        }
+        Some(IpAddr::V6(ip)) => {
+            // Writing to a vector does not fail.
+            let _ = write!(line, "{ip}");
+        }
     }
     line.push(b'"');
 }
@@ -199,7 +211,9 @@ fn string(line: &mut Vec<u8>, bytes: &[u8]) {
 
 /// RFC 8259 §7. Bytes that are no UTF-8, as old user agents send, become U+FFFD.
 fn escape(line: &mut Vec<u8>, bytes: &[u8]) {
-    if bytes.iter().all(|b| matches!(b, 0x20..=0x7e) && !matches!(b, b'"' | b'\\')) {
+    // All bytes, without a way out at the first that is special: so it takes sixteen at once.
+    let is_special = |b: u8| b.wrapping_sub(0x20) > 0x5e || b == b'"' || b == b'\\';
+    if !bytes.iter().fold(false, |special, b| special | is_special(*b)) {
         return line.extend_from_slice(bytes);
     }
     for c in String::from_utf8_lossy(bytes).chars() {

@@ -85,10 +85,15 @@ pub(crate) fn write_go_duration(into: &mut Vec<u8>, nanos: u64) {
     into.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
     let fraction = nanos % unit;
     if fraction > 0 {
-        let digits = unit.ilog10() as usize;
-        let padded = format!("{fraction:0digits$}");
+        let mut digits = [b'0'; 9];
+        let (mut rest, digits) = (fraction, &mut digits[..unit.ilog10() as usize]);
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        let last = digits.iter().rposition(|digit| *digit != b'0').unwrap_or(0);
         into.push(b'.');
-        into.extend_from_slice(padded.trim_end_matches('0').as_bytes());
+        into.extend_from_slice(&digits[..=last]);
     }
     into.extend_from_slice(name.as_bytes());
 }

@@ -1,7 +1,7 @@
 use crate::answer::{AnswerFuture, Edit};
 use crate::error::{self, TransformError};
 use gateway_core::units::{Scalar, ShortForm};
-use http::header::{HeaderName, HeaderValue};
+use http::header::{Entry, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response, Version};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -119,8 +119,10 @@ where
 impl Edit for SecurityHeadersLayer {
     fn edit(&self, _: Version, headers: &mut HeaderMap) {
         for (name, value) in &self.0.headers {
-            if self.0.overrides || !headers.contains_key(name) {
+            if self.0.overrides {
                 headers.insert(name.clone(), value.clone());
+            } else if let Entry::Vacant(place) = headers.entry(name) {
+                place.insert(value.clone());
             }
         }
     }

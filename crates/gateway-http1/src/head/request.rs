@@ -1,6 +1,7 @@
 use super::{FEW_FIELDS, Framing, MORE_FIELDS, SPANS, Span, Spans, field, note};
 use crate::fields::{content_length, tokens};
 use bytes::BytesMut;
+use gateway_core::spare;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::{Method, Request, Uri, Version};
 use std::mem::MaybeUninit;
@@ -135,8 +136,9 @@ fn take(buffer: &mut BytesMut, parsed: &Parsed, fields: &Spans) -> Result<Reques
     if parsed.http_10 {
         *request.version_mut() = Version::HTTP_10;
     }
+    *request.extensions_mut() = spare::extensions();
+    *request.headers_mut() = spare::headers(fields.len() + MORE_FIELDS);
     let headers = request.headers_mut();
-    headers.reserve(fields.len() + MORE_FIELDS);
     let mut length: Option<u64> = None;
     let (mut chunked, mut close, mut upgrades) = (false, parsed.http_10, false);
     let (mut expects_continue, mut protocol, mut h2c) = (false, None, false);

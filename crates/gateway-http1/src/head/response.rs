@@ -1,6 +1,7 @@
 use super::{FEW_FIELDS, Framing, MORE_FIELDS, SPANS, Spans, field, note};
 use crate::fields::{content_length, is_hop_by_hop, nominated_name, tokens};
 use bytes::BytesMut;
+use gateway_core::spare;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, UPGRADE};
 use http::{Method, Response, StatusCode};
 use std::mem::MaybeUninit;
@@ -80,8 +81,8 @@ fn take(
     let head = buffer.split_to(length).freeze();
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(status).map_err(|_| "the answer's status is not valid")?;
+    *response.headers_mut() = spare::headers(fields.len() + MORE_FIELDS);
     let headers = response.headers_mut();
-    headers.reserve(fields.len() + MORE_FIELDS);
 
     let mut said: Option<u64> = None;
     let (mut chunked, mut close, mut event_stream) = (false, http_10, false);

@@ -72,8 +72,12 @@ impl Node {
         let Some(rest) = rest else {
             return search.first(&self.exact).or_else(|| search.first(&self.prefix));
         };
-        let (segment, below) = match rest.split_once('/') {
-            Some((segment, below)) => (segment, Some(below)),
+        if self.literals.is_empty() && self.param.is_none() {
+            return search.first(&self.prefix);
+        }
+        // Byte by byte, for segments are short.
+        let (segment, below) = match rest.bytes().position(|byte| byte == b'/') {
+            Some(at) => (&rest[..at], Some(&rest[at + 1..])),
             None => (rest, None),
         };
         if let Some(child) = self.literals.get(segment)

@@ -4,9 +4,7 @@ use super::io::Output;
 use bytes::{Bytes, BytesMut};
 use gateway_http1::{put_chunk_size, put_field, put_last_chunk, put_length};
 use http::StatusCode;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::response::Parts;
 use http_body::Frame;
 use std::cell::RefCell;
@@ -50,20 +48,16 @@ fn is_bodiless(status: StatusCode) -> bool {
     status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
 }
 
-/// Whether the service asks for the connection to be closed.
-pub(crate) fn asks_to_close(headers: &HeaderMap) -> bool {
-    headers.get(CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
-}
-
-/// Writes the head. `length` is the body's, as far as it is known.
+/// Writes the head. `length` is the body's, as far as it is known. Says whether the connection is kept: as `keep_alive`
+/// says, unless the service asks for it to be closed.
 pub(crate) fn put_head(
     out: &mut BytesMut,
     head: &Parts,
     framing: AnswerFraming,
     length: Option<u64>,
     asked: Asked,
-    keep_alive: bool,
-) {
+    mut keep_alive: bool,
+) -> bool {
     put_status(out, head.status);
     let switching = head.status == StatusCode::SWITCHING_PROTOCOLS;
     // Of an answer without a body it is information about what a GET would have had (RFC 9110 §8.6).
@@ -80,6 +74,7 @@ pub(crate) fn put_head(
         } else if *name == DATE {
             has_date = true;
         } else if is_for_this_connection(name) {
+            keep_alive &= *name != CONNECTION || !value.as_bytes().eq_ignore_ascii_case(b"close");
             continue;
         }
         put_field(out, name, value);
@@ -108,6 +103,7 @@ pub(crate) fn put_head(
         out.extend_from_slice(b"connection: keep-alive\r\n");
     }
     out.extend_from_slice(b"\r\n");
+    keep_alive
 }
 
 fn put_status(out: &mut BytesMut, status: StatusCode) {

@@ -1,13 +1,13 @@
 //! One request and its answer.
 
 use super::MAX_DISCARD;
-use super::answer::{AnswerFraming, Asked, Put, asks_to_close, put_frame, put_head};
+use super::answer::{AnswerFraming, Asked, Put, put_frame, put_head};
 use super::io::{Input, Output};
 use super::upload::{Pumped, Upload};
 use super::websocket::{Frames, GOING_AWAY};
 use crate::{Handler, RequestBody};
 use bytes::Bytes;
-use gateway_core::Upgrade;
+use gateway_core::{Upgrade, spare};
 use gateway_http1::{Framing, RequestHead, put_last_chunk};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use http_body::{Body, Frame};
@@ -228,13 +228,13 @@ impl<H: Handler> Exchange<H> {
         let length = body.size_hint().exact();
         let framing = AnswerFraming::of(head.status, self.asked, length);
         let readable = self.upload.as_mut().is_none_or(|upload| upload.answer_begins(MAX_DISCARD));
-        self.keep_alive &=
-            !draining && readable && framing != AnswerFraming::UntilClose && !asks_to_close(&head.headers);
-        put_head(output.lead(), &head, framing, length, self.asked, self.keep_alive);
+        let keep_alive = self.keep_alive && !draining && readable && framing != AnswerFraming::UntilClose;
+        self.keep_alive = put_head(output.lead(), &head, framing, length, self.asked, keep_alive);
         let ended = match framing {
             AnswerFraming::None | AnswerFraming::Length(0) => true,
             AnswerFraming::Length(_) | AnswerFraming::Chunked | AnswerFraming::UntilClose => false,
         };
+        spare::give_headers(head.headers);
         self.phase = if ended { Phase::Answered } else { Phase::Answering { body, framing } };
     }
 

@@ -4,7 +4,7 @@ use super::connection::Connection;
 use bytes::{Buf, Bytes, BytesMut};
 use gateway_core::{BoxError, Upgrade};
 use gateway_http1::{nominated_by, put_chunk_size, put_field, put_last_chunk, put_length, stays_behind};
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, TE};
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TE};
 use http::request::Parts;
 use http::{Method, header};
 use http_body::Body;
@@ -29,17 +29,17 @@ pub(crate) fn encode_head(
     let host = host.unwrap_or_else(|| head.uri.authority().map_or("", |a| a.as_str()).as_bytes());
     out.extend_from_slice(host);
     out.extend_from_slice(b"\r\n");
-    let nominated =
-        if head.headers.contains_key(CONNECTION) { nominated_by(&head.headers) } else { Vec::new() };
-    let mut takes_trailers = false;
-    for (name, value) in &head.headers {
-        if stays_behind(name.as_str()) {
-            takes_trailers |= name == TE && asks_for_trailers(value);
-        } else if nominated.is_empty() || !nominated.contains(name) {
-            put_field(out, name, value);
+    let begin = out.len();
+    let mut seen = put_fields(&head.headers, &[], out);
+    if seen.nominates {
+        // Rare, above all behind a layer that has removed them already: worth no look-up for all others.
+        let nominated = nominated_by(&head.headers);
+        if !nominated.is_empty() {
+            out.truncate(begin);
+            seen = put_fields(&head.headers, &nominated, out);
         }
     }
-    if takes_trailers && framing != BodyFraming::Tunnel {
+    if seen.takes_trailers && framing != BodyFraming::Tunnel {
         // Whoever sends `TE` nominates it (RFC 9110 §10.1.4).
         out.extend_from_slice(b"connection: te\r\nte: trailers\r\n");
     }
@@ -55,6 +55,27 @@ pub(crate) fn encode_head(
         BodyFraming::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// What was seen among the fields that stay behind.
+struct Seen {
+    /// Whether there is a `Connection`.
+    nominates: bool,
+    takes_trailers: bool,
+}
+
+/// Writes the fields that pass on, without those that are nominated.
+fn put_fields(headers: &HeaderMap, nominated: &[HeaderName], out: &mut BytesMut) -> Seen {
+    let mut seen = Seen { nominates: false, takes_trailers: false };
+    for (name, value) in headers {
+        if stays_behind(name.as_str()) {
+            seen.nominates |= name == CONNECTION;
+            seen.takes_trailers |= name == TE && asks_for_trailers(value);
+        } else if !nominated.contains(name) {
+            put_field(out, name, value);
+        }
+    }
+    seen
 }
 
 /// Whether a `TE` header says that trailers are understood: the one thing in it that passes a proxy, as with Go's.

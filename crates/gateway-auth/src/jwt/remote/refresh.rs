@@ -100,8 +100,8 @@ impl Task {
                     let age = Timespan(Duration::from_secs(age.as_secs()));
                     tracing::warn!("{source}: {why}; keeping {kept} keys from {age} ago");
                 }
-                // So it is while a gateway starts.
-                None if *source == Source::Given => tracing::debug!("{source}: {why}"),
+                // They are opened after this task: whoever waits for them says so.
+                None if remote.source == Source::Given => {}
                 None => tracing::warn!("{source}: {why}; there are no keys yet"),
             }
         }
@@ -109,8 +109,8 @@ impl Task {
         let retry = retry.min((*remote.settings.refresh).max(FIRST_RETRY));
         self.failures = self.failures.saturating_add(1);
         if remote.keys().is_empty() {
-            // To ask for those of this process costs nothing, and the first token is to find them.
-            if *source != Source::Given {
+            // To ask in this process costs nothing, and they may be there by the first token.
+            if remote.source != Source::Given {
                 remote.pause(FIRST_RETRY);
             }
         } else if asked {

@@ -1,0 +1,2 @@
+SERVICE='adaptive = true'
+. "$HERE/targets/gateway.sh"

@@ -1,0 +1,2 @@
+ROUTE='cache = "60s"'
+. "$HERE/targets/gateway.sh"

@@ -1,0 +1,2 @@
+ENDPOINTS="$(cat "$WORK/endpoints-$POINT")"
+. "$HERE/targets/gateway.sh"

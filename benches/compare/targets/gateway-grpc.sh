@@ -1,0 +1,2 @@
+CONNECTION='protocol = "http2", '
+. "$HERE/targets/gateway.sh"

@@ -1,0 +1,5 @@
+# Shares of the limit are taken from Redis in the background.
+ROUTE='rate_limit = "bench"'
+printf '[store.redis]\nurl = "redis://127.0.0.1:%s"\n[rate_limits.bench]\nlimit = "100000000/s"\nshared = "leased"\n' "$REDIS_PORT" \
+  > "$WORK/limit-$PORT.toml"; MORE="$WORK/limit-$PORT.toml"
+. "$HERE/targets/gateway.sh"

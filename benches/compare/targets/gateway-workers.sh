@@ -1,0 +1,2 @@
+WORKERS="$POINT"
+. "$HERE/targets/gateway.sh"

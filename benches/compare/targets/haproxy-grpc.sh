@@ -1,0 +1,2 @@
+LISTENOPT="proto h2" SERVEROPT="proto h2"
+. "$HERE/targets/haproxy.sh"

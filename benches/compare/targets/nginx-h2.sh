@@ -1,0 +1,2 @@
+LISTENOPT=http2
+. "$HERE/targets/nginx.sh"
