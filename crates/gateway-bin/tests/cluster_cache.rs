@@ -263,7 +263,8 @@ fn heads_conditions_and_ranges_are_answered_from_what_is_stored() {
     });
     let gateway = gateway(upstream.addr(), "", PURGE);
     assert_eq!(get(gateway.addr(), "/x").text(), "0123456789");
-    let table: [(&str, &[(&str, &str)], u16, &str); 8] = [
+    type Headers = &'static [(&'static str, &'static str)];
+    let table: [(&str, Headers, u16, &str); 8] = [
         ("GET", &[], 200, "0123456789"),
         ("HEAD", &[], 200, ""),
         ("GET", &[("If-None-Match", "\"v1\"")], 304, ""),

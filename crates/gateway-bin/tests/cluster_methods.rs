@@ -135,7 +135,8 @@ fn of_several_methods_the_first_whose_credential_is_there_decides() {
     let jwt: &[_] = &[("Authorization", bearer.as_str())];
     let api_key: &[_] = &[("X-API-Key", key.as_str())];
     let basic: &[_] = &[("Authorization", BASIC)];
-    let table: &[(&str, &[(&str, &str)], u16, Option<&str>)] = &[
+    type Headers<'h> = &'h [(&'h str, &'h str)];
+    let table: &[(&str, Headers<'_>, u16, Option<&str>)] = &[
         ("/x", jwt, 200, Some("jo")),
         ("/x", api_key, 200, Some("acme")),
         ("/x", basic, 200, Some("ada")),
