@@ -45,17 +45,6 @@ struct Connected {
     upstream: HttpUpstream,
 }
 
-impl Connected {
-    fn is_by(&self, settings: &UpstreamSettings, tls: Option<&UpstreamTls>) -> bool {
-        let same_files = match (&self.tls, tls) {
-            (None, None) => true,
-            (Some(before), Some(now)) => now.has_files_of(before),
-            _ => false,
-        };
-        same_files && self.settings == *settings
-    }
-}
-
 /// Makes a worker's edges, one after the other: connections to endpoints that stay outlive a reload.
 pub(crate) struct Assembly {
     observers: Observers,
@@ -79,7 +68,10 @@ impl Assembly {
             let connect = |endpoint: &Endpoint| {
                 let (upstreams, used) = &mut *known.borrow_mut();
                 let key = format!("{name} {endpoint}");
-                let kept = upstreams.remove(&key).filter(|kept| kept.is_by(settings, service.tls.as_ref()));
+                let kept = upstreams.remove(&key);
+                let kept = kept.filter(|kept| {
+                    kept.settings == *settings && service.has_certificates_of(kept.tls.as_ref())
+                });
                 let connected = kept.unwrap_or_else(|| {
                     let (settings, tls) = (settings.clone(), service.tls.clone());
                     let upstream = HttpUpstream::with_tls(endpoint.clone(), settings.clone(), tls.clone());

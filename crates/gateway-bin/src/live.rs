@@ -47,11 +47,7 @@ struct Checks {
 
 impl Checks {
     fn is_of(&self, service: &ServicePlan) -> bool {
-        let same_files = match (&self.tls, &service.tls) {
-            (Some(before), Some(now)) => now.has_files_of(before),
-            (before, now) => before.is_none() && now.is_none(),
-        };
-        same_files && self.set.is(&service.set)
+        service.has_certificates_of(self.tls.as_ref()) && self.set.is(&service.set)
     }
 }
 

@@ -273,7 +273,8 @@ fn refresh(
     let log = log.map(Arc::downgrade);
     Box::new(move || {
         let Some(metrics) = &metrics else { return };
-        for set in &view.load().services {
+        let view = view.load();
+        for set in &view.services {
             let service = || ("service", set.name().to_owned());
             metrics.counter("gateway_upstream_retries_total", vec![service()]).absolute(set.retries());
             metrics.counter("gateway_upstream_hedges_total", vec![service()]).absolute(set.hedges());
@@ -289,7 +290,7 @@ fn refresh(
                 metrics.gauge("gateway_endpoint_circuit_open", labels()).set(flag(is_open(state.circuit)));
             }
         }
-        for route in &view.load().plan.routes {
+        for route in &view.plan.routes {
             let Some(cache) = &route.cache else { continue };
             let counts = cache.layer.counts();
             for (result, count) in [
@@ -304,7 +305,7 @@ fn refresh(
                 metrics.counter("gateway_cache_total", labels).absolute(count);
             }
         }
-        if let Some(cache) = &view.load().plan.cache {
+        if let Some(cache) = &view.plan.cache {
             metrics.gauge("gateway_cache_bytes", Vec::new()).set(cache.store.used().bytes() as f64);
             metrics.gauge("gateway_cache_entries", Vec::new()).set(cache.store.len() as f64);
         }

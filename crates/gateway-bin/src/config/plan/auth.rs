@@ -178,7 +178,7 @@ impl Planner<'_> {
         make: impl Fn(&str, &T) -> Result<MethodPlan, AuthError>,
     ) {
         let settings = self.settings;
-        let store_kept = self.previous.is_some_and(|previous| previous.settings.store == settings.store);
+        let store_kept = self.previous_on_this_store().is_some();
         for (name, way) in of(&settings.auth) {
             let Some(made) = self.noted(&format!("auth.{kind}.{name}"), make(name, way)) else { continue };
             let kept =

@@ -42,11 +42,13 @@ impl Planner<'_> {
         if !sets.any(|set| set.cache.is_some_and(|cache| cache.on().is_some())) {
             return None;
         }
-        let kept = self.previous.filter(|previous| {
-            previous.settings.cache == settings.cache && previous.settings.store == settings.store
-        });
-        let kept = kept.and_then(|previous| previous.plan.cache.clone());
-        Some(kept.unwrap_or_else(|| CachePlan::new(&settings.cache, store)))
+        Some(self.previous_cache().unwrap_or_else(|| CachePlan::new(&settings.cache, store)))
+    }
+
+    /// The store of answers that goes on as it is.
+    fn previous_cache(&self) -> Option<CachePlan> {
+        let previous = self.previous_on_this_store()?;
+        previous.plan.cache.clone().filter(|_| previous.settings.cache == self.settings.cache)
     }
 
     /// The cache of a route; with the same settings as before it goes on counting.
@@ -59,9 +61,7 @@ impl Planner<'_> {
     ) -> Option<RouteCache> {
         let (settings, plan) = (switch.on()?, plan?);
         let earlier = self.previous_route(route).and_then(|route| route.cache.as_ref());
-        let store_kept = self.previous.is_some_and(|previous| {
-            previous.settings.cache == self.settings.cache && previous.settings.store == self.settings.store
-        });
+        let store_kept = self.previous_cache().is_some();
         if let Some(same) = earlier.filter(|earlier| store_kept && earlier.settings == *settings) {
             return Some(same.clone());
         }

@@ -43,10 +43,8 @@ impl Planner<'_> {
     /// What signs tokens for services. Keys that were published stay so.
     pub(super) fn assertions(&mut self, store: &Store) -> Option<AssertionPlan> {
         let settings = self.settings.assertion.on()?;
-        let earlier = self.previous.and_then(|previous| {
-            let store_kept = previous.settings.store == self.settings.store;
-            Some((previous, previous.plan.assertions.clone()?)).filter(|_| store_kept)
-        });
+        let previous = self.previous_on_this_store();
+        let earlier = previous.and_then(|previous| Some((previous, previous.plan.assertions.clone()?)));
         if let Some((previous, same)) = &earlier
             && previous.settings.assertion == self.settings.assertion
         {

@@ -37,7 +37,7 @@ impl LimitPlan {
 impl Planner<'_> {
     pub(super) fn limits(&mut self, store: &Store) -> BTreeMap<String, LimitPlan> {
         let settings = self.settings;
-        let store_kept = self.previous.is_some_and(|previous| previous.settings.store == settings.store);
+        let store_kept = self.previous_on_this_store().is_some();
         let limits = settings.rate_limits.iter().filter_map(|(name, limit)| {
             let (same, earlier) =
                 self.kept(name, limit, |config| (&config.settings.rate_limits, &config.plan.limits));

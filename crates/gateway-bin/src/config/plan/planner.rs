@@ -28,6 +28,11 @@ impl<'a> Planner<'a> {
         Self { settings, origin, previous, mistakes, previous_routes: OnceCell::new() }
     }
 
+    /// The configuration before, if its state stands where that of this one does.
+    pub(super) fn previous_on_this_store(&self) -> Option<&'a Config> {
+        self.previous.filter(|previous| previous.settings.store == self.settings.store)
+    }
+
     /// The one route of this name in the configuration before.
     pub(super) fn previous_route(&self, name: &str) -> Option<&'a RoutePlan> {
         let routes = self.previous_routes.get_or_init(|| {

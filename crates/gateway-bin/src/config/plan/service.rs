@@ -24,6 +24,17 @@ pub(crate) struct ServicePlan {
     pub(crate) assertion: bool,
 }
 
+impl ServicePlan {
+    /// Whether connections that were made with these are still made as they would be now.
+    pub(crate) fn has_certificates_of(&self, before: Option<&UpstreamTls>) -> bool {
+        match (&self.tls, before) {
+            (None, None) => true,
+            (Some(now), Some(before)) => now.has_files_of(before),
+            _ => false,
+        }
+    }
+}
+
 impl Planner<'_> {
     pub(super) fn services(&mut self) -> BTreeMap<String, ServicePlan> {
         let settings = self.settings;
