@@ -147,11 +147,16 @@ impl Output {
         }
         self.unflushed = true;
         loop {
-            let mut written = if self.piece.is_empty() && self.tail.is_empty() {
-                ready!(Pin::new(&mut *io).poll_write(cx, &self.lead))?
-            } else {
-                let slices = [IoSlice::new(&self.lead), IoSlice::new(&self.piece), IoSlice::new(self.tail)];
-                ready!(Pin::new(&mut *io).poll_write_vectored(cx, &slices))?
+            // To write one piece costs the system less than to write a list of one.
+            let io_now = Pin::new(&mut *io);
+            let mut written = match (self.lead.is_empty(), self.piece.is_empty() && self.tail.is_empty()) {
+                (_, true) => ready!(io_now.poll_write(cx, &self.lead))?,
+                (true, false) if self.tail.is_empty() => ready!(io_now.poll_write(cx, &self.piece))?,
+                _ => {
+                    let slices =
+                        [IoSlice::new(&self.lead), IoSlice::new(&self.piece), IoSlice::new(self.tail)];
+                    ready!(io_now.poll_write_vectored(cx, &slices))?
+                }
             };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));

@@ -8,7 +8,6 @@ use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TE};
 use http::request::Parts;
 use http::{Method, header};
 use http_body::Body;
-use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -182,8 +181,8 @@ where
                 }
                 return if waiting { Poll::Pending } else { Poll::Ready(Ok(())) };
             }
-            let slices = [IoSlice::new(&self.lead), IoSlice::new(&self.chunk)];
-            let written = ready!(connection.poll_write(cx, &slices)).map_err(UploadError::Connection)?;
+            let written = connection.poll_write(cx, &self.lead, &self.chunk);
+            let written = ready!(written).map_err(UploadError::Connection)?;
             self.unflushed = true;
             let of_lead = written.min(self.lead.len());
             self.lead.advance(of_lead);
