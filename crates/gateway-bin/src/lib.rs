@@ -37,6 +37,7 @@ mod panic;
 mod reference;
 mod routes;
 mod run;
+mod seats;
 mod server;
 mod simulate;
 mod stack;

@@ -6,6 +6,7 @@ use crate::assemble::Observers;
 use crate::config::{Config, ServerSettings};
 use crate::handover::{self, Handover, Inherited};
 use crate::live::{Live, View, Watch};
+use crate::seats::Seats;
 use crate::server::{self, Orders};
 use arc_swap::ArcSwap;
 use gateway_balance::CircuitState;
@@ -134,7 +135,8 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
     let (end, ending) = watch::channel(None);
     let ready = Arc::new(AtomicBool::new(true));
     let mut threads = Vec::new();
-    for (number, socket) in sockets.into_iter().enumerate() {
+    let (seats, places) = Seats::for_workers(workers);
+    for ((number, socket), place) in sockets.into_iter().enumerate().zip(places) {
         let observers = Observers { metrics: metrics.clone(), lines: log.as_ref().map(|log| log.lines()) };
         let connections = metrics.as_ref().map_or_else(ConnectionGauge::noop, Metrics::connections);
         let orders = Orders { plan: live.plans(), end: ending.clone() };
@@ -143,6 +145,7 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
             socket,
             observers,
             connections,
+            place,
             orders,
         )?);
     }
@@ -159,7 +162,7 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
     let (reload, mut reloads) = mpsc::channel(1);
     if let Some(listener) = admin_listener {
         tracing::info!("admin on http://{}", listener.local_addr()?);
-        let refresh = refresh(live.view(), metrics.clone(), log.as_ref());
+        let refresh = refresh(live.view(), metrics.clone(), log.as_ref(), seats);
         let admin = Admin { view: live.view(), metrics: handle, refresh, ready: ready.clone(), reload };
         tokio::spawn(admin::serve(listener, Arc::new(admin)));
     }
@@ -269,6 +272,7 @@ fn refresh(
     view: Arc<ArcSwap<View>>,
     metrics: Option<Metrics>,
     log: Option<&Arc<AccessLog>>,
+    seats: Seats,
 ) -> Box<dyn Fn() + Send + Sync> {
     let log = log.map(Arc::downgrade);
     Box::new(move || {
@@ -308,6 +312,10 @@ fn refresh(
         if let Some(cache) = &view.plan.cache {
             metrics.gauge("gateway_cache_bytes", Vec::new()).set(cache.store.used().bytes() as f64);
             metrics.gauge("gateway_cache_entries", Vec::new()).set(cache.store.len() as f64);
+        }
+        for (worker, taken) in seats.taken().enumerate() {
+            let labels = vec![("worker", worker.to_string())];
+            metrics.gauge("gateway_worker_connections", labels).set(taken as f64);
         }
         if let Some(log) = log.as_ref().and_then(std::sync::Weak::upgrade) {
             metrics.counter("gateway_access_log_dropped_total", Vec::new()).absolute(log.dropped());

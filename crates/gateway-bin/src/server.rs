@@ -1,8 +1,9 @@
-//! The data plane's threads: each worker has its own listener, runtime, stacks and pools, and a request never
-//! leaves the thread that accepted it.
+//! The data plane's threads: each worker has its own listener, runtime, stacks and pools, and a connection never leaves
+//! the thread that serves it.
 
 use crate::assemble::{Assembly, Observers};
 use crate::config::Plan;
+use crate::seats::{Handed, Place, Taken};
 use crate::stack::{AnswerBody, Answering, Edge};
 use futures_util::FutureExt;
 use gateway_core::{ClientAddr, Problem};
@@ -13,7 +14,7 @@ use gateway_server::{
 };
 use http::Request;
 use ipnet::IpNet;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -23,7 +24,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 /// How long a worker waits before it accepts again when it cannot, for instance for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -45,6 +46,7 @@ pub(crate) fn spawn_worker(
     socket: Socket,
     observers: Observers,
     connections: ConnectionGauge,
+    place: Place,
     mut orders: Orders,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     std::thread::Builder::new().name(name).spawn(move || {
@@ -57,20 +59,13 @@ pub(crate) fn spawn_worker(
                 shared: Rc::new(Shared { edge: RefCell::new(assembly.edge(&plan)) }),
                 limits: RefCell::new(Rc::new(plan.connections)),
                 proxies: RefCell::new(plan.proxy_protocol.clone()),
-                open: Rc::default(),
                 gauge: connections,
                 draining: Drain::default(),
             };
-            worker.run(socket.into_listener()?, assembly, orders).await;
+            worker.run(socket.into_listener()?, place, assembly, orders).await;
             Ok(())
         })
     })
-}
-
-#[derive(Default)]
-struct Open {
-    count: Cell<usize>,
-    none_left: Notify,
 }
 
 struct Worker {
@@ -78,7 +73,6 @@ struct Worker {
     limits: RefCell<Rc<Limits>>,
     /// Whose connections begin with a PROXY header.
     proxies: RefCell<Arc<[IpNet]>>,
-    open: Rc<Open>,
     gauge: ConnectionGauge,
     draining: Drain,
 }
@@ -89,7 +83,7 @@ struct Shared {
 }
 
 impl Worker {
-    async fn run(&self, listener: Listener, mut assembly: Assembly, mut orders: Orders) {
+    async fn run(&self, listener: Listener, mut place: Place, mut assembly: Assembly, mut orders: Orders) {
         let mut reloads = true;
         let timeout = loop {
             let accepted = tokio::select! {
@@ -105,10 +99,14 @@ impl Worker {
                     self.proxies.replace(plan.proxy_protocol.clone());
                     continue;
                 }
+                Some(handed) = place.handed() => {
+                    self.serve_handed(handed);
+                    continue;
+                }
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok(accepted) => self.serve(accepted),
+                Ok(accepted) => self.serve(accepted, &place),
                 Err(error) => {
                     tracing::warn!("cannot accept connections: {error}");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -117,49 +115,58 @@ impl Worker {
         };
         // Whoever has connected already is still served.
         while let Some(Ok(accepted)) = listener.accept().now_or_never() {
-            self.serve(accepted);
+            self.serve(accepted, &place);
         }
         drop(listener);
+        while let Some(handed) = place.last_handed().await {
+            self.serve_handed(handed);
+        }
         self.draining.begin();
-        let left = async {
-            while self.open.count.get() > 0 {
-                self.open.none_left.notified().await;
-            }
-        };
-        if tokio::time::timeout(timeout, left).await.is_err() {
-            tracing::warn!(
-                "{} connections were still busy when the time to drain was up",
-                self.open.count.get()
-            );
+        if tokio::time::timeout(timeout, place.none_taken()).await.is_err() {
+            tracing::warn!("{} connections were still busy when the time to drain was up", place.taken());
         }
     }
 
-    fn serve(&self, accepted: Accepted) {
+    fn serve(&self, accepted: Accepted, place: &Place) {
         match accepted {
             Accepted::Tcp(stream, peer) => {
-                // Heads and small bodies are written whole: Nagle's algorithm would only delay them.
-                let _ = stream.set_nodelay(true);
-                if may_proxy(peer.ip(), &self.proxies.borrow()) {
-                    self.serve_proxied(stream, peer);
-                } else {
-                    self.serve_from(stream, peer);
+                if let Some(stream) = place.hand_on(stream, peer) {
+                    self.serve_tcp(stream, peer, place.take());
                 }
             }
-            Accepted::Unix(stream) => self.serve_from(stream, UNIX_CLIENT),
+            Accepted::Unix(stream) => self.serve_from(stream, UNIX_CLIENT, place.take()),
         }
     }
 
-    fn serve_from<I: AsyncRead + AsyncWrite + Unpin + 'static>(&self, stream: I, client: SocketAddr) {
+    fn serve_handed(&self, Handed { stream, peer, seat }: Handed) {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => self.serve_tcp(stream, peer, seat),
+            Err(error) => tracing::warn!("cannot serve a connection: {error}"),
+        }
+    }
+
+    fn serve_tcp(&self, stream: TcpStream, peer: SocketAddr, seat: Taken) {
+        if may_proxy(peer.ip(), &self.proxies.borrow()) {
+            self.serve_proxied(stream, peer, seat);
+        } else {
+            self.serve_from(stream, peer, seat);
+        }
+    }
+
+    fn serve_from<I>(&self, stream: I, client: SocketAddr, seat: Taken)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
         let handler = ToEdge { shared: self.shared.clone(), client: ClientAddr(client) };
         let limits = self.limits.borrow().clone();
-        self.spawn(serve_connection(stream, handler, limits, self.draining.clone()));
+        self.spawn(seat, serve_connection(stream, handler, limits, self.draining.clone()));
     }
 
     /// A load balancer says first who the client is.
-    fn serve_proxied(&self, mut stream: TcpStream, peer: SocketAddr) {
+    fn serve_proxied(&self, mut stream: TcpStream, peer: SocketAddr, seat: Taken) {
         let (shared, limits) = (self.shared.clone(), self.limits.borrow().clone());
         let draining = self.draining.clone();
-        self.spawn(async move {
+        self.spawn(seat, async move {
             let (proxied, read) = match read_proxy_header(&mut stream, limits.header_timeout).await {
                 Ok(read) => read,
                 Err(error) => return tracing::debug!("no PROXY header from {peer}: {error}"),
@@ -173,30 +180,12 @@ impl Worker {
         });
     }
 
-    fn spawn(&self, connection: impl Future<Output = ()> + 'static) {
-        let guards = (OpenGuard::new(&self.open), self.gauge.enter());
+    fn spawn(&self, seat: Taken, connection: impl Future<Output = ()> + 'static) {
+        let guards = (seat, self.gauge.enter());
         tokio::task::spawn_local(async move {
             let _guards = guards;
             connection.await;
         });
-    }
-}
-
-struct OpenGuard(Rc<Open>);
-
-impl OpenGuard {
-    fn new(open: &Rc<Open>) -> Self {
-        open.count.set(open.count.get() + 1);
-        Self(open.clone())
-    }
-}
-
-impl Drop for OpenGuard {
-    fn drop(&mut self) {
-        self.0.count.set(self.0.count.get() - 1);
-        if self.0.count.get() == 0 {
-            self.0.none_left.notify_one();
-        }
     }
 }
 

@@ -70,6 +70,29 @@ fn a_load_balancer_that_is_trusted_says_who_the_client_is_and_nobody_else_can() 
 }
 
 #[test]
+fn connections_are_even_over_the_workers_and_answered_wherever_they_are() {
+    let upstream = Upstream::named("a");
+    let config = config(&upstream, "listen = \"127.0.0.1:@PORT@\"\nworkers = 4\nwatch = false");
+    let gateway = Gateway::builder(EXE).config(&config).start();
+    let each = |count: usize| {
+        let metrics = get(gateway.admin(), "/metrics").text();
+        (0..4).all(|n| metrics.contains(&format!("gateway_worker_connections{{worker=\"{n}\"}} {count}\n")))
+    };
+    wait_until("whoever looked whether it is up to be gone", SOON, || each(0).then_some(()));
+    let mut clients: Vec<Client> = (0..12).map(|_| Client::new(gateway.addr())).collect();
+    for client in &mut clients {
+        assert_eq!(client.send(&Request::get("/")).text(), "a");
+    }
+    assert!(each(3), "{}", get(gateway.admin(), "/metrics").text());
+    // They stay where they are, and serve on.
+    for client in &mut clients {
+        assert_eq!(client.send(&Request::get("/")).text(), "a");
+    }
+    drop(clients);
+    wait_until("all connections to end", SOON, || each(0).then_some(()));
+}
+
+#[test]
 fn the_next_process_takes_over_and_no_request_is_refused_or_lost() {
     let upstream = Upstream::named("a");
     let mut gateway = Some(
