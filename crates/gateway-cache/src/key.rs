@@ -1,8 +1,10 @@
 //! What a request's answer is found by.
 
 mod origin;
+mod search_variance;
 mod target;
 
+use crate::query::{Asks, is_query};
 use crate::settings::{CacheError, CacheSettings, Isolation};
 use aws_lc_rs::digest::{SHA256, digest};
 use gateway_core::Principal;
@@ -62,7 +64,8 @@ impl KeyRules {
         })
     }
 
-    /// The key of a request; `None` if it comes from somebody of whom nobody knows who it is.
+    /// The key of a request; `None` if it comes from somebody of whom nobody knows who it is, or is a `QUERY` of which
+    /// nobody knows what it asks for.
     pub(crate) fn key<B>(&self, request: &Request<B>) -> Option<Key> {
         let mut text = String::with_capacity(128);
         push_origin(&mut text, request);
@@ -86,6 +89,12 @@ impl KeyRules {
                 text.push('=');
                 push_bytes(&mut text, value);
             }
+        }
+        if is_query(request.method()) {
+            let Asks(digest) = request.extensions().get()?;
+            text.push(SEPARATOR);
+            text.push('q');
+            push_hex(&mut text, digest);
         }
         let principal = request.extensions().get::<Principal>();
         let credentials = request.headers().get(AUTHORIZATION);

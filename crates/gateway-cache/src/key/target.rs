@@ -1,5 +1,6 @@
 //! Path and query of a URL, as far as they tell one answer from another.
 
+use super::search_variance::SearchVariance;
 use crate::settings::{CacheError, KeySettings};
 use http::uri::Uri;
 
@@ -10,12 +11,21 @@ pub(crate) enum TargetRules {
     Whole,
     /// Some parameters, as they stand.
     Named { only: Option<Vec<String>>, ignored: Vec<String>, sorted: bool },
+    /// As `No-Vary-Search` has it.
+    Variance(SearchVariance),
 }
 
 impl TargetRules {
     pub(crate) fn new(key: &KeySettings) -> Result<Self, CacheError> {
         if key.query.is_some() && !key.ignore_query.is_empty() {
             return Err(CacheError::Query);
+        }
+        if let Some(found) = &key.no_vary_search {
+            if key.query.is_some() || !key.ignore_query.is_empty() || key.sort_query {
+                return Err(CacheError::NoVarySearchBesides);
+            }
+            let wrong = || CacheError::NoVarySearch { found: found.clone() };
+            return Ok(Self::Variance(SearchVariance::read(found).ok_or_else(wrong)?));
         }
         if key.query.is_none() && key.ignore_query.is_empty() && !key.sort_query {
             return Ok(Self::Whole);
@@ -34,6 +44,7 @@ impl TargetRules {
                 text.push('?');
                 text.push_str(query);
             }
+            Self::Variance(variance) => variance.push(text, query),
             Self::Named { only, ignored, sorted } => {
                 let counts = |part: &&str| match only {
                     Some(only) => is_of(only, name(part)),
@@ -82,5 +93,8 @@ mod tests {
         assert_eq!(url(|key| key.query = Some(vec!["b".into()]), "/?b=1&a=2"), "/?b=1");
         assert_eq!(url(|key| key.ignore_query = vec!["utm_*".into()], "/?utm_x=1&a=2&utm"), "/?a=2&utm");
         assert_eq!(url(|key| key.ignore_query = vec!["a".into()], "/?a"), "/");
+        let rule = |key: &mut KeySettings| key.no_vary_search = Some("key-order, params=(\"a\")".into());
+        assert_eq!(url(rule, "/?c&b=1&a=2"), "/?b=1&c=");
+        assert_eq!(url(rule, "/x"), url(rule, "/x?a"));
     }
 }

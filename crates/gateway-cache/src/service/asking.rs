@@ -107,7 +107,9 @@ impl Asking {
         let store = &self.engine.store;
         let Role::Lead(lead) = store.flights().join(store, self.flight_key()) else { return };
         // All of it, whatever part of it this client asked for.
-        *request.method_mut() = Method::GET;
+        if *request.method() == Method::HEAD {
+            *request.method_mut() = Method::GET;
+        }
         request.headers_mut().remove(RANGE);
         let fetch = self.fetch(&mut request, Forward::Stale, Some(stale), now, Some(lead));
         executor.execute(RefreshFuture::new(inner.call(request), fetch));
@@ -133,7 +135,7 @@ impl Asking {
         let can_share = self.engine.collapse
             && !self.engine.is_report
             && !self.alone
-            && *request.method() == Method::GET
+            && *request.method() != Method::HEAD
             && why != Forward::Request
             && !self.wants.no_store
             && !headers.contains_key(RANGE)
@@ -207,8 +209,7 @@ impl Asking {
         lead: Option<Lead>,
     ) -> Box<Fetch> {
         let headers = request.headers().clone();
-        let is_get = *request.method() == Method::GET;
-        let validates = is_get
+        let validates = *request.method() != Method::HEAD
             && !conditional::is_for_origin(&headers)
             && stale.as_ref().is_some_and(|stale| conditional::has_validator(&stale.headers));
         if validates && let Some(stale) = &stale {
