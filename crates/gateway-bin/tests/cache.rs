@@ -129,3 +129,79 @@ fn a_soft_purge_makes_stale_and_a_purge_removes() {
     }
     assert_eq!(upstream.hits(), 3);
 }
+
+#[test]
+fn by_choice_a_query_is_answered_from_the_cache_by_its_body() {
+    let upstream = Upstream::start(|request| {
+        Reply::with(200, &[FRESH], &format!("found {}", String::from_utf8_lossy(&request.body)))
+    });
+    let gateway = gateway(&upstream, "cache = { methods = [\"GET\", \"QUERY\"], max_query = \"32B\" }");
+    let long = "x".repeat(33);
+    for (method, kind, body, expected) in [
+        ("QUERY", "application/json", "{\"a\":1}", "fwd=uri-miss; stored"),
+        ("QUERY", "application/json", "{\"a\":1}", "hit"),
+        ("QUERY", "application/json", "{\"a\":2}", "fwd=uri-miss; stored"),
+        ("QUERY", "text/plain", "{\"a\":1}", "fwd=uri-miss; stored"),
+        ("QUERY", "text/plain", &long, "fwd=bypass"),
+        ("QUERY", "text/plain", &long, "fwd=bypass"),
+        ("POST", "application/json", "{\"a\":1}", "fwd=method"),
+        ("QUERY", "application/json", "{\"a\":1}", "fwd=uri-miss; stored"),
+    ] {
+        let request = Request::new(method, "/find").header("Content-Type", kind).body(body);
+        let answer = Client::new(gateway.addr()).send(&request);
+        assert_eq!((answer.status, answer.text()), (200, format!("found {body}")), "{method} {kind}");
+        assert!(told(&answer).starts_with(expected), "{method} {kind} {body}: {}", told(&answer));
+    }
+    let spaced =
+        Request::new("QUERY", "/find").header("Content-Type", "application/json").body("{ \"a\": 1 }");
+    let answer = Client::new(gateway.addr()).send(&spaced);
+    assert_eq!(answer.text(), "found {\"a\":1}", "{}", told(&answer));
+    // Nobody knows how long it will be.
+    for _ in 0..2 {
+        let mut wire = Wire::connect(gateway.addr());
+        let head = "QUERY /find HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n";
+        wire.send(format!("{head}1\r\na\r\n1\r\nb\r\n0\r\n\r\n").as_bytes()).unwrap();
+        let answer = wire.answer("QUERY").unwrap();
+        assert_eq!((answer.text().as_str(), told(&answer)), ("found ab", "fwd=bypass"));
+    }
+    assert_eq!(upstream.hits(), 9);
+    assert!(upstream.requests().iter().all(|request| request.method == "QUERY" || request.method == "POST"));
+}
+
+#[test]
+fn no_vary_search_says_which_urls_share_an_answer() {
+    let upstream = Upstream::start(|request| Reply::with(200, &[FRESH], &request.target));
+    let rule = "key-order, params=(\"utm_source\" \"fbclid\")";
+    let route = format!("cache = {{ key = {{ no_vary_search = '{rule}' }} }}");
+    let gateway = gateway(&upstream, &route);
+    for (target, expected) in [
+        ("/?a=1&b=2&utm_source=mail", "/?a=1&b=2&utm_source=mail"),
+        ("/?b=2&a=1", "/?a=1&b=2&utm_source=mail"),
+        ("/?fbclid=x&b=%32&a=1", "/?a=1&b=2&utm_source=mail"),
+        ("/?a=1&b=3", "/?a=1&b=3"),
+        ("/?b=3&a=1", "/?a=1&b=3"),
+    ] {
+        assert_eq!(get(gateway.addr(), target).text(), expected, "{target}");
+    }
+    assert_eq!(upstream.hits(), 2);
+    let config =
+        "[services.a]\nendpoints = [\"http://127.0.0.1:1\"]\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n";
+    for (cache, part) in [
+        (
+            "{ no_vary_search = 'except=(\"q\")' }",
+            "is no rule of `No-Vary-Search`; expected such as `key-order`",
+        ),
+        ("{ no_vary_search = 'params', sort_query = true }", "leave out `key.query`"),
+    ] {
+        let config = format!("{config}cache = {{ key = {cache} }}\n");
+        let checked =
+            Gateway::builder(EXE).config(&config).args(&["check", "--config", "gateway.toml"]).run();
+        assert_eq!(checked.code, Some(2), "{}", checked.stdout);
+        assert!(
+            checked.stderr.contains(part) || checked.stdout.contains(part),
+            "{}{}",
+            checked.stdout,
+            checked.stderr
+        );
+    }
+}
