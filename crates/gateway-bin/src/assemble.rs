@@ -145,7 +145,8 @@ impl Worker {
         }
         if let Some(cache) = &route.cache {
             let cached = cache.layer.per_worker().layer(service);
-            service = BoxCloneSyncService::new(cached.map_response(|answer| answer.map(from_cache)));
+            let cached = cached.map_response(|answer| answer.map(from_cache));
+            service = BoxCloneSyncService::new(option_layer(cache.layer.query()).layer(cached));
         }
         // Another service was asked further in; what the cache still has comes before an answer that says nothing.
         if let Some(said) = route.fallback.as_ref().and_then(FallbackSettings::only_respond) {

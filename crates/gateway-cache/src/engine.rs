@@ -2,6 +2,7 @@
 
 use crate::CacheStore;
 use crate::key::{KeyRules, cookies, header_names};
+use crate::query::{Asks, QueryLayer, is_query};
 use crate::semantics::status::{CACHE_STATUS, Told};
 use crate::semantics::terms::Rules;
 use crate::settings::{CacheError, CacheMethod, CacheSettings, Mode};
@@ -27,6 +28,8 @@ pub(crate) struct Engine {
     pub(crate) counts: Arc<Counts>,
     get: bool,
     head: bool,
+    /// Where `QUERY` is one of them.
+    pub(crate) query: Option<QueryLayer>,
     bypass_headers: Vec<HeaderName>,
     bypass_cookies: Vec<String>,
     tells: bool,
@@ -99,6 +102,10 @@ impl Engine {
             counts: Arc::default(),
             get: settings.methods.contains(&CacheMethod::Get),
             head: settings.methods.contains(&CacheMethod::Head),
+            query: settings
+                .methods
+                .contains(&CacheMethod::Query)
+                .then(|| QueryLayer::new(settings.max_query.bytes())),
             bypass_headers: header_names("bypass.headers", &settings.bypass.headers)?,
             bypass_cookies: settings.bypass.cookies.clone(),
             tells: settings.status_header,
@@ -116,7 +123,11 @@ impl Engine {
 
     /// Whether requests with this method are answered from the store.
     pub(crate) fn takes(&self, method: &Method) -> bool {
-        (*method == Method::GET && self.get) || (*method == Method::HEAD && self.head)
+        match *method {
+            Method::GET => self.get,
+            Method::HEAD => self.head,
+            _ => self.query.is_some() && is_query(method),
+        }
     }
 
     /// Whether a request goes around the cache: it wants more than an answer, has a body, or the operator says so.
@@ -124,7 +135,9 @@ impl Engine {
         let headers = request.headers();
         let has_body = headers.contains_key(TRANSFER_ENCODING)
             || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
-        has_body
+        // What has been read of a `QUERY` is part of its key.
+        let is_read = request.extensions().get::<Asks>().is_some();
+        (has_body && !is_read)
             || headers.contains_key(UPGRADE)
             || request.extensions().get::<Upgrade>().is_some()
             || Grpc::of(headers).is_some()

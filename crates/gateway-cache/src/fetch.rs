@@ -156,7 +156,7 @@ impl Fetch {
         let upstream = self.stale.is_some().then_some(parts.status);
         let announced = content_length(&parts.headers).or_else(|| body.size_hint().exact());
         let terms = self.terms(parts.status, &parts.headers, now).ok().filter(|_| {
-            self.method == Method::GET
+            self.method != Method::HEAD
                 && !is_stream(&parts.headers)
                 && announced.is_none_or(|length| length <= self.engine.max_entry)
         });

@@ -1,23 +1,22 @@
 //! A body that comes in: kept for the store, and read by everyone who asked for it meanwhile.
 
+mod reader;
+mod source;
+
 use crate::CacheStore;
 use crate::entry::Entry;
 use crate::flight::{Landing, Lead};
-use crate::wakers::{Seat, Wakers};
+use crate::wakers::Wakers;
 use bytes::Bytes;
 use gateway_core::BoxError;
 use http::HeaderMap;
 use http_body::{Body, Frame};
+pub(crate) use reader::FillReader;
+use source::{Source, source};
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
-
-/// How much is taken of what has already come, once nobody reads on.
-const LAST_FRAMES: usize = 64;
-
-type Source = Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>;
+use std::task::Wake;
 
 /// Why a body that several share ended early.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,7 +87,7 @@ impl Fill {
     {
         let fill = Arc::new(Self {
             state: Mutex::new(State {
-                source: Some(Box::pin(AnyError { body })),
+                source: Some(source(body)),
                 chunks: VecDeque::new(),
                 first: 0,
                 total: 0,
@@ -102,8 +101,7 @@ impl Fill {
             wakers: Wakers::default(),
         });
         fill.state().end_if_done();
-        let reader =
-            FillReader { fill: fill.clone(), next: 0, seat: Seat::default(), leads: true, ended: false };
+        let reader = FillReader::new(fill.clone(), true);
         (fill, reader)
     }
 
@@ -123,7 +121,7 @@ impl Fill {
             return None;
         }
         state.readers += 1;
-        Some(FillReader { fill: self.clone(), next: 0, seat: Seat::default(), leads: false, ended: false })
+        Some(FillReader::new(self.clone(), false))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -220,148 +218,5 @@ impl State {
     /// Whether more would be held than may be because the first reader is slow.
     fn is_full(&self) -> bool {
         self.keep.is_none() && self.held > self.max
-    }
-}
-
-/// One who reads a body that comes in.
-pub(crate) struct FillReader {
-    fill: Arc<Fill>,
-    next: usize,
-    seat: Seat,
-    leads: bool,
-    ended: bool,
-}
-
-impl FillReader {
-    pub(crate) fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Self { fill, next, seat, .. } = self;
-        let mut state = fill.state();
-        loop {
-            if self.ended {
-                return Poll::Ready(None);
-            }
-            let Some(at) = next.checked_sub(state.first) else {
-                self.ended = true;
-                return Poll::Ready(Some(Err(SharedBodyError::LeftBehind.into())));
-            };
-            if let Some(chunk) = state.chunks.get(at).cloned() {
-                *next += 1;
-                if self.leads {
-                    let was_full = state.is_full();
-                    state.leader = Some(*next);
-                    if was_full {
-                        fill.wakers.wake();
-                    }
-                }
-                return Poll::Ready(Some(Ok(Frame::data(chunk))));
-            }
-            match &state.end {
-                Some(Ok(trailers)) => {
-                    self.ended = true;
-                    return Poll::Ready(trailers.clone().map(|trailers| Ok(Frame::trailers(trailers))));
-                }
-                Some(Err(error)) => {
-                    self.ended = true;
-                    return Poll::Ready(Some(Err(error.clone().into())));
-                }
-                None => {}
-            }
-            // Before the source is asked: it may wake at once.
-            fill.wakers.register(seat, cx.waker());
-            if state.is_full() && !self.leads && state.leader.is_some_and(|at| at <= state.first) {
-                return Poll::Pending;
-            }
-            let waker = Waker::from(fill.clone());
-            let Some(source) = &mut state.source else {
-                self.ended = true;
-                let gone = SharedBodyError::Source("it was given up".into());
-                return Poll::Ready(Some(Err(gone.into())));
-            };
-            match source.as_mut().poll_frame(&mut Context::from_waker(&waker)) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(frame) => {
-                    state.take(frame);
-                    fill.wakers.leave(seat);
-                    fill.wakers.wake();
-                }
-            }
-        }
-    }
-
-    pub(crate) fn is_end_stream(&self) -> bool {
-        let state = self.fill.state();
-        let read_all = self.next == state.first + state.chunks.len();
-        self.ended || (read_all && matches!(state.end, Some(Ok(None))))
-    }
-}
-
-impl std::fmt::Debug for FillReader {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FillReader").field("next", &self.next).finish_non_exhaustive()
-    }
-}
-
-impl Drop for FillReader {
-    fn drop(&mut self) {
-        self.fill.wakers.leave(&mut self.seat);
-        let mut state = self.fill.state();
-        state.readers -= 1;
-        if self.leads {
-            state.leader = None;
-        }
-        if state.readers > 0 {
-            drop(state);
-            // One of them asks the source now.
-            self.fill.wakers.wake();
-            return;
-        }
-        // Nobody reads on. What has come is taken, the rest given up.
-        for _ in 0..LAST_FRAMES {
-            if state.keep.is_none() {
-                break;
-            }
-            let Some(source) = &mut state.source else { break };
-            match source.as_mut().poll_frame(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(frame) => state.take(frame),
-                Poll::Pending => break,
-            }
-        }
-        let (keep, source) = (state.keep.take(), state.source.take());
-        drop(state);
-        drop((keep, source));
-    }
-}
-
-pin_project_lite::pin_project! {
-    struct AnyError<B> {
-        #[pin]
-        body: B,
-    }
-}
-
-impl<B> Body for AnyError<B>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.project().body.poll_frame(cx).map_err(Into::into)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
     }
 }

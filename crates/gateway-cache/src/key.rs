@@ -1,12 +1,18 @@
 //! What a request's answer is found by.
 
+mod origin;
+mod search_variance;
+mod target;
+
+use crate::query::{Asks, is_query};
 use crate::settings::{CacheError, CacheSettings, Isolation};
 use aws_lc_rs::digest::{SHA256, digest};
-use gateway_core::{Principal, Scheme};
-use http::header::{AUTHORIZATION, COOKIE, HOST};
-use http::uri::Uri;
+use gateway_core::Principal;
+use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderName, Request};
-use std::borrow::Cow;
+use origin::push_origin;
+pub(crate) use origin::{origin, origin_of};
+use target::TargetRules;
 
 /// What stands between the parts of a key, and in none of them: no URL and no header holds it.
 const SEPARATOR: char = '\0';
@@ -15,9 +21,7 @@ const SEPARATOR: char = '\0';
 #[derive(Clone, Debug)]
 pub(crate) struct KeyRules {
     name: Box<str>,
-    only: Option<Vec<String>>,
-    ignored: Vec<String>,
-    sorted: bool,
+    target: TargetRules,
     headers: Vec<HeaderName>,
     cookies: Vec<String>,
     isolation: Isolation,
@@ -51,25 +55,21 @@ pub(crate) fn header_names(key: &'static str, names: &[String]) -> Result<Vec<He
 impl KeyRules {
     pub(crate) fn new(name: &str, settings: &CacheSettings) -> Result<Self, CacheError> {
         let key = &settings.key;
-        if key.query.is_some() && !key.ignore_query.is_empty() {
-            return Err(CacheError::Query);
-        }
         Ok(Self {
             name: name.into(),
-            only: key.query.clone(),
-            ignored: key.ignore_query.clone(),
-            sorted: key.sort_query,
+            target: TargetRules::new(key)?,
             headers: header_names("key.headers", &key.headers)?,
             cookies: key.cookies.clone(),
             isolation: settings.isolation,
         })
     }
 
-    /// The key of a request; `None` if it comes from somebody of whom nobody knows who it is.
+    /// The key of a request; `None` if it comes from somebody of whom nobody knows who it is, or is a `QUERY` of which
+    /// nobody knows what it asks for.
     pub(crate) fn key<B>(&self, request: &Request<B>) -> Option<Key> {
         let mut text = String::with_capacity(128);
         push_origin(&mut text, request);
-        self.push_target(&mut text, request.uri());
+        self.target.push(&mut text, request.uri());
         let url = text.len();
         text.push(SEPARATOR);
         text.push_str(&self.name);
@@ -89,6 +89,12 @@ impl KeyRules {
                 text.push('=');
                 push_bytes(&mut text, value);
             }
+        }
+        if is_query(request.method()) {
+            let Asks(digest) = request.extensions().get()?;
+            text.push(SEPARATOR);
+            text.push('q');
+            push_hex(&mut text, digest);
         }
         let principal = request.extensions().get::<Principal>();
         let credentials = request.headers().get(AUTHORIZATION);
@@ -121,49 +127,15 @@ impl KeyRules {
     pub(crate) fn url<B>(&self, request: &Request<B>) -> String {
         let mut text = String::with_capacity(128);
         push_origin(&mut text, request);
-        self.push_target(&mut text, request.uri());
+        self.target.push(&mut text, request.uri());
         text
     }
 
     /// The URL of a target at an origin, for a purge; `None` if it is none.
     pub(crate) fn url_at(&self, origin: &str, target: &str) -> Option<String> {
         let mut text = origin.to_owned();
-        self.push_target(&mut text, &target.parse().ok()?);
+        self.target.push(&mut text, &target.parse().ok()?);
         Some(text)
-    }
-
-    fn push_target(&self, text: &mut String, uri: &Uri) {
-        let path = uri.path();
-        text.push_str(if path.is_empty() { "/" } else { path });
-        let Some(query) = uri.query() else { return };
-        if self.only.is_none() && self.ignored.is_empty() && !self.sorted {
-            text.push('?');
-            text.push_str(query);
-            return;
-        }
-        let mut parts: Vec<&str> = query.split('&').filter(|part| self.counts(part)).collect();
-        if self.sorted {
-            // Stable: of one name, the order may well count.
-            parts.sort_by_key(|part| part.split('=').next().unwrap_or_default());
-        }
-        for (i, part) in parts.iter().enumerate() {
-            text.push(if i == 0 { '?' } else { '&' });
-            text.push_str(part);
-        }
-    }
-
-    fn counts(&self, part: &str) -> bool {
-        let name = part.split('=').next().unwrap_or_default();
-        let is_of = |names: &[String]| {
-            names.iter().any(|known| match known.strip_suffix('*') {
-                Some(start) => name.starts_with(start),
-                None => name == known,
-            })
-        };
-        match &self.only {
-            Some(only) => is_of(only),
-            None => !is_of(&self.ignored),
-        }
     }
 }
 
@@ -177,46 +149,6 @@ pub(crate) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8]
             None => (cookie, &[][..]),
         }
     })
-}
-
-/// Scheme and authority as all who mean the same write them: in lower case, without the default port.
-pub(crate) fn origin(scheme: &str, authority: &str) -> String {
-    let mut text = String::with_capacity(scheme.len() + authority.len() + 3);
-    push_parts(&mut text, scheme, authority);
-    text
-}
-
-/// The origin that a request is for.
-pub(crate) fn origin_of<B>(request: &Request<B>) -> String {
-    let mut text = String::with_capacity(64);
-    push_origin(&mut text, request);
-    text
-}
-
-fn push_origin<B>(text: &mut String, request: &Request<B>) {
-    let scheme = match request.extensions().get::<Scheme>() {
-        Some(scheme) => scheme.as_str(),
-        None => request.uri().scheme_str().unwrap_or("http"),
-    };
-    let authority = match request.uri().authority() {
-        Some(authority) => Cow::Borrowed(authority.as_str()),
-        None => request
-            .headers()
-            .get(HOST)
-            .map_or(Cow::Borrowed(""), |host| String::from_utf8_lossy(host.as_bytes())),
-    };
-    push_parts(text, scheme, &authority);
-}
-
-fn push_parts(text: &mut String, scheme: &str, authority: &str) {
-    let start = text.len();
-    text.push_str(scheme);
-    text.push_str("://");
-    // Nobody's name is part of the origin.
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
-    text.push_str(host.strip_suffix(port).unwrap_or(host));
-    text[start..].make_ascii_lowercase();
 }
 
 /// Bytes as text: what is not ASCII as hexadecimal digits.
@@ -241,7 +173,7 @@ pub(crate) fn push_hex(text: &mut String, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gateway_core::AuthMethod;
+    use gateway_core::{AuthMethod, Scheme};
     use proptest::prelude::*;
 
     fn rules(change: impl FnOnce(&mut CacheSettings)) -> KeyRules {
@@ -273,21 +205,6 @@ mod tests {
         let mut tls = get("/a", &[("host", "host:443")]);
         tls.extensions_mut().insert(Scheme::Https);
         assert_eq!(rules.key(&tls).unwrap().url(), "https://host/a");
-    }
-
-    #[test]
-    fn query_parameters_count_as_the_settings_say() {
-        let url = |change: fn(&mut CacheSettings), uri: &str| {
-            rules(change).key(&get(uri, &[])).unwrap().url().to_owned()
-        };
-        assert_eq!(url(|_| {}, "/?b=1&a=2"), "http:///?b=1&a=2");
-        assert_eq!(url(|s| s.key.sort_query = true, "/?b=2&a=2&b=1"), "http:///?a=2&b=2&b=1");
-        assert_eq!(url(|s| s.key.query = Some(vec!["b".into()]), "/?b=1&a=2"), "http:///?b=1");
-        assert_eq!(
-            url(|s| s.key.ignore_query = vec!["utm_*".into()], "/?utm_x=1&a=2&utm"),
-            "http:///?a=2&utm"
-        );
-        assert_eq!(url(|s| s.key.ignore_query = vec!["a".into()], "/?a"), "http:///");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use crate::CacheStore;
 use crate::engine::Engine;
 use crate::executor::TokioExecutor;
+use crate::query::QueryLayer;
 use crate::service::Cache;
 use crate::settings::{CacheError, CacheSettings};
 use std::sync::Arc;
@@ -56,6 +57,12 @@ impl<X> CacheLayer<X> {
         X: Clone,
     {
         Self { engine: Arc::new(self.engine.per_worker()), executor: self.executor.clone() }
+    }
+
+    /// What reads the bodies of `QUERY` requests, to be put right before this; `None` where they are not cached.
+    #[must_use]
+    pub fn query(&self) -> Option<QueryLayer> {
+        self.engine.query
     }
 
     /// How often it did what.

@@ -27,17 +27,47 @@
 //!
 //! | of | rule |
 //! |---|---|
-//! | methods | `GET`; `HEAD` is answered from it. All others pass; those that may change something make their URL, and those of the same origin in `Location` and `Content-Location`, out of date once they succeed (§4.4) |
+//! | methods | `GET`; `HEAD` is answered from it; [`QUERY`](#query) by choice. All others pass; those that may change something make their URL, and those of the same origin in `Location` and `Content-Location`, out of date once they succeed (§4.4) |
 //! | lifetime | `override`, `CDN-Cache-Control` (RFC 9213), `s-maxage`, `max-age`, `Expires`, then the settings' `negative` or `ttl`, then `heuristic`; of several values of a directive the least, of malformed ones none |
 //! | never | `no-store`, `private`, `Vary: *`, `Set-Cookie` unless `set_cookie`, 206, event streams, gRPC, what has trailers, what is larger than `max_entry`, what broke off or is not as long as announced |
 //! | `Authorization`, [`Principal`](gateway_core::Principal) | only with `public`, `must-revalidate` or `s-maxage` (§3.5), or by the operator's `ttl`; and each caller has a copy of their own unless `isolation = "shared"`, by which no `ttl` is leave |
 //! | `Cookie` | the operator's `ttl` is not for answers to requests with cookies that are not in the key, unless it `override`s; such requests are answered with what others left |
 //! | `Vary` | up to 32 variants of a URL; selecting headers are compared without spaces, encodings in any order |
 //! | `must-understand` | stored if the status is known, even with `no-store` (§5.2.2.3) |
-//! | upgrades, `CONNECT`, requests with a body, `bypass` | go around the cache |
+//! | upgrades, `CONNECT`, other requests with a body, `bypass` | go around the cache |
 //!
-//! The key is the scheme, host, path and query of the request as it comes: normalise paths further out. All layers that
-//! share a [`CacheStore`] and have the same name share answers.
+//! The key is the scheme, host, path and query of the request as it comes: normalise paths further out. What of the
+//! query counts may be named, or told in the words of `No-Vary-Search` ([`KeySettings::no_vary_search`]). All layers
+//! that share a [`CacheStore`] and have the same name share answers.
+//!
+//! # `QUERY`
+//!
+//! With `methods = ["GET", "HEAD", "QUERY"]`, a `QUERY` (RFC 10008) is treated as a `GET` is. The [`QueryLayer`], put
+//! right before the cache, reads its body up to `max_query`: the key has a digest of it, of `Content-Type`,
+//! `Content-Encoding` and `Content-Language`. White space between the parts of JSON does not count. Longer bodies go
+//! around the cache.
+//!
+//! ```
+//! use axum::{body::Body, extract::Request, http::header::CACHE_CONTROL, routing::any, Router};
+//! use gateway_cache::{CacheLayer, CacheMethod, CacheSettings, CacheStore};
+//! use gateway_core::units::ByteSize;
+//! use tower::{Layer, ServiceExt};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let settings = CacheSettings { methods: vec![CacheMethod::Query], ..CacheSettings::default() };
+//! let cache = CacheLayer::new("demo", &settings, &CacheStore::new(ByteSize::kib(64 * 1024)))?;
+//! let find = any(|body: String| async move { ([(CACHE_CONTROL, "max-age=60")], body) });
+//! let app: Router = Router::new().route("/", find).layer(cache.clone());
+//! let app = tower::util::option_layer(cache.query()).layer(app);
+//!
+//! for (body, expected) in [("a", "fwd=uri-miss; stored"), ("b", "fwd=uri-miss; stored"), ("a", "hit; ttl=60")] {
+//!     let request = Request::builder().method("QUERY").uri("/").body(Body::from(body))?;
+//!     let response = app.clone().oneshot(request).await?;
+//!     assert_eq!(response.headers()["cache-status"], format!("gateway; {expected}"));
+//!     assert_eq!(axum::body::to_bytes(response.into_body(), 1024).await?, body);
+//! }
+//! # Ok(()) }
+//! ```
 //!
 //! # How it is used
 //!
@@ -77,8 +107,8 @@
 //!
 //! # Not done
 //!
-//! Parts are not stored and combined (§3.3, §3.4), `QUERY` and `POST` are not cached, `No-Vary-Search` is not
-//! followed, and a qualified `private="field"` or `no-cache="field"` counts as one without fields.
+//! Parts are not stored and combined (§3.3, §3.4), `POST` is not cached, `No-Vary-Search` of answers is not followed
+//! (the settings say it), and a qualified `private="field"` or `no-cache="field"` counts as one without fields.
 
 mod answer;
 mod body;
@@ -94,6 +124,7 @@ mod invalidation;
 mod key;
 mod layer;
 mod purging;
+mod query;
 mod semantics;
 mod service;
 mod settings;
@@ -105,6 +136,7 @@ pub use executor::{Executor, LocalExecutor, TokioExecutor};
 pub use fill::SharedBodyError;
 pub use future::{CacheFuture, RefreshFuture};
 pub use layer::{CacheCounts, CacheLayer};
+pub use query::{Query, QueryFuture, QueryLayer};
 pub use service::Cache;
 pub use settings::{
     BypassSettings, CacheError, CacheMethod, CacheSettings, Isolation, KeySettings, Mode, PurgeSettings,

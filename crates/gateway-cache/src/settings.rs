@@ -20,8 +20,12 @@ pub struct CacheSettings {
     pub statuses: Vec<u16>,
     /// How long failures are fresh that say nothing of it, by status: `{ 404 = "10s" }`. Default: not at all.
     pub negative: BTreeMap<String, Timespan>,
-    /// The methods that are answered from the cache: `GET`, `HEAD`. Default both. All others pass.
+    /// The methods that are answered from the cache: `GET`, `HEAD` and, by choice, `QUERY`. Default `GET` and `HEAD`.
+    /// All others pass.
     pub methods: Vec<CacheMethod>,
+    /// The longest body of a `QUERY` that is answered from the cache; it is read before the service is asked. Longer
+    /// ones, and those that do not say how long they are, pass. Default `64KiB`.
+    pub max_query: ByteSize,
     /// What tells one answer from another, beyond the URL.
     pub key: KeySettings,
     /// Which requests go around the cache.
@@ -66,6 +70,7 @@ impl Default for CacheSettings {
             statuses: vec![200, 203, 301, 308],
             negative: BTreeMap::new(),
             methods: vec![CacheMethod::Get, CacheMethod::Head],
+            max_query: ByteSize::kib(64),
             key: KeySettings::default(),
             bypass: BypassSettings::default(),
             max_entry: ByteSize::kib(1024),
@@ -115,6 +120,11 @@ pub struct KeySettings {
     pub ignore_query: Vec<String>,
     /// Whether the order of query parameters of different names does not count. Default false.
     pub sort_query: bool,
+    /// Which differences between two queries do not count, in the words of the header `No-Vary-Search`
+    /// (draft-ietf-httpbis-no-vary-search): `key-order`, `params`, `params=("utm_source" "fbclid")`,
+    /// `params, except=("q")`. Names and values are compared as they are meant: `%7E` is `~`, `+` a space. The header
+    /// itself is left to the client's cache. Excludes `query`, `ignore_query` and `sort_query`. Default: all count.
+    pub no_vary_search: Option<String>,
     /// Headers that count, whether the answer names them in `Vary` or not. Default: none.
     pub headers: Vec<String>,
     /// Cookies that count. Default: none.
@@ -148,6 +158,8 @@ pub enum CacheMethod {
     Get,
     /// `HEAD`, answered from what a `GET` left.
     Head,
+    /// `QUERY` (RFC 10008): its body is part of the key, with the headers that say how to read it.
+    Query,
 }
 
 /// Whether callers who say who they are share answers.
@@ -196,6 +208,21 @@ pub enum CacheError {
     /// Both lists of query parameters.
     #[error("`key.query` already names all parameters that count; leave out `key.ignore_query`")]
     Query,
+    /// Not a value of `No-Vary-Search`.
+    #[error(
+        "`key.no_vary_search`: `{found}` is no rule of `No-Vary-Search`; expected such as `key-order`, \
+         `params=(\"utm_source\")` or `params, except=(\"q\")`"
+    )]
+    NoVarySearch {
+        /// What was found.
+        found: String,
+    },
+    /// Two ways to say which parameters count.
+    #[error(
+        "`key.no_vary_search` already says what of the query counts; leave out `key.query`, `key.ignore_query` and \
+         `key.sort_query`"
+    )]
+    NoVarySearchBesides,
     /// Nothing would be answered from the cache.
     #[error(
         "`methods` is empty, so that nothing would be answered from the cache; leave the cache out instead"

@@ -40,7 +40,7 @@ fn short_forms_and_tables_are_read_and_mistakes_named() {
         ("false", "expected true, a length of time"),
         ("30", "expected true, a length of time"),
         (r#"{"tll": "1s"}"#, "unknown field `tll`"),
-        (r#"{"methods": ["POST"]}"#, "unknown variant `POST`, expected `GET` or `HEAD`"),
+        (r#"{"methods": ["POST"]}"#, "unknown variant `POST`, expected one of `GET`, `HEAD`, `QUERY`"),
     ] {
         let error = read(text).unwrap_err();
         assert!(error.contains(part), "{text}: {error}");
@@ -62,6 +62,23 @@ async fn settings_that_make_no_sense_are_refused() {
     assert_eq!(error(|s| s.methods = vec![]), CacheError::NoMethods);
     assert_eq!(error(|s| s.r#override = true), CacheError::OverrideOfNothing);
     assert_eq!(error(|s| s.purge = Some(PurgeSettings::default())), CacheError::NoNetworks);
+    let found = "except=(\"q\")".to_owned();
+    assert_eq!(
+        error(|s| s.key.no_vary_search = Some("except=(\"q\")".into())),
+        CacheError::NoVarySearch { found }
+    );
+    let besides: [fn(&mut CacheSettings); 3] = [
+        |s| s.key.query = Some(vec![]),
+        |s| s.key.ignore_query = vec!["a".into()],
+        |s| s.key.sort_query = true,
+    ];
+    for besides in besides {
+        let mut settings = CacheSettings { max_entry: ByteSize::kib(1), ..CacheSettings::default() };
+        settings.key.no_vary_search = Some("params".into());
+        besides(&mut settings);
+        let error = CacheLayer::new("x", &settings, &store).unwrap_err();
+        assert_eq!(error, CacheError::NoVarySearchBesides);
+    }
     let text = error(|s| s.max_entry = ByteSize::kib(1024)).to_string();
     assert_eq!(text, "`max_entry` is 1MiB, but the store holds no more than 512KiB");
     let text = error(|s| s.bypass.headers = vec!["x y".into()]).to_string();
@@ -243,4 +260,23 @@ async fn layers_share_a_store_but_no_answers_and_out_of_date_is_so_in_all() {
     b.ask("POST", "/", &[]).await;
     assert!(!a.get("/").await.is_hit());
     assert_eq!(store.purge(&Purge::Url("http://host/".into()), PurgeMode::Remove), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn urls_that_are_equal_by_no_vary_search_share_an_answer_and_a_purge() {
+    let mut settings = CacheSettings::ttl(Timespan::secs(60));
+    settings.key.no_vary_search = Some("key-order, params=(\"utm_source\")".into());
+    let world = plain(settings);
+    for (uri, expected) in [
+        ("/?a=1&b=x%20y", "0"),
+        ("/?utm_source=mail&b=x+y&a=1", "0"),
+        ("/?a=1&b=x+y&c", "1"),
+        ("/?a=2&b=x+y", "2"),
+        ("/?utm_source=mail", "3"),
+        ("/", "3"),
+    ] {
+        assert_eq!(world.get(uri).await.text(), expected, "{uri}");
+    }
+    world.ask("POST", "/?b=x+y&a=1&utm_source=z", &[]).await;
+    assert_eq!(world.get("/?a=1&b=x%20y").await.text(), "5", "made out of date by what changed it");
 }

@@ -32,6 +32,21 @@ fn auth_lets_its_own_token_pass() {
 }
 
 #[test]
+fn cache_answers_the_second_request_itself() {
+    let (_process, addr) = start(env!("CARGO_BIN_EXE_cache"), &[]);
+    for (path, expected, told) in [
+        ("/reports/a", "report a, the 1. to be made\n", "gateway; fwd=uri-miss; stored"),
+        ("/reports/a", "report a, the 1. to be made\n", "gateway; hit; ttl="),
+        ("/reports/b", "report b, the 2. to be made\n", "gateway; fwd=uri-miss; stored"),
+    ] {
+        let answer = get(addr, path);
+        assert_eq!(answer.text(), expected);
+        let status = answer.header("cache-status").unwrap();
+        assert!(status.starts_with(told), "{path}: {status}");
+    }
+}
+
+#[test]
 fn transform_adds_its_headers() {
     let (_process, addr) = start(env!("CARGO_BIN_EXE_transform"), &[]);
     let answer = get(addr, "/");

@@ -1,0 +1,207 @@
+//! What a route's cache keeps and what it must not, through the binary. Many clients and several gateways are in
+//! `cluster_cache.rs`.
+#![allow(clippy::unwrap_used)]
+
+use gateway_testkit::{Client, Gateway, Recorded, Reply, Request, Response, Upstream, Wire, get};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const EXE: &str = env!("CARGO_BIN_EXE_gateway");
+const FRESH: (&str, &str) = ("Cache-Control", "public, max-age=600");
+
+fn gateway(upstream: &Upstream, route: &str) -> Gateway {
+    let config = format!(
+        "access_log = false\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 2\nwatch = false\n\
+         [services.a]\nendpoints = [\"{}\"]\nretry = 1\n\
+         [[routes]]\npath = \"/*\"\nservice = \"a\"\n{route}\n",
+        upstream.url()
+    );
+    Gateway::builder(EXE).config(&config).start()
+}
+
+/// Answers its requests one after the other, by their number from 0.
+fn in_turn(answer: impl Fn(usize, &Recorded) -> Reply + Send + Sync + 'static) -> Upstream {
+    let asked = AtomicUsize::new(0);
+    Upstream::start(move |request| answer(asked.fetch_add(1, Ordering::SeqCst), request))
+}
+
+fn told(answer: &Response) -> &str {
+    answer.header("cache-status").and_then(|told| told.strip_prefix("gateway; ")).unwrap_or_default()
+}
+
+#[test]
+fn rfc_9111_5_2_2_2_what_must_be_asked_for_is_never_answered_stale() {
+    // What is stored is stale at once, and the operator would have it used while the upstream fails.
+    let route = "cache = { stale_if_error = \"1h\" }";
+    for (directives, is_strict) in [
+        ("max-age=0", false),
+        ("max-age=0, must-revalidate", true),
+        ("max-age=0, proxy-revalidate", true),
+        ("s-maxage=0", true),
+        ("no-cache", true),
+        ("no-cache, max-age=600", true),
+    ] {
+        // The upstream closes the connection, or answers itself that it fails.
+        for failing in [None, Some(500), Some(502), Some(503), Some(504)] {
+            let upstream = in_turn(move |call, _| match failing {
+                _ if call == 0 => {
+                    Reply::with(200, &[("Cache-Control", directives), ("ETag", "\"a\"")], "old")
+                }
+                Some(status) => Reply::new(status, "failing"),
+                None => Reply::raw(b"", true),
+            });
+            let gateway = gateway(&upstream, route);
+            let first = get(gateway.addr(), "/");
+            assert_eq!((first.text().as_str(), told(&first)), ("old", "fwd=uri-miss; stored"));
+            let second = get(gateway.addr(), "/");
+            let seen = format!("{directives}, {failing:?}: {} {}", second.status, second.text());
+            assert_eq!(upstream.requests()[1].header("if-none-match"), Some("\"a\""), "{seen}");
+            if is_strict {
+                assert_ne!(second.text(), "old", "{seen}");
+                assert!(told(&second).starts_with("fwd=stale"), "{seen}: {}", told(&second));
+                // The upstream's own words (§4.3.3), or the gateway's that it closed the connection.
+                assert_eq!(second.status, failing.unwrap_or(502), "{seen}");
+            } else {
+                assert_eq!((second.status, second.text().as_str()), (200, "old"), "{seen}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_broke_off_is_never_stored() {
+    for broken in [
+        "HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\nContent-Length: 10\r\n\r\n01234",
+        "HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n01234\r\n",
+    ] {
+        let upstream = in_turn(move |call, _| match call {
+            0 => Reply::raw(broken.as_bytes(), true),
+            _ => Reply::with(200, &[FRESH], "0123456789"),
+        });
+        let gateway = gateway(&upstream, "cache = { ttl = \"1h\", override = true }");
+        let mut wire = Wire::connect(gateway.addr());
+        wire.send(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+        assert!(wire.answer("GET").is_err(), "the client sees that it broke off: {broken}");
+        let second = get(gateway.addr(), "/");
+        assert_eq!((second.text().as_str(), told(&second)), ("0123456789", "fwd=uri-miss; stored"));
+        let third = get(gateway.addr(), "/");
+        assert_eq!(third.text(), "0123456789");
+        assert!(told(&third).starts_with("hit"), "{}", told(&third));
+        assert_eq!(upstream.hits(), 2);
+    }
+}
+
+#[test]
+fn an_answer_with_a_cookie_is_never_stored() {
+    let upstream = in_turn(|call, _| {
+        let cookie = format!("session={call}");
+        Reply::with(200, &[FRESH, ("Set-Cookie", &cookie)], "welcome")
+    });
+    let gateway = gateway(&upstream, "cache = { ttl = \"1h\", override = true }");
+    for turn in 0..3 {
+        let answer = get(gateway.addr(), "/");
+        assert_eq!(answer.header("set-cookie"), Some(format!("session={turn}").as_str()));
+        assert_eq!(told(&answer), "fwd=uri-miss");
+    }
+    assert_eq!(upstream.hits(), 3);
+}
+
+#[test]
+fn a_soft_purge_makes_stale_and_a_purge_removes() {
+    let upstream = Upstream::start(|request| match request.header("if-none-match") {
+        Some("\"a\"") => Reply::with(304, &[FRESH, ("ETag", "\"a\"")], ""),
+        _ => Reply::with(200, &[FRESH, ("ETag", "\"a\"")], "body"),
+    });
+    let gateway = gateway(&upstream, "cache = { purge = { networks = [\"127.0.0.1/32\"] } }");
+    let purge = |soft: &str| {
+        let request = Request::new("PURGE", "/x").header("Soft-Purge", soft);
+        Client::new(gateway.addr()).send(&request).text()
+    };
+    for (soft, before, expected) in
+        [("1", "fwd=uri-miss", "fwd=stale; fwd-status=304; stored"), ("0", "hit", "fwd=uri-miss; stored")]
+    {
+        for status in [before, "hit"] {
+            assert!(told(&get(gateway.addr(), "/x")).starts_with(status), "{status}");
+        }
+        assert_eq!(purge(soft), "{\"purged\":1}\n");
+        let after = get(gateway.addr(), "/x");
+        assert_eq!((after.status, after.text().as_str(), told(&after)), (200, "body", expected));
+        assert!(told(&get(gateway.addr(), "/x")).starts_with("hit"));
+    }
+    assert_eq!(upstream.hits(), 3);
+}
+
+#[test]
+fn by_choice_a_query_is_answered_from_the_cache_by_its_body() {
+    let upstream = Upstream::start(|request| {
+        Reply::with(200, &[FRESH], &format!("found {}", String::from_utf8_lossy(&request.body)))
+    });
+    let gateway = gateway(&upstream, "cache = { methods = [\"GET\", \"QUERY\"], max_query = \"32B\" }");
+    let long = "x".repeat(33);
+    for (method, kind, body, expected) in [
+        ("QUERY", "application/json", "{\"a\":1}", "fwd=uri-miss; stored"),
+        ("QUERY", "application/json", "{\"a\":1}", "hit"),
+        ("QUERY", "application/json", "{\"a\":2}", "fwd=uri-miss; stored"),
+        ("QUERY", "text/plain", "{\"a\":1}", "fwd=uri-miss; stored"),
+        ("QUERY", "text/plain", &long, "fwd=bypass"),
+        ("QUERY", "text/plain", &long, "fwd=bypass"),
+        ("POST", "application/json", "{\"a\":1}", "fwd=method"),
+        ("QUERY", "application/json", "{\"a\":1}", "fwd=uri-miss; stored"),
+    ] {
+        let request = Request::new(method, "/find").header("Content-Type", kind).body(body);
+        let answer = Client::new(gateway.addr()).send(&request);
+        assert_eq!((answer.status, answer.text()), (200, format!("found {body}")), "{method} {kind}");
+        assert!(told(&answer).starts_with(expected), "{method} {kind} {body}: {}", told(&answer));
+    }
+    let spaced =
+        Request::new("QUERY", "/find").header("Content-Type", "application/json").body("{ \"a\": 1 }");
+    let answer = Client::new(gateway.addr()).send(&spaced);
+    assert_eq!(answer.text(), "found {\"a\":1}", "{}", told(&answer));
+    // Nobody knows how long it will be.
+    for _ in 0..2 {
+        let mut wire = Wire::connect(gateway.addr());
+        let head = "QUERY /find HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n";
+        wire.send(format!("{head}1\r\na\r\n1\r\nb\r\n0\r\n\r\n").as_bytes()).unwrap();
+        let answer = wire.answer("QUERY").unwrap();
+        assert_eq!((answer.text().as_str(), told(&answer)), ("found ab", "fwd=bypass"));
+    }
+    assert_eq!(upstream.hits(), 9);
+    assert!(upstream.requests().iter().all(|request| request.method == "QUERY" || request.method == "POST"));
+}
+
+#[test]
+fn no_vary_search_says_which_urls_share_an_answer() {
+    let upstream = Upstream::start(|request| Reply::with(200, &[FRESH], &request.target));
+    let rule = "key-order, params=(\"utm_source\" \"fbclid\")";
+    let route = format!("cache = {{ key = {{ no_vary_search = '{rule}' }} }}");
+    let gateway = gateway(&upstream, &route);
+    for (target, expected) in [
+        ("/?a=1&b=2&utm_source=mail", "/?a=1&b=2&utm_source=mail"),
+        ("/?b=2&a=1", "/?a=1&b=2&utm_source=mail"),
+        ("/?fbclid=x&b=%32&a=1", "/?a=1&b=2&utm_source=mail"),
+        ("/?a=1&b=3", "/?a=1&b=3"),
+        ("/?b=3&a=1", "/?a=1&b=3"),
+    ] {
+        assert_eq!(get(gateway.addr(), target).text(), expected, "{target}");
+    }
+    assert_eq!(upstream.hits(), 2);
+    let config =
+        "[services.a]\nendpoints = [\"http://127.0.0.1:1\"]\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n";
+    for (cache, part) in [
+        (
+            "{ no_vary_search = 'except=(\"q\")' }",
+            "is no rule of `No-Vary-Search`; expected such as `key-order`",
+        ),
+        ("{ no_vary_search = 'params', sort_query = true }", "leave out `key.query`"),
+    ] {
+        let config = format!("{config}cache = {{ key = {cache} }}\n");
+        let checked =
+            Gateway::builder(EXE).config(&config).args(&["check", "--config", "gateway.toml"]).run();
+        assert_eq!(checked.code, Some(2), "{}", checked.stdout);
+        assert!(
+            checked.stderr.contains(part) || checked.stdout.contains(part),
+            "{}{}",
+            checked.stdout,
+            checked.stderr
+        );
+    }
+}

@@ -1,0 +1,100 @@
+//! Path and query of a URL, as far as they tell one answer from another.
+
+use super::search_variance::SearchVariance;
+use crate::settings::{CacheError, KeySettings};
+use http::uri::Uri;
+
+/// What of a query counts.
+#[derive(Clone, Debug)]
+pub(crate) enum TargetRules {
+    /// All of it, as it stands.
+    Whole,
+    /// Some parameters, as they stand.
+    Named { only: Option<Vec<String>>, ignored: Vec<String>, sorted: bool },
+    /// As `No-Vary-Search` has it.
+    Variance(SearchVariance),
+}
+
+impl TargetRules {
+    pub(crate) fn new(key: &KeySettings) -> Result<Self, CacheError> {
+        if key.query.is_some() && !key.ignore_query.is_empty() {
+            return Err(CacheError::Query);
+        }
+        if let Some(found) = &key.no_vary_search {
+            if key.query.is_some() || !key.ignore_query.is_empty() || key.sort_query {
+                return Err(CacheError::NoVarySearchBesides);
+            }
+            let wrong = || CacheError::NoVarySearch { found: found.clone() };
+            return Ok(Self::Variance(SearchVariance::read(found).ok_or_else(wrong)?));
+        }
+        if key.query.is_none() && key.ignore_query.is_empty() && !key.sort_query {
+            return Ok(Self::Whole);
+        }
+        let (only, ignored) = (key.query.clone(), key.ignore_query.clone());
+        Ok(Self::Named { only, ignored, sorted: key.sort_query })
+    }
+
+    /// Adds path and query to a key.
+    pub(crate) fn push(&self, text: &mut String, uri: &Uri) {
+        let path = uri.path();
+        text.push_str(if path.is_empty() { "/" } else { path });
+        let Some(query) = uri.query() else { return };
+        match self {
+            Self::Whole => {
+                text.push('?');
+                text.push_str(query);
+            }
+            Self::Variance(variance) => variance.push(text, query),
+            Self::Named { only, ignored, sorted } => {
+                let counts = |part: &&str| match only {
+                    Some(only) => is_of(only, name(part)),
+                    None => !is_of(ignored, name(part)),
+                };
+                let mut parts: Vec<&str> = query.split('&').filter(counts).collect();
+                if *sorted {
+                    // Stable: of one name, the order may well count.
+                    parts.sort_by_key(|part| name(part));
+                }
+                for (i, part) in parts.iter().enumerate() {
+                    text.push(if i == 0 { '?' } else { '&' });
+                    text.push_str(part);
+                }
+            }
+        }
+    }
+}
+
+fn name(part: &str) -> &str {
+    part.split('=').next().unwrap_or_default()
+}
+
+fn is_of(names: &[String], name: &str) -> bool {
+    names.iter().any(|known| match known.strip_suffix('*') {
+        Some(start) => name.starts_with(start),
+        None => name == known,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_parameters_count_as_the_settings_say() {
+        let url = |change: fn(&mut KeySettings), uri: &str| {
+            let mut settings = KeySettings::default();
+            change(&mut settings);
+            let mut text = String::new();
+            TargetRules::new(&settings).unwrap().push(&mut text, &uri.parse().unwrap());
+            text
+        };
+        assert_eq!(url(|_| {}, "/?b=1&a=2"), "/?b=1&a=2");
+        assert_eq!(url(|key| key.sort_query = true, "/?b=2&a=2&b=1"), "/?a=2&b=2&b=1");
+        assert_eq!(url(|key| key.query = Some(vec!["b".into()]), "/?b=1&a=2"), "/?b=1");
+        assert_eq!(url(|key| key.ignore_query = vec!["utm_*".into()], "/?utm_x=1&a=2&utm"), "/?a=2&utm");
+        assert_eq!(url(|key| key.ignore_query = vec!["a".into()], "/?a"), "/");
+        let rule = |key: &mut KeySettings| key.no_vary_search = Some("key-order, params=(\"a\")".into());
+        assert_eq!(url(rule, "/?c&b=1&a=2"), "/?b=1&c=");
+        assert_eq!(url(rule, "/x"), url(rule, "/x?a"));
+    }
+}
