@@ -11,7 +11,7 @@ use gateway_auth::AuthLayer;
 use gateway_balance::Balance;
 use gateway_core::Endpoint;
 use gateway_observe::{Lines, Metrics, ObserveLayer, RouteLabels};
-use gateway_ratelimit::{RateLimitLayer, SettleLayer};
+use gateway_ratelimit::{RateLimitLayer, RateLimitsLayer, SettleLayer};
 use gateway_store::Store;
 use gateway_transform::{FallbackLayer, FallbackSettings};
 use gateway_upstream::{HttpUpstream, UpstreamSettings, UpstreamTls};
@@ -154,10 +154,7 @@ impl Worker {
             service = BoxCloneSyncService::new(layer.layer(service));
         }
         service = BoxCloneSyncService::new(option_layer(route.headers.clone()).layer(service));
-        // The first that is named is asked first.
-        for limit in route.limits_within().rev() {
-            service = BoxCloneSyncService::new(self.limit(limit).layer(service));
-        }
+        service = self.limited(service, route, route.limits_within());
         if let Some(authorize) = &route.authorize {
             service = BoxCloneSyncService::new(authorize.layer(service));
         }
@@ -168,9 +165,8 @@ impl Worker {
             let settled = SettleLayer.layer(service);
             service = BoxCloneSyncService::new(settled.map_response(|answer| answer.map(AnyBody::boxed)));
         }
-        for limit in route.rate_limits.iter().rev().filter(|limit| limit.counts_failures) {
-            service = BoxCloneSyncService::new(self.limit(limit).layer(service));
-        }
+        let outside = route.rate_limits.iter().filter(|limit| limit.counts_failures);
+        service = self.limited(service, route, outside);
         let service = option_layer(route.max_body).layer(service);
         let service = option_layer(route.redirect.clone()).layer(service);
         let service = option_layer(route.maintenance.clone()).layer(service);
@@ -212,6 +208,21 @@ impl Worker {
     /// A limit over this worker's own connection to the store.
     fn limit(&self, limit: &RouteLimit) -> RateLimitLayer {
         limit.layer.with_store(self.store.clone())
+    }
+
+    /// Some of a route's limits, all or nothing. Where there are others, they tell clients of the tightest of all.
+    fn limited<'a, B: RequestStream>(
+        &self,
+        service: Guarded<B>,
+        route: &RoutePlan,
+        limits: impl Iterator<Item = &'a RouteLimit>,
+    ) -> Guarded<B> {
+        let limits: Vec<_> = limits.map(|limit| self.limit(limit)).collect();
+        match limits.as_slice() {
+            [] => service,
+            [only] if route.rate_limits.len() == 1 => BoxCloneSyncService::new(only.layer(service)),
+            _ => BoxCloneSyncService::new(RateLimitsLayer::new(limits).layer(service)),
+        }
     }
 
     /// What every request of a route passes, whoever answers it.

@@ -295,6 +295,22 @@ fn refresh(
             }
         }
         for route in &view.plan.routes {
+            for limit in &route.rate_limits {
+                let labels = || vec![("limit", limit.name.clone()), ("route", route.name.clone())];
+                let counts = limit.layer.counts();
+                for (result, count) in [
+                    ("allowed", counts.allowed),
+                    ("limited", counts.limited),
+                    ("would_limit", counts.would_limit),
+                ] {
+                    let labels = labels().into_iter().chain([("result", result.to_owned())]).collect();
+                    metrics.counter("gateway_rate_limit_total", labels).absolute(count);
+                }
+                if view.plan.store.is_shared() {
+                    let counter = metrics.counter("gateway_rate_limit_without_store_total", labels());
+                    counter.absolute(counts.without_store);
+                }
+            }
             let Some(cache) = &route.cache else { continue };
             let counts = cache.layer.counts();
             for (result, count) in [
@@ -307,6 +323,13 @@ fn refresh(
             ] {
                 let labels = vec![("route", route.name.clone()), ("result", result.to_owned())];
                 metrics.counter("gateway_cache_total", labels).absolute(count);
+            }
+        }
+        for (name, limit) in &view.plan.limits {
+            let Some(counts) = limit.layer.quota_counts() else { continue };
+            for (percent, count) in [("80", counts.at_80), ("100", counts.at_100)] {
+                let labels = vec![("limit", name.clone()), ("percent", percent.to_owned())];
+                metrics.counter("gateway_quota_events_total", labels).absolute(count);
             }
         }
         if let Some(cache) = &view.plan.cache {

@@ -43,10 +43,15 @@ pub(crate) enum SimulateError {
     Unreadable { log: PathBuf, why: io::Error },
 }
 
-/// A request that comes to a limit.
+/// A request that comes to limits.
 struct Asking {
     /// Microseconds since 1970.
     time: u64,
+    parts: Vec<Part>,
+}
+
+/// What one of them has to do with it.
+struct Part {
     limit: usize,
     caller: usize,
     failed: bool,
@@ -141,20 +146,26 @@ impl Reading<'_> {
             self.simulation.unauthenticated += 1;
             return Ok(());
         }
+        let mut parts = Vec::with_capacity(limits.len());
         for limit in limits {
             if let Some(caller) = self.limits[limit].caller(logged, route) {
                 let failed = logged.status.is_some_and(|status| self.limits[limit].is_failure(status));
-                self.askings.push(Asking { time, limit, caller, failed });
+                parts.push(Part { limit, caller, failed });
             }
         }
+        self.askings.push(Asking { time, parts });
         Ok(())
     }
 
     /// By the lines' times, whatever their order: a line is written when its request ends.
     fn play(mut self) -> Simulation {
         self.askings.sort_by_key(|asking| asking.time);
-        for Asking { time, limit, caller, failed } in self.askings {
-            self.limits[limit].ask(caller, time, failed);
+        for Asking { time, parts } in self.askings {
+            // All or nothing, as live: who is refused by one takes from none.
+            let passes = !parts.iter().any(|part| self.limits[part.limit].stops(part.caller, time));
+            for Part { limit, caller, failed } in parts {
+                self.limits[limit].ask(caller, time, failed, passes);
+            }
         }
         self.simulation.limits = self.limits.into_iter().map(Limit::report).collect();
         self.simulation

@@ -54,6 +54,16 @@ fn every_warning_has_its_place_and_leaves_the_exit_code_0() {
             vec!["7:11: warning: `shop` takes tokens from any issuer and for any audience", "set `audience`"],
         ),
         (
+            format!(
+                "{GOOD}auth = \"partners\"\nrate_limit = \"known\"\n[auth.api_keys.partners]\n\
+                 [rate_limits.known]\nanonymous = \"1/s\"\nauthenticated = \"2/s\"\n"
+            ),
+            vec![
+                "9:14: warning: callers with an API key are not limited on `/*`: `known` says nothing of `api_key`",
+                "give `api_key` too, or `limit` for every caller",
+            ],
+        ),
+        (
             service("timeout = { total = \"5s\", per_try = \"2s\" }\nretry = 3"),
             vec![
                 "3:37: warning: 3 attempts of 2s may take 6s, but all of them together only 5s",

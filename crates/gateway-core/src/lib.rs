@@ -8,6 +8,7 @@
 //! | [`ProxyStatus`], [`ProxyError`] | the same cause in the words of RFC 9209, in `Proxy-Status` |
 //! | [`Grpc`] | whether a request is a gRPC call |
 //! | [`ClientAddr`], [`PeerAddr`], [`Scheme`], [`RequestId`], [`Principal`], [`ClientCertificate`], [`Captures`] | request extensions: the only channel between layers |
+//! | [`Limited`] | response extension: the rate limit that a request went beyond |
 //! | [`Endpoint`], [`Upstream`] | one instance of a service, and something that can send it a request |
 //! | [`Body`] | a response body: nothing, bytes, or a stream, without a box |
 //! | [`spare`] | the memory of heads that were used up, kept for the next ones |
@@ -37,6 +38,7 @@ mod client;
 mod code;
 mod endpoint;
 mod grpc;
+mod limited;
 mod principal;
 mod problem;
 mod problem_layer;
@@ -54,6 +56,7 @@ pub use client::{ClientAddr, PeerAddr, Scheme};
 pub use code::Code;
 pub use endpoint::{Endpoint, EndpointError};
 pub use grpc::Grpc;
+pub use limited::Limited;
 pub use principal::{AuthMethod, Principal};
 pub use problem::{Problem, ProblemFormat};
 pub use problem_layer::{Override, Overrides, ProblemLayer, ProblemService};

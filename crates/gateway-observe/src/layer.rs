@@ -3,7 +3,7 @@ use crate::line::{Break, Record};
 use crate::log::Lines;
 use crate::metrics::{Metrics, RouteLabels, RouteMetrics};
 use crate::time::Utc;
-use gateway_core::{ClientAddr, Code, Endpoint, Principal, Problem, RequestId};
+use gateway_core::{ClientAddr, Code, Endpoint, Limited, Principal, Problem, RequestId};
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode, Uri};
 use pin_project_lite::pin_project;
@@ -75,6 +75,7 @@ pub(crate) struct Observation {
     problem: Option<Problem>,
     principal: Option<Principal>,
     endpoint: Option<Endpoint>,
+    limited: Option<Limited>,
     pub(crate) bytes_out: u64,
 }
 
@@ -111,6 +112,7 @@ impl Observation {
             problem: None,
             principal: None,
             endpoint: None,
+            limited: None,
             bytes_out: 0,
         }
     }
@@ -124,6 +126,7 @@ impl Observation {
             self.problem = problem.cloned();
             self.principal = facts.get().cloned();
             self.endpoint = facts.get().cloned();
+            self.limited = facts.get().cloned();
         }
     }
 }
@@ -156,6 +159,7 @@ impl Drop for Observation {
                 problem: self.problem.as_ref(),
                 principal: self.principal.as_ref(),
                 endpoint: self.endpoint.as_ref(),
+                limited: self.limited.as_ref(),
                 took,
                 bytes_in: asked.bytes_in,
                 bytes_out: self.bytes_out,

@@ -3,7 +3,7 @@
 use crate::metrics::RouteLabels;
 use crate::settings::LogFormat;
 use crate::time::{Utc, write_go_duration};
-use gateway_core::{Endpoint, Principal, Problem, RequestId};
+use gateway_core::{Endpoint, Limited, Principal, Problem, RequestId};
 use http::{HeaderValue, Method, Uri};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -44,6 +44,7 @@ pub(crate) struct Record<'a> {
     pub(crate) problem: Option<&'a Problem>,
     pub(crate) principal: Option<&'a Principal>,
     pub(crate) endpoint: Option<&'a Endpoint>,
+    pub(crate) limited: Option<&'a Limited>,
     pub(crate) took: Duration,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
@@ -86,6 +87,12 @@ fn write_json(line: &mut Vec<u8>, r: &Record<'_>, redact: &[String]) {
     number(line, "bytes_in", r.bytes_in);
     number(line, "bytes_out", r.bytes_out);
     text(line, "user_agent", r.user_agent.map_or(b"", HeaderValue::as_bytes));
+    // Only where a limit has something to say: most lines are shorter without.
+    match r.limited {
+        None => {}
+        Some(Limited::By(limit)) => text(line, "limited_by", limit.as_bytes()),
+        Some(Limited::Would(limit)) => text(line, "would_limit", limit.as_bytes()),
+    }
 }
 
 /// The fields of Echo's logger in its order (S3-22).
@@ -234,6 +241,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn line(format: LogFormat, agent: &[u8], uri: &str) -> Vec<u8> {
+        line_of(format, agent, uri, None)
+    }
+
+    fn line_of(format: LogFormat, agent: &[u8], uri: &str, limited: Option<&Limited>) -> Vec<u8> {
         let agent = HeaderValue::from_bytes(agent).ok();
         let record = Record {
             time: Utc { second: *b"2024-01-15T10:30:00", nanos: 1_000_020 },
@@ -249,6 +260,7 @@ mod tests {
             problem: None,
             principal: None,
             endpoint: None,
+            limited,
             took: Duration::from_nanos(45_167),
             bytes_in: 0,
             bytes_out: 5,
@@ -268,6 +280,18 @@ mod tests {
              \"upstream\":null,\"status\":200,\"reason\":null,\"user\":null,\"duration_ms\":0.045,\"bytes_in\":0,\
              \"bytes_out\":5,\"user_agent\":\"curl\"}\n"
         );
+    }
+
+    #[test]
+    fn a_limit_that_refused_or_would_have_is_named_at_the_end() {
+        for (limited, end) in [
+            (None, "\"user_agent\":\"curl\"}\n"),
+            (Some(Limited::By("standard".into())), "\"user_agent\":\"curl\",\"limited_by\":\"standard\"}\n"),
+            (Some(Limited::Would("new".into())), "\"user_agent\":\"curl\",\"would_limit\":\"new\"}\n"),
+        ] {
+            let text = String::from_utf8(line_of(LogFormat::Json, b"curl", "/", limited.as_ref())).unwrap();
+            assert!(text.ends_with(end), "{text}");
+        }
     }
 
     #[test]

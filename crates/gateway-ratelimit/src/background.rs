@@ -88,8 +88,11 @@ impl Background {
                 let want = i64::try_from(asking.want).unwrap_or(i64::MAX);
                 let call = Call { key: &asking.name, mode: Mode::Lease, cost: want, owed: &owes, now: None };
                 let answer = call.run(store, &asking.plan, now).await.ok();
-                if answer.is_some() {
+                if let Some(answer) = &answer {
                     owed.paid();
+                    if asking.plan.has_quota() {
+                        self.limiter.mark(store, &asking.plan, &asking.name, &answer.outcome).await;
+                    }
                 }
                 shared.leases.answered(asking, answer, self.limiter.clock.now());
                 answer.is_some()
@@ -121,7 +124,11 @@ impl Background {
             let telling = some.iter().map(async |settlement| {
                 let Settlement { key, plan, difference } = settlement;
                 let call = Call { key, mode: Mode::Force, cost: *difference, owed: &[], now: None };
-                call.run(store, plan, now).await.is_ok()
+                let Ok(answer) = call.run(store, plan, now).await else { return false };
+                if plan.has_quota() && *difference > 0 {
+                    self.limiter.mark(store, plan, key, &answer.outcome).await;
+                }
+                true
             });
             let told = join_all(telling).await;
             failed.extend(some.iter().zip(told).filter(|(_, told)| !told).map(|(one, _)| one.clone()));

@@ -2,8 +2,13 @@
 
 use crate::plan::{Outcome, Plan};
 
-/// A caller has used 80 or 100 per cent of a quota. Said once per caller and period; on Redis by the instance whose
-/// request it was.
+/// A caller has used 80 or 100 per cent of a quota. Said once per caller and period: on Redis by one of all instances,
+/// over restarts too; in memory by each process for itself.
+///
+/// With `shared = "leased"` shares count as used when they are taken, so that it is said early by at most one lease per
+/// instance. While Redis is away nothing is said; what was passed over is when it is back and the caller is counted
+/// there. With a `quota_file`, what was counted after the last time it was written (5 s) may be said again if the
+/// process is killed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuotaEvent {
     /// The limit's name.
@@ -39,6 +44,17 @@ impl Plan {
         let marks = quotas.filter_map(|((i, rule), told)| {
             let after = rule.count - u64::from(told.remaining).min(rule.count);
             Some((i, reached(rule.count, after.saturating_sub(u64::from(cost)), after)?))
+        });
+        marks.collect()
+    }
+
+    /// The quotas that stand at a mark or beyond it.
+    pub(crate) fn marks_at(&self, outcome: &Outcome) -> Vec<(usize, u8)> {
+        let quotas =
+            self.rules.iter().enumerate().zip(&outcome.told).filter(|((_, rule), _)| rule.is_quota());
+        let marks = quotas.filter_map(|((i, rule), told)| {
+            let used = rule.count - u64::from(told.remaining).min(rule.count);
+            Some((i, reached(rule.count, 0, used)?))
         });
         marks.collect()
     }

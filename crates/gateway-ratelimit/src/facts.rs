@@ -1,5 +1,6 @@
 //! What a request says of itself and of its caller.
 
+use crate::tally::Tally;
 use gateway_core::{ClientAddr, Principal};
 use http::{Extensions, HeaderMap, Request, Uri};
 use serde_json::Value;
@@ -11,6 +12,8 @@ use std::sync::Arc;
 pub(crate) struct Scope {
     pub(crate) route: Option<Arc<str>>,
     pub(crate) service: Option<Arc<str>>,
+    /// Where its requests are counted for metrics.
+    pub(crate) tally: Arc<Tally>,
 }
 
 /// What limits look at.

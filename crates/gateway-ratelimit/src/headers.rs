@@ -45,6 +45,16 @@ impl Names {
     }
 
     pub(crate) fn standard(&self, outcome: &Outcome, headers: &mut HeaderMap) {
+        self.left(outcome, headers);
+        headers.insert(RATE_LIMIT_POLICY.clone(), self.policy.clone());
+    }
+
+    pub(crate) fn policy(&self) -> &HeaderValue {
+        &self.policy
+    }
+
+    /// What is left, without what there is.
+    pub(crate) fn left(&self, outcome: &Outcome, headers: &mut HeaderMap) {
         let mut text = String::with_capacity(self.names.iter().map(|name| name.len() + 32).sum());
         for (name, told) in self.names.iter().zip(&outcome.told) {
             text.push_str(if text.is_empty() { "\"" } else { ", \"" });
@@ -57,7 +67,6 @@ impl Names {
         if let Ok(value) = HeaderValue::try_from(text) {
             headers.insert(RATE_LIMIT.clone(), value);
         }
-        headers.insert(RATE_LIMIT_POLICY.clone(), self.policy.clone());
     }
 
     /// Those of the tightest limit.
@@ -67,6 +76,28 @@ impl Names {
         headers.insert(X_LIMIT.clone(), (*count).into());
         headers.insert(X_REMAINING.clone(), told.remaining.into());
         headers.insert(X_RESET.clone(), told.reset.into());
+    }
+}
+
+/// Lists the policies of several limits, before those that a layer within has listed.
+pub(crate) fn policies<'a>(
+    all: impl Iterator<Item = &'a HeaderValue>,
+    keeping: bool,
+    headers: &mut HeaderMap,
+) {
+    let mut list = Vec::new();
+    let mut add = |policy: &HeaderValue| {
+        if !list.is_empty() {
+            list.extend_from_slice(b", ");
+        }
+        list.extend_from_slice(policy.as_bytes());
+    };
+    all.for_each(&mut add);
+    headers.get(&RATE_LIMIT_POLICY).filter(|_| keeping).into_iter().for_each(add);
+    if !list.is_empty()
+        && let Ok(list) = HeaderValue::from_bytes(&list)
+    {
+        headers.insert(RATE_LIMIT_POLICY.clone(), list);
     }
 }
 

@@ -22,7 +22,9 @@ impl RateLimitLayer {
     /// # Errors
     /// Settings that limit nothing or contradict each other.
     pub fn new(name: &str, settings: &RateLimitSettings) -> Result<Self, RateLimitError> {
-        Ok(Self { limiter: Arc::new(Limiter::new(name, settings)?), scope: Arc::default(), store: None })
+        let limiter = Arc::new(Limiter::new(name, settings)?);
+        let scope = Scope { tally: limiter.tallies.of(""), ..Scope::default() };
+        Ok(Self { limiter, scope: Arc::new(scope), store: None })
     }
 
     /// The same layer over a store: on Redis its counts are those of all instances, unless the settings say `local`.
@@ -33,10 +35,12 @@ impl RateLimitLayer {
         Self { store: shares.then_some(store), ..self.clone() }
     }
 
-    /// The same layer on a route, whose name `key = "route"` counts by.
+    /// The same layer on a route, whose name `key = "route"` counts by, and whose requests [`counts`](Self::counts)
+    /// tells apart.
     #[must_use]
     pub fn with_route(&self, name: &str) -> Self {
-        let scope = Scope { route: Some(name.into()), ..(*self.scope).clone() };
+        let tally = self.limiter.tallies.of(name);
+        let scope = Scope { route: Some(name.into()), tally, ..(*self.scope).clone() };
         Self { scope: Arc::new(scope), ..self.clone() }
     }
 
@@ -66,15 +70,20 @@ impl RateLimitLayer {
     }
 
     /// This layer with the counts of an earlier one, where they mean the same: after a reload that changed
-    /// numbers, but neither the key nor the algorithm nor the periods. Both count together from then on.
+    /// numbers, but neither the key nor the algorithm nor the periods. Both count together from then on. What is
+    /// counted for metrics goes on in any case.
     #[must_use]
     pub fn learn_from(&self, earlier: &Self) -> Self {
-        let (own, other) = (&self.limiter, &earlier.limiter);
+        let other = &earlier.limiter;
+        let tally = other.tallies.of(self.scope.route.as_deref().unwrap_or_default());
+        let mut counting = self.changed(|limiter| limiter.tallies = other.tallies.clone());
+        counting.scope = Arc::new(Scope { tally, ..(*self.scope).clone() });
+        let own = &counting.limiter;
         if own.by != other.by || !own.plans.are_like(&other.plans) {
-            return self.clone();
+            return counting;
         }
         other.counts.resize(own.max_keys);
-        self.changed(|limiter| {
+        counting.changed(|limiter| {
             limiter.counts = other.counts.clone();
             limiter.hasher = other.hasher;
             limiter.clock = other.clock;
@@ -86,6 +95,20 @@ impl RateLimitLayer {
     #[must_use]
     pub fn settles_bodies(&self) -> bool {
         matches!(self.limiter.settle, crate::cost::Settle::Body(_))
+    }
+
+    /// What it has made of the requests of [its route](Self::with_route) so far. Kept with relaxed atomics that the
+    /// layer holds: reading is for metrics.
+    #[must_use]
+    pub fn counts(&self) -> crate::LimitCounts {
+        self.scope.tally.read()
+    }
+
+    /// How many events it has told of quotas, on all routes; `None` where it has no quota.
+    #[must_use]
+    pub fn quota_counts(&self) -> Option<crate::QuotaCounts> {
+        let has_quota = self.limiter.plans.iter().any(|plan| plan.has_quota());
+        has_quota.then(|| self.limiter.tallies.quotas())
     }
 
     fn changed(&self, change: impl FnOnce(&mut Limiter)) -> Self {

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `limit = "100/min"` | 100 at once, then one every 0.6 s; request 101 within the minute is refused |
 //! | `limit = "1000/h burst 50"` | 50 at once, then one every 3.6 s |
-//! | `limit = ["10/s", "1000/h"]` | both must have room, else none is taken from; the tighter one speaks |
+//! | `limit = ["10/s", "1000/h"]`, short `["10/s", "1000/h"]` | both must have room, else none is taken from; the tighter one speaks |
 //! | `algorithm` | [`Algorithm`]: `gcra`, `token_bucket`, `fixed_window`, `sliding_window`, `leaky_bucket` |
 //! | `anonymous`, `authenticated`, `api_key` | another limit for each kind of caller |
 //! | `tiers`, `limit_from` | another limit by a claim, or the one that a claim holds |
@@ -17,7 +17,10 @@
 //! | `cost`, `settle` | what a request takes, and what its answer says that it took in the end |
 //! | `count = "failures"` | only refused logins and the like count |
 //! | `exempt` | who is not limited |
-//! | `mode = "report"` | nobody is refused |
+//! | `mode = "report"` | nobody is refused; [`Limited`](gateway_core::Limited) in the answer's extensions names the limit that would have |
+//!
+//! Several limits with keys, stores and modes of their own are put together by [`RateLimitsLayer`], all or nothing.
+//! [`RateLimitLayer::counts`] and [`RateLimitLayer::quota_counts`] are for metrics.
 //!
 //! It differs from tower's own `RateLimit` in that the state is the layer's: it holds across clones, connections
 //! and threads, which is what makes it work under axum.
@@ -102,6 +105,8 @@ mod settle;
 mod shared;
 mod snapshot;
 mod store;
+mod tally;
+mod together;
 
 pub use algorithm::{Algorithm, Decision, Rule, State, decide, take, used};
 pub use background::Background;
@@ -117,3 +122,5 @@ pub use settings::{
     Per, Quotas, RateLimitSettings, SettleSettings, Shared, TierSettings,
 };
 pub use settle::{SettleBody, SettleFuture, SettleLayer, SettleService};
+pub use tally::{LimitCounts, QuotaCounts};
+pub use together::{RateLimits, RateLimitsLayer};

@@ -10,8 +10,9 @@ use crate::key::{Key, KeyBy, KeyHasher, KeyPart, OnMissing};
 use crate::plan::{Chosen, Outcome, Plan, Plans};
 use crate::settings::{ExemptSettings, Mode, RateLimitSettings};
 use crate::store::Counts;
+use crate::tally::{Fate, Tallies, Tally};
 use crate::{RateLimitError, shared};
-use gateway_core::{Code, Problem};
+use gateway_core::{Code, Limited, Problem};
 use http::HeaderMap;
 use http::header::RETRY_AFTER;
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use std::time::{Duration, SystemTime};
 
 #[derive(Clone)]
 pub(crate) struct Limiter {
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) plans: Arc<Plans>,
     pub(crate) by: KeyBy,
     on_missing: OnMissing,
@@ -29,8 +30,8 @@ pub(crate) struct Limiter {
     cost: Arc<Cost>,
     pub(crate) settle: Settle,
     exempt: Option<ExemptSettings>,
-    standard: bool,
-    legacy: bool,
+    pub(crate) standard: bool,
+    pub(crate) legacy: bool,
     retry_after: bool,
     mode: Mode,
     pub(crate) max_keys: usize,
@@ -38,6 +39,7 @@ pub(crate) struct Limiter {
     pub(crate) quota_file: Option<PathBuf>,
     pub(crate) hook: Arc<OnceLock<QuotaHook>>,
     pub(crate) shared: Arc<shared::State>,
+    pub(crate) tallies: Arc<Tallies>,
 }
 
 impl std::fmt::Debug for Limiter {
@@ -55,8 +57,8 @@ pub(crate) struct Case<'a> {
 
 /// What becomes of a request.
 pub(crate) enum Verdict {
-    Pass(Option<Note>),
-    Wait(Duration, Option<Note>),
+    Pass(Option<Later>),
+    Wait(Duration, Option<Later>),
     Refuse(Box<Refusal>),
 }
 
@@ -65,16 +67,35 @@ pub(crate) struct Refusal {
     pub(crate) problem: Problem,
     pub(crate) headers: HeaderMap,
     pub(crate) decision: Option<Decision>,
+    pub(crate) by: Limited,
 }
 
-/// What is to be done when the answer comes.
+/// What a limit says of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Standing {
+    Found(Outcome, Place),
+    /// The store is away, and nothing is limited meanwhile.
+    Passed,
+    /// The store is away, and all is refused meanwhile.
+    Away,
+}
+
+/// What is to be done when the answer comes: for one limit, or for several.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "most routes have one limit, which needs no allocation")]
+pub(crate) enum Later {
+    One(Note),
+    Several(crate::together::Parts),
+}
+
+/// What one limit has to do then.
 #[derive(Debug)]
 pub(crate) struct Note {
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) key: Key,
     pub(crate) cost: u32,
-    pub(crate) outcome: Option<Outcome>,
+    pub(crate) outcome: Outcome,
     /// Who is counted, where others must be told later.
     pub(crate) caller: Option<Box<str>>,
     pub(crate) place: Place,
@@ -111,7 +132,8 @@ impl Limiter {
         }
         let plans = Plans::new(name, settings)?;
         Ok(Self {
-            name: name.to_owned(),
+            name: name.into(),
+            tallies: Arc::default(),
             shared: Arc::new(shared::State::new(settings, &plans)?),
             plans: Arc::new(plans),
             by: settings.key.clone(),
@@ -151,8 +173,28 @@ impl Limiter {
     }
 
     /// Decides in this process.
-    pub(crate) fn decide(&self, case: &Case<'_>) -> Outcome {
-        self.counts.decide(case.key, self.clock.now(), case.cost, &case.plan.rules, self.takes_at_once())
+    pub(crate) fn decide(&self, case: &Case<'_>, taking: bool) -> Standing {
+        let outcome = self.counts.decide(case.key, self.clock.now(), case.cost, &case.plan.rules, taking);
+        Standing::Found(outcome, Place::Here)
+    }
+
+    /// Whether it refuses what it finds beyond it.
+    pub(crate) fn enforces(&self) -> bool {
+        self.mode == Mode::Enforce
+    }
+
+    /// Counts, for metrics, what becomes of a request of which this was found.
+    pub(crate) fn count(&self, standing: &Standing, tally: &Tally) {
+        let refused = matches!(standing, Standing::Found(outcome, _) if outcome.decision.is_refusal());
+        tally.count(match (standing, self.mode) {
+            (Standing::Away, _) => Fate::Limited,
+            _ if !refused => Fate::Allowed,
+            (_, Mode::Enforce) => Fate::Limited,
+            (_, Mode::Report) => Fate::WouldLimit,
+        });
+        if !matches!(standing, Standing::Found(_, Place::Here | Place::Server)) {
+            tally.count_without_store();
+        }
     }
 
     /// What becomes of a request of which this was found.
@@ -160,43 +202,67 @@ impl Limiter {
         self: &Arc<Self>,
         plan: &Arc<Plan>,
         (key, cost): (Key, u32),
-        outcome: Outcome,
+        standing: Standing,
         caller: impl FnOnce() -> String,
-        place: Place,
+        tally: &Tally,
     ) -> Verdict {
+        self.count(&standing, tally);
+        let (outcome, place) = match standing {
+            Standing::Found(outcome, place) => (outcome, place),
+            Standing::Passed => return Verdict::Pass(None),
+            Standing::Away => return Verdict::Refuse(Box::new(self.unavailable())),
+        };
         let refused = outcome.decision.is_refusal();
-        if refused && self.mode == Mode::Enforce {
-            return Verdict::Refuse(Box::new(self.refusal(plan, &outcome)));
+        if refused && self.enforces() {
+            let mut headers = HeaderMap::new();
+            self.tell(plan, &outcome, &mut headers);
+            return Verdict::Refuse(Box::new(self.refusal(plan, &outcome, headers)));
         }
+        let note = self.note(plan, (key, cost), (outcome, place), caller);
+        let wanted = self.standard || self.legacy || note.settles() || refused;
+        let note = wanted.then(|| Later::One(note));
+        match outcome.decision {
+            Decision::Delay { delay, .. } if self.enforces() => Verdict::Wait(delay, note),
+            _ => Verdict::Pass(note),
+        }
+    }
+
+    /// The quotas that a request of this cost has brought to a mark, where this process knows.
+    pub(crate) fn marks(&self, plan: &Plan, outcome: &Outcome, place: Place, cost: u32) -> Vec<(usize, u8)> {
+        // On a server others count too: there it is the server that knows.
+        let counted = plan.has_quota()
+            && place == Place::Here
+            && !outcome.decision.is_refusal()
+            && self.takes_at_once();
+        if counted { plan.marks(outcome, cost) } else { Vec::new() }
+    }
+
+    /// Tells of quotas that the request has brought to a mark, and notes what is to be done when its answer comes.
+    fn note(
+        self: &Arc<Self>,
+        plan: &Arc<Plan>,
+        (key, cost): (Key, u32),
+        (outcome, place): (Outcome, Place),
+        caller: impl FnOnce() -> String,
+    ) -> Note {
+        let marks = self.marks(plan, &outcome, place, cost);
         let settles = !matches!(self.settle, Settle::Never);
-        let counted = plan.has_quota() && !refused && self.takes_at_once();
-        let marks = if counted { plan.marks(&outcome, cost) } else { Vec::new() };
         let later = settles && (plan.has_quota() || place == Place::Server);
         let caller = (later || !marks.is_empty()).then(|| caller().into_boxed_str());
         if let Some(caller) = &caller {
             self.say(plan, &marks, caller);
         }
-        let note = (self.standard || self.legacy || settles || refused).then(|| Note {
-            limiter: self.clone(),
-            plan: plan.clone(),
-            key,
-            cost,
-            outcome: Some(outcome),
-            caller,
-            place,
-        });
-        match outcome.decision {
-            Decision::Delay { delay, .. } if self.mode == Mode::Enforce => Verdict::Wait(delay, note),
-            _ => Verdict::Pass(note),
-        }
+        let (limiter, plan) = (self.clone(), plan.clone());
+        Note { limiter, plan, key, cost, outcome, caller, place }
     }
 
     /// Tells who listens of quotas that have come to a mark.
     pub(crate) fn say(&self, plan: &Plan, marks: &[(usize, u8)], caller: &str) {
         for (index, percent) in marks {
             let quota = plan.texts.get(*index).cloned().unwrap_or_default();
-            let event =
-                QuotaEvent { limit: self.name.clone(), quota, caller: caller.to_owned(), percent: *percent };
+            let (limit, caller) = (self.name.to_string(), caller.to_owned());
+            let event = QuotaEvent { limit, quota, caller, percent: *percent };
+            self.tallies.count_quota(*percent);
             say(&event, self.hook.get());
         }
     }
@@ -210,10 +276,17 @@ impl Limiter {
         }
     }
 
-    fn refusal(&self, plan: &Plan, outcome: &Outcome) -> Refusal {
+    /// The answer to whom the store would have to be asked about.
+    pub(crate) fn unavailable(&self) -> Refusal {
+        let problem = Problem::new(Code::StoreUnavailable).with_detail("the limit cannot be checked");
+        let by = Limited::By(self.name.clone());
+        Refusal { problem, headers: HeaderMap::new(), decision: None, by }
+    }
+
+    pub(crate) fn refusal(&self, plan: &Plan, outcome: &Outcome, headers: HeaderMap) -> Refusal {
+        let by = Limited::By(self.name.clone());
         let Decision::Refuse { retry_after, .. } = outcome.decision else {
-            let problem = Problem::new(Code::InternalError);
-            return Refusal { problem, headers: HeaderMap::new(), decision: None };
+            return Refusal { problem: Problem::new(Code::InternalError), headers, decision: None, by };
         };
         let seconds = whole_seconds(retry_after).max(1);
         let index = usize::from(outcome.tightest);
@@ -227,9 +300,7 @@ impl Limiter {
         if self.retry_after {
             problem = problem.with_header(RETRY_AFTER, seconds.into());
         }
-        let mut headers = HeaderMap::new();
-        self.tell(plan, outcome, &mut headers);
-        Refusal { problem, headers, decision: Some(outcome.decision) }
+        Refusal { problem, headers, decision: Some(outcome.decision), by }
     }
 }
 
@@ -243,16 +314,33 @@ pub(crate) fn remote_key(plan: &Plan, caller: &str) -> String {
     key
 }
 
-impl Note {
-    /// Tells the client, and settles what the answer's head says.
+impl Later {
     pub(crate) fn answered<R>(self, response: &mut http::Response<R>) {
-        if let Some(outcome) = &self.outcome {
-            self.limiter.tell(&self.plan, outcome, response.headers_mut());
-            if outcome.decision.is_refusal() {
-                response.extensions_mut().insert(outcome.decision);
-                // In report mode: what was not taken is not settled.
-                return;
+        match self {
+            Self::One(note) => {
+                note.limiter.tell(&note.plan, &note.outcome, response.headers_mut());
+                note.settled(response);
             }
+            Self::Several(parts) => parts.answered(response),
+        }
+    }
+}
+
+impl Note {
+    fn settles(&self) -> bool {
+        !matches!(self.limiter.settle, Settle::Never)
+    }
+
+    /// Settles what the answer's head says.
+    pub(crate) fn settled<R>(self, response: &mut http::Response<R>) {
+        if self.outcome.decision.is_refusal() {
+            let extensions = response.extensions_mut();
+            extensions.insert(self.outcome.decision);
+            if extensions.get::<Limited>().is_none() {
+                extensions.insert(Limited::Would(self.limiter.name.clone()));
+            }
+            // In report mode: what was not taken is not settled.
+            return;
         }
         match &self.limiter.settle {
             Settle::Never => {}

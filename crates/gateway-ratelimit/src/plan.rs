@@ -66,7 +66,8 @@ impl Outcome {
     }
 }
 
-fn is_tighter(one: &Decision, other: &Decision) -> bool {
+/// Of refusals the one that lasts longest, then the longest delay, then the least remaining.
+pub(crate) fn is_tighter(one: &Decision, other: &Decision) -> bool {
     use Decision::{Allow, Delay, Refuse};
     match (one, other) {
         (Refuse { retry_after: one, .. }, Refuse { retry_after: other, .. }) => one > other,

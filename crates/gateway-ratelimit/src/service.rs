@@ -1,6 +1,6 @@
 use crate::facts::{Facts, Scope};
 use crate::key::readable;
-use crate::limiter::{Limiter, Note, Place, Refusal, Verdict};
+use crate::limiter::{Later, Limiter, Refusal, Verdict};
 use crate::settings::Shared;
 use bytes::Bytes;
 use gateway_store::Store;
@@ -23,7 +23,7 @@ pub struct RateLimit<S> {
     pub(crate) store: Option<Store>,
 }
 
-type Answer = Pin<Box<dyn Future<Output = Verdict> + Send>>;
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 
 impl<S, B, R> Service<Request<B>> for RateLimit<S>
 where
@@ -45,51 +45,61 @@ where
             return RateLimitFuture { kind: Kind::Inner { future: self.inner.call(request), note: None } };
         };
         let caller = || readable(&limiter.by, &facts);
-        let verdict = match &self.store {
-            None => {
-                limiter.judge(&case.plan, (case.key, case.cost), limiter.decide(&case), caller, Place::Here)
+        let standing = match &self.store {
+            None => limiter.decide(&case, limiter.takes_at_once()),
+            Some(_) if limiter.shared.mode() == Shared::Leased => {
+                limiter.lease(&case, caller, limiter.takes_at_once())
             }
-            Some(_) if limiter.shared.mode() == Shared::Leased => limiter.lease(&case, caller),
             Some(store) => {
                 let answer: Answer = Box::pin(limiter.clone().ask(
                     store.clone(),
                     case.plan.clone(),
                     (case.key, case.cost),
                     caller(),
+                    self.scope.clone(),
                 ));
-                return self.hold(request, |held| Kind::Asking { answer, held });
+                return RateLimitFuture::asking(answer, &mut self.inner, request);
             }
         };
-        match verdict {
-            Verdict::Pass(note) => {
-                RateLimitFuture { kind: Kind::Inner { future: self.inner.call(request), note } }
-            }
-            Verdict::Wait(delay, note) => {
-                self.hold(request, |held| Kind::Waiting { sleep: Box::pin(sleep(delay)), held, note })
-            }
-            Verdict::Refuse(refusal) => RateLimitFuture { kind: Kind::refused(*refusal) },
-        }
+        let verdict = limiter.judge(&case.plan, (case.key, case.cost), standing, caller, &self.scope.tally);
+        RateLimitFuture::of(verdict, &mut self.inner, request)
     }
 }
 
-impl<S: Clone> RateLimit<S> {
-    /// Keeps the request with the service that was made ready; the clone is what stays.
-    fn hold<Q, F, R>(
-        &mut self,
-        request: Q,
-        kind: impl FnOnce(Held<S, Q>) -> Kind<S, Q, F, R>,
-    ) -> RateLimitFuture<S, Q, F, R> {
-        let clone = self.inner.clone();
-        let inner = mem::replace(&mut self.inner, clone);
-        RateLimitFuture { kind: kind(Some(Box::new((inner, request)))) }
+impl<S, B, R> RateLimitFuture<S, Request<B>, S::Future, R>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    R: From<Bytes>,
+{
+    /// Does with a request as was found.
+    pub(crate) fn of(verdict: Verdict, inner: &mut S, request: Request<B>) -> Self {
+        let kind = match verdict {
+            Verdict::Pass(note) => Kind::Inner { future: inner.call(request), note },
+            Verdict::Wait(delay, note) => {
+                Kind::Waiting { sleep: Box::pin(sleep(delay)), held: hold(inner, request), note }
+            }
+            Verdict::Refuse(refusal) => Kind::refused(*refusal),
+        };
+        Self { kind }
     }
+
+    /// Waits for what is found.
+    pub(crate) fn asking(answer: Answer, inner: &mut S, request: Request<B>) -> Self {
+        Self { kind: Kind::Asking { answer, held: hold(inner, request) } }
+    }
+}
+
+/// Keeps the request with the service that was made ready; the clone is what stays.
+fn hold<S: Clone, Q>(inner: &mut S, request: Q) -> Held<S, Q> {
+    let clone = inner.clone();
+    Some(Box::new((mem::replace(inner, clone), request)))
 }
 
 /// Boxed, so that requests which need not wait carry no room for it.
 type Held<S, Q> = Option<Box<(S, Q)>>;
 
 pin_project! {
-    /// The future of [`RateLimit`].
+    /// The future of [`RateLimit`] and of [`RateLimits`](crate::RateLimits).
     pub struct RateLimitFuture<S, Q, F, R> {
         #[pin]
         kind: Kind<S, Q, F, R>,
@@ -100,8 +110,8 @@ pin_project! {
     #[project = KindProj]
     enum Kind<S, Q, F, R> {
         Asking { answer: Answer, held: Held<S, Q> },
-        Waiting { sleep: Pin<Box<Sleep>>, held: Held<S, Q>, note: Option<Note> },
-        Inner { #[pin] future: F, note: Option<Note> },
+        Waiting { sleep: Pin<Box<Sleep>>, held: Held<S, Q>, note: Option<Later> },
+        Inner { #[pin] future: F, note: Option<Later> },
         Refused { response: Option<Response<R>> },
         Done,
     }
@@ -111,6 +121,7 @@ impl<S, Q, F, R: From<Bytes>> Kind<S, Q, F, R> {
     fn refused(refusal: Refusal) -> Self {
         let mut response = refusal.problem.into_response();
         response.headers_mut().extend(refusal.headers);
+        response.extensions_mut().insert(refusal.by);
         if let Some(decision) = refusal.decision {
             response.extensions_mut().insert(decision);
         }
@@ -158,7 +169,7 @@ where
     }
 }
 
-fn go<S, B, R>(held: &mut Held<S, Request<B>>, note: Option<Note>) -> Kind<S, Request<B>, S::Future, R>
+fn go<S, B, R>(held: &mut Held<S, Request<B>>, note: Option<Later>) -> Kind<S, Request<B>, S::Future, R>
 where
     S: Service<Request<B>, Response = Response<R>>,
 {

@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// A rate limit. Short form: `"100/min"`, for all callers.
+/// A rate limit. Short forms: `"100/min"` or `["10/s", "1000/h burst 50"]`, for all callers.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RateLimitSettings {
@@ -135,13 +135,17 @@ impl RateLimitSettings {
 }
 
 impl ShortForm for RateLimitSettings {
-    const EXPECTED: &'static str = "a rate such as \"100/min\", or a table";
+    const EXPECTED: &'static str = "a rate such as \"100/min\", a list of rates, or a table";
     const TYPE: &'static str = "string";
+    const ALSO: &'static [&'static str] = &["array"];
     fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
         match value {
             Scalar::Text(text) => Some(text.parse().map(Self::all)),
             Scalar::Number(_) | Scalar::Switch(_) => None,
         }
+    }
+    fn from_list(texts: Vec<String>) -> Option<Result<Self, String>> {
+        Some(Limits::from_texts(&texts).map(|limits| Self { limit: Some(limits), ..Self::default() }))
     }
 }
 

@@ -2,19 +2,19 @@
 
 mod lease;
 mod script;
+mod told;
 
 pub(crate) use lease::Leases;
 pub(crate) use script::{Call, Mode};
 
 use crate::algorithm::Decision;
+use crate::facts::Scope;
 use crate::key::Key;
-use crate::limiter::{Limiter, Place, Refusal, Verdict, remote_key};
+use crate::limiter::{Limiter, Place, Standing, Verdict, remote_key};
 use crate::plan::{MOST_RULES, Outcome, Plan, Plans};
 use crate::settings::{OnStoreFailure, RateLimitSettings, Shared};
 use crate::{Algorithm, RateLimitError};
-use gateway_core::{Code, Problem};
 use gateway_store::Store;
-use http::HeaderMap;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,6 +35,7 @@ pub(crate) struct State {
     /// Of whom the server is being told that.
     telling: Mutex<HashSet<Key>>,
     settlements: Mutex<Vec<Settlement>>,
+    told: told::Told,
     /// Wakes the background task.
     pub(crate) work: Notify,
 }
@@ -62,6 +63,7 @@ impl State {
             fell_back: AtomicBool::new(false),
             telling: Mutex::default(),
             settlements: Mutex::default(),
+            told: told::Told::default(),
             work: Notify::new(),
         })
     }
@@ -133,32 +135,60 @@ impl Drop for Owed<'_> {
 }
 
 impl Limiter {
-    /// Asks the store, one round trip.
+    /// What becomes of a request by the store, in one round trip.
     pub(crate) async fn ask(
         self: Arc<Self>,
         store: Store,
         plan: Arc<Plan>,
         (key, cost): (Key, u32),
         caller: String,
+        scope: Arc<Scope>,
     ) -> Verdict {
+        let standing = self.reach(&store, &plan, (key, cost), &caller).await;
+        if let Standing::Found(outcome, Place::Server) = &standing
+            && plan.has_quota()
+        {
+            self.mark(&store, &plan, &remote_key(&plan, &caller), outcome).await;
+        }
+        self.judge(&plan, (key, cost), standing, || caller, &scope.tally)
+    }
+
+    /// Asks the store.
+    pub(crate) async fn reach(
+        &self,
+        store: &Store,
+        plan: &Plan,
+        (key, cost): (Key, u32),
+        caller: &str,
+    ) -> Standing {
         let mode = if self.takes_at_once() { Mode::Take } else { Mode::Peek };
-        let owed = self.owed(key, &plan);
+        let owed = self.owed(key, plan);
         let call = script::Call {
-            key: &remote_key(&plan, &caller),
+            key: &remote_key(plan, caller),
             mode,
             cost: i64::from(cost),
             owed: owed.each(),
             now: None,
         };
-        match call.run(&store, &plan, self.clock.now()).await {
+        match call.run(store, plan, self.clock.now()).await {
             Ok(answer) => {
                 owed.paid();
-                self.judge(&plan, (key, cost), answer.outcome, || caller, Place::Server)
+                Standing::Found(answer.outcome, Place::Server)
             }
             Err(error) => {
                 drop(owed);
-                self.fall_back(&error, &plan, (key, cost), caller)
+                tracing::debug!(limit = &*self.name, "decided without the store: {error}");
+                self.fall_back(plan, (key, cost), self.takes_at_once())
             }
+        }
+    }
+
+    /// Gives back what was taken from the store a moment ago.
+    pub(crate) async fn return_to(&self, store: &Store, plan: &Plan, cost: u32, caller: &str) {
+        let (key, cost) = (&*remote_key(plan, caller), -i64::from(cost));
+        let call = script::Call { key, mode: Mode::Force, cost, owed: &[], now: None };
+        if let Err(error) = call.run(store, plan, self.clock.now()).await {
+            tracing::debug!(limit = &*self.name, "nothing was given back: {error}");
         }
     }
 
@@ -170,25 +200,14 @@ impl Limiter {
     }
 
     /// Decides without the store.
-    pub(crate) fn fall_back(
-        self: &Arc<Self>,
-        error: &dyn std::fmt::Display,
-        plan: &Arc<Plan>,
-        (key, cost): (Key, u32),
-        caller: String,
-    ) -> Verdict {
-        tracing::debug!(limit = self.name, "decided without the store: {error}");
+    pub(crate) fn fall_back(&self, plan: &Plan, (key, cost): (Key, u32), taking: bool) -> Standing {
         match self.shared.on_failure {
-            OnStoreFailure::Allow => Verdict::Pass(None),
-            OnStoreFailure::Deny => {
-                let problem = Problem::new(Code::StoreUnavailable).with_detail("the limit cannot be checked");
-                Verdict::Refuse(Box::new(Refusal { problem, headers: HeaderMap::new(), decision: None }))
-            }
+            OnStoreFailure::Allow => Standing::Passed,
+            OnStoreFailure::Deny => Standing::Away,
             OnStoreFailure::Local => {
                 self.shared.fell_back.store(true, Ordering::Relaxed);
-                let (now, taking) = (self.clock.now(), self.takes_at_once());
-                let outcome = self.counts.decide(key, now, cost, &plan.shares, taking);
-                self.judge(plan, (key, cost), outcome, || caller, Place::Share)
+                let outcome = self.counts.decide(key, self.clock.now(), cost, &plan.shares, taking);
+                Standing::Found(outcome, Place::Share)
             }
         }
     }

@@ -94,7 +94,7 @@ impl Snapshots {
 
 /// A key that tells whether keys are made as they were when the file was written.
 fn proof(hasher: &KeyHasher) -> Key {
-    let (request, scope) = (Request::new(()), Scope { route: Some("proof".into()), service: None });
+    let (request, scope) = (Request::new(()), Scope { route: Some("proof".into()), ..Scope::default() });
     hasher.key(&KeyPart::Route.into(), 0, &Facts::of(&request, &scope)).0
 }
 

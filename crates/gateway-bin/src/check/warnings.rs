@@ -2,7 +2,8 @@
 
 use crate::config::{Mistake, Origin, Plan, Settings, join};
 use gateway_auth::JwtSettings;
-use gateway_core::units::{Switch, Timespan};
+use gateway_core::units::{Short, Switch, Timespan};
+use gateway_ratelimit::{CountWhat, RateLimitSettings};
 use gateway_routing::Unreachable;
 use gateway_transform::CorsSettings;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,7 @@ pub(crate) fn warnings(settings: &Settings, plan: &Plan, origin: &Origin) -> Vec
     found.extend(reader.retried_successes());
     found.extend(reader.cors());
     found.extend(reader.tokens());
+    found.extend(reader.unlimited_keys());
     found.extend(reader.open_admin());
     found.extend(reader.trusts_everybody());
     found
@@ -172,6 +174,34 @@ impl Reader<'_> {
             warning.with_help("set `audience` or `issuer`, so that tokens meant for others are refused")
         };
         anybodys.map(warning).collect()
+    }
+
+    /// A limit for those who are authenticated says nothing of those with an API key.
+    fn unlimited_keys(&self) -> Vec<Mistake> {
+        let Self { settings, plan, .. } = self;
+        let forgets = |limit: &RateLimitSettings| {
+            limit.authenticated.is_some()
+                && limit.api_key.is_none()
+                && limit.tiers.is_none()
+                && limit.limit_from.is_none()
+                && limit.quota.is_none()
+                && limit.count == CountWhat::Requests
+        };
+        let forgetful = settings.rate_limits.iter().filter(|(_, limit)| forgets(&limit.0));
+        let warning = |(name, _): (&String, &Short<RateLimitSettings>)| {
+            let route = plan.routes.iter().find(|route| {
+                let mut methods = route.auth.iter().flat_map(|auth| &auth.names);
+                methods.any(|method| settings.auth.api_keys.contains_key(method))
+                    && route.rate_limits.iter().any(|limit| limit.name == *name)
+            })?;
+            let message = format!(
+                "callers with an API key are not limited on `{}`: `{name}` says nothing of `api_key`",
+                route.name
+            );
+            let warning = self.origin.warning_of(&join("rate_limits", name), message);
+            Some(warning.with_help("give `api_key` too, or `limit` for every caller"))
+        };
+        forgetful.filter_map(warning).collect()
     }
 
     fn open_admin(&self) -> Option<Mistake> {

@@ -133,8 +133,18 @@ impl<'a> Limit<'a> {
         self.settings.statuses.contains(&status)
     }
 
-    /// Decides about a request: by all rules of its tier, and takes from all or none, as live.
-    pub(super) fn ask(&mut self, caller: usize, now: u64, failed: bool) {
+    /// Whether a request does not get past it.
+    pub(super) fn stops(&self, caller: usize, now: u64) -> bool {
+        let caller = &self.callers[caller];
+        let cost = self.settings.cost.default;
+        let mut rules = caller.states.iter().zip(&self.tiers[caller.tier].rules);
+        self.settings.mode == Mode::Enforce
+            && rules.any(|(state, timed)| decide(state, now, cost, &timed.rule).is_refusal())
+    }
+
+    /// Decides about a request: by all rules of its tier, and takes from all or none, as live. From none as well where
+    /// another limit of its route does not let it pass.
+    pub(super) fn ask(&mut self, caller: usize, now: u64, failed: bool, passes: bool) {
         let index = caller;
         let caller = &mut self.callers[index];
         let rules = &mut self.tiers[caller.tier].rules;
@@ -153,6 +163,9 @@ impl<'a> Limit<'a> {
             caller.refused += 1;
             caller.first_refused.get_or_insert(now);
             self.first.get_or_insert_with(|| Refused { key: caller.key.clone(), time: shown(now) });
+            return;
+        }
+        if !passes {
             return;
         }
         let waits = decisions().filter_map(|decision| match decision {

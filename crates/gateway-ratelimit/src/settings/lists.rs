@@ -74,6 +74,21 @@ list_setting!(
     /// One limit or several: `"100/min"`, `["10/s", "1000/h"]`.
     Limits of Limit, "a rate such as \"100/min\", or a list of them", "100/min"
 );
+impl Limits {
+    /// Reads a list as it stands in a file.
+    pub(super) fn from_texts(texts: &[String]) -> Result<Self, String> {
+        if texts.is_empty() {
+            return Err(
+                "the list is empty; expected rates such as \"10/s\" and \"1000/h burst 50\"".to_owned()
+            );
+        }
+        let read = |(i, text): (usize, &String)| {
+            text.parse().map_err(|error: String| format!("number {} of the list: {error}", i + 1))
+        };
+        texts.iter().enumerate().map(read).collect()
+    }
+}
+
 list_setting!(
     /// One quota or several: `"10000/day"`, `["10000/day", "100000/month"]`.
     Quotas of Quota, "a quota such as \"10000/day\", or a list of them", "10000/day"

@@ -7,7 +7,7 @@
 
 use crate::algorithm::Decision;
 use crate::key::Key;
-use crate::limiter::{Case, Limiter, Place, Verdict};
+use crate::limiter::{Case, Limiter, Place, Standing};
 use crate::plan::{Outcome, Plan, Plans, Told};
 use crate::settings::RateLimitSettings;
 use crate::shared::Answer;
@@ -247,23 +247,20 @@ impl Lease {
 impl Limiter {
     /// Decides by the share at hand, without waiting.
     pub(crate) fn lease(
-        self: &Arc<Self>,
+        &self,
         case: &Case<'_>,
         caller: impl FnOnce() -> String + Copy,
-    ) -> Verdict {
+        taking: bool,
+    ) -> Standing {
         let leases = &self.shared.leases;
         let name = || crate::limiter::remote_key(&case.plan, &caller()).into();
-        let (found, news) = leases.decide(case, self.clock.now(), name, self.takes_at_once());
+        let (found, news) = leases.decide(case, self.clock.now(), name, taking);
         if news {
             self.shared.work.notify_one();
         }
         match found {
-            Found::Pass(outcome) | Found::Refuse(outcome) => {
-                self.judge(&case.plan, (case.key, case.cost), outcome, caller, Place::Server)
-            }
-            Found::Nothing => {
-                self.fall_back(&"the store is away", &case.plan, (case.key, case.cost), caller())
-            }
+            Found::Pass(outcome) | Found::Refuse(outcome) => Standing::Found(outcome, Place::Server),
+            Found::Nothing => self.fall_back(&case.plan, (case.key, case.cost), taking),
         }
     }
 }
