@@ -223,6 +223,7 @@ pub use forward::method::ForwardMethod;
 pub use forward::settings::{ForwardCache, ForwardSettings, OnForwardFailure};
 pub use gate::GateFuture;
 pub use identity::layer::{IdentityHeaders, IdentityHeadersLayer};
+pub use identity::name::HeaderNames;
 pub use identity::settings::{AuthorizationHeader, HeaderSource, IdentityHeadersSettings, IdentityPreset};
 pub use introspection::method::IntrospectionMethod;
 pub use introspection::settings::{IntrospectionProtocol, IntrospectionSettings, OnIntrospectionFailure};

@@ -1,9 +1,10 @@
 //! One way to recognise a caller, and what it can say.
 
+use crate::HeaderNames;
 use bytes::Bytes;
 use gateway_core::{Code, Principal, Problem};
 use gateway_store::Store;
-use http::header::HeaderValue;
+use http::header::{HeaderName, HeaderValue};
 use http::{Extensions, HeaderMap, Request, Response, Uri, request};
 use std::fmt::{self, Debug};
 use std::future::Future;
@@ -33,6 +34,19 @@ pub trait Method: Debug + Send + Sync {
     /// passes, whichever recognised the caller, on public paths too. Default: nothing.
     fn strip(&self, request: &mut request::Parts) {
         let _ = request;
+    }
+
+    /// Headers by which only this method tells services something. [`strip`](Method::strip) takes them from requests of
+    /// its own routes; an edge takes them from all others, too, for who cannot set them here could there. Default:
+    /// none.
+    fn sets(&self) -> HeaderNames {
+        HeaderNames::default()
+    }
+
+    /// Headers in which it looks for a credential, besides `Authorization` and `Cookie`: an edge must not take them.
+    /// Default: none.
+    fn reads(&self) -> Vec<HeaderName> {
+        Vec::new()
     }
 
     /// The same over another connection to the store, for a thread with its own runtime. Default: `None`, for
