@@ -24,6 +24,23 @@ pub trait Method: Debug + Send + Sync {
         None
     }
 
+    /// A further header of such a 401, such as `Accept-Signature`. Default: none.
+    fn hint(&self) -> Option<(HeaderName, HeaderValue)> {
+        None
+    }
+
+    /// How large the bodies are at most that it looks at, in bytes; asked once. Default: none, for it looks at heads.
+    fn max_body(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether it has to see the body of this request, which a [`SignedBodyLayer`](crate::SignedBodyLayer) then reads
+    /// before [`check`](Method::check). Default `false`.
+    fn wants_body(&self, head: Head<'_>) -> bool {
+        let _ = head;
+        false
+    }
+
     /// Whether [`strip`](Method::strip) does anything; asked once. Default `false`.
     fn strips(&self) -> bool {
         false
