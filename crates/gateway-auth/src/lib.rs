@@ -64,6 +64,9 @@
 //! | [`SignatureMethod`] | the signature of the request: HTTP Message Signatures (RFC 9421) or Standard Webhooks; a [`SignedBodyLayer`] reads its body | a signature and a look-up |
 //! | [`OidcMethod`] | the cookie of a browser that logged in at an OpenID provider | a decryption |
 //!
+//! Where a method, or [`OutboundCredentialsLayer`], asks a token endpoint, it proves who it is by a secret or by a token
+//! that it signs ([`ClientAuth`], RFC 7523).
+//!
 //! What no method finds is 401 `missing-credentials` with the challenges of all; a bad credential gets the answer of
 //! the method it was meant for. Headers by which a method tells the service who is calling are removed from every
 //! request that passes before they are set, on public paths too; for an edge with routes that use other methods,
@@ -183,6 +186,7 @@ mod authorize;
 mod basic;
 #[cfg(feature = "cedar")]
 mod cedar;
+mod client;
 mod credential;
 mod error;
 mod flight;
@@ -221,6 +225,7 @@ pub use basic::settings::{BasicSettings, BasicUser};
 pub use cedar::layer::{Cedar, CedarDecision, CedarLayer, CedarService};
 #[cfg(feature = "cedar")]
 pub use cedar::settings::CedarSettings;
+pub use client::settings::{ClientAssertion, ClientAuth};
 pub use error::AuthError;
 pub use forward::key::KeyPart;
 pub use forward::method::ForwardMethod;
@@ -245,7 +250,7 @@ pub use oidc::method::OidcMethod;
 pub use oidc::settings::{OidcSettings, SameSite, SessionCookie};
 pub use outbound::layer::{OutboundCredentials, OutboundCredentialsLayer, OutboundFuture};
 pub use outbound::settings::{
-    ClientAuth, ClientCredentials, OnTokenFailure, OutboundBasic, OutboundHeader, OutboundSettings, TokenExchange,
+    ClientCredentials, OnTokenFailure, OutboundBasic, OutboundHeader, OutboundSettings, TokenExchange,
 };
 pub use policy::path::PublicPath;
 pub use policy::{AuthMode, AuthPolicy, Require};
