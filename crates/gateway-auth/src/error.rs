@@ -104,7 +104,7 @@ pub enum AuthError {
     #[error("`{0}` is not a URL; expected something like https://auth.example/verify")]
     Url(String),
     /// A password without a user.
-    #[error("there is a `client_secret` without a `client_id`")]
+    #[error("there is a `client_secret` or a `client_auth` without a `client_id`")]
     NoClient,
     /// Nobody can be asked this way.
     #[error("`http`: {0}")]

@@ -43,6 +43,8 @@ impl AuthLayer {
         let missing = challenges.fold(Problem::new(Code::MissingCredentials), |problem, challenge| {
             problem.with_header(WWW_AUTHENTICATE, challenge.clone())
         });
+        let hints = methods.iter().filter_map(|method| method.hint());
+        let missing = hints.fold(missing, |problem, (name, value)| problem.with_header(name, value));
         Self(Arc::new(Shared {
             strippers: strippers(&methods),
             methods,
@@ -61,6 +63,20 @@ impl AuthLayer {
         let same = |method: &Arc<dyn Method>| method.with_store(store).unwrap_or_else(|| method.clone());
         let methods: Vec<_> = self.0.methods.iter().map(same).collect();
         Self(Arc::new(Shared { strippers: strippers(&methods), methods, ..(*self.0).clone() }))
+    }
+
+    /// Whether one of the methods may have to see a body, for which there must be a
+    /// [`SignedBodyLayer`](crate::SignedBodyLayer).
+    #[must_use]
+    pub fn reads_bodies(&self) -> bool {
+        self.0.methods.iter().any(|method| method.max_body().is_some())
+    }
+
+    /// How much of this request's body a method has to see, at most.
+    pub(crate) fn wants_body(&self, head: Head<'_>) -> Option<u64> {
+        let wanting = self.0.methods.iter().filter(|method| method.wants_body(head));
+        let most = wanting.filter_map(|method| method.max_body()).max()?;
+        (!self.0.public.iter().any(|path| path.matches(head))).then_some(most)
     }
 
     /// The methods that say what must not reach the service.

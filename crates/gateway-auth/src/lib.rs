@@ -5,6 +5,7 @@
 //! | layer | question |
 //! |---|---|
 //! | [`AuthLayer`] | who is calling? |
+//! | [`SignedBodyLayer`] | outside of it, reads the bodies that signatures cover |
 //! | [`AuthorizeLayer`] | may they, by rules on scopes, roles, claims, addresses |
 //! | `CedarLayer` | may they, by policies in Cedar; with the feature `cedar` |
 //! | [`IdentityHeadersLayer`] | tells the service in headers who calls; nobody else can set them |
@@ -60,11 +61,16 @@
 //! | [`MtlsMethod`] | a client certificate, shown to us or to a trusted proxy | a comparison |
 //! | [`IntrospectionMethod`] | a bearer token that its issuer is asked about (RFC 7662), or a user service | a round trip once a minute |
 //! | [`ForwardMethod`] | whatever a service that is asked about the request makes of it (Traefik: ForwardAuth) | a round trip, unless it is remembered |
+//! | [`SignatureMethod`] | the signature of the request: HTTP Message Signatures (RFC 9421) or Standard Webhooks; a [`SignedBodyLayer`] reads its body | a signature and a look-up |
 //! | [`OidcMethod`] | the cookie of a browser that logged in at an OpenID provider | a decryption |
+//!
+//! Where a method, or [`OutboundCredentialsLayer`], asks a token endpoint, it proves who it is by a secret or by a token
+//! that it signs ([`ClientAuth`], RFC 7523).
 //!
 //! What no method finds is 401 `missing-credentials` with the challenges of all; a bad credential gets the answer of
 //! the method it was meant for. Headers by which a method tells the service who is calling are removed from every
-//! request that passes before they are set, on public paths too.
+//! request that passes before they are set, on public paths too; for an edge with routes that use other methods,
+//! [`Method::sets`] says which they are.
 //!
 //! ```
 //! use axum::{body::Body, extract::{Extension, Request}, routing::get, Router};
@@ -180,6 +186,7 @@ mod authorize;
 mod basic;
 #[cfg(feature = "cedar")]
 mod cedar;
+mod client;
 mod credential;
 mod error;
 mod flight;
@@ -198,6 +205,7 @@ mod refusal;
 mod remote;
 mod revocation;
 mod service;
+mod signatures;
 mod text;
 
 pub use api_key::key::{ApiKey, KeyHash};
@@ -217,12 +225,14 @@ pub use basic::settings::{BasicSettings, BasicUser};
 pub use cedar::layer::{Cedar, CedarDecision, CedarLayer, CedarService};
 #[cfg(feature = "cedar")]
 pub use cedar::settings::CedarSettings;
+pub use client::settings::{ClientAssertion, ClientAuth};
 pub use error::AuthError;
 pub use forward::key::KeyPart;
 pub use forward::method::ForwardMethod;
 pub use forward::settings::{ForwardCache, ForwardSettings, OnForwardFailure};
 pub use gate::GateFuture;
 pub use identity::layer::{IdentityHeaders, IdentityHeadersLayer};
+pub use identity::name::HeaderNames;
 pub use identity::settings::{AuthorizationHeader, HeaderSource, IdentityHeadersSettings, IdentityPreset};
 pub use introspection::method::IntrospectionMethod;
 pub use introspection::settings::{IntrospectionProtocol, IntrospectionSettings, OnIntrospectionFailure};
@@ -240,10 +250,12 @@ pub use oidc::method::OidcMethod;
 pub use oidc::settings::{OidcSettings, SameSite, SessionCookie};
 pub use outbound::layer::{OutboundCredentials, OutboundCredentialsLayer, OutboundFuture};
 pub use outbound::settings::{
-    ClientAuth, ClientCredentials, OnTokenFailure, OutboundBasic, OutboundHeader, OutboundSettings,
-    TokenExchange,
+    ClientCredentials, OnTokenFailure, OutboundBasic, OutboundHeader, OutboundSettings, TokenExchange,
 };
 pub use policy::path::PublicPath;
 pub use policy::{AuthMode, AuthPolicy, Require};
 pub use revocation::Revocations;
 pub use service::{Auth, AuthFuture, Unenforced};
+pub use signatures::body::{SignedBody, SignedBodyFuture, SignedBodyLayer};
+pub use signatures::method::SignatureMethod;
+pub use signatures::settings::{SignatureAlgorithm, SignatureKey, SignatureProtocol, SignatureSettings};

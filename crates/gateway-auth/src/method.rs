@@ -1,9 +1,10 @@
 //! One way to recognise a caller, and what it can say.
 
+use crate::HeaderNames;
 use bytes::Bytes;
 use gateway_core::{Code, Principal, Problem};
 use gateway_store::Store;
-use http::header::HeaderValue;
+use http::header::{HeaderName, HeaderValue};
 use http::{Extensions, HeaderMap, Request, Response, Uri, request};
 use std::fmt::{self, Debug};
 use std::future::Future;
@@ -23,6 +24,23 @@ pub trait Method: Debug + Send + Sync {
         None
     }
 
+    /// A further header of such a 401, such as `Accept-Signature`. Default: none.
+    fn hint(&self) -> Option<(HeaderName, HeaderValue)> {
+        None
+    }
+
+    /// How large the bodies are at most that it looks at, in bytes; asked once. Default: none, for it looks at heads.
+    fn max_body(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether it has to see the body of this request, which a [`SignedBodyLayer`](crate::SignedBodyLayer) then reads
+    /// before [`check`](Method::check). Default `false`.
+    fn wants_body(&self, head: Head<'_>) -> bool {
+        let _ = head;
+        false
+    }
+
     /// Whether [`strip`](Method::strip) does anything; asked once. Default `false`.
     fn strips(&self) -> bool {
         false
@@ -33,6 +51,19 @@ pub trait Method: Debug + Send + Sync {
     /// passes, whichever recognised the caller, on public paths too. Default: nothing.
     fn strip(&self, request: &mut request::Parts) {
         let _ = request;
+    }
+
+    /// Headers by which only this method tells services something. [`strip`](Method::strip) takes them from requests of
+    /// its own routes; an edge takes them from all others, too, for who cannot set them here could there. Default:
+    /// none.
+    fn sets(&self) -> HeaderNames {
+        HeaderNames::default()
+    }
+
+    /// Headers in which it looks for a credential, besides `Authorization` and `Cookie`: an edge must not take them.
+    /// Default: none.
+    fn reads(&self) -> Vec<HeaderName> {
+        Vec::new()
     }
 
     /// The same over another connection to the store, for a thread with its own runtime. Default: `None`, for

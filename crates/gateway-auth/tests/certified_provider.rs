@@ -60,10 +60,16 @@ struct Provider {
 impl Provider {
     /// With new keys every so many milliseconds.
     fn start(rotate: u32) -> Self {
+        Self::with_clients(rotate, &json!({}))
+    }
+
+    /// With further clients: the public keys that they have, or `null` for a secret to sign with.
+    fn with_clients(rotate: u32, clients: &Value) -> Self {
         let port = free_port();
         let mut node = Command::new("node");
         node.arg("provider.mjs").current_dir(installed());
         node.env("PORT", port.to_string()).env("ROTATE", rotate.to_string());
+        node.env("CLIENTS", clients.to_string());
         let mut process = Process::start(&mut node, HINT);
         wait_until("the provider", Duration::from_secs(30), || {
             assert!(process.try_wait().is_none(), "the provider ended: {}", process.stderr());
@@ -284,6 +290,72 @@ async fn opaque_tokens_are_introspected() {
     assert!(passed.extensions().get::<Principal>().unwrap().has_scope("orders"));
     let refused = ask(&layer, bearer(&format!("{token}x"))).await;
     assert_eq!(outcome(&refused), "invalid-token the token is not active");
+}
+
+/// The example keys of RFC 8037 §A.1 and RFC 7515 §A.3: only to be seen in tests.
+fn keys() -> [(&'static str, Value); 2] {
+    [
+        (
+            "ed",
+            json!({ "kty": "OKP", "crv": "Ed25519", "kid": "ed-1", "alg": "EdDSA",
+                "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
+                "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" }),
+        ),
+        (
+            "ec",
+            json!({ "kty": "EC", "crv": "P-256", "kid": "ec-1", "alg": "ES256",
+                "d": "jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI",
+                "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+                "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" }),
+        ),
+    ]
+}
+
+fn public(key: &Value) -> Value {
+    let mut key = key.clone();
+    key.as_object_mut().unwrap().remove("d");
+    key
+}
+
+#[tokio::test]
+async fn the_gateway_proves_who_it_is_with_a_signed_token() {
+    let [(ed, ed_key), (ec, ec_key)] = keys();
+    let clients = json!({ ed: public(&ed_key), ec: public(&ec_key), "mac": null });
+    let provider = Provider::with_clients(0, &clients);
+    let private = |name: &str, key: &Value| {
+        let key = key.to_string();
+        format!(
+            "client_id = '{name}'\nclient_auth = 'private_key_jwt'\nclient_assertion = {{ key = '{key}' }}"
+        )
+    };
+    let mac = "client_id = 'mac'\nclient_auth = 'client_secret_jwt'\n\
+               client_secret = 'a secret of 32 bytes, or a few more'"
+        .to_owned();
+    // Logins.
+    for client in [private(ed, &ed_key), private(ec, &ec_key), mac.clone()] {
+        let layer = oidc(&provider, &client);
+        let mut browser = Browser::default();
+        browser.login(&layer, &provider, "/orders").await;
+        assert_eq!(outcome(&browser.shop(&layer, "/orders").await), "ada", "{client}");
+    }
+    // Questions about tokens.
+    let token = provider.token("urn:opaque").await;
+    for client in [private(ed, &ed_key), private(ec, &ec_key), mac] {
+        let toml = format!("url = '{}/token/introspection'\n{client}", provider.url);
+        let settings: IntrospectionSettings = toml_edit::de::from_str(&toml).unwrap();
+        let method = IntrospectionMethod::new(&settings).unwrap();
+        let layer = AuthLayer::new(vec![Arc::new(method)], &AuthPolicy::default());
+        for _ in 0..2 {
+            let passed = ask(&layer, ask::get(&[("authorization", &format!("Bearer {token}"))])).await;
+            assert_eq!(outcome(&passed), "robot", "{client}: {}", provider.process.stderr());
+        }
+    }
+    // A client with the key of another.
+    let thief = oidc(&provider, &private(ec, &ed_key));
+    let mut browser = Browser::default();
+    let away = browser.shop(&thief, "/").await;
+    let callback = browser.through_provider(&provider, away.headers()[LOCATION].to_str().unwrap()).await;
+    assert!(outcome(&browser.shop(&thief, &callback).await).starts_with("auth-unavailable"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,6 +8,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response as Answer};
 use axum::routing::post;
 use axum::{Json, Router};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use gateway_auth::{OutboundCredentialsLayer, OutboundSettings};
 use gateway_core::Problem;
@@ -294,5 +296,88 @@ fn settings_that_make_no_sense_are_refused_and_secrets_are_not_shown() {
         let settings: OutboundSettings = serde_json::from_value(settings).unwrap();
         let shown = format!("{settings:?} {:?}", OutboundCredentialsLayer::new(&settings).unwrap());
         assert!(!shown.contains("hush") && !shown.contains("YTpodXNo"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_proves_who_it_is_with_a_token_that_is_new_each_time_and_for_the_endpoint() {
+    let (oauth, server) = OAuth::start().await;
+    let url = format!("{}/token", server.url);
+    let rsa = aws_lc_rs::rsa::KeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
+    let der = aws_lc_rs::encoding::AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&rsa).unwrap();
+    let pem = format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        STANDARD.encode(der.as_ref())
+    );
+    let secret = "a secret for tests, 32 bytes long";
+    for (auth, more, algorithm, audience) in [
+        ("private_key_jwt", json!({ "key": pem, "kid": "k1" }), "RS256", url.as_str()),
+        (
+            "private_key_jwt",
+            json!({ "key": pem, "kid": "k1", "algorithm": "PS256", "audience": "https://id.example" }),
+            "PS256",
+            "https://id.example",
+        ),
+        ("client_secret_jwt", json!({ "kid": "k1" }), "HS256", url.as_str()),
+    ] {
+        let mut client = json!({
+            "url": url, "client_id": "gateway", "client_auth": auth, "client_assertion": more,
+        });
+        if auth == "client_secret_jwt" {
+            client["client_secret"] = secret.into();
+        }
+        let exchange = layer(json!({ "token_exchange": { "client": client, "cache_entries": 0 } }));
+        let before = oauth.calls();
+        for _ in 0..2 {
+            ask(&exchange, "Bearer caller", 200).await;
+        }
+        let asked = oauth.0.lock().unwrap().asked[before..].to_vec();
+        assert_eq!(asked.len(), 2, "{auth}");
+        let mut ids = Vec::new();
+        for (authorization, form) in &asked {
+            assert_eq!((authorization.as_str(), form.get("client_secret")), ("-", None));
+            assert_eq!(
+                form["client_assertion_type"],
+                "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+            );
+            let mut parts = form["client_assertion"].split('.');
+            let mut part = || -> Value {
+                serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts.next().unwrap()).unwrap()).unwrap()
+            };
+            let (header, claims) = (part(), part());
+            assert_eq!((&header["alg"], &header["kid"]), (&json!(algorithm), &json!("k1")));
+            assert_eq!(
+                (&claims["iss"], &claims["sub"], &claims["aud"]),
+                (&json!("gateway"), &json!("gateway"), &json!(audience))
+            );
+            assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 60);
+            ids.push(claims["jti"].as_str().unwrap().to_owned());
+        }
+        assert_ne!(ids[0], ids[1]);
+    }
+    let wrong = |more: Value| {
+        let mut client = json!({ "url": url, "client_id": "gateway" });
+        client.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let settings = serde_json::from_value(json!({ "client_credentials": client })).unwrap();
+        OutboundCredentialsLayer::new(&settings).unwrap_err().to_string()
+    };
+    for (more, why) in [
+        (json!({ "client_auth": "private_key_jwt" }), "none of `key` and `key_file` is given"),
+        (
+            json!({ "client_auth": "private_key_jwt", "client_assertion": { "key": "x" } }),
+            "it is no private key",
+        ),
+        (
+            json!({ "client_auth": "private_key_jwt", "client_assertion": { "key": pem, "algorithm": "ES256" } }),
+            "`ES256` does not go with the key; expected RS256",
+        ),
+        (json!({ "client_auth": "client_secret_jwt", "client_secret": "short" }), "expected 32 or more"),
+        (
+            json!({ "client_secret": secret, "client_assertion": { "key": pem } }),
+            "expected `client_auth = \"private_key_jwt\"`",
+        ),
+    ] {
+        let said = wrong(more);
+        assert!(said.contains(why), "{said}");
     }
 }

@@ -2,13 +2,14 @@
 
 use crate::end::{AnyBody, RequestStream};
 use crate::fallback::Refusal;
+use gateway_auth::HeaderNames;
 use gateway_core::{ClientAddr, Code, Problem};
 use gateway_observe::ObservedBody;
 use gateway_routing::{Match, RouteTable};
 use gateway_transform::{ClientIpLayer, NormalizeSettings, UnderscoreHeaders, normalize_path};
 use http::header::{ALLOW, CONNECTION, HOST};
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderValue, Method, Request, Response, Uri, Version};
 use std::borrow::Cow;
 use std::cell::{OnceCell, RefCell};
 use std::convert::Infallible;
@@ -73,7 +74,7 @@ pub(crate) struct Edge<B: RequestStream> {
     /// The largest head, in bytes. The server's own limit is that of its buffer, which is less exact.
     pub(crate) max_head: usize,
     /// Headers that only the gateway may set: whoever is outside does not say who they are.
-    pub(crate) identity_headers: Vec<HeaderName>,
+    pub(crate) identity_headers: HeaderNames,
 }
 
 impl<B: RequestStream> Edge<B> {
@@ -145,7 +146,7 @@ impl<B: RequestStream> Edge<B> {
         for (name, value) in request.headers() {
             size += name.as_str().len() + value.len() + 4;
             nominates |= *name == CONNECTION;
-            if self.identity_headers.iter().any(|known| is_same_to_a_service(name.as_str(), known.as_str())) {
+            if self.identity_headers.contains(name, request.extensions()) {
                 spoofed.push(name.clone());
             }
         }
@@ -234,9 +235,3 @@ static IS_NAMED: [bool; 256] = {
     }
     table
 };
-
-/// Whether some services take two header names for the same: CGI and its heirs turn dashes into underscores.
-fn is_same_to_a_service(name: &str, known: &str) -> bool {
-    name.len() == known.len()
-        && name.bytes().zip(known.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
-}

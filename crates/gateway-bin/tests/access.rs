@@ -143,6 +143,49 @@ fn services_are_told_who_calls_by_the_gateway_alone() {
 }
 
 #[test]
+fn what_a_forward_auth_service_says_is_not_said_by_clients_on_any_route() {
+    let says = &[("X-Tenant", "acme"), ("X-Auth-Role", "user"), ("X-Who", "ada")];
+    let (upstream, asked) = (Upstream::named("a"), Upstream::start(|_| Reply::with(200, says, "")));
+    let more = format!(
+        "[auth.forward.ask]\nurl = \"{}\"\nresponse_headers = [\"X-Tenant\", \"Authorization\"]\n\
+         response_headers_prefix = \"x-auth-\"\nprincipal_header = \"X-Who\"\n\
+         [auth.api_keys.other]\nheader = \"X-Auth-Key\"\nhide_credentials = false\n\
+         [auth.mtls.certificates]\n\
+         [[routes]]\npath = \"/asked/*\"\nservice = \"a\"\nauth = \"ask\"\n\
+         [[routes]]\npath = \"/*\"\nservice = \"a\"\n",
+        asked.url()
+    );
+    let gateway = gateway(&upstream, "", &more);
+    let spoofed = [
+        ("X-Tenant", "evil"),
+        ("X_Tenant", "evil"),
+        ("X-Auth-Role", "admin"),
+        ("x_auth_role", "admin"),
+        ("X-Who", "root"),
+        ("X-Forwarded-Client-Cert", "Hash=1"),
+        ("X-Auth-Key", "key"),
+        ("Authorization", "Bearer of-the-client"),
+    ];
+    assert_eq!(with(gateway.addr(), "/free", &spoofed).status, 200);
+    assert_eq!(with(gateway.addr(), "/asked/x", &spoofed).status, 200);
+
+    let [free, told] = upstream.requests().try_into().unwrap();
+    for (name, value) in spoofed {
+        let expected = ["X-Auth-Key", "Authorization"].contains(&name).then_some(value);
+        assert_eq!(free.header(&name.to_ascii_lowercase()), expected, "{name}");
+    }
+    let own = ["x-tenant", "x_tenant", "x-auth-role", "x_auth_role", "x-forwarded-client-cert"];
+    let own = own.map(|name| told.header(name));
+    assert_eq!(own, [Some("acme"), None, Some("user"), None, None]);
+    let [question] = asked.requests().try_into().unwrap();
+    assert_eq!(
+        question.header("authorization"),
+        Some("Bearer of-the-client"),
+        "the service is shown credentials"
+    );
+}
+
+#[test]
 fn tokens_are_revoked_by_what_they_say() {
     let upstream = Upstream::named("a");
     let gateway = gateway(&upstream, "", "[[routes]]\npath = \"/*\"\nservice = \"a\"\nauth = \"shop\"\n");

@@ -19,6 +19,8 @@ pub enum AuthMethod {
     Forward,
     /// A browser's session after a login.
     Session,
+    /// A signature of the request itself (RFC 9421, Standard Webhooks).
+    Signature,
 }
 
 impl AuthMethod {
@@ -33,6 +35,7 @@ impl AuthMethod {
             Self::Introspection => "introspection",
             Self::Forward => "forward",
             Self::Session => "session",
+            Self::Signature => "signature",
         }
     }
 }

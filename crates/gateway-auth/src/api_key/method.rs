@@ -7,7 +7,7 @@ use crate::method::{Check, Head, Method, Verdict};
 use crate::text::unix_now;
 use gateway_core::{Code, Problem};
 use http::header::WWW_AUTHENTICATE;
-use http::{HeaderValue, request};
+use http::{HeaderName, HeaderValue, request};
 use std::borrow::Cow;
 
 /// A good key is far shorter, and whoever sends a longer one wants us to hash it.
@@ -94,6 +94,10 @@ impl Method for ApiKeyMethod {
 
     fn challenge(&self) -> Option<&HeaderValue> {
         Some(&self.challenge)
+    }
+
+    fn reads(&self) -> Vec<HeaderName> {
+        self.places.header.iter().cloned().collect()
     }
 
     fn strips(&self) -> bool {

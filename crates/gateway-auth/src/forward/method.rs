@@ -1,10 +1,10 @@
-use crate::AuthError;
 use crate::forward::key::{self, KeyPart};
 use crate::forward::settings::{ForwardSettings, OnForwardFailure};
 use crate::jwt::cache::{Cache, TokenHasher, TokenKey};
 use crate::method::{Changes, Check, Head, Method, Passed, Refusal, Verdict};
 use crate::remote::{self, Reachable};
 use crate::text::unix_now;
+use crate::{AuthError, HeaderNames};
 use bytes::Bytes;
 use gateway_core::{AuthMethod, ClientAddr, Principal, Scheme};
 use gateway_fetch::Fetch;
@@ -36,6 +36,8 @@ struct Shared {
     prefix: Option<Box<str>>,
     answer_headers: Vec<HeaderName>,
     principal_header: Option<HeaderName>,
+    /// What clients cannot say.
+    own: HeaderNames,
     on_failure: OnForwardFailure,
     remembered: Option<Remembered>,
     reachable: Reachable,
@@ -92,14 +94,18 @@ impl ForwardMethod {
             cache: Cache::new(cache.entries),
         });
         let prefix = settings.response_headers_prefix.as_ref().filter(|prefix| !prefix.is_empty());
+        let response_headers = names(&settings.response_headers)?;
+        let principal_header = settings.principal_header.as_ref().map(name).transpose()?;
+        let own = HeaderNames::of(response_headers.iter().chain(&principal_header).cloned());
         Ok(Self(Arc::new(Shared {
+            own: prefix.iter().fold(own, |own, prefix| own.with_prefix(prefix)),
             url: remote::url(&settings.url)?,
             fetch: Fetch::new(&settings.http)?,
             request_headers: names(&settings.request_headers)?,
-            response_headers: names(&settings.response_headers)?,
+            response_headers,
             prefix: prefix.map(|prefix| prefix.to_ascii_lowercase().into()),
             answer_headers: names(&settings.answer_headers)?,
-            principal_header: settings.principal_header.as_ref().map(name).transpose()?,
+            principal_header,
             on_failure: settings.on_failure,
             remembered,
             reachable: Reachable::default(),
@@ -244,16 +250,24 @@ impl Method for ForwardMethod {
     }
 
     fn strips(&self) -> bool {
-        let shared = &self.0;
-        !shared.response_headers.is_empty() || shared.prefix.is_some() || shared.principal_header.is_some()
+        self.0.own != HeaderNames::default()
     }
 
     fn strip(&self, request: &mut request::Parts) {
-        let ours =
-            |name: &&HeaderName| self.0.is_ours(name) || self.0.principal_header.as_ref() == Some(name);
+        let ours = |name: &&HeaderName| self.0.own.contains(name, &request.extensions);
         let names: Vec<HeaderName> = request.headers.keys().filter(ours).cloned().collect();
         for name in names {
             request.headers.remove(name);
         }
+    }
+
+    /// Without those that clients show to the service that is asked.
+    fn sets(&self) -> HeaderNames {
+        let shown = [&self.0.request_headers[..], &[header::AUTHORIZATION, header::COOKIE]].concat();
+        self.0.own.clone().without(&shown)
+    }
+
+    fn reads(&self) -> Vec<HeaderName> {
+        self.0.request_headers.clone()
     }
 }

@@ -13,8 +13,9 @@ pub struct ForwardSettings {
     /// The request's headers that are sent along; an empty list sends all but those of the connection. Always sent:
     /// `X-Forwarded-Method`, `-Proto`, `-Host`, `-Uri`, `-For`. Default: all.
     pub request_headers: Vec<String>,
-    /// Headers of a 2xx answer that the service gets with the request. Copies from the client are removed.
-    /// Default: none.
+    /// Headers of a 2xx answer that the service gets with the request. Copies from clients are removed, on all other
+    /// routes too; but on those not `Authorization`, `Cookie`, what `request_headers` lists, and headers that carry
+    /// the credential of another way. Default: none.
     pub response_headers: Vec<String>,
     /// Further such headers by how they begin: `x-auth-`. Default: none.
     pub response_headers_prefix: Option<String>,

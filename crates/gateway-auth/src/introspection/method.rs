@@ -1,4 +1,6 @@
 use crate::AuthError;
+use crate::client::proof::{Client, secret_file};
+use crate::client::settings::ClientAuth;
 use crate::credential::{Found, authorization, challenge};
 use crate::flight::Flights;
 use crate::introspection::settings::{IntrospectionProtocol, IntrospectionSettings, OnIntrospectionFailure};
@@ -6,13 +8,11 @@ use crate::jwt::cache::{Cache, TokenHasher, TokenKey};
 use crate::method::{Check, Head, Method, Verdict};
 use crate::remote::{self, Reachable};
 use crate::text::unix_now;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use gateway_core::{AuthMethod, Code, Principal, Problem};
 use gateway_fetch::Fetch;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderValue, Request, StatusCode, Uri, request};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, request};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,7 +38,7 @@ struct Shared {
     settings: IntrospectionSettings,
     url: Uri,
     /// Who asks.
-    client: Option<HeaderValue>,
+    client: Option<Client>,
     fetch: Fetch,
     bare: HeaderValue,
     invalid: HeaderValue,
@@ -79,18 +79,17 @@ impl IntrospectionMethod {
         let url = remote::url(&settings.url)?;
         let secret = match (&settings.client_secret, &settings.client_secret_file) {
             (Some(secret), _) => Some(secret.clone()),
-            (None, Some(path)) => Some(
-                std::fs::read_to_string(path)
-                    .map_err(|source| AuthError::File { path: path.clone(), source })?
-                    .trim_end()
-                    .to_owned(),
-            ),
+            (None, Some(path)) => Some(secret_file(path)?),
             (None, None) => None,
         };
-        let client = match (&settings.client_id, secret) {
-            (None, None) => None,
-            (Some(id), secret) => Some(client(id, &secret.unwrap_or_default())),
-            (None, Some(_)) => return Err(AuthError::NoClient),
+        let client = match (&settings.client_id, secret, settings.client_auth) {
+            (None, None, ClientAuth::Basic) => None,
+            (None, _, _) => return Err(AuthError::NoClient),
+            (Some(id), secret, auth) => {
+                // With HTTP Basic a client may have no password.
+                let secret = secret.or_else(|| (auth == ClientAuth::Basic).then(String::new));
+                Some(Client::new(id, secret, auth, &settings.client_assertion)?)
+            }
         };
         Ok(Self(Arc::new(Shared {
             url,
@@ -112,17 +111,6 @@ impl IntrospectionMethod {
     pub fn asked(&self) -> u64 {
         self.0.asked.load(Ordering::Relaxed)
     }
-}
-
-/// RFC 6749 §2.3.1: both parts encoded as in forms.
-fn client(id: &str, secret: &str) -> HeaderValue {
-    let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    let both = STANDARD.encode(format!("{}:{}", encoded(id), encoded(secret)));
-    // Base64 is always a header's value.
-    let mut value =
-        HeaderValue::try_from(format!("Basic {both}")).unwrap_or(HeaderValue::from_static("Basic"));
-    value.set_sensitive(true);
-    value
 }
 
 impl Shared {
@@ -224,12 +212,15 @@ impl Shared {
             IntrospectionProtocol::Rfc7662 => {
                 let mut form = form_urlencoded::Serializer::new(String::new());
                 form.append_pair("token", token).append_pair("token_type_hint", "access_token");
-                let request =
+                let mut headers = HeaderMap::new();
+                if let Some(client) = &self.client {
+                    client.prove(&self.settings.url, &mut headers, &mut form);
+                }
+                let mut request =
                     request.method("POST").header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-                let request = match &self.client {
-                    Some(client) => request.header(AUTHORIZATION, client),
-                    None => request,
-                };
+                if let Some(own) = request.headers_mut() {
+                    own.extend(headers);
+                }
                 request.body(form.finish().into())
             }
             IntrospectionProtocol::Userinfo => {

@@ -1,4 +1,5 @@
 use crate::OneOrMany;
+use crate::client::settings::{ClientAssertion, ClientAuth};
 use gateway_core::units::Timespan;
 use gateway_fetch::FetchSettings;
 use schemars::JsonSchema;
@@ -14,12 +15,16 @@ pub struct IntrospectionSettings {
     pub url: String,
     /// How to ask. Default `rfc7662`.
     pub protocol: IntrospectionProtocol,
-    /// Who asks, as HTTP Basic. Default: nobody, for endpoints that let all in from here.
+    /// Who asks. Default: nobody, for endpoints that let all in from here.
     pub client_id: Option<String>,
     /// The password of `client_id`. Write `"${NAME}"` to take it from the environment.
     pub client_secret: Option<String>,
     /// A file with that password; white space at its end does not count.
     pub client_secret_file: Option<PathBuf>,
+    /// How `client_id` proves who it is. Default `basic`.
+    pub client_auth: ClientAuth,
+    /// The token of `private_key_jwt` and `client_secret_jwt`.
+    pub client_assertion: ClientAssertion,
     /// What `aud` must hold; one or a list, of which one is enough. Default: anything.
     pub audience: Option<OneOrMany>,
     /// The claims of which the first that is there is the principal's id: a text or a number. Default `sub`,
@@ -53,6 +58,8 @@ impl Default for IntrospectionSettings {
             client_id: None,
             client_secret: None,
             client_secret_file: None,
+            client_auth: ClientAuth::default(),
+            client_assertion: ClientAssertion::default(),
             audience: None,
             principal: ["sub", "username", "id", "email", "client_id"].map(str::to_owned).to_vec(),
             cache: Timespan::secs(60),

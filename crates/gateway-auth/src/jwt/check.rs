@@ -29,7 +29,7 @@ const MAX_LIFETIME: f64 = 86_400.0;
 /// What all clones of a layer have in common.
 pub(crate) struct Shared {
     pub(crate) verifier: Verifier,
-    places: Places,
+    pub(crate) places: Places,
     hasher: TokenHasher,
     verified: Cache<Verified>,
     pub(crate) known: Arc<Known>,

@@ -110,7 +110,19 @@ pub(crate) fn main_key(settings: &JwtSettings) -> KeySettings {
     }
 }
 
+impl JwtSettings {
+    /// Whether keys come from files, which may hold others by now.
+    #[must_use]
+    pub fn reads_files(&self) -> bool {
+        main_key(self).is_file() || self.keys.iter().any(KeySettings::is_file)
+    }
+}
+
 impl KeySettings {
+    fn is_file(&self) -> bool {
+        self.secret_file.is_some() || self.public_key_file.is_some() || self.jwks_file.is_some()
+    }
+
     fn sources(&self) -> usize {
         let Self { secret, secret_file, public_key, public_key_file, jwks_file, .. } = self;
         let given = [

@@ -7,7 +7,7 @@ use crate::method::{Check, Head, Method, Verdict};
 use crate::refusal::{Challenges, Refusal};
 use crate::revocation::{Revocations, listen};
 use gateway_store::Store;
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 use std::future::Future;
 use std::sync::Arc;
@@ -115,6 +115,10 @@ impl Method for JwtMethod {
 
     fn challenge(&self) -> Option<&HeaderValue> {
         Some(self.shared.challenges.bare())
+    }
+
+    fn reads(&self) -> Vec<HeaderName> {
+        self.shared.places.headers().cloned().collect()
     }
 
     fn with_store(&self, store: &Store) -> Option<Arc<dyn Method>> {

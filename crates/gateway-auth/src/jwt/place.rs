@@ -29,6 +29,14 @@ impl Places {
         places.iter().map(Spot::new).collect::<Result<_, _>>().map(Self)
     }
 
+    /// The headers among them.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = &HeaderName> {
+        self.0.iter().filter_map(|spot| match spot {
+            Spot::Header { name, .. } => Some(name),
+            Spot::Cookie(_) | Spot::Query(_) => None,
+        })
+    }
+
     /// The one token of a request. What stands in a header under another scheme may be for another method.
     pub(crate) fn find<'r>(&self, headers: &'r HeaderMap, uri: &'r Uri) -> Result<&'r str, Refusal> {
         let mut none = Refusal::Missing;

@@ -1,9 +1,10 @@
-use crate::AuthError;
 use crate::credential::challenge;
+use crate::identity::name::is_held_by;
 use crate::method::{Check, Head, Method, Verdict};
 use crate::mtls::settings::{AllowedCertificates, CertificateName, MtlsSettings};
 use crate::mtls::xfcc;
-use gateway_core::{AuthMethod, ClientAddr, ClientCertificate, Code, PeerAddr, Principal, Problem};
+use crate::{AuthError, HeaderNames};
+use gateway_core::{AuthMethod, ClientCertificate, Code, Principal, Problem};
 use http::header::WWW_AUTHENTICATE;
 use http::{Extensions, HeaderName, HeaderValue, request};
 use ipnet::IpNet;
@@ -78,9 +79,7 @@ impl MtlsMethod {
 
     /// Whether whoever holds the connection may say what certificate it was shown.
     fn is_trusted(&self, facts: &Extensions) -> bool {
-        let peer = facts.get::<PeerAddr>().map(PeerAddr::ip);
-        let peer = peer.or_else(|| facts.get::<ClientAddr>().map(ClientAddr::ip));
-        peer.is_some_and(|ip| self.trusted.iter().any(|network| network.contains(&ip)))
+        is_held_by(facts, &self.trusted)
     }
 
     fn verdict(&self, certificate: &ClientCertificate) -> Verdict {
@@ -182,6 +181,14 @@ impl Method for MtlsMethod {
 
     fn strips(&self) -> bool {
         true
+    }
+
+    fn sets(&self) -> HeaderNames {
+        HeaderNames::default().unless_from(self.header.clone(), &self.trusted)
+    }
+
+    fn reads(&self) -> Vec<HeaderName> {
+        vec![self.header.clone()]
     }
 
     fn strip(&self, request: &mut request::Parts) {

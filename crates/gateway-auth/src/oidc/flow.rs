@@ -1,6 +1,6 @@
 //! What is answered on the way to the provider and back.
 
-use super::method::Shared;
+use super::shared::Shared;
 use crate::method::{Check, Head, Refusal, Verdict};
 use crate::oidc::cookies::MAX_SESSION;
 use crate::oidc::login::{Callback, Login, Refused, with_query};

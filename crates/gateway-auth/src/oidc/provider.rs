@@ -7,15 +7,14 @@ use crate::jwt::settings::{JwtSettings, OneOrMany};
 use crate::jwt::token::Token;
 use crate::oidc::id_token::{self, Expected};
 use crate::oidc::login::error_code;
+use crate::oidc::proof::Proof;
 use crate::refusal::Refusal;
 use crate::remote::{self, Reachable};
 use crate::{AuthError, OidcSettings};
 use arc_swap::ArcSwapOption;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use gateway_fetch::Fetch;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Request, Uri};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -36,7 +35,7 @@ pub(crate) struct Configuration {
     pub(crate) end_session_endpoint: Option<String>,
     #[serde(default)]
     pub(crate) authorization_response_iss_parameter_supported: bool,
-    token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    pub(super) token_endpoint_auth_methods_supported: Option<Vec<String>>,
 }
 
 /// What the token endpoint answers (RFC 6749 §5.1).
@@ -76,7 +75,7 @@ pub(crate) struct Provider {
     issuer: String,
     url: Uri,
     client: String,
-    secret: Option<String>,
+    proof: Proof,
     fetch: Fetch,
     pub(crate) keys: Arc<Keys>,
     refresh: Duration,
@@ -104,7 +103,7 @@ impl Provider {
             issuer: settings.issuer.clone(),
             url: remote::url(&url)?,
             client: settings.client_id.clone(),
-            secret,
+            proof: Proof::new(settings, secret)?,
             fetch: Fetch::new(&settings.jwks.fetch)?,
             keys: Arc::new(Keys::new(Keyring::new(&keys)?, &keys)?),
             refresh: *settings.jwks.refresh,
@@ -225,32 +224,14 @@ impl Provider {
         }
     }
 
-    /// RFC 6749 §2.3.1: the secret in `Authorization`, unless the provider only takes it in the body.
     fn token_request(&self, configuration: &Configuration, form: &[(&str, &str)]) -> Option<Request<Bytes>> {
-        let takes = configuration.token_endpoint_auth_methods_supported.as_deref();
-        let takes = |name: &str| takes.is_some_and(|methods| methods.iter().any(|method| method == name));
-        let in_body = takes("client_secret_post") && !takes("client_secret_basic");
-        let mut body = form_urlencoded::Serializer::new(String::new());
+        let (mut body, mut headers) = (form_urlencoded::Serializer::new(String::new()), HeaderMap::new());
         body.extend_pairs(form);
+        self.proof.at(configuration).prove(&configuration.token_endpoint, &mut headers, &mut body);
         let mut request = Request::post(&configuration.token_endpoint)
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        match &self.secret {
-            Some(secret) if !in_body => {
-                let encoded =
-                    |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-                let both = STANDARD.encode(format!("{}:{}", encoded(&self.client), encoded(secret)));
-                let mut value = HeaderValue::try_from(format!("Basic {both}")).ok()?;
-                value.set_sensitive(true);
-                request = request.header(AUTHORIZATION, value);
-            }
-            Some(secret) => {
-                body.append_pair("client_id", &self.client).append_pair("client_secret", secret);
-            }
-            None => {
-                body.append_pair("client_id", &self.client);
-            }
-        }
+        request.headers_mut()?.extend(headers);
         request.body(body.finish().into()).ok()
     }
 

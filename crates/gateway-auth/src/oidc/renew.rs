@@ -1,6 +1,6 @@
 //! A session whose access token ends soon: refreshed once, however many requests wait for it.
 
-use super::method::Shared;
+use super::shared::Shared;
 use crate::method::{Check, Head, Verdict};
 use crate::oidc::cookies::MAX_SESSION;
 use crate::oidc::provider::Failure;

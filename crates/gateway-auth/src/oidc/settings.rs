@@ -1,3 +1,4 @@
+use crate::client::settings::{ClientAssertion, ClientAuth};
 use crate::jwt::settings::{JwksSettings, OneOrMany};
 use gateway_core::units::Timespan;
 use schemars::JsonSchema;
@@ -24,6 +25,10 @@ pub struct OidcSettings {
     pub client_secret: Option<String>,
     /// A file with that password; white space at its end does not count.
     pub client_secret_file: Option<PathBuf>,
+    /// How `client_id` proves who it is. Default: with its secret, in the way that the provider takes.
+    pub client_auth: Option<ClientAuth>,
+    /// The token of `private_key_jwt` and `client_secret_jwt`.
+    pub client_assertion: ClientAssertion,
     /// What is asked for. Add `offline_access` where the provider wants it for sessions that are refreshed. Default
     /// `["openid", "profile", "email"]`.
     pub scopes: Vec<String>,
@@ -117,6 +122,8 @@ impl Default for OidcSettings {
             client_id: String::new(),
             client_secret: None,
             client_secret_file: None,
+            client_auth: None,
+            client_assertion: ClientAssertion::default(),
             scopes: list(&["openid", "profile", "email"]),
             parameters: BTreeMap::new(),
             external_url: None,

@@ -1,14 +1,16 @@
 //! A token endpoint (RFC 6749 §3.2), and what it is asked.
 
 use crate::AuthError;
-use crate::outbound::settings::{ClientAuth, ClientCredentials, OnTokenFailure};
+use crate::client::proof::{Client, secret_file};
+use crate::client::settings::ClientAuth;
+use crate::outbound::settings::{ClientCredentials, OnTokenFailure};
 use crate::remote::{shown, url};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use form_urlencoded::{Serializer, byte_serialize};
+use form_urlencoded::Serializer;
 use gateway_core::{Code, Problem};
 use gateway_fetch::{Fetch, FetchError};
-use http::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
+use http::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use http::{StatusCode, Uri};
 use serde::Deserialize;
 use std::path::Path;
@@ -18,8 +20,8 @@ use std::time::Duration;
 pub(crate) struct Endpoint {
     url: Uri,
     fetch: Fetch,
-    /// The client's own credentials, where they go in a header.
-    basic: Option<HeaderValue>,
+    /// Who asks.
+    client: Client,
     /// What is the same in every form.
     form: Vec<(&'static str, String)>,
     default_ttl: Duration,
@@ -67,21 +69,17 @@ impl Endpoint {
                 "it is empty; expected the id of the gateway as a client",
             ));
         }
-        let secret = secret(
-            "client_secret",
-            settings.client_secret.as_deref(),
-            settings.client_secret_file.as_deref(),
-        )?;
-        let encode = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
-        let (basic, mut form) = match settings.client_auth {
-            ClientAuth::Basic => {
-                // RFC 6749 §2.3.1: both are encoded as in a form before they are put together.
-                (Some(basic(&encode(&settings.client_id), &encode(&secret))?), Vec::new())
-            }
-            ClientAuth::Post => {
-                (None, vec![("client_id", settings.client_id.clone()), ("client_secret", secret)])
-            }
+        let secret = match settings.client_auth {
+            ClientAuth::PrivateKeyJwt => None,
+            _ => Some(secret(
+                "client_secret",
+                settings.client_secret.as_deref(),
+                settings.client_secret_file.as_deref(),
+            )?),
         };
+        let client =
+            Client::new(&settings.client_id, secret, settings.client_auth, &settings.client_assertion)?;
+        let mut form = Vec::new();
         if !settings.scopes.is_empty() {
             form.push(("scope", settings.scopes.join(" ")));
         }
@@ -97,7 +95,7 @@ impl Endpoint {
         Ok(Self {
             url: url(&settings.url)?,
             fetch: Fetch::new(&settings.http)?,
-            basic,
+            client,
             form,
             default_ttl: *settings.default_ttl,
             refresh_ahead: *settings.refresh_ahead,
@@ -118,9 +116,8 @@ impl Endpoint {
 
     /// Asks for a token, with these fields besides the client's own.
     pub(crate) async fn ask(&self, fields: &[(&'static str, &str)]) -> Result<Granted, Denied> {
-        let mut headers = HeaderMap::new();
-        headers.extend(self.basic.clone().map(|basic| (AUTHORIZATION, basic)));
-        let (url, form) = (self.url.to_string(), self.form(fields));
+        let (url, mut headers) = (self.url.to_string(), HeaderMap::new());
+        let form = self.form(&url, &mut headers, fields);
         let answer = self.fetch.post_form::<Answer>(&url, headers, form).await;
         let granted = match answer {
             Ok(answer) => self.granted(&answer),
@@ -144,8 +141,9 @@ impl Endpoint {
         }
     }
 
-    fn form(&self, fields: &[(&'static str, &str)]) -> String {
+    fn form(&self, url: &str, headers: &mut HeaderMap, fields: &[(&'static str, &str)]) -> String {
         let mut form = Serializer::new(String::new());
+        self.client.prove(url, headers, &mut form);
         form.extend_pairs(self.form.iter().map(|(name, value)| (*name, value.as_str())));
         form.extend_pairs(fields);
         form.finish()
@@ -177,10 +175,7 @@ pub(crate) fn secret(key: &str, text: Option<&str>, file: Option<&Path>) -> Resu
     let one = || format!("none or both of `{key}` and `{key}_file` are given; expected one of them");
     match (text, file) {
         (Some(text), None) => Ok(text.to_owned()),
-        (None, Some(path)) => match std::fs::read_to_string(path) {
-            Ok(text) => Ok(text.trim_end().to_owned()),
-            Err(source) => Err(AuthError::File { path: path.to_owned(), source }),
-        },
+        (None, Some(path)) => secret_file(path),
         _ => Err(AuthError::setting(key, one())),
     }
 }

@@ -1,3 +1,4 @@
+use crate::client::settings::{ClientAssertion, ClientAuth};
 use gateway_core::units::Timespan;
 use gateway_fetch::FetchSettings;
 use schemars::JsonSchema;
@@ -66,8 +67,10 @@ pub struct ClientCredentials {
     pub client_secret: Option<String>,
     /// A file with it; white space at its end does not count.
     pub client_secret_file: Option<PathBuf>,
-    /// How id and secret are sent. Default `basic`.
+    /// How the client proves who it is. Default `basic`.
     pub client_auth: ClientAuth,
+    /// The token of `private_key_jwt` and `client_secret_jwt`.
+    pub client_assertion: ClientAssertion,
     /// What the token is for. Default: what the endpoint gives unasked.
     pub scopes: Vec<String>,
     /// Whom the token is for, where the endpoint wants to know. Default: nobody in particular.
@@ -92,6 +95,7 @@ impl Default for ClientCredentials {
             client_secret: None,
             client_secret_file: None,
             client_auth: ClientAuth::default(),
+            client_assertion: ClientAssertion::default(),
             scopes: Vec::new(),
             audience: None,
             refresh_ahead: Timespan::secs(30),
@@ -135,17 +139,6 @@ impl Default for TokenExchange {
             negative_cache: Timespan::secs(5),
         }
     }
-}
-
-/// How a client proves who it is (RFC 6749 §2.3.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ClientAuth {
-    /// In `Authorization`, as HTTP Basic.
-    #[default]
-    Basic,
-    /// In the form.
-    Post,
 }
 
 /// What requests are answered while there is no token.

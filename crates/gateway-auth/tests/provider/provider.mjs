@@ -25,6 +25,17 @@ class Adapter {
   }
 }
 
+// Clients without a password in their requests: their keys are made by the tests.
+const keyed = Object.entries(JSON.parse(process.env.CLIENTS ?? '{}')).map(([client_id, jwk]) => ({
+  client_id,
+  ...(jwk
+    ? { token_endpoint_auth_method: 'private_key_jwt', jwks: { keys: [jwk] } }
+    : { token_endpoint_auth_method: 'client_secret_jwt', client_secret: 'a secret of 32 bytes, or a few more' }),
+  grant_types: ['authorization_code', 'refresh_token', 'client_credentials'],
+  response_types: ['code'],
+  redirect_uris: ['https://shop.example/oauth2/callback'],
+}));
+
 const claims = (id) => ({ sub: id, name: id, email: `${id}@example.com`, email_verified: true });
 const configuration = (keys) => ({
   adapter: Adapter,
@@ -55,6 +66,7 @@ const configuration = (keys) => ({
       response_types: [],
       redirect_uris: [],
     },
+    ...keyed,
   ],
   claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name'] },
   findAccount: async (_, id) => ({ accountId: id, claims: async () => claims(id) }),

@@ -25,7 +25,7 @@ use super::load::{Mistake, Origin, Source};
 use super::settings::Settings;
 use crate::accounts::Accounts;
 use auth::AuthLayers;
-use gateway_auth::IdentityHeadersLayer;
+use gateway_auth::{HeaderNames, IdentityHeadersLayer};
 use gateway_core::ProblemLayer;
 use gateway_routing::RouteTable;
 use gateway_server::Limits;
@@ -157,15 +157,13 @@ impl Plan {
     }
 
     /// Headers that only the gateway may set.
-    pub(crate) fn identity_headers(&self) -> Vec<HeaderName> {
-        let mut names: Vec<_> = IDENTITY_HEADERS.into_iter().map(HeaderName::from_static).collect();
+    pub(crate) fn identity_headers(&self) -> HeaderNames {
         let of_routes = self.routes.iter().filter_map(|route| route.identity_headers.as_ref());
         let of_routes = of_routes.flat_map(IdentityHeadersLayer::names).cloned();
-        for name in of_routes.chain(self.assertions.iter().map(|plan| plan.assertions.header().clone())) {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
+        let of_assertions = self.assertions.iter().map(|plan| plan.assertions.header().clone());
+        let fixed = IDENTITY_HEADERS.into_iter().map(HeaderName::from_static);
+        let mut names = HeaderNames::of(fixed.chain(of_routes).chain(of_assertions));
+        names.extend(self.auth.headers());
         names
     }
 }

@@ -7,8 +7,8 @@ use crate::config::Origin;
 use crate::config::load::nearest;
 use crate::config::settings::{AUTH_KINDS, AuthSettings, RouteAuthSettings};
 use gateway_auth::{
-    ApiKeyMethod, AuthError, AuthLayer, BasicMethod, ForwardMethod, IntrospectionMethod, JwtMethod, KeyRing,
-    Method, MtlsMethod, OidcMethod, Revocations,
+    ApiKeyMethod, AuthError, AuthLayer, BasicMethod, ForwardMethod, HeaderNames, IntrospectionMethod,
+    JwtMethod, JwtSettings, KeyRing, Method, MtlsMethod, OidcMethod, Revocations,
 };
 use gateway_store::Store;
 use serde_json::Value;
@@ -49,6 +49,15 @@ impl AuthPlan {
     pub(crate) fn revocations(&self) -> Vec<Revocations> {
         let jwt = self.methods.values().filter_map(|method| method.jwt.as_ref());
         jwt.map(JwtMethod::revocations).collect()
+    }
+
+    /// Headers by which ways to authenticate tell services something, but those that carry credentials.
+    pub(super) fn headers(&self) -> HeaderNames {
+        let methods = || self.methods.values().map(|plan| &plan.method);
+        let read: Vec<_> = methods().flat_map(|method| method.reads()).collect();
+        let mut names = HeaderNames::default();
+        methods().for_each(|method| names.extend(method.sets().without(&read)));
+        names
     }
 
     /// The API keys, by name.
@@ -102,6 +111,11 @@ impl MethodPlan {
     }
 }
 
+/// For ways that look after their files themselves, or have none.
+fn always<T>(_: &MethodPlan, _: &T) -> bool {
+    true
+}
+
 /// The layers of routes that ask for the same are one.
 #[derive(Default)]
 pub(super) struct AuthLayers {
@@ -131,16 +145,26 @@ impl Planner<'_> {
         self.auth_names();
         let mut plan = AuthPlan::default();
         let into = &mut plan.methods;
+        let jwt = |jwt: &JwtSettings| JwtMethod::new(jwt, store.clone());
         self.ways(
             "jwt",
             into,
             |auth| &auth.jwt,
-            |_, jwt| JwtMethod::new(jwt, store.clone()).map(MethodPlan::jwt),
+            // Files may hold other keys than before, whatever the settings say.
+            |kept, settings| {
+                !settings.reads_files()
+                    || kept
+                        .jwt
+                        .as_ref()
+                        .is_some_and(|kept| jwt(settings).is_ok_and(|now| kept.has_keys_of(&now)))
+            },
+            |_, settings| jwt(settings).map(MethodPlan::jwt),
         );
         self.ways(
             "api_keys",
             into,
             |auth| &auth.api_keys,
+            always,
             |name, keys| {
                 let ring = KeyRing::new(name, keys, store.clone())?;
                 ApiKeyMethod::new(keys, ring).map(MethodPlan::api_keys)
@@ -150,45 +174,57 @@ impl Planner<'_> {
             "basic",
             into,
             |auth| &auth.basic,
+            always,
             |_, basic| BasicMethod::new(basic).map(MethodPlan::basic),
         );
         self.ways(
             "introspection",
             into,
             |auth| &auth.introspection,
+            always,
             |_, asked| IntrospectionMethod::new(asked).map(MethodPlan::of),
         );
-        self.ways("forward", into, |auth| &auth.forward, |_, to| ForwardMethod::new(to).map(MethodPlan::of));
+        self.ways(
+            "forward",
+            into,
+            |auth| &auth.forward,
+            always,
+            |_, to| ForwardMethod::new(to).map(MethodPlan::of),
+        );
         self.ways(
             "oidc",
             into,
             |auth| &auth.oidc,
+            always,
             |_, oidc| OidcMethod::new(oidc, store.clone()).map(MethodPlan::oidc),
         );
-        self.ways("mtls", into, |auth| &auth.mtls, |_, mtls| MtlsMethod::new(mtls).map(MethodPlan::of));
+        self.ways(
+            "mtls",
+            into,
+            |auth| &auth.mtls,
+            always,
+            |_, mtls| MtlsMethod::new(mtls).map(MethodPlan::of),
+        );
         plan
     }
 
-    /// All ways of one kind.
+    /// All ways of one kind. One with the settings it had lives on, if it may; no other is made in vain.
     fn ways<T: PartialEq>(
         &mut self,
         kind: &str,
         into: &mut BTreeMap<String, MethodPlan>,
         of: impl Fn(&AuthSettings) -> &BTreeMap<String, T>,
+        lives_on: impl Fn(&MethodPlan, &T) -> bool,
         make: impl Fn(&str, &T) -> Result<MethodPlan, AuthError>,
     ) {
         let settings = self.settings;
         let store_kept = self.previous_on_this_store().is_some();
         for (name, way) in of(&settings.auth) {
-            let Some(made) = self.noted(&format!("auth.{kind}.{name}"), make(name, way)) else { continue };
             let kept =
                 self.kept(name, way, |config| (of(&config.settings.auth), &config.plan.auth.methods)).0;
-            // Files may hold other keys than before, whatever the settings say.
-            let kept = kept.filter(|kept| match (&kept.jwt, &made.jwt) {
-                (Some(before), Some(now)) => before.has_keys_of(now),
-                _ => true,
-            });
-            into.insert(name.clone(), kept.filter(|_| store_kept).unwrap_or(made));
+            let kept = kept.filter(|kept| store_kept && lives_on(kept, way));
+            let made = kept.or_else(|| self.noted(&format!("auth.{kind}.{name}"), make(name, way)));
+            into.extend(made.map(|made| (name.clone(), made)));
         }
     }
 

@@ -1,0 +1,3 @@
+pub(crate) mod key;
+pub(crate) mod proof;
+pub(crate) mod settings;

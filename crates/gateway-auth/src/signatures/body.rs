@@ -1,0 +1,180 @@
+//! Reads the bodies that a method has to see.
+
+use crate::layer::AuthLayer;
+use crate::method::Head;
+use bytes::{Bytes, BytesMut};
+use gateway_core::{BodyTooLarge, BoxError, Code, Problem};
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::BodyExt;
+use pin_project_lite::pin_project;
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tower::{Layer, Service};
+
+/// Request extension: the body as a whole, for methods that look at it.
+#[derive(Clone, Debug)]
+pub(crate) struct WholeBody(pub(crate) Bytes);
+
+/// Reads the body of a request whose signature covers it, before the [`AuthLayer`] within looks at it: at most
+/// `max_body` of the [`SignatureSettings`](crate::SignatureSettings), else 413 `body-too-large`; one that breaks off is
+/// 400 `bad-request`. The service gets the bytes; trailers, which nobody signed, end here. Requests without a signature
+/// that may be good, and those on public paths, pass as they come.
+///
+/// ```
+/// # use gateway_auth::{AuthLayer, AuthPolicy, SignatureKey, SignatureMethod, SignatureSettings, SignedBodyLayer};
+/// # use gateway_store::Store;
+/// # use std::sync::Arc;
+/// let key = SignatureKey { id: "acme".into(), secret: Some("32 random bytes ...".into()), ..SignatureKey::default() };
+/// let settings = SignatureSettings { keys: vec![key], ..SignatureSettings::default() };
+/// let method = SignatureMethod::new(&settings, Store::memory())?;
+/// let auth = AuthLayer::new(vec![Arc::new(method)], &AuthPolicy::default());
+/// let app: axum::Router = axum::Router::new()
+///     .route("/", axum::routing::post(|body: String| async { body }))
+///     .layer(auth.clone())
+///     .layer(SignedBodyLayer::new(&auth));
+/// # Ok::<_, gateway_auth::AuthError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct SignedBodyLayer(AuthLayer);
+
+impl SignedBodyLayer {
+    /// A layer that reads bodies for the methods of another.
+    #[must_use]
+    pub fn new(auth: &AuthLayer) -> Self {
+        Self(auth.clone())
+    }
+}
+
+impl<S> Layer<S> for SignedBodyLayer {
+    type Service = SignedBody<S>;
+
+    fn layer(&self, inner: S) -> SignedBody<S> {
+        SignedBody { inner, auth: self.0.clone() }
+    }
+}
+
+/// The service of [`SignedBodyLayer`].
+#[derive(Clone, Debug)]
+pub struct SignedBody<S> {
+    inner: S,
+    auth: AuthLayer,
+}
+
+impl<S, B, R> Service<Request<B>> for SignedBody<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + From<Bytes> + Send + 'static,
+    R: From<Bytes>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = SignedBodyFuture<S::Future, R, S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let Some(most) = self.auth.wants_body(Head::of(&request)) else {
+            return SignedBodyFuture { kind: Kind::Inner { future: self.inner.call(request) } };
+        };
+        if request.body().is_end_stream() {
+            request.extensions_mut().insert(WholeBody(Bytes::new()));
+            return SignedBodyFuture { kind: Kind::Inner { future: self.inner.call(request) } };
+        }
+        if request.body().size_hint().lower() > most {
+            return SignedBodyFuture {
+                kind: Kind::Refused { response: Some(too_large(most).into_response()) },
+            };
+        }
+        // The clone is what stays: the one that was made ready is the one that is called.
+        let clone = self.inner.clone();
+        let mut inner = mem::replace(&mut self.inner, clone);
+        // What it yields is polled in its place.
+        #[allow(clippy::async_yields_async)]
+        let reading = Box::pin(async move {
+            let (mut parts, body) = request.into_parts();
+            let kind = match read(body, most).await {
+                Ok(bytes) => {
+                    parts.extensions.insert(WholeBody(bytes.clone()));
+                    Kind::Inner { future: inner.call(Request::from_parts(parts, B::from(bytes))) }
+                }
+                Err(problem) => Kind::Refused { response: Some(problem.into_response()) },
+            };
+            SignedBodyFuture { kind }
+        });
+        SignedBodyFuture { kind: Kind::Reading { future: reading } }
+    }
+}
+
+fn too_large(most: u64) -> Problem {
+    let detail = format!("the body of a signed request is larger than {most} bytes");
+    Problem::new(Code::BodyTooLarge).with_detail(detail)
+}
+
+async fn read<B>(body: B, most: u64) -> Result<Bytes, Problem>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>>,
+{
+    let mut body = Box::pin(body);
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| match error.into() {
+            error if error.is::<BodyTooLarge>() => Problem::new(Code::BodyTooLarge),
+            _ => Problem::new(Code::BadRequest).with_detail("the request's body broke off"),
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        if (whole.len() + data.len()) as u64 > most {
+            return Err(too_large(most));
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.freeze())
+}
+
+type Reading<F, R, E> = Pin<Box<dyn Future<Output = SignedBodyFuture<F, R, E>> + Send>>;
+
+pin_project! {
+    /// The future of [`SignedBody`].
+    pub struct SignedBodyFuture<F, R, E> {
+        #[pin]
+        kind: Kind<F, R, E>,
+    }
+}
+
+pin_project! {
+    #[project = KindProj]
+    enum Kind<F, R, E> {
+        Refused { response: Option<Response<R>> },
+        Inner { #[pin] future: F },
+        Reading { future: Reading<F, R, E> },
+    }
+}
+
+impl<F, R, E> Future for SignedBodyFuture<F, R, E>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    R: From<Bytes>,
+{
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        loop {
+            match self.as_mut().project().kind.project() {
+                KindProj::Refused { response } => {
+                    let gone = || Problem::new(Code::InternalError).into_response();
+                    return Poll::Ready(Ok(response.take().unwrap_or_else(gone)));
+                }
+                KindProj::Inner { future } => return future.poll(cx),
+                KindProj::Reading { future } => {
+                    let read = ready!(future.as_mut().poll(cx));
+                    self.set(read);
+                }
+            }
+        }
+    }
+}
