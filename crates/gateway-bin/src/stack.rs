@@ -235,8 +235,10 @@ static IS_NAMED: [bool; 256] = {
     table
 };
 
-/// Whether some services take two header names for the same: CGI and its heirs turn dashes into underscores.
+/// Whether some services take two header names for the same: CGI and its heirs turn every character that is no letter or
+/// digit into an underscore.
 fn is_same_to_a_service(name: &str, known: &str) -> bool {
+    let is_sign = |byte: u8| !byte.is_ascii_alphanumeric();
     name.len() == known.len()
-        && name.bytes().zip(known.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+        && name.bytes().zip(known.bytes()).all(|(a, b)| a == b || is_sign(a) && is_sign(b))
 }
