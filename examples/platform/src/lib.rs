@@ -16,17 +16,18 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// A service that answers with its name.
-pub fn service(name: &'static str) -> Router {
+pub fn service(name: &str) -> Router {
     Router::new()
         .route("/health", get(async || Json(json!({ "status": "ok" }))))
         .fallback(tell)
-        .with_state(name)
+        .with_state(Arc::from(name))
 }
 
 /// The user service: it knows Ada, an administrator, and Eve.
-pub fn user_service(name: &'static str) -> Router {
+pub fn user_service(name: &str) -> Router {
     service(name).route("/api/v1/auth/login", post(login)).route("/api/v1/auth/me", get(me))
 }
 
@@ -52,10 +53,10 @@ async fn me(headers: HeaderMap) -> (StatusCode, Json<Value>) {
     }
 }
 
-async fn tell(State(name): State<&'static str>, request: Request) -> Json<Value> {
+async fn tell(State(name): State<Arc<str>>, request: Request) -> Json<Value> {
     let told = |header: &str| request.headers().get(header).and_then(|value| value.to_str().ok());
     Json(json!({
-        "service": name,
+        "service": &*name,
         "method": request.method().as_str(),
         "path": request.uri().path(),
         "user": told("x-user-id"),

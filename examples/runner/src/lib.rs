@@ -3,11 +3,11 @@
 //!
 //! [`Demo::run`] takes what the example does at its start: [`spawn`](Demo::spawn) its services or [`serve`] them,
 //! [`start_gateway`](Demo::start_gateway), and print what to try. [`main`] is the program of an example that has nothing
-//! else to be asked for.
+//! else to be asked for, [`service_main`] that of one of its services by itself.
 
 mod shell;
 
-pub use shell::{main, serve};
+pub use shell::{main, serve, service_main};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

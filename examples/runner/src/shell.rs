@@ -3,10 +3,11 @@
 use crate::Demo;
 use axum::Router;
 use clap::{CommandFactory, FromArgMatches, Parser};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -48,4 +49,27 @@ pub async fn serve(port: u16, service: Router) -> Result<(), String> {
         TcpListener::bind(addr).await.map_err(|error| format!("cannot listen on {addr}: {error}"))?;
     tokio::spawn(async move { axum::serve(listener, service).await });
     Ok(())
+}
+
+/// The program of a service by itself, `PROGRAM NAME PORT`, for containers: the service of this name on all addresses,
+/// until `SIGTERM`.
+pub async fn service_main(service: impl FnOnce(&str) -> Router) -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let (Some(name), Some(Ok(port))) = (args.next(), args.next().map(|port| port.parse())) else {
+        eprintln!("expected the name of the service, and a port");
+        return ExitCode::from(2);
+    };
+    match serve_until_terminated(service(&name), port).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve_until_terminated(service: Router, port: u16) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
+    axum::serve(listener, service).with_graceful_shutdown(async move { drop(terminate.recv().await) }).await
 }
