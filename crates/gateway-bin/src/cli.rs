@@ -83,7 +83,7 @@ enum Command {
 enum LimitsCommand {
     /// Say whom the configured rate limits would have refused of those that access logs tell of.
     #[command(
-        after_help = "Lines may be our own JSON, Echo's, or common or combined log format. Nothing is sent, and no \
+        after_help = "Lines may be our own JSON in any format, or common or combined log format. Nothing is sent, and no \
                       live count is touched.\n\nExit codes: 0 said; 1 a log cannot be read; 2 the configuration is \
                       wrong or has no such limit."
     )]
@@ -96,7 +96,7 @@ enum Format {
     Text,
     /// JSON.
     Json,
-    /// A table in Markdown.
+    /// Tables in Markdown: the routes, who may call them, and how often.
     Md,
 }
 
@@ -129,10 +129,10 @@ pub fn main() -> ExitCode {
         Command::Check(options) => return check(&path, options),
         Command::Explain(options) => return explain(&path, &options),
         Command::Limits { command: LimitsCommand::Simulate(options) } => return simulate(&path, &options),
-        Command::Routes { format } => load(&path).map(|config| match format {
-            Format::Json => routes::json(&config.plan),
-            Format::Text => routes::table(&config.plan, false),
-            Format::Md => routes::table(&config.plan, true),
+        Command::Routes { format } => checked(&path).map(|checked| match format {
+            Format::Json => routes::json(&checked.config.plan),
+            Format::Text => routes::table(&checked.config.plan),
+            Format::Md => routes::markdown(&checked),
         }),
         Command::Token { auth, claims, expires } => load(&path).and_then(|config| {
             let token =
@@ -240,6 +240,10 @@ fn simulate(path: &Path, options: &simulate::Options) -> ExitCode {
 fn json(report: &impl serde::Serialize) -> String {
     // Texts and numbers always serialise.
     serde_json::to_string_pretty(report).unwrap_or_default() + "\n"
+}
+
+fn checked(path: &Path) -> Result<Checked, ExitCode> {
+    config::read(Some(path), None).map_err(|mistakes| fail(&mistakes.to_string(), MISTAKEN))
 }
 
 fn load(path: &Path) -> Result<Config, ExitCode> {

@@ -21,6 +21,8 @@ mod request;
 pub(crate) use diff::diff;
 pub(crate) use find::{Alike, Fate, Finder, LooksAt};
 pub(crate) use logged::{Logged, Unread, shown};
+pub(crate) use policies::without_secrets;
+pub(crate) use report::inline;
 pub(crate) use request::Asked;
 
 use crate::check::Format;

@@ -1,6 +1,7 @@
 //! The route table for people and programs.
 
-use crate::config::{Plan, RoutePlan};
+use crate::config::{Checked, Levels, Plan, RoutePlan, join};
+use crate::explain::{inline, without_secrets};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -44,8 +45,71 @@ pub(crate) fn json(plan: &Plan) -> String {
     serde_json::to_string_pretty(&rows(plan)).unwrap_or_default() + "\n"
 }
 
-/// As aligned columns, or as a table in Markdown.
-pub(crate) fn table(plan: &Plan, markdown: bool) -> String {
+/// As aligned columns.
+pub(crate) fn table(plan: &Plan) -> String {
+    let lines = cells(plan);
+    let width = |column: usize| lines.iter().map(|cells| cells[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..6).map(width).collect();
+    let line = |cells: &[String; 6]| {
+        let padded: Vec<String> =
+            cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        padded.join("  ").trim_end().to_owned() + "\n"
+    };
+    lines.iter().map(line).collect()
+}
+
+/// As tables in Markdown: the routes, who may call them, and how often, as it is written and without keys.
+pub(crate) fn markdown(checked: &Checked) -> String {
+    let (settings, plan) = (&checked.config.settings, &checked.config.plan);
+    let written = |key: &str| checked.origin.written(key).map(|value| inline(&without_secrets(value)));
+    let mut text = rows_of("Routes", cells(plan).into_iter().map(Vec::from).collect());
+
+    let mut callers: Vec<(String, Vec<String>)> = Vec::new();
+    for (index, route) in plan.routes.iter().enumerate().filter(|(_, route)| route.auth.is_some()) {
+        let levels = Levels::of(settings, index, &settings.routes[index]);
+        let (key, _) = levels.first("auth", |policies| policies.auth.map(drop));
+        let auth = written(&key).unwrap_or_default();
+        match callers.iter_mut().find(|(known, _)| *known == auth) {
+            Some((_, names)) => names.push(route.name.clone()),
+            None => callers.push((auth, vec![route.name.clone()])),
+        }
+    }
+    let callers = callers.into_iter().map(|(auth, names)| vec![names.join(" "), auth]);
+    let methods = settings.auth.kinds().flat_map(|(kind, names)| {
+        let key = |name: &str| join(&format!("auth.{kind}"), name);
+        let row = |name| Some(vec![String::from(name), String::from(kind), written(&key(name))?]);
+        names.into_iter().filter_map(row).collect::<Vec<_>>()
+    });
+    let limits = settings.rate_limits.keys();
+    let limits = limits.filter_map(|name| Some(vec![name.clone(), written(&join("rate_limits", name))?]));
+    for (title, header, rows) in [
+        ("Who may call", vec!["ROUTES", "AUTH"], callers.collect::<Vec<_>>()),
+        ("Ways to authenticate", vec!["NAME", "KIND", "SETTINGS"], methods.collect()),
+        ("Rate limits", vec!["NAME", "SETTINGS"], limits.collect()),
+    ] {
+        if !rows.is_empty() {
+            let header = header.into_iter().map(str::to_owned).collect();
+            text.push('\n');
+            text.push_str(&rows_of(title, std::iter::once(header).chain(rows).collect()));
+        }
+    }
+    text
+}
+
+/// A table of Markdown with its title; the first row is its header.
+fn rows_of(title: &str, rows: Vec<Vec<String>>) -> String {
+    let mut text = format!("## {title}\n\n");
+    for (i, cells) in rows.iter().enumerate() {
+        let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+        text.push_str(&format!("| {} |\n", cells.join(" | ")));
+        if i == 0 {
+            text.push_str(&format!("|{}\n", "---|".repeat(cells.len())));
+        }
+    }
+    text
+}
+
+fn cells(plan: &Plan) -> Vec<[String; 6]> {
     let header = ["HOST", "PATH", "METHODS", "SERVICE", "ENDPOINTS", "POLICIES"].map(str::to_owned);
     let any = |list: &[String], separator: &str| {
         if list.is_empty() { "*".to_owned() } else { list.join(separator) }
@@ -62,21 +126,5 @@ pub(crate) fn table(plan: &Plan, markdown: bool) -> String {
             row.policies.join(" "),
         ]);
     }
-    if markdown {
-        let line = |cells: &[String; 6]| format!("| {} |\n", cells.join(" | "));
-        let rule = "|---|---|---|---|---|---|\n".to_owned();
-        return lines
-            .iter()
-            .enumerate()
-            .map(|(i, cells)| if i == 0 { line(cells) + &rule } else { line(cells) })
-            .collect();
-    }
-    let width = |column: usize| lines.iter().map(|cells| cells[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..6).map(width).collect();
-    let line = |cells: &[String; 6]| {
-        let padded: Vec<String> =
-            cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        padded.join("  ").trim_end().to_owned() + "\n"
-    };
-    lines.iter().map(line).collect()
+    lines
 }

@@ -3,7 +3,7 @@ use crate::line::{Break, Record};
 use crate::log::Lines;
 use crate::metrics::{Metrics, RouteLabels, RouteMetrics};
 use crate::time::Utc;
-use gateway_core::{ClientAddr, Code, Endpoint, Limited, Principal, Problem, RequestId};
+use gateway_core::{ClientAddr, Code, Endpoint, Limited, Principal, Problem, RequestId, Scheme};
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode, Uri};
 use pin_project_lite::pin_project;
@@ -83,6 +83,7 @@ pub(crate) struct Observation {
 struct Asked {
     id: Option<RequestId>,
     client: Option<ClientAddr>,
+    scheme: Scheme,
     host: Option<HeaderValue>,
     uri: Uri,
     user_agent: Option<HeaderValue>,
@@ -96,6 +97,7 @@ impl Observation {
         let asked = || Asked {
             id: request.extensions().get().cloned(),
             client: request.extensions().get().copied(),
+            scheme: request.extensions().get().copied().unwrap_or_default(),
             host: headers.get(HOST).cloned(),
             uri: request.uri().clone(),
             user_agent: headers.get(USER_AGENT).cloned(),
@@ -149,6 +151,7 @@ impl Drop for Observation {
                 time: Utc::now(),
                 id: asked.id.as_ref(),
                 client: asked.client.map(|client| client.ip()),
+                scheme: asked.scheme,
                 host: asked.host.as_ref(),
                 method: &self.method,
                 uri: &asked.uri,

@@ -3,7 +3,7 @@
 use crate::metrics::RouteLabels;
 use crate::settings::LogFormat;
 use crate::time::{Utc, write_go_duration};
-use gateway_core::{Endpoint, Limited, Principal, Problem, RequestId};
+use gateway_core::{Endpoint, Limited, Principal, Problem, RequestId, Scheme};
 use http::{HeaderValue, Method, Uri};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -33,6 +33,7 @@ pub(crate) struct Record<'a> {
     pub(crate) time: Utc,
     pub(crate) id: Option<&'a RequestId>,
     pub(crate) client: Option<IpAddr>,
+    pub(crate) scheme: Scheme,
     pub(crate) host: Option<&'a HeaderValue>,
     pub(crate) method: &'a Method,
     pub(crate) uri: &'a Uri,
@@ -54,6 +55,7 @@ pub(crate) fn write(line: &mut Vec<u8>, record: &Record<'_>, format: LogFormat, 
     match format {
         LogFormat::Json => write_json(line, record, redact),
         LogFormat::Echo => write_echo(line, record, redact),
+        LogFormat::ApiGateway => write_api_gateway(line, record, redact),
     }
     line.extend_from_slice(b"}\n");
 }
@@ -67,6 +69,7 @@ fn write_json(line: &mut Vec<u8>, r: &Record<'_>, redact: &[String]) {
     text(line, "method", r.method.as_str().as_bytes());
     text(line, "host", r.host.map_or(b"", HeaderValue::as_bytes));
     field(line, "uri");
+    line.push(b'"');
     uri(line, r.uri, redact);
     text(line, "route", r.route.endpoint.as_bytes());
     text(line, "service", r.route.service.as_bytes());
@@ -75,15 +78,7 @@ fn write_json(line: &mut Vec<u8>, r: &Record<'_>, redact: &[String]) {
     let code = r.problem.map(|problem| problem.code().name());
     optional(line, "reason", code.or(r.broke.map(Break::name)));
     optional(line, "user", r.principal.map(Principal::id));
-    field(line, "duration_ms");
-    let micros = u64::try_from(r.took.as_micros()).unwrap_or(u64::MAX);
-    digits(line, micros / 1000);
-    line.push(b'.');
-    line.extend_from_slice(&[
-        b'0' + (micros / 100 % 10) as u8,
-        b'0' + (micros / 10 % 10) as u8,
-        b'0' + (micros % 10) as u8,
-    ]);
+    duration(line, r.took);
     number(line, "bytes_in", r.bytes_in);
     number(line, "bytes_out", r.bytes_out);
     text(line, "user_agent", r.user_agent.map_or(b"", HeaderValue::as_bytes));
@@ -105,6 +100,7 @@ fn write_echo(line: &mut Vec<u8>, r: &Record<'_>, redact: &[String]) {
     text(line, "host", r.host.map_or(b"", HeaderValue::as_bytes));
     text(line, "method", r.method.as_str().as_bytes());
     field(line, "uri");
+    line.push(b'"');
     uri(line, r.uri, redact);
     text(line, "user_agent", r.user_agent.map_or(b"", HeaderValue::as_bytes));
     number(line, "status", u64::from(r.status));
@@ -125,6 +121,40 @@ fn write_echo(line: &mut Vec<u8>, r: &Record<'_>, redact: &[String]) {
     line.push(b'"');
     number(line, "bytes_in", r.bytes_in);
     number(line, "bytes_out", r.bytes_out);
+}
+
+/// The fields of S4's log in their order (S4-32).
+fn write_api_gateway(line: &mut Vec<u8>, r: &Record<'_>, redact: &[String]) {
+    line.extend_from_slice(b"{\"timestamp\":");
+    time(line, r.time);
+    text(line, "message", b"API Gateway Request");
+    text(line, "method", r.method.as_str().as_bytes());
+    field(line, "url");
+    line.push(b'"');
+    line.extend_from_slice(r.scheme.as_str().as_bytes());
+    line.extend_from_slice(b"://");
+    escape(line, r.host.map_or(b"", HeaderValue::as_bytes));
+    uri(line, r.uri, redact);
+    number(line, "status_code", u64::from(r.status));
+    duration(line, r.took);
+    optional(line, "user_id", r.principal.map(Principal::id));
+    optional(line, "correlation_id", r.id.map(RequestId::as_str));
+    text(line, "user_agent", r.user_agent.map_or(b"", HeaderValue::as_bytes));
+    field(line, "ip_address");
+    address(line, r.client);
+}
+
+/// In milliseconds, to the microsecond.
+fn duration(line: &mut Vec<u8>, took: Duration) {
+    field(line, "duration_ms");
+    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    digits(line, micros / 1000);
+    line.push(b'.');
+    line.extend_from_slice(&[
+        b'0' + (micros / 100 % 10) as u8,
+        b'0' + (micros / 10 % 10) as u8,
+        b'0' + (micros % 10) as u8,
+    ]);
 }
 
 fn field(line: &mut Vec<u8>, name: &str) {
@@ -190,11 +220,10 @@ fn time(line: &mut Vec<u8>, utc: Utc) {
     line.extend_from_slice(&fraction);
 }
 
-/// The target with the values of some query parameters left out.
+/// The rest of a text: the target with the values of some query parameters left out.
 fn uri(line: &mut Vec<u8>, uri: &Uri, redact: &[String]) {
-    let Some(query) = uri.query() else { return string(line, uri.path().as_bytes()) };
-    line.push(b'"');
     escape(line, uri.path().as_bytes());
+    let Some(query) = uri.query() else { return line.push(b'"') };
     let mut between = b'?';
     for pair in query.split('&') {
         line.push(between);
@@ -250,6 +279,7 @@ mod tests {
             time: Utc { second: *b"2024-01-15T10:30:00", nanos: 1_000_020 },
             id: None,
             client: Some("192.0.2.7".parse().unwrap()),
+            scheme: Scheme::Https,
             host: None,
             method: &Method::GET,
             uri: &uri.parse().unwrap(),
@@ -295,6 +325,17 @@ mod tests {
     }
 
     #[test]
+    fn s4_32_the_format_of_the_platform_has_its_fields_in_its_order() {
+        let text = String::from_utf8(line(LogFormat::ApiGateway, b"curl", "/a?x=1&token=abc")).unwrap();
+        assert_eq!(
+            text,
+            "{\"timestamp\":\"2024-01-15T10:30:00.001000020Z\",\"message\":\"API Gateway Request\",\"method\":\"GET\",\
+             \"url\":\"https:///a?x=1&token=redacted\",\"status_code\":200,\"duration_ms\":0.045,\"user_id\":null,\
+             \"correlation_id\":null,\"user_agent\":\"curl\",\"ip_address\":\"192.0.2.7\"}\n"
+        );
+    }
+
+    #[test]
     fn what_stands_for_a_code_is_none() {
         for broke in [Break::ClientGone, Break::AnswerCutOff] {
             assert_eq!(gateway_core::Code::from_name(broke.name()), None, "{broke:?}");
@@ -304,7 +345,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_line_is_one_json_object_that_says_the_same(agent in prop::collection::vec(any::<u8>(), 0..60)) {
-            for format in [LogFormat::Json, LogFormat::Echo] {
+            for format in [LogFormat::Json, LogFormat::Echo, LogFormat::ApiGateway] {
                 let line = line(format, &agent, "/");
                 let (last, rest) = line.split_last().unwrap();
                 prop_assert_eq!(*last, b'\n');

@@ -62,4 +62,7 @@ pub enum LogFormat {
     Json,
     /// The fields of Echo's logger (S3-22).
     Echo,
+    /// `timestamp`, `message` (`API Gateway Request`), `method`, `url` (whole), `status_code`, `duration_ms`, `user_id`,
+    /// `correlation_id`, `user_agent`, `ip_address` (S4-32).
+    ApiGateway,
 }

@@ -18,7 +18,9 @@ const SERVICES: [(&str, &str, u16); 5] = [
 /// Runs until Ctrl-C.
 pub(crate) async fn run(gateway: Option<PathBuf>) -> Result<(), String> {
     let config = concat!(env!("CARGO_MANIFEST_DIR"), "/gateway.toml");
-    Demo::new(config, gateway)?.default_env("JWT_SECRET", DEMO_SECRET).run(start).await
+    let mut demo = Demo::new(config, gateway)?;
+    demo.default_env("JWT_SECRET", DEMO_SECRET);
+    demo.run(start).await
 }
 
 async fn start(demo: &mut Demo) -> Result<(), String> {

@@ -1,57 +1,25 @@
 //! `ecommerce`: a shop's services, the gateway in front of them, and what to try.
 
-use axum::Router;
-use clap::Parser;
 use ecommerce::{chat, orders, products};
-use example_runner::Demo;
+use example_runner::{Demo, serve};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
-use tokio::net::TcpListener;
 
+const ABOUT: &str = "A shop's services, and the gateway in front of them";
 const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/gateway.toml");
-
-/// A shop's services, and the gateway in front of them.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Cli {
-    /// The gateway's executable; by default the one beside this program.
-    #[arg(long)]
-    gateway: Option<PathBuf>,
-}
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
-    match run(Cli::parse().gateway).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("ecommerce: {message}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn run(gateway: Option<PathBuf>) -> Result<(), String> {
-    let demo = Demo::new(CONFIG, gateway)?;
-    let database = demo.dir().join("ecommerce.db").display().to_string();
-    demo.default_env("DATABASE_URL", &database).run(start).await
+    example_runner::main("ecommerce", ABOUT, CONFIG, start).await
 }
 
 async fn start(demo: &mut Demo) -> Result<(), String> {
+    demo.default_file("DATABASE_URL", "ecommerce.db");
     serve(4001, products()).await?;
     serve(4002, orders()).await?;
     serve(4003, chat()).await?;
     demo.start_gateway(SocketAddr::from(([127, 0, 0, 1], 8080))).await?;
     println!("{}", banner(demo, &demo.ask_gateway(&["routes"]).await?));
-    Ok(())
-}
-
-/// Until this program ends.
-async fn serve(port: u16, service: Router) -> Result<(), String> {
-    let addr = SocketAddr::from(([127, 0, 0, 1], port));
-    let listener =
-        TcpListener::bind(addr).await.map_err(|error| format!("cannot listen on {addr}: {error}"))?;
-    tokio::spawn(async move { axum::serve(listener, service).await });
     Ok(())
 }
 

@@ -1,8 +1,13 @@
 //! Runs an example in one command: starts the gateway and other processes, says so when one ends, and ends them all, in
 //! order, on Ctrl-C.
 //!
-//! [`Demo::run`] takes what the example does at its start: [`spawn`](Demo::spawn) its services,
-//! [`start_gateway`](Demo::start_gateway), and print what to try.
+//! [`Demo::run`] takes what the example does at its start: [`spawn`](Demo::spawn) its services or [`serve`] them,
+//! [`start_gateway`](Demo::start_gateway), and print what to try. [`main`] is the program of an example that has nothing
+//! else to be asked for, [`service_main`] that of one of its services by itself.
+
+mod shell;
+
+pub use shell::{main, serve, service_main};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -58,12 +63,16 @@ impl Demo {
     }
 
     /// Gives the gateway an environment variable, unless this program has one of that name.
-    #[must_use]
-    pub fn default_env(mut self, name: &str, value: &str) -> Self {
+    pub fn default_env(&mut self, name: &str, value: &str) {
         if std::env::var_os(name).is_none() {
             self.env.push((name.to_owned(), value.to_owned()));
         }
-        self
+    }
+
+    /// Keeps what the gateway keeps in a file of this run, unless this program has the variable.
+    pub fn default_file(&mut self, name: &str, file: &str) {
+        let path = self.dir().join(file).display().to_string();
+        self.default_env(name, &path);
     }
 
     /// A folder for this run: databases, logs. Gone afterwards.

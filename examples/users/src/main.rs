@@ -1,50 +1,24 @@
 //! `users-example`: the gateway with accounts of its own, a service behind it, and what to try.
 
-use clap::Parser;
-use example_runner::Demo;
+use example_runner::{Demo, serve};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
-use tokio::net::TcpListener;
 use users_example::tasks;
 
+const ABOUT: &str = "The gateway with accounts of its own, and a service behind it";
 const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/gateway.toml");
 /// Good for a demonstration, and for nothing else.
 const DEMO_PASSWORD: &str = "a password for demonstrations only";
 
-/// The gateway with accounts of its own, and a service behind it.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Cli {
-    /// The gateway's executable; by default the one beside this program.
-    #[arg(long)]
-    gateway: Option<PathBuf>,
-}
-
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
-    match run(Cli::parse().gateway).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("users-example: {message}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn run(gateway: Option<PathBuf>) -> Result<(), String> {
-    let demo = Demo::new(CONFIG, gateway)?;
-    let database = demo.dir().join("users.db").display().to_string();
-    let demo = demo.default_env("DATABASE_URL", &database).default_env("ADMIN_PASSWORD", DEMO_PASSWORD);
-    demo.run(start).await
+    example_runner::main("users-example", ABOUT, CONFIG, start).await
 }
 
 async fn start(demo: &mut Demo) -> Result<(), String> {
-    let addr = SocketAddr::from(([127, 0, 0, 1], 8101));
-    let listener =
-        TcpListener::bind(addr).await.map_err(|error| format!("cannot listen on {addr}: {error}"))?;
-    // Ends with this program.
-    tokio::spawn(async move { axum::serve(listener, tasks()).await });
+    demo.default_file("DATABASE_URL", "users.db");
+    demo.default_env("ADMIN_PASSWORD", DEMO_PASSWORD);
+    serve(8101, tasks()).await?;
     demo.start_gateway(SocketAddr::from(([127, 0, 0, 1], 8001))).await?;
     println!("{}", banner(demo, &demo.ask_gateway(&["routes"]).await?));
     Ok(())

@@ -266,13 +266,17 @@ pub(crate) struct LogSettings {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogLevel {
     /// Failures of the gateway itself.
+    #[serde(alias = "ERROR")]
     Error,
     /// What an operator should look at.
+    #[serde(alias = "WARN", alias = "WARNING")]
     Warn,
     /// Changes of state.
     #[default]
+    #[serde(alias = "INFO")]
     Info,
     /// Much.
+    #[serde(alias = "DEBUG")]
     Debug,
 }
 

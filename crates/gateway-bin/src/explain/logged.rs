@@ -28,7 +28,7 @@ pub(crate) struct Logged {
     pub(crate) reason: Option<String>,
 }
 
-/// Our own lines and Echo's; what else they say does not matter.
+/// Lines of our access log in any of its formats; what else they say does not matter.
 #[derive(Deserialize)]
 struct JsonLine {
     method: String,
@@ -36,13 +36,13 @@ struct JsonLine {
     uri: String,
     #[serde(default)]
     host: Option<String>,
-    #[serde(default, alias = "remote_ip")]
+    #[serde(default, alias = "remote_ip", alias = "ip_address")]
     client: Option<String>,
-    #[serde(default)]
+    #[serde(default, alias = "timestamp")]
     time: Option<String>,
-    #[serde(default)]
+    #[serde(default, alias = "user_id")]
     user: Option<String>,
-    #[serde(default)]
+    #[serde(default, alias = "status_code")]
     status: Option<u16>,
     #[serde(default)]
     reason: Option<String>,

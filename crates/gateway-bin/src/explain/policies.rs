@@ -129,7 +129,7 @@ impl<'a> Policed<'a> {
 }
 
 /// The same value without what is secret: keys, and what signs the cookies of sticky clients.
-fn without_secrets(value: &Value) -> Value {
+pub(crate) fn without_secrets(value: &Value) -> Value {
     let is_open = |name: &str| {
         !matches!(
             name,

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 mod text;
 
-pub(super) use text::inline;
+pub(crate) use text::inline;
 
 /// More than anybody reads at once.
 const MOST_NEAR: usize = 10;

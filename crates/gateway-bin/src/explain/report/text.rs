@@ -122,7 +122,7 @@ fn write_table(f: &mut fmt::Formatter<'_>, title: &str, rows: &[[String; 3]]) ->
 }
 
 /// A value as it would stand in a line of TOML.
-pub(in crate::explain) fn inline(value: &Value) -> String {
+pub(crate) fn inline(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::Object(table) => {
