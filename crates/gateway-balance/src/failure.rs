@@ -18,7 +18,7 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    pub(crate) fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome<'static> {
         match self {
             Self::Upstream(error) => Outcome::Failed(error.kind()),
             Self::Timeout(_) | Self::ClientDeadline | Self::Unavailable(_) => {

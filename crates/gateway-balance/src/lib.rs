@@ -31,7 +31,7 @@
 //! | [`SlowStartSettings`] | an endpoint that comes back gets its share bit by bit | off |
 //! | [`CircuitSettings`] | too many failures stop all requests for a while, to the service or to one endpoint | off |
 //! | [`LimitSettings`] | how many requests may be on their way at once | any number |
-//! | [`RetrySettings`], [`RetryOn`] | what is tried again, at another endpoint | once, where it is safe |
+//! | [`RetrySettings`], [`RetryOn`], [`RetryHeader`] | what is tried again, at another endpoint: failures, statuses, gRPC statuses, headers of answers | once, where it is safe |
 //! | [`HedgeSettings`] | when a second endpoint is asked because the first is slow | off |
 //! | [`TimeoutSettings`] | how long all of it may take | 15 s |
 //!
@@ -100,6 +100,7 @@ mod plan;
 mod policy;
 mod replay;
 mod retry;
+mod retry_header;
 mod retry_on;
 mod service;
 mod set;
@@ -123,6 +124,7 @@ pub use panic::{Ignored, PanicSettings};
 pub use percent::Percent;
 pub use policy::PolicySettings;
 pub use replay::Replay;
+pub use retry_header::RetryHeader;
 pub use retry_on::RetryOn;
 pub use service::{Balance, BalancedBody};
 pub use set::{EndpointSet, EndpointState};

@@ -4,14 +4,14 @@ use crate::RetrySettings;
 use gateway_core::FailureKind;
 use http::header::RETRY_AFTER;
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use std::time::Duration;
 
 /// How one attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum Outcome<'a> {
     Failed(FailureKind),
-    Answered(StatusCode),
+    Answered(StatusCode, &'a HeaderMap),
 }
 
 /// What an outcome says about the endpoint it came from.
@@ -35,14 +35,18 @@ impl Verdict {
     }
 }
 
-impl Outcome {
+impl<'a> Outcome<'a> {
+    pub(crate) fn of<B>(answer: &'a Response<B>) -> Self {
+        Self::Answered(answer.status(), answer.headers())
+    }
+
     pub(crate) fn verdict(self) -> Verdict {
         match self {
             Self::Failed(FailureKind::RequestBody | FailureKind::BodyTooLarge | FailureKind::Stale) => {
                 Verdict::Unknown
             }
             Self::Failed(_) => Verdict::LocalFailure,
-            Self::Answered(status) => match status.as_u16() {
+            Self::Answered(status, _) => match status.as_u16() {
                 502..=504 => Verdict::GatewayError,
                 500.. => Verdict::ServerError,
                 _ => Verdict::Good,
@@ -68,20 +72,26 @@ impl Repeatable {
 }
 
 /// Whether this outcome calls for another attempt and allows it.
-pub(crate) fn wanted(outcome: Outcome, request: Repeatable, settings: &RetrySettings) -> bool {
+pub(crate) fn wanted(outcome: Outcome<'_>, request: Repeatable, settings: &RetrySettings) -> bool {
     let unsent = matches!(outcome, Outcome::Failed(FailureKind::Connect | FailureKind::Refused));
     let safe = request == Repeatable::Always || unsent;
     safe && match outcome {
         Outcome::Failed(kind) => settings.on.iter().any(|on| on.takes_failure(kind)),
-        Outcome::Answered(status) => {
+        Outcome::Answered(status, headers) => {
             settings.statuses.contains(&status.as_u16())
-                || settings.on.iter().any(|on| on.takes_status(status))
+                || settings.on.iter().any(|on| on.takes_answer(status, headers))
+                || settings.headers.iter().any(|wanted| wanted.is_in(headers))
         }
     }
 }
 
-/// How long an answer asks to wait (RFC 9110 §10.2.3), in seconds; a date is not understood and waits for nothing.
+/// How long an answer asks to wait (RFC 9110 §10.2.3), in seconds; a date is not understood and waits for nothing. A
+/// gRPC server says it in milliseconds, and by anything but a number that it is not to be asked again (gRFC A6).
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    if let Some(pushback) = headers.get("grpc-retry-pushback-ms") {
+        let millis = pushback.to_str().ok().and_then(|text| text.parse().ok());
+        return Some(millis.map_or(Duration::MAX, Duration::from_millis));
+    }
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
     text.trim().parse().ok().map(Duration::from_secs)
 }
@@ -95,7 +105,8 @@ mod tests {
         let get = http::Request::get("/").body(()).unwrap().into_parts().0;
         let post = http::Request::post("/").body(()).unwrap().into_parts().0;
         let keyed = http::Request::post("/").header("Idempotency-Key", "1").body(()).unwrap().into_parts().0;
-        let answered = |code| Outcome::Answered(StatusCode::from_u16(code).unwrap());
+        let none = HeaderMap::new();
+        let answered = |code| Outcome::Answered(StatusCode::from_u16(code).unwrap(), &none);
         use FailureKind::{Connect, Protocol, Refused, RequestBody, Reset, Stale, Timeout};
         for (head, outcome, expected) in [
             (&get, Outcome::Failed(Connect), true),
@@ -129,13 +140,25 @@ mod tests {
             statuses: vec![429],
             ..Default::default()
         };
+        let none = HeaderMap::new();
         for (outcome, expected) in [
             (Outcome::Failed(FailureKind::Connect), false),
-            (Outcome::Answered(StatusCode::BAD_GATEWAY), false),
-            (Outcome::Answered(StatusCode::CONFLICT), true),
-            (Outcome::Answered(StatusCode::TOO_MANY_REQUESTS), true),
+            (Outcome::Answered(StatusCode::BAD_GATEWAY, &none), false),
+            (Outcome::Answered(StatusCode::CONFLICT, &none), true),
+            (Outcome::Answered(StatusCode::TOO_MANY_REQUESTS, &none), true),
         ] {
             assert_eq!(wanted(outcome, Repeatable::of(&get), &settings), expected, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_grpc_servers_pushback_is_read_in_milliseconds_and_may_forbid_to_ask_again() {
+        for (text, expected) in
+            [("250", Duration::from_millis(250)), ("-1", Duration::MAX), ("soon", Duration::MAX)]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-retry-pushback-ms", text.parse().unwrap());
+            assert_eq!(retry_after(&headers), Some(expected), "{text}");
         }
     }
 

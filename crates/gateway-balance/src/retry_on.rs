@@ -1,5 +1,5 @@
 use gateway_core::FailureKind;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -24,6 +24,17 @@ pub enum RetryOn {
     /// The answer was 409: a conflict that may be over the next time.
     #[serde(rename = "retriable-4xx")]
     Retriable4xx,
+    /// The gRPC status was 1 (CANCELLED). This and those below are read from the answer's head, where they stand if
+    /// there are no messages ("trailers only"): what comes after messages has reached the client.
+    Cancelled,
+    /// The gRPC status was 4 (DEADLINE_EXCEEDED).
+    DeadlineExceeded,
+    /// The gRPC status was 8 (RESOURCE_EXHAUSTED).
+    ResourceExhausted,
+    /// The gRPC status was 13 (INTERNAL).
+    Internal,
+    /// The gRPC status was 14 (UNAVAILABLE).
+    Unavailable,
 }
 
 impl RetryOn {
@@ -43,11 +54,17 @@ impl RetryOn {
         }
     }
 
-    pub(crate) fn takes_status(self, status: StatusCode) -> bool {
+    pub(crate) fn takes_answer(self, status: StatusCode, headers: &HeaderMap) -> bool {
+        let is = |code: &str| headers.get("grpc-status").is_some_and(|found| found == code);
         match self {
             Self::GatewayError => matches!(status.as_u16(), 502..=504),
             Self::ServerError => status.as_u16() >= 500,
             Self::Retriable4xx => status == StatusCode::CONFLICT,
+            Self::Cancelled => is("1"),
+            Self::DeadlineExceeded => is("4"),
+            Self::ResourceExhausted => is("8"),
+            Self::Internal => is("13"),
+            Self::Unavailable => is("14"),
             Self::ConnectFailure | Self::RefusedStream | Self::Reset | Self::Timeout => false,
         }
     }
@@ -74,8 +91,29 @@ mod tests {
                 assert_eq!(on.takes_failure(kind), failures.contains(&kind), "{name} {kind:?}");
             }
             for status in [200, 404, 409, 429, 500, 502, 503, 504, 599] {
-                let taken = on.takes_status(StatusCode::from_u16(status).unwrap());
+                let taken = on.takes_answer(StatusCode::from_u16(status).unwrap(), &HeaderMap::new());
                 assert_eq!(taken, statuses.contains(&status), "{name} {status}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_grpc_condition_takes_the_status_of_its_name_from_the_head() {
+        for (name, code) in [
+            ("cancelled", 1),
+            ("deadline-exceeded", 4),
+            ("resource-exhausted", 8),
+            ("internal", 13),
+            ("unavailable", 14),
+        ] {
+            let on: RetryOn = serde_json::from_str(&format!("\"{name}\"")).unwrap();
+            let failures = [FailureKind::Connect, FailureKind::Reset, FailureKind::Timeout];
+            assert!(!failures.into_iter().any(|kind| on.takes_failure(kind)), "{name}");
+            assert!(!on.takes_answer(StatusCode::OK, &HeaderMap::new()), "{name}: a call that goes on");
+            for status in 0..17 {
+                let mut headers = HeaderMap::new();
+                headers.insert("grpc-status", status.into());
+                assert_eq!(on.takes_answer(StatusCode::OK, &headers), status == code, "{name} {status}");
             }
         }
     }

@@ -139,7 +139,7 @@ where
 
 /// Whether a further attempt takes nothing from the budget: where nobody was connected to, nobody had any work, so that
 /// it adds none (nginx's and HAProxy's redispatch).
-fn is_free(outcome: Outcome) -> bool {
+fn is_free(outcome: Outcome<'_>) -> bool {
     outcome == Outcome::Failed(FailureKind::Connect)
 }
 
@@ -152,10 +152,10 @@ fn hear<B>(sent: Option<Result<Response<B>, UpstreamError>>, limit: Limit) -> Re
 }
 
 /// How a try ended, and what that says about who was asked.
-fn outcome<B>(result: &Result<Response<B>, Failure>) -> (Outcome, Verdict) {
+fn outcome<B>(result: &Result<Response<B>, Failure>) -> (Outcome<'_>, Verdict) {
     match result {
         Ok(response) => {
-            let outcome = Outcome::Answered(response.status());
+            let outcome = Outcome::of(response);
             (outcome, outcome.verdict())
         }
         Err(failure) => (failure.outcome(), failure.verdict()),
@@ -165,7 +165,7 @@ fn outcome<B>(result: &Result<Response<B>, Failure>) -> (Outcome, Verdict) {
 /// What the end of a request says about the service.
 fn verdict<B>(answer: &Result<(Response<B>, Picked), Failure>) -> Verdict {
     match answer {
-        Ok((response, _)) => Outcome::Answered(response.status()).verdict(),
+        Ok((response, _)) => Outcome::of(response).verdict(),
         Err(failure) => failure.verdict(),
     }
 }

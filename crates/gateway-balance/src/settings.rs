@@ -1,4 +1,4 @@
-use crate::{Backoff, HedgeSettings, MillisHeader, RetryOn};
+use crate::{Backoff, HedgeSettings, MillisHeader, RetryHeader, RetryOn};
 use gateway_core::units::{ByteSize, Scalar, Short, ShortForm, Timespan};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -61,7 +61,7 @@ impl ShortForm for TimeoutSettings {
 ///
 /// A request that never reached an endpoint is always safe to repeat. Any other failure and any answer are
 /// retried only for idempotent methods (RFC 9110 §9.2.2) or with an `Idempotency-Key`, and only while
-/// the body can be replayed. Retries go to another endpoint if there is one, and stop when they exceed a fifth
+/// the body can be replayed: gRPC calls are `POST` and carry such a key in their metadata. Retries go to another endpoint if there is one, and stop when they exceed a fifth
 /// of the service's requests.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -72,12 +72,18 @@ pub struct RetrySettings {
     /// Default `25ms`.
     pub backoff: Backoff,
     /// What is retried, beside some statuses: `connect-failure`, `refused-stream`, `reset`, `timeout`,
-    /// `gateway-error`, `5xx`, `retriable-4xx`. Default the first four.
+    /// `gateway-error`, `5xx`, `retriable-4xx`; and the gRPC statuses `cancelled`, `deadline-exceeded`,
+    /// `resource-exhausted`, `internal`, `unavailable`, where the answer's head has them. Default the first four.
     pub on: Vec<RetryOn>,
     /// Answers that are retried. Default 502, 503 and 504.
     pub statuses: Vec<u16>,
-    /// Whether a failed answer's `Retry-After` (in seconds) is waited for if that is longer than the backoff. An
-    /// answer that asks for more time than there is goes to the client. Default true.
+    /// Answers that are retried whatever their status, by a header: what it says, or `true` for anything. Default:
+    /// none.
+    #[serde(deserialize_with = "RetryHeader::by_name")]
+    #[schemars(schema_with = "RetryHeader::schema")]
+    pub headers: Vec<RetryHeader>,
+    /// Whether a failed answer's `Retry-After` (in seconds) or `grpc-retry-pushback-ms` is waited for if that is longer
+    /// than the backoff. An answer that asks for more time than there is goes to the client. Default true.
     pub retry_after: bool,
     /// Whether endpoints are told the number of a retry, from 1, in the header `X-Retry-Attempt`, and of a hedge in
     /// `X-Hedge-Attempt`. First attempts have none. Default false.
@@ -96,6 +102,7 @@ impl Default for RetrySettings {
             backoff: Backoff::Exponential(std::time::Duration::from_millis(25)),
             on: RetryOn::DEFAULT.to_vec(),
             statuses: vec![502, 503, 504],
+            headers: Vec::new(),
             retry_after: true,
             attempt_header: false,
             body_limit: ByteSize::kib(64),

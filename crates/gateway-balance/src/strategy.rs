@@ -31,31 +31,61 @@ impl Strategy {
 
 /// The order of one round: each index as often as its weight says, spread evenly.
 ///
-/// As long as the sum of the weights, which is reduced by their common divisor and capped.
+/// As long as the sum of the weights, which is reduced by their common divisor and capped. Made anew whenever the health
+/// of an endpoint changes, so that many of them must not take long.
 pub(crate) fn schedule(weights: &[(usize, u32)]) -> Vec<u32> {
     const LONGEST: u64 = 4096;
     let divisor = weights.iter().fold(0, |d, (_, w)| gcd(d, *w)).max(1);
     let sum: u64 = weights.iter().map(|(_, w)| u64::from(w / divisor)).sum();
     // Huge weights are scaled down; whoever has any share keeps at least one turn.
     let scaled = |w: u32| match u64::from(w / divisor) {
-        w if sum <= LONGEST || w == 0 => w as i64,
-        w => ((w * LONGEST / sum).max(1)) as i64,
+        w if sum <= LONGEST || w == 0 => w,
+        w => (w * LONGEST / sum).max(1),
     };
-    let total: i64 = weights.iter().map(|(_, w)| scaled(*w)).sum();
-    let mut current = vec![0i64; weights.len()];
-    let mut round = Vec::with_capacity(total as usize);
-    for _ in 0..total {
+    let turns = weights.iter().map(|(index, w)| (*index as u32, scaled(*w))).filter(|(_, turns)| *turns > 0);
+    let turns: Vec<(u32, u64)> = turns.collect();
+    if turns.iter().all(|(_, turns)| *turns == 1) {
+        turns.into_iter().map(|(index, _)| index).collect()
+    } else if turns.len() <= SMOOTHEST {
+        smooth(&turns)
+    } else {
+        spread(&turns)
+    }
+}
+
+/// So many are interleaved as smoothly as can be, in time quadratic in their number.
+const SMOOTHEST: usize = 32;
+
+/// At each turn all gain by their weight, and who has most pays for it (nginx: smooth weighted round robin).
+fn smooth(turns: &[(u32, u64)]) -> Vec<u32> {
+    let total = turns.iter().map(|(_, turns)| *turns as i64).sum();
+    let mut current = vec![0i64; turns.len()];
+    let turn = |_| {
         let mut best = 0;
-        for (i, (_, weight)) in weights.iter().enumerate() {
-            current[i] += scaled(*weight);
+        for (i, (_, weight)) in turns.iter().enumerate() {
+            current[i] += *weight as i64;
             if current[i] > current[best] {
                 best = i;
             }
         }
         current[best] -= total;
-        round.push(weights[best].0 as u32);
-    }
-    round
+        turns[best].0
+    };
+    (0..total).map(turn).collect()
+}
+
+/// Each has one turn in each of as many equal parts of the round as it has turns, always at the same place of the part.
+/// Those places differ by the golden ratio, which spreads any number of them evenly.
+fn spread(turns: &[(u32, u64)]) -> Vec<u32> {
+    const GOLDEN: u32 = 0x9e37_79b9;
+    let places = |(at, (index, count)): (usize, &(u32, u64))| {
+        let (index, count) = (*index, *count);
+        let within = u64::from((at as u32).wrapping_mul(GOLDEN));
+        (0..count).map(move |turn| (((turn << 32) + within) / count, index))
+    };
+    let mut round: Vec<(u64, u32)> = turns.iter().enumerate().flat_map(places).collect();
+    round.sort_unstable();
+    round.into_iter().map(|(_, index)| index).collect()
 }
 
 fn gcd(a: u32, b: u32) -> u32 {
@@ -76,9 +106,25 @@ mod tests {
         assert!(schedule(&[(0, 0)]).is_empty());
     }
 
+    #[test]
+    fn many_endpoints_have_their_turns_at_equal_distances() {
+        let weights: Vec<_> = (0..1000).map(|i| (i, if i == 7 { 100 } else { 1 + i as u32 % 2 })).collect();
+        let round = schedule(&weights);
+        assert_eq!(round.len(), 100 + 500 + 2 * 499);
+        let places: Vec<_> = (0..round.len()).filter(|at| round[*at] == 7).collect();
+        assert_eq!(places.len(), 100);
+        let distances = places.windows(2).map(|pair| pair[1] - pair[0]);
+        assert!(
+            distances.clone().all(|distance| distance.abs_diff(16) <= 15),
+            "{:?}",
+            distances.collect::<Vec<_>>()
+        );
+        assert_eq!(schedule(&(0..1000).map(|i| (i, 3)).collect::<Vec<_>>()), (0..1000).collect::<Vec<u32>>());
+    }
+
     proptest! {
         #[test]
-        fn every_endpoint_gets_exactly_its_weight(weights in prop::collection::vec(0u32..20, 1..8)) {
+        fn every_endpoint_gets_exactly_its_weight(weights in prop::collection::vec(0u32..20, 1..80)) {
             let indexed: Vec<_> = weights.iter().copied().enumerate().collect();
             let divisor = weights.iter().fold(0, |d, w| gcd(d, *w)).max(1);
             let round = schedule(&indexed);

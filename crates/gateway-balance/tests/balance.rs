@@ -394,3 +394,57 @@ async fn answers_name_their_endpoint_unless_nobody_wants_to_know() {
         assert_eq!(response.extensions().get::<Endpoint>().is_some(), named);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn answers_are_retried_by_grpc_status_or_header_before_the_client_sees_them() {
+    let retry = RetrySettings {
+        on: vec![gateway_balance::RetryOn::Unavailable],
+        headers: vec![gateway_balance::RetryHeader { name: "x-try-again".parse().unwrap(), value: None }],
+        ..RetrySettings::default()
+    };
+    let settings = BalanceSettings { retry: Short(retry), ..BalanceSettings::default() };
+    for (name, value, tries) in
+        [("grpc-status", "14", 2), ("grpc-status", "13", 1), ("grpc-status", "0", 1), ("x-try-again", "", 2)]
+    {
+        for (method, key, repeatable) in
+            [("GET", None, true), ("POST", None, false), ("POST", Some("1"), true)]
+        {
+            let (balance, _, seen) =
+                balance(&["a", "b"], Strategy::RoundRobin, &settings, move |endpoint, _| {
+                    let mut response = status(200);
+                    if endpoint.host() == "a" {
+                        response.headers_mut().insert(name, value.parse().unwrap());
+                    }
+                    (Duration::ZERO, Ok(response))
+                });
+            let mut request = Request::builder().method(method).uri("/").body(Empty::<Bytes>::new()).unwrap();
+            if let Some(key) = key {
+                request.headers_mut().insert("idempotency-key", http::HeaderValue::from_static(key));
+            }
+            let answer = balance.oneshot(request).await.unwrap();
+            let tries = if repeatable { tries } else { 1 };
+            assert_eq!(seen.lock().unwrap().len(), tries, "{method} {key:?}: {name}: {value}");
+            assert_eq!(answer.headers().contains_key(name), tries == 1, "{method} {key:?}: {name}: {value}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grpc_servers_pushback_is_waited_for_and_a_refusal_of_it_goes_to_the_client() {
+    let retry =
+        RetrySettings { on: vec![gateway_balance::RetryOn::ResourceExhausted], ..RetrySettings::default() };
+    let settings = BalanceSettings { retry: Short(retry), ..BalanceSettings::default() };
+    for (pushback, waited, tries) in [("700", 700, 2), ("-1", 0, 1)] {
+        let (balance, _, seen) = balance(&["a", "b"], Strategy::RoundRobin, &settings, move |endpoint, _| {
+            let mut response = status(200);
+            if endpoint.host() == "a" {
+                response.headers_mut().insert("grpc-status", "8".parse().unwrap());
+                response.headers_mut().insert("grpc-retry-pushback-ms", pushback.parse().unwrap());
+            }
+            (Duration::ZERO, Ok(response))
+        });
+        let start = Instant::now();
+        assert_eq!(get(&balance).await, (200, None));
+        assert_eq!((start.elapsed().as_millis(), seen.lock().unwrap().len()), (waited, tries), "{pushback}");
+    }
+}

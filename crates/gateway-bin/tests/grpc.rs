@@ -105,6 +105,14 @@ impl tower::Service<http::Request<tonic::body::Body>> for Service {
                 "/test/Sum" => grpc.client_streaming(tower::service_fn(sum), request).await,
                 "/test/Count" => grpc.server_streaming(tower::service_fn(count), request).await,
                 "/test/Chat" => grpc.streaming(tower::service_fn(chat), request).await,
+                "/test/Busy" => {
+                    let first = seen.calls.load(Ordering::SeqCst) == 1;
+                    let busy = move |request: Request<Bytes>| async move {
+                        let busy = Status::unavailable("not yet");
+                        if first { Err(busy) } else { Ok::<_, Status>(Response::new(request.into_inner())) }
+                    };
+                    grpc.unary(tower::service_fn(busy), request).await
+                }
                 "/test/Refuse" => grpc.unary(tower::service_fn(refuse), request).await,
                 "/test/Break" => grpc.server_streaming(tower::service_fn(fail_midway), request).await,
                 "/test/Hang" => {
@@ -350,6 +358,22 @@ async fn a_servers_own_status_passes_with_message_details_and_metadata() {
 
     let status = call(&mut client, message(""), "/test/Other").await.unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::Unimplemented, "no such method"));
+}
+
+#[tokio::test]
+async fn a_call_that_may_be_repeated_is_tried_again_by_its_status() {
+    for (on, key, calls) in [("unavailable", true, 2), ("unavailable", false, 1), ("internal", true, 1)] {
+        let retry = format!("[services.rpc.retry]\non = [\"{on}\"]\n");
+        let (_gateway, seen, mut client) = through(&retry).await;
+        let mut request = message("hello");
+        if key {
+            request.metadata_mut().insert("idempotency-key", "1".parse().unwrap());
+        }
+        let answer = call(&mut client, request, "/test/Busy").await;
+        let code = answer.map_or_else(|status| status.code(), |_| Code::Ok);
+        assert_eq!(code, if calls == 2 { Code::Ok } else { Code::Unavailable }, "{on} {key}");
+        assert_eq!(seen.calls.load(Ordering::SeqCst), calls, "{on} {key}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 use crate::host::bare;
 use crate::request::Head;
 use crate::route::RouteMatch;
+use entry::Entry;
 use gateway_core::Captures;
 use group::Group;
 use http::header::HeaderValue;
@@ -9,10 +10,12 @@ use search::Search;
 use std::sync::Arc;
 
 mod cover;
+mod entry;
 mod explain;
 mod expressions;
 mod group;
 mod lint;
+mod nodes;
 mod order;
 mod search;
 mod tree;
@@ -33,9 +36,9 @@ pub struct RouteTable<T> {
 
 #[derive(Debug, Default)]
 struct Compiled {
-    routes: Vec<RouteMatch>,
+    routes: Vec<Arc<RouteMatch>>,
     /// Each route's place in the order of precedence, but for its host.
-    ranks: Vec<usize>,
+    ranks: Vec<u32>,
     /// By priority, the highest first. Few, usually one.
     groups: Vec<Group>,
 }
@@ -61,7 +64,8 @@ pub struct Found<'t, T> {
     pub route: &'t T,
     /// Its place in the list the table was built from.
     pub index: usize,
-    matched: &'t RouteMatch,
+    matched: &'t Arc<RouteMatch>,
+    captures: bool,
 }
 
 impl<T> Found<'_, T> {
@@ -69,7 +73,7 @@ impl<T> Found<'_, T> {
     /// [ask for them](RouteMatch::captures).
     #[must_use]
     pub fn captures<B>(&self, request: &Request<B>) -> Option<Captures> {
-        self.matched.captures.then(|| self.matched.captured(&Head::of(request))).flatten()
+        self.captures.then(|| self.matched.captured(&Head::of(request))).flatten()
     }
 }
 
@@ -83,12 +87,13 @@ pub struct Conflict {
 }
 
 impl<T> RouteTable<T> {
-    /// Compiles the routes.
+    /// Compiles the routes. Whoever keeps them as well gives them as [`Arc`]s.
     ///
     /// # Errors
     /// Every pair of routes of which the second could never be reached.
-    pub fn build(routes: Vec<(RouteMatch, T)>) -> Result<Self, Vec<Conflict>> {
-        let (routes, values): (Vec<_>, Vec<_>) = routes.into_iter().unzip();
+    pub fn build<M: Into<Arc<RouteMatch>>>(routes: Vec<(M, T)>) -> Result<Self, Vec<Conflict>> {
+        let (routes, values): (Vec<Arc<RouteMatch>>, Vec<_>) =
+            routes.into_iter().map(|(route, value)| (route.into(), value)).unzip();
         let conflicts = order::conflicts(&routes);
         if !conflicts.is_empty() {
             return Err(conflicts);
@@ -99,7 +104,8 @@ impl<T> RouteTable<T> {
         let mut groups: Vec<Group> = Vec::new();
         for (rank, index) in order.into_iter().enumerate() {
             let route = &routes[index];
-            ranks[index] = rank;
+            // More routes than that fit into no memory.
+            ranks[index] = rank as u32;
             if groups.last().is_none_or(|group| group.priority != route.priority) {
                 groups.push(Group { priority: route.priority, ..Group::default() });
             }
@@ -141,9 +147,10 @@ impl<T> RouteTable<T> {
 
     fn find_head(&self, head: Head<'_>) -> Match<'_, T> {
         let mut search = Search::new(&self.compiled.routes, &self.compiled.ranks, head);
-        if let Some(index) = self.search(&mut search) {
+        if let Some(found) = self.search(&mut search) {
+            let index = found.index();
             let (matched, route) = (&self.compiled.routes[index], &self.values[index]);
-            return Match::Found(Found { route, index, matched });
+            return Match::Found(Found { route, index, matched, captures: found.captures });
         }
         if !search.refused {
             return Match::NotFound;
@@ -154,13 +161,13 @@ impl<T> RouteTable<T> {
         Match::MethodNotAllowed { allow: search.allow() }
     }
 
-    fn search(&self, search: &mut Search<'_>) -> Option<usize> {
+    fn search(&self, search: &mut Search<'_>) -> Option<Entry> {
         self.compiled.groups.iter().find_map(|group| group.find(search))
     }
 
     /// All routes, in the order they were given.
     pub fn routes(&self) -> impl Iterator<Item = (&RouteMatch, &T)> {
-        self.compiled.routes.iter().zip(&self.values)
+        self.compiled.routes.iter().map(|route| &**route).zip(&self.values)
     }
 }
 

@@ -171,7 +171,7 @@ impl<B> Raced<B> {
     /// The end of one that had no other beside it.
     fn alone(result: Result<Response<B>, Failure>, by: Try, latencies: &Latencies) -> Self {
         // One that fails at once is not fast, and one that never answered is slow.
-        if matches!(outcome(&result).0, Outcome::Answered(_) | Outcome::Failed(FailureKind::Timeout)) {
+        if matches!(outcome(&result).0, Outcome::Answered(..) | Outcome::Failed(FailureKind::Timeout)) {
             latencies.observe(by.started.elapsed());
         }
         Self { result, by, failed: None }

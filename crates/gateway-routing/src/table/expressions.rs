@@ -1,8 +1,10 @@
+use super::entry::Entry;
 use super::search::Search;
 use crate::regex::{Expression, set};
 use crate::route::RouteMatch;
 use regex::bytes::RegexSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The most expressions in one set. More make its automaton outgrow its cache, and then it is built over and
 /// over.
@@ -52,29 +54,27 @@ impl Sets {
 #[derive(Debug, Default)]
 pub(super) struct Expressions {
     /// Best first.
-    indexes: Vec<usize>,
+    entries: Vec<Entry>,
     sets: Sets,
 }
 
 impl Expressions {
-    pub(super) fn insert(&mut self, index: usize) {
-        self.indexes.push(index);
+    pub(super) fn insert(&mut self, entry: Entry) {
+        self.entries.push(entry);
     }
 
-    pub(super) fn compile(&mut self, routes: &[RouteMatch]) {
-        self.sets = Sets::compile(self.indexes.len(), |at| expression(&routes[self.indexes[at]]));
+    pub(super) fn compile(&mut self, routes: &[Arc<RouteMatch>]) {
+        let expression = |at: usize| expression(&routes[self.entries[at].index()]);
+        self.sets = Sets::compile(self.entries.len(), expression);
     }
 
-    pub(super) fn find(&self, search: &mut Search<'_>) -> Option<usize> {
-        if self.indexes.is_empty() {
-            return None;
-        }
+    pub(super) fn find(&self, search: &mut Search<'_>) -> Option<Entry> {
         let routes = search.routes;
         let path = search.head.path.as_bytes();
         self.sets.find(
             path,
-            |at| expression(&routes[self.indexes[at]]),
-            |at| search.first(&self.indexes[at..=at]),
+            |at| expression(&routes[self.entries[at].index()]),
+            |at| search.first(&self.entries[at..=at]),
         )
     }
 }

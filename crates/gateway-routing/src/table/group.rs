@@ -1,4 +1,6 @@
+use super::entry::Entry;
 use super::expressions::Sets;
+use super::nodes::Nodes;
 use super::search::Search;
 use super::tree::Tree;
 use crate::host::{HostKind, HostPattern};
@@ -15,6 +17,8 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(super) struct Group {
     pub(super) priority: i32,
+    /// Of all trees.
+    pub(super) nodes: Nodes,
     pub(super) exact: HashMap<String, Tree>,
     /// By what follows the wildcard and its dot.
     pub(super) below: HashMap<String, Tree>,
@@ -34,9 +38,9 @@ pub(super) struct HostExpressions {
 }
 
 impl HostExpressions {
-    fn tree(&mut self, name: &str, regex: &Arc<Expression>) -> &mut Tree {
+    fn tree(&mut self, name: &str, regex: &Arc<Expression>, nodes: &mut Nodes) -> &mut Tree {
         let place = *self.places.entry_ref(name).or_insert_with(|| {
-            self.trees.push((regex.clone(), Tree::default()));
+            self.trees.push((regex.clone(), Tree::new(nodes)));
             self.trees.len() - 1
         });
         &mut self.trees[place].1
@@ -58,8 +62,10 @@ impl HostExpressions {
 
 impl Group {
     pub(super) fn insert(&mut self, route: &RouteMatch, index: usize) {
+        let (nodes, entry) = (&mut self.nodes, Entry::new(route, index));
         if route.hosts.is_empty() {
-            self.any.get_or_insert_default().insert(route, index);
+            self.any.get_or_insert_with(|| Tree::new(nodes)).insert(nodes, route, entry);
+            return;
         }
         for host in route.hosts.iter().collect::<HashSet<_>>() {
             let trees = match host.kind {
@@ -68,22 +74,24 @@ impl Group {
                 HostKind::Beginning => &mut self.beginning,
                 HostKind::Expression => {
                     if let Some(regex) = &host.regex {
-                        self.expressions.tree(&host.name, regex).insert(route, index);
+                        self.expressions.tree(&host.name, regex, nodes).insert(nodes, route, entry);
                     }
                     continue;
                 }
             };
-            trees.entry_ref(host.name.as_str()).or_default().insert(route, index);
+            let tree = trees.entry_ref(host.name.as_str()).or_insert_with(|| Tree::new(nodes));
+            tree.insert(nodes, route, entry);
         }
     }
 
     /// Compiles what needs all routes.
-    pub(super) fn finish(&mut self, routes: &[RouteMatch]) {
+    pub(super) fn finish(&mut self, routes: &[Arc<RouteMatch>]) {
         let wildcards = self.below.values_mut().chain(self.beginning.values_mut());
         let expressions = self.expressions.trees.iter_mut().map(|(_, tree)| tree);
         for tree in self.exact.values_mut().chain(wildcards).chain(expressions).chain(&mut self.any) {
             tree.finish(routes);
         }
+        self.nodes.finish();
         let trees = &self.expressions.trees;
         self.expressions.sets = Sets::compile(trees.len(), |at| Some(&*trees[at].0));
     }
@@ -97,11 +105,11 @@ impl Group {
         }
     }
 
-    pub(super) fn find(&self, search: &mut Search<'_>) -> Option<usize> {
-        self.find_host(search).or_else(|| self.any.as_ref()?.find(search))
+    pub(super) fn find(&self, search: &mut Search<'_>) -> Option<Entry> {
+        self.find_host(search).or_else(|| self.any.as_ref()?.find(&self.nodes, search))
     }
 
-    fn find_host(&self, search: &mut Search<'_>) -> Option<usize> {
+    fn find_host(&self, search: &mut Search<'_>) -> Option<Entry> {
         let wild = !(self.below.is_empty() && self.beginning.is_empty() && self.expressions.trees.is_empty());
         let named = wild || !self.exact.is_empty();
         // No pattern is longer, and so many labels are not looked up.
@@ -110,8 +118,9 @@ impl Group {
         }
         let mut buffer = [0; 256];
         let host = &*lowered(search.head.host, &mut buffer);
-        if let Some(index) = self.exact.get(host).and_then(|tree| tree.find(search)) {
-            return Some(index);
+        let nodes = &self.nodes;
+        if let Some(found) = self.exact.get(host).and_then(|tree| tree.find(nodes, search)) {
+            return Some(found);
         }
         if !wild {
             return None;
@@ -119,15 +128,16 @@ impl Group {
         if !self.below.is_empty() {
             let mut ends =
                 host.match_indices('.').filter(|(dot, _)| *dot > 0).map(|(dot, _)| &host[dot + 1..]);
-            if let Some(index) = ends.find_map(|end| self.below.get(end)?.find(search)) {
-                return Some(index);
+            if let Some(found) = ends.find_map(|end| self.below.get(end)?.find(nodes, search)) {
+                return Some(found);
             }
         }
         if !self.beginning.is_empty() {
             let mut beginnings =
                 host.rmatch_indices('.').filter(|(dot, _)| dot + 1 < host.len()).map(|(dot, _)| &host[..dot]);
-            if let Some(index) = beginnings.find_map(|start| self.beginning.get(start)?.find(search)) {
-                return Some(index);
+            let found = beginnings.find_map(|start| self.beginning.get(start)?.find(nodes, search));
+            if found.is_some() {
+                return found;
             }
         }
         if self.expressions.trees.is_empty() {
@@ -135,7 +145,7 @@ impl Group {
         }
         let mut best = None;
         self.expressions.fitting(host, |tree| {
-            best = match (best, tree.find(search)) {
+            best = match (best, tree.find(nodes, search)) {
                 (Some(one), Some(other)) => Some(search.better(one, other)),
                 (one, other) => one.or(other),
             };

@@ -1,8 +1,6 @@
 use super::cover::covers;
-use super::tree::{Node, Tree};
 use super::{Compiled, RouteTable};
 use crate::host::{HostKind, HostPattern};
-use crate::path::Segment;
 use crate::route::RouteMatch;
 use std::collections::HashMap;
 use std::fmt;
@@ -112,13 +110,14 @@ impl<T> RouteTable<T> {
             if group.priority == route.priority {
                 // A narrower host comes before a broader one.
                 let tree = host.map_or(group.any.as_ref(), |host| group.tree(host));
-                candidates.extend(tree.into_iter().flat_map(|tree| tree.covering(segments, route)));
+                candidates
+                    .extend(tree.into_iter().flat_map(|tree| tree.covering(&group.nodes, segments, route)));
             } else {
                 let trees = broader.iter().filter_map(|host| group.tree(host)).chain(&group.any);
-                candidates.extend(trees.flat_map(|tree| tree.covering(segments, route)));
+                candidates.extend(trees.flat_map(|tree| tree.covering(&group.nodes, segments, route)));
                 if let Some(host) = host.filter(|host| host.kind == HostKind::Exact) {
                     group.expressions.fitting(&host.name, |tree| {
-                        candidates.extend(tree.covering(segments, route));
+                        candidates.extend(tree.covering(&group.nodes, segments, route));
                     });
                 }
             }
@@ -140,39 +139,5 @@ fn because(by: &RouteMatch, route: &RouteMatch) -> Because {
         Because::Conditions
     } else {
         Because::Order
-    }
-}
-
-impl Tree {
-    /// Routes that may take every path a route takes, whose path begins with these segments.
-    fn covering(&self, segments: &[Segment], route: &RouteMatch) -> Vec<usize> {
-        let mut found = Vec::new();
-        let open = route.path.prefix || route.path.regex.is_some();
-        self.cased.covering(segments, open, &mut found);
-        if let Some(uncased) = &self.uncased {
-            let lower: Vec<_> = segments.iter().map(Segment::to_lowercase).collect();
-            uncased.covering(&lower, open, &mut found);
-        }
-        found
-    }
-}
-
-impl Node {
-    fn covering(&self, segments: &[Segment], open: bool, found: &mut Vec<usize>) {
-        found.extend(&self.prefix);
-        let Some((segment, rest)) = segments.split_first() else {
-            if !open {
-                found.extend(&self.exact);
-            }
-            return;
-        };
-        if let Segment::Literal(text) = segment
-            && let Some(child) = self.literals.get(text.as_str())
-        {
-            child.covering(rest, open, found);
-        }
-        if let Some(child) = &self.param {
-            child.covering(rest, open, found);
-        }
     }
 }

@@ -5,6 +5,7 @@ use hashbrown::{HashMap, HashSet};
 use std::borrow::Cow;
 use std::cmp::{Ordering, Reverse};
 use std::fmt::Debug;
+use std::sync::Arc;
 
 const PREFIX: u8 = 2;
 const REGEX: u8 = 3;
@@ -36,7 +37,7 @@ pub(super) fn conditions(route: &RouteMatch) -> impl Ord + use<> {
 }
 
 /// Equal but for what was registered: the same requests, and no rule says who wins.
-pub(super) fn conflicts(routes: &[RouteMatch]) -> Vec<Conflict> {
+pub(super) fn conflicts(routes: &[Arc<RouteMatch>]) -> Vec<Conflict> {
     let mut known: HashMap<_, usize> = HashMap::new();
     let mut seen: HashMap<_, usize> = HashMap::new();
     let mut conflicts = Vec::new();

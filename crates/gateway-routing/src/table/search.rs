@@ -1,13 +1,16 @@
+use super::entry::{Entry, Methods};
 use crate::request::Head;
 use crate::route::RouteMatch;
 use http::Method;
 use http::header::HeaderValue;
+use std::sync::Arc;
 
 /// One look-up on its way through the trees.
 pub(super) struct Search<'a> {
-    pub(super) routes: &'a [RouteMatch],
-    ranks: &'a [usize],
+    pub(super) routes: &'a [Arc<RouteMatch>],
+    ranks: &'a [u32],
     pub(super) head: Head<'a>,
+    method: Methods,
     /// Whether only the method kept a route from matching.
     pub(super) refused: bool,
     /// Those routes, for a second look-up once it is known that they are needed.
@@ -15,8 +18,8 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(routes: &'a [RouteMatch], ranks: &'a [usize], head: Head<'a>) -> Self {
-        Self { routes, ranks, head, refused: false, allowed: None }
+    pub(super) fn new(routes: &'a [Arc<RouteMatch>], ranks: &'a [u32], head: Head<'a>) -> Self {
+        Self { routes, ranks, head, method: Methods::of(head.method), refused: false, allowed: None }
     }
 
     /// One that remembers which routes the method kept from matching.
@@ -25,25 +28,28 @@ impl<'a> Search<'a> {
     }
 
     /// The first of these that takes the request.
-    pub(super) fn first(&mut self, candidates: &[usize]) -> Option<usize> {
-        for index in candidates {
-            let route = &self.routes[*index];
-            let method = route.takes_method(self.head.method);
-            if (method || !self.refused || self.allowed.is_some()) && route.takes_rest(&self.head) {
+    pub(super) fn first(&mut self, entries: &[Entry]) -> Option<Entry> {
+        for entry in entries {
+            let method = entry.takes_method(self.method, self.head.method, self.routes);
+            if (method || !self.refused || self.allowed.is_some()) && self.has_what_it_asks(*entry) {
                 if method {
-                    return Some(*index);
+                    return Some(*entry);
                 }
                 self.refused = true;
                 if let Some(allowed) = &mut self.allowed {
-                    allowed.push(route);
+                    allowed.push(&self.routes[entry.index()]);
                 }
             }
         }
         None
     }
 
-    pub(super) fn better(&self, a: usize, b: usize) -> usize {
-        if self.ranks[a] <= self.ranks[b] { a } else { b }
+    fn has_what_it_asks(&self, entry: Entry) -> bool {
+        !entry.has_conditions || self.routes[entry.index()].takes_rest(&self.head)
+    }
+
+    pub(super) fn better(&self, a: Entry, b: Entry) -> Entry {
+        if self.ranks[a.index()] <= self.ranks[b.index()] { a } else { b }
     }
 
     /// The methods that would have been taken.

@@ -1,96 +1,73 @@
+use super::entry::Entry;
 use super::expressions::Expressions;
+use super::nodes::{End, NodeId, Nodes};
 use super::search::Search;
 use crate::lower::lowered;
 use crate::path::Segment;
 use crate::route::RouteMatch;
-use hashbrown::HashMap;
+use std::sync::Arc;
 
 /// The routes of one priority and host, by their paths.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tree {
-    pub(super) cased: Node,
-    pub(super) uncased: Option<Box<Node>>,
-    pub(super) expressions: Expressions,
-}
-
-/// Where all patterns that begin with the same segments go on.
-#[derive(Debug, Default)]
-pub(super) struct Node {
-    pub(super) literals: HashMap<Box<str>, Node>,
-    pub(super) param: Option<Box<Node>>,
-    /// Indexes of routes that end here, best first.
-    pub(super) exact: Vec<usize>,
-    /// Indexes of routes that take this and all below, best first.
-    pub(super) prefix: Vec<usize>,
+    cased: NodeId,
+    uncased: Option<NodeId>,
+    expressions: Option<Box<Expressions>>,
 }
 
 impl Tree {
-    pub(super) fn insert(&mut self, route: &RouteMatch, index: usize) {
+    pub(super) fn new(nodes: &mut Nodes) -> Self {
+        Self { cased: nodes.add_root(), uncased: None, expressions: None }
+    }
+
+    pub(super) fn insert(&mut self, nodes: &mut Nodes, route: &RouteMatch, entry: Entry) {
         if route.path.regex.is_some() {
-            return self.expressions.insert(index);
+            return self.expressions.get_or_insert_default().insert(entry);
         }
-        let mut node = if route.ignore_case { self.uncased.get_or_insert_default() } else { &mut self.cased };
-        for segment in &*route.path.segments {
-            node = match segment {
-                Segment::Literal(text) if route.ignore_case => {
-                    node.literals.entry(text.to_ascii_lowercase().into()).or_default()
-                }
-                Segment::Literal(text) => node.literals.entry(text.as_str().into()).or_default(),
-                Segment::Param(_) => node.param.get_or_insert_default(),
-            };
+        let end = if route.path.prefix { End::Prefix } else { End::Exact };
+        if route.ignore_case {
+            let root = *self.uncased.get_or_insert_with(|| nodes.add_root());
+            let lower: Vec<_> = route.path.segments.iter().map(Segment::to_lowercase).collect();
+            nodes.insert(root, &lower, end, entry);
+        } else {
+            nodes.insert(self.cased, &route.path.segments, end, entry);
         }
-        if route.path.prefix { &mut node.prefix } else { &mut node.exact }.push(index);
     }
 
     /// Compiles what needs all routes.
-    pub(super) fn finish(&mut self, routes: &[RouteMatch]) {
-        self.expressions.compile(routes);
+    pub(super) fn finish(&mut self, routes: &[Arc<RouteMatch>]) {
+        if let Some(expressions) = &mut self.expressions {
+            expressions.compile(routes);
+        }
     }
 
-    pub(super) fn find(&self, search: &mut Search<'_>) -> Option<usize> {
+    pub(super) fn find(&self, nodes: &Nodes, search: &mut Search<'_>) -> Option<Entry> {
         let rest = search.head.path.strip_prefix('/')?;
-        self.find_segments(rest, search).or_else(|| self.expressions.find(search))
+        self.find_segments(nodes, rest, search).or_else(|| self.expressions.as_ref()?.find(search))
     }
 
-    fn find_segments(&self, rest: &str, search: &mut Search<'_>) -> Option<usize> {
+    fn find_segments(&self, nodes: &Nodes, rest: &str, search: &mut Search<'_>) -> Option<Entry> {
         let rest = (!rest.is_empty()).then_some(rest);
-        let cased = self.cased.find(rest, search);
-        let Some(uncased) = &self.uncased else { return cased };
+        let cased = nodes.find(self.cased, rest, search);
+        let Some(uncased) = self.uncased else { return cased };
         let mut buffer = [0; 256];
         let lower = rest.map(|rest| lowered(rest, &mut buffer));
-        let uncased = uncased.find(lower.as_deref(), search);
+        let uncased = nodes.find(uncased, lower.as_deref(), search);
         match (cased, uncased) {
             (Some(a), Some(b)) => Some(search.better(a, b)),
             (a, b) => a.or(b),
         }
     }
-}
 
-impl Node {
-    /// The best route at or below this node for the rest of a path, `None` being its end.
-    fn find(&self, rest: Option<&str>, search: &mut Search<'_>) -> Option<usize> {
-        let Some(rest) = rest else {
-            return search.first(&self.exact).or_else(|| search.first(&self.prefix));
-        };
-        if self.literals.is_empty() && self.param.is_none() {
-            return search.first(&self.prefix);
+    /// Routes that may take every path a route takes, whose path begins with these segments.
+    pub(super) fn covering(&self, nodes: &Nodes, segments: &[Segment], route: &RouteMatch) -> Vec<usize> {
+        let mut found = Vec::new();
+        let open = route.path.prefix || route.path.regex.is_some();
+        nodes.covering(self.cased, segments, open, &mut found);
+        if let Some(uncased) = self.uncased {
+            let lower: Vec<_> = segments.iter().map(Segment::to_lowercase).collect();
+            nodes.covering(uncased, &lower, open, &mut found);
         }
-        // Byte by byte, for segments are short.
-        let (segment, below) = match rest.bytes().position(|byte| byte == b'/') {
-            Some(at) => (&rest[..at], Some(&rest[at + 1..])),
-            None => (rest, None),
-        };
-        if let Some(child) = self.literals.get(segment)
-            && let Some(found) = child.find(below, search)
-        {
-            return Some(found);
-        }
-        if let Some(child) = &self.param
-            && !segment.is_empty()
-            && let Some(found) = child.find(below, search)
-        {
-            return Some(found);
-        }
-        search.first(&self.prefix)
+        found
     }
 }
