@@ -8,9 +8,11 @@
 //! | [`ProxyStatus`], [`ProxyError`] | the same cause in the words of RFC 9209, in `Proxy-Status` |
 //! | [`Grpc`] | whether a request is a gRPC call |
 //! | [`ClientAddr`], [`PeerAddr`], [`Scheme`], [`RequestId`], [`Principal`], [`ClientCertificate`], [`Captures`] | request extensions: the only channel between layers |
+//! | [`PolicyDecision`] | what written policies said of a request, in the extensions of its answer |
 //! | [`Endpoint`], [`Upstream`] | one instance of a service, and something that can send it a request |
 //! | [`Body`] | a response body: nothing, bytes, or a stream, without a box |
 //! | [`spare`] | the memory of heads that were used up, kept for the next ones |
+//! | [`Network`] | a range of addresses, or one address, as settings write it |
 //! | [`units`] | settings with units in their values: `"5s"`, `"64KiB"`, and short forms of tables |
 //!
 //! ```
@@ -35,8 +37,10 @@ mod captures;
 mod certificate;
 mod client;
 mod code;
+mod decision;
 mod endpoint;
 mod grpc;
+mod network;
 mod principal;
 mod problem;
 mod problem_layer;
@@ -52,8 +56,10 @@ pub use captures::Captures;
 pub use certificate::{Certificate, ClientCertificate};
 pub use client::{ClientAddr, PeerAddr, Scheme};
 pub use code::Code;
+pub use decision::PolicyDecision;
 pub use endpoint::{Endpoint, EndpointError};
 pub use grpc::Grpc;
+pub use network::{Network, NetworkError};
 pub use principal::{AuthMethod, Principal};
 pub use problem::{Problem, ProblemFormat};
 pub use problem_layer::{Override, Overrides, ProblemLayer, ProblemService};
