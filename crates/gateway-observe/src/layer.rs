@@ -3,7 +3,7 @@ use crate::line::{Break, Record};
 use crate::log::Lines;
 use crate::metrics::{Metrics, RouteLabels, RouteMetrics};
 use crate::time::Utc;
-use gateway_core::{ClientAddr, Code, Endpoint, Principal, Problem, RequestId};
+use gateway_core::{ClientAddr, Code, Endpoint, PolicyDecision, Principal, Problem, RequestId};
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode, Uri};
 use pin_project_lite::pin_project;
@@ -75,6 +75,8 @@ pub(crate) struct Observation {
     problem: Option<Problem>,
     principal: Option<Principal>,
     endpoint: Option<Endpoint>,
+    /// Boxed: few routes have written policies.
+    decision: Option<Box<PolicyDecision>>,
     pub(crate) bytes_out: u64,
 }
 
@@ -111,6 +113,7 @@ impl Observation {
             problem: None,
             principal: None,
             endpoint: None,
+            decision: None,
             bytes_out: 0,
         }
     }
@@ -124,6 +127,7 @@ impl Observation {
             self.problem = problem.cloned();
             self.principal = facts.get().cloned();
             self.endpoint = facts.get().cloned();
+            self.decision = facts.get().cloned().map(Box::new);
         }
     }
 }
@@ -156,6 +160,7 @@ impl Drop for Observation {
                 problem: self.problem.as_ref(),
                 principal: self.principal.as_ref(),
                 endpoint: self.endpoint.as_ref(),
+                decision: self.decision.as_deref(),
                 took,
                 bytes_in: asked.bytes_in,
                 bytes_out: self.bytes_out,

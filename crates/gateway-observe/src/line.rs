@@ -3,7 +3,7 @@
 use crate::metrics::RouteLabels;
 use crate::settings::LogFormat;
 use crate::time::{Utc, write_go_duration};
-use gateway_core::{Endpoint, Principal, Problem, RequestId};
+use gateway_core::{Endpoint, PolicyDecision, Principal, Problem, RequestId};
 use http::{HeaderValue, Method, Uri};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -44,6 +44,8 @@ pub(crate) struct Record<'a> {
     pub(crate) problem: Option<&'a Problem>,
     pub(crate) principal: Option<&'a Principal>,
     pub(crate) endpoint: Option<&'a Endpoint>,
+    /// Where written policies were asked.
+    pub(crate) decision: Option<&'a PolicyDecision>,
     pub(crate) took: Duration,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
@@ -86,6 +88,11 @@ fn write_json(line: &mut Vec<u8>, r: &Record<'_>, redact: &[String]) {
     number(line, "bytes_in", r.bytes_in);
     number(line, "bytes_out", r.bytes_out);
     text(line, "user_agent", r.user_agent.map_or(b"", HeaderValue::as_bytes));
+    if let Some(decision) = r.decision {
+        text(line, "decision", decision.outcome().as_bytes());
+        field(line, "policies");
+        list(line, &decision.policies);
+    }
 }
 
 /// The fields of Echo's logger in its order (S3-22).
@@ -137,6 +144,17 @@ fn optional(line: &mut Vec<u8>, name: &str, value: Option<&str>) {
         Some(value) => string(line, value.as_bytes()),
         None => line.extend_from_slice(b"null"),
     }
+}
+
+fn list(line: &mut Vec<u8>, texts: &[String]) {
+    line.push(b'[');
+    for (i, text) in texts.iter().enumerate() {
+        if i > 0 {
+            line.push(b',');
+        }
+        string(line, text.as_bytes());
+    }
+    line.push(b']');
 }
 
 fn number(line: &mut Vec<u8>, name: &str, value: u64) {
@@ -234,6 +252,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn line(format: LogFormat, agent: &[u8], uri: &str) -> Vec<u8> {
+        decided(format, agent, uri, None)
+    }
+
+    fn decided(format: LogFormat, agent: &[u8], uri: &str, decision: Option<&PolicyDecision>) -> Vec<u8> {
         let agent = HeaderValue::from_bytes(agent).ok();
         let record = Record {
             time: Utc { second: *b"2024-01-15T10:30:00", nanos: 1_000_020 },
@@ -249,6 +271,7 @@ mod tests {
             problem: None,
             principal: None,
             endpoint: None,
+            decision,
             took: Duration::from_nanos(45_167),
             bytes_in: 0,
             bytes_out: 5,
@@ -268,6 +291,27 @@ mod tests {
              \"upstream\":null,\"status\":200,\"reason\":null,\"user\":null,\"duration_ms\":0.045,\"bytes_in\":0,\
              \"bytes_out\":5,\"user_agent\":\"curl\"}\n"
         );
+    }
+
+    #[test]
+    fn policies_that_were_asked_are_named_at_the_end() {
+        let decision = |allowed, policies: &[&str], errors: &[&str]| PolicyDecision {
+            allowed,
+            policies: policies.iter().map(|&id| id.to_owned()).collect(),
+            errors: errors.iter().map(|&why| why.to_owned()).collect(),
+        };
+        for (decision, end) in [
+            (
+                decision(true, &["readers", "a\"b"], &[]),
+                r#","decision":"allow","policies":["readers","a\"b"]}"#,
+            ),
+            (decision(false, &[], &[]), r#","decision":"deny","policies":[]}"#),
+            (decision(false, &[], &["a secret"]), r#","decision":"error","policies":[]}"#),
+        ] {
+            let line = decided(LogFormat::Json, b"curl", "/", Some(&decision));
+            let text = String::from_utf8(line).unwrap();
+            assert!(text.trim_end().ends_with(end), "{text}");
+        }
     }
 
     #[test]
