@@ -157,6 +157,9 @@ impl Worker {
         for limit in route.limits_within().rev() {
             service = BoxCloneSyncService::new(self.limit(limit).layer(service));
         }
+        if let Some(cedar) = &route.cedar {
+            service = BoxCloneSyncService::new(cedar.layer.layer(service));
+        }
         if let Some(authorize) = &route.authorize {
             service = BoxCloneSyncService::new(authorize.layer(service));
         }
