@@ -2,6 +2,5 @@
 
 pub(crate) mod claim;
 pub(crate) mod layer;
-pub(crate) mod network;
 pub(crate) mod rule;
 pub(crate) mod settings;

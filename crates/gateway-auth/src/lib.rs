@@ -184,7 +184,6 @@ mod api_key;
 mod assertion;
 mod authorize;
 mod basic;
-#[cfg(feature = "cedar")]
 mod cedar;
 mod client;
 mod credential;
@@ -217,13 +216,12 @@ pub use assertion::layer::{Assertion, AssertionLayer};
 pub use assertion::settings::{AssertionAlgorithm, AssertionSettings};
 pub use authorize::claim::{ClaimRule, ClaimTests};
 pub use authorize::layer::{Authorize, AuthorizeLayer};
-pub use authorize::network::Network;
 pub use authorize::settings::{AuthorizeSettings, Matching};
 pub use basic::method::BasicMethod;
 pub use basic::settings::{BasicSettings, BasicUser};
 #[cfg(feature = "cedar")]
-pub use cedar::layer::{Cedar, CedarDecision, CedarLayer, CedarService};
-#[cfg(feature = "cedar")]
+pub use cedar::layer::{Cedar, CedarLayer, CedarService};
+pub use cedar::mistake::{CedarMistake, CedarMistakes, CedarPlace};
 pub use cedar::settings::CedarSettings;
 pub use client::settings::{ClientAssertion, ClientAuth};
 pub use error::AuthError;
@@ -231,6 +229,7 @@ pub use forward::key::KeyPart;
 pub use forward::method::ForwardMethod;
 pub use forward::settings::{ForwardCache, ForwardSettings, OnForwardFailure};
 pub use gate::GateFuture;
+pub use gateway_core::Network;
 pub use identity::layer::{IdentityHeaders, IdentityHeadersLayer};
 pub use identity::name::HeaderNames;
 pub use identity::settings::{AuthorizationHeader, HeaderSource, IdentityHeadersSettings, IdentityPreset};

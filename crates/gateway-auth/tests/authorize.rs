@@ -251,3 +251,27 @@ fn rules_that_make_no_sense_are_refused_with_their_place() {
         assert!(error.contains(part), "{rule}: {error}");
     }
 }
+
+#[test]
+fn policies_by_name_are_taken_apart_and_never_overlooked() {
+    let read = |rules: Value| serde_json::from_value::<AuthorizeSettings>(rules).unwrap();
+    let both = read(json!({ "cedar": "shop", "roles": "staff", "mode": "report" }));
+    let error = AuthorizeLayer::new(&both).unwrap_err().to_string();
+    assert!(error.contains("`cedar`: policies stand beside the rules"), "{error}");
+    let (name, rules) = both.apart();
+    assert_eq!(name, Some("shop"));
+    assert!(AuthorizeLayer::new(&rules.unwrap()).is_ok());
+    for (rules, name, has_rules) in [
+        (json!({ "cedar": "shop" }), Some("shop"), false),
+        (json!({ "cedar": "shop", "mode": "report" }), Some("shop"), false),
+        (json!({ "roles": "a" }), None, true),
+        (json!({}), None, true),
+    ] {
+        let rules = read(rules);
+        let (found, left) = rules.apart();
+        assert_eq!((found, left.is_some()), (name, has_rules), "{rules:?}");
+    }
+    let nested = read(json!({ "any": [{ "cedar": "shop" }] }));
+    let error = AuthorizeLayer::new(&nested).unwrap_err().to_string();
+    assert!(error.contains("`any[0].cedar`: it stands in a group"), "{error}");
+}

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
-use gateway_auth::{AuthMode, Cedar, CedarDecision, CedarSettings, Unenforced};
-use gateway_core::{AuthMethod, ClientAddr, Code, Principal, Problem};
+use gateway_auth::{AuthMode, Cedar, CedarMistakes, CedarSettings, Head, Unenforced};
+use gateway_core::{AuthMethod, ClientAddr, Code, PolicyDecision, Principal, Problem};
 use http::{Request, Response};
 use http_body_util::Full;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::fmt::Write;
@@ -89,7 +90,7 @@ async fn ask(cedar: &Cedar, request: Request<()>) -> Response<Full<Bytes>> {
 
 /// Status, and the policies that decided.
 fn outcome(response: &Response<Full<Bytes>>) -> (u16, Vec<String>) {
-    let decision = response.extensions().get::<CedarDecision>();
+    let decision = response.extensions().get::<PolicyDecision>();
     (response.status().as_u16(), decision.map_or(Vec::new(), |decision| decision.policies.clone()))
 }
 
@@ -183,6 +184,102 @@ async fn in_report_mode_all_pass_and_the_decision_is_noted() {
     assert!(response.extensions().get::<Unenforced>().is_none());
 }
 
+#[tokio::test]
+async fn parameters_of_the_path_are_shown_by_their_names() {
+    let schema = SCHEMA
+        .replace("headers: { x_tenant?: String }", "headers: { x_tenant?: String }, params: { id?: String }");
+    let files = Files::new(
+        &schema,
+        "permit(principal, action, resource) when { context.params has id && context.params.id == \"7\" };",
+    );
+    let cedar = Cedar::load(&CedarSettings { params: vec!["id".into()], ..files.settings() }).unwrap();
+    for (id, status) in [("7", 200), ("8", 403), ("", 403)] {
+        let mut request = request("GET", "/", "ada", json!({}));
+        if !id.is_empty() {
+            let captures = [("id", id), ("other", "7")].map(|(name, value)| (name.into(), value.to_owned()));
+            request.extensions_mut().insert(captures.into_iter().collect::<gateway_core::Captures>());
+        }
+        assert_eq!(ask(&cedar, request).await.status(), status, "{id}");
+    }
+}
+
+#[test]
+fn every_mistake_is_told_at_once_and_names_its_policy() {
+    let policies = "@id(\"a\") permit(principal, action, resource) when { principal.rolls == 1 };\n\
+                    permit(principal, action, resource) when { context.tim == 1 };";
+    let schema =
+        SCHEMA.replace("time: Long", "time: String").replace("id: String, method: String", "id: String");
+    let files = Files::new(&schema, policies);
+    let settings = CedarSettings { action: Some("buy".into()), ..files.settings() };
+    let CedarMistakes(mistakes) = Cedar::load(&settings).unwrap_err();
+    let seen: Vec<_> = mistakes.iter().map(|m| (m.key.as_str(), m.policy.as_deref())).collect();
+    for expected in [
+        ("policies[0]", Some("a")),
+        ("policies[0]", Some("orders.cedar#policy1")),
+        ("schema", None),
+        ("action", None),
+    ] {
+        assert!(seen.contains(&expected), "{expected:?} is not in {mistakes:#?}");
+    }
+    let text = CedarMistakes(mistakes).to_string();
+    for part in [
+        "`User` is not what the gateway shows",
+        "the context of Action::\"GET\" is not what",
+        "did you mean `roles`?",
+    ] {
+        assert!(text.contains(part), "no `{part}` in {text}");
+    }
+}
+
+#[test]
+fn what_has_not_changed_is_not_made_again() {
+    let files = Files::new(SCHEMA, POLICIES);
+    let cedar = Cedar::load(&files.settings()).unwrap();
+    assert!(cedar.reload(&files.settings()).unwrap().is(&cedar));
+    assert!(!cedar.reload(&CedarSettings { anonymous: true, ..files.settings() }).unwrap().is(&cedar));
+    files.put("orders.cedar", "permit(principal, action, resource);");
+    assert!(!cedar.reload(&files.settings()).unwrap().is(&cedar));
+    files.put("orders.cedar", "permit(principal, action, resource)");
+    assert!(cedar.reload(&files.settings()).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// Whatever else permits it, and whatever the claim is: only a number that the policies can reckon with may pass.
+    #[test]
+    fn what_cannot_be_evaluated_never_passes(level in claim(), method in "[A-Z]{1,6}") {
+        let policies = "permit(principal, action, resource);\n\
+                        forbid(principal, action, resource) when { principal has level && principal.level * 2 > 10 };";
+        let files = Files::new(SCHEMA, policies);
+        let cedar = Cedar::load(&files.settings()).unwrap();
+        let caller = Principal::new("ada", AuthMethod::Jwt, [("level".to_owned(), level.clone())].into_iter().collect());
+        let request = Request::builder().method(method.as_str()).uri("/").body(()).unwrap();
+        let decision = cedar.layer("orders", "a").decide(Some(&caller), Head::of(&request));
+        let is_known = ["GET", "HEAD", "POST", "DELETE"].contains(&method.as_str());
+        let may = match level.as_i64() {
+            Some(number) => number.checked_mul(2).is_some_and(|twice| twice <= 10),
+            // As if it were not there. Fractions and what is too large cannot be judged.
+            None => level.is_null(),
+        };
+        prop_assert!(!decision.allowed || may, "{} {}: {:?}", method, level, decision);
+        prop_assert!(!is_known || decision.allowed == may, "{} {}: {:?}", method, level, decision);
+    }
+}
+
+fn claim() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        (-20i64..20).prop_map(Value::from),
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<f32>().prop_filter("a number", |f| f.is_finite() && f.fract() != 0.0).prop_map(Value::from),
+        "[0-9a-z]{0,4}".prop_map(Value::from),
+        Just(json!([7])),
+        Just(json!({ "a": 1 })),
+    ]
+}
+
 #[test]
 fn mistakes_are_told_with_file_line_and_column() {
     for (schema, policies, place, part) in [
@@ -206,7 +303,7 @@ fn mistakes_are_told_with_file_line_and_column() {
             "orders.cedar",
             "duplicate",
         ),
-        (SCHEMA, "permit(principal == ?principal, action, resource);", "orders.cedar", "it has a template"),
+        (SCHEMA, "permit(principal == ?principal, action, resource);", "orders.cedar", "is a template"),
     ] {
         let files = Files::new(schema, policies);
         let error = Cedar::load(&files.settings()).unwrap_err().to_string();

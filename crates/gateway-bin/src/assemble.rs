@@ -155,6 +155,9 @@ impl Worker {
         }
         service = BoxCloneSyncService::new(option_layer(route.headers.clone()).layer(service));
         service = self.limited(service, route, route.limits_within());
+        if let Some(cedar) = &route.cedar {
+            service = BoxCloneSyncService::new(cedar.layer.layer(service));
+        }
         if let Some(authorize) = &route.authorize {
             service = BoxCloneSyncService::new(authorize.layer(service));
         }

@@ -9,6 +9,7 @@
 //! Of many requests, as logs tell of them, [`diff`] says which take another route or meet other policies by another
 //! configuration.
 
+mod authorization;
 mod diff;
 mod find;
 mod logged;
@@ -27,6 +28,7 @@ pub(crate) use request::Asked;
 
 use crate::check::Format;
 use crate::config::Checked;
+use crate::token;
 use clap::Args;
 use report::Report;
 use std::path::{Path, PathBuf};
@@ -50,6 +52,9 @@ pub(crate) struct Options {
     /// The address that the request comes from.
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     client: std::net::IpAddr,
+    /// A claim of the caller, as its token would have it: asks `authorize` too. May be given several times.
+    #[arg(long = "claim", value_name = "NAME=VALUE", conflicts_with = "diff")]
+    claims: Vec<String>,
     /// How it is said.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -62,7 +67,8 @@ impl Options {
     /// Says what is wrong with its parts.
     pub(crate) fn request(&self) -> Result<Asked, String> {
         let text = |part: &'_ Option<String>| part.clone().unwrap_or_default();
-        Asked::read(&text(&self.method), &text(&self.url), &self.headers, self.client)
+        let asked = Asked::read(&text(&self.method), &text(&self.url), &self.headers, self.client)?;
+        Ok(asked.with_claims(token::read(&self.claims)?))
     }
 
     /// The files to be compared, the old one first.

@@ -66,6 +66,8 @@ pub(crate) struct Live {
     chores: Chores,
     status: Status,
     metrics: Option<Metrics>,
+    /// The files that reading it again reads.
+    files: Vec<PathBuf>,
 }
 
 impl Live {
@@ -75,7 +77,8 @@ impl Live {
         let view = Arc::new(ArcSwap::from_pointee(View::of(&config, &status)));
         let (plans, _) = watch::channel(config.plan.clone());
         let (checks, chores) = Default::default();
-        let mut live = Self { path: path.to_owned(), config, plans, view, checks, chores, status, metrics };
+        let (path, files) = (path.to_owned(), files_of(path, &config));
+        let mut live = Self { path, config, plans, view, checks, chores, status, metrics, files };
         live.check_health();
         live.chores.keep(live.config.plan.chores());
         live.count();
@@ -95,19 +98,23 @@ impl Live {
         self.plans.subscribe()
     }
 
+    /// The files whose change asks for a reload: the configuration, and those of policies.
+    pub(crate) fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
     /// Reads the file again. With a mistake in it, all stays as it is.
     ///
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn reload(&mut self, why: &str) -> Result<(), String> {
-        let result =
-            config::read(Some(&self.path), Some(&self.config)).map_err(|mistakes| mistakes.to_string());
-        let result = match result {
+        let result = match config::read(Some(&self.path), Some(&self.config)) {
             Ok(checked) => {
                 for warning in checked.warnings.iter() {
                     tracing::warn!("{}", warning.line());
                 }
                 self.replace(checked.config);
+                self.files = files_of(&self.path, &self.config);
                 tracing::info!(
                     "{why}: {} is in force, {} routes",
                     self.path.display(),
@@ -116,6 +123,10 @@ impl Live {
                 Ok(())
             }
             Err(mistakes) => {
+                // Mending one that the configuration in force does not name yet counts as well.
+                self.files = files_of(&self.path, &self.config);
+                self.files.extend(mistakes.other_files().map(PathBuf::from));
+                let mistakes = mistakes.to_string();
                 tracing::error!(
                     "{why}: {} was rejected, what was in force stays: {mistakes}",
                     self.path.display()
@@ -192,28 +203,45 @@ fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// What a configuration is read from.
+fn files_of(path: &Path, config: &Config) -> Vec<PathBuf> {
+    [path.to_owned()].into_iter().chain(config.plan.cedar_files.iter().cloned()).collect()
+}
+
 /// What tells whether a file has changed, also where it is replaced by a link to another (Kubernetes).
 type Seen = Option<(SystemTime, u64, u64)>;
 
-/// Waits until a file has changed and stays as it is for a moment.
+/// Waits until one of some files has changed and stays as it is for a moment.
 pub(crate) struct Watch {
-    path: PathBuf,
-    seen: Seen,
+    files: Vec<(PathBuf, Seen)>,
 }
 
 impl Watch {
-    pub(crate) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), seen: look(path) }
+    pub(crate) fn new(files: &[PathBuf]) -> Self {
+        Self { files: files.iter().map(|path| (path.clone(), look(path))).collect() }
+    }
+
+    /// From now on these.
+    pub(crate) fn follow(&mut self, files: &[PathBuf]) {
+        let seen = |path: &PathBuf| self.files.iter().find(|(known, _)| known == path).map(|(_, seen)| *seen);
+        self.files =
+            files.iter().map(|path| (path.clone(), seen(path).unwrap_or_else(|| look(path)))).collect();
     }
 
     pub(crate) async fn changed(&mut self) {
-        let mut last = self.seen;
+        let mut last: Vec<Seen> = self.files.iter().map(|(_, seen)| *seen).collect();
         loop {
             tokio::time::sleep(LOOK).await;
-            let now = look(&self.path);
-            // A file that is away is about to come back.
-            if now.is_some() && now == last && now != self.seen {
-                self.seen = now;
+            let now: Vec<Seen> = self.files.iter().map(|(path, _)| look(path)).collect();
+            let mut changed = false;
+            for (((_, seen), now), last) in self.files.iter_mut().zip(&now).zip(&last) {
+                // A file that is away is about to come back.
+                if now.is_some() && now == last && now != seen {
+                    *seen = *now;
+                    changed = true;
+                }
+            }
+            if changed {
                 return;
             }
             last = now;

@@ -1,6 +1,7 @@
 //! The reference of all keys, made from the schema of the settings.
 
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Every key as a row of a table in Markdown.
@@ -17,7 +18,10 @@ pub(crate) fn markdown(schema: &Value) -> String {
 /// `within` are the definitions whose keys are being written.
 fn rows<'v>(root: &'v Value, node: &'v Value, path: &str, within: &mut Vec<&'v Value>, text: &mut String) {
     let node = resolve(root, node);
-    for (name, property) in node.get("properties").and_then(Value::as_object).into_iter().flatten() {
+    // By name, whether or not this build's tables keep the order in which they were written.
+    let properties: BTreeMap<&String, &Value> =
+        node.get("properties").and_then(Value::as_object).into_iter().flatten().collect();
+    for (name, property) in properties {
         let key = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         let described = property.get("description").or(resolve(root, property).get("description"));
         let meaning =

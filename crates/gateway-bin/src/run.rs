@@ -170,7 +170,7 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
     tracing::info!("listening on {address} with {workers} workers, {routes} routes");
     handover::tell_ready();
 
-    let mut file = Watch::new(path);
+    let mut files = Watch::new(live.files());
     loop {
         let watched = live.config().settings.server.watch;
         let (why, asked) = tokio::select! {
@@ -185,10 +185,11 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
                 continue;
             }
             _ = hangup.recv() => ("SIGHUP", None),
-            () = file.changed(), if watched => ("the file has changed", None),
+            () = files.changed(), if watched => ("the file has changed", None),
             Some(asked) = reloads.recv() => ("an operator asked", Some(asked)),
         };
         let result = live.reload(why);
+        files.follow(live.files());
         if let Some(asked) = asked {
             // Whoever asked may have gone.
             let _ = asked.send(result);

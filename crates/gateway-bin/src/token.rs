@@ -5,6 +5,21 @@ use gateway_core::units::Timespan;
 use serde_json::{Map, Value};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Claims as they are written on a command line.
+///
+/// # Errors
+/// Says which is none, and what was expected.
+pub(crate) fn read(claims: &[String]) -> Result<Map<String, Value>, String> {
+    let mut all = Map::new();
+    for claim in claims {
+        let (name, value) =
+            claim.split_once('=').ok_or_else(|| format!("`{claim}` is not a claim; expected NAME=VALUE"))?;
+        // What reads as JSON is JSON: numbers, lists; all else is text.
+        all.insert(name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| Value::from(value)));
+    }
+    Ok(all)
+}
+
 /// A token with these claims that expires after a time.
 ///
 /// # Errors
@@ -20,13 +35,7 @@ pub(crate) fn mint(
         Some(near) => format!("there is no [auth.jwt] `{auth}`; did you mean `{near}`?"),
         None => format!("there is no [auth.jwt] `{auth}`"),
     })?;
-    let mut all = Map::new();
-    for claim in claims {
-        let (name, value) =
-            claim.split_once('=').ok_or_else(|| format!("`{claim}` is not a claim; expected NAME=VALUE"))?;
-        // What reads as JSON is JSON: numbers, lists; all else is text.
-        all.insert(name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| Value::from(value)));
-    }
+    let mut all = read(claims)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|e| e.to_string())?.as_secs();
     all.insert("iat".to_owned(), now.into());
     all.insert("exp".to_owned(), (now + expires.as_secs()).into());

@@ -9,9 +9,11 @@
 //! | [`Grpc`] | whether a request is a gRPC call |
 //! | [`ClientAddr`], [`PeerAddr`], [`Scheme`], [`RequestId`], [`Principal`], [`ClientCertificate`], [`Captures`] | request extensions: the only channel between layers |
 //! | [`Limited`] | response extension: the rate limit that a request went beyond |
+//! | [`PolicyDecision`] | what written policies said of a request, in the extensions of its answer |
 //! | [`Endpoint`], [`Upstream`] | one instance of a service, and something that can send it a request |
 //! | [`Body`] | a response body: nothing, bytes, or a stream, without a box |
 //! | [`spare`] | the memory of heads that were used up, kept for the next ones |
+//! | [`Network`] | a range of addresses, or one address, as settings write it |
 //! | [`units`] | settings with units in their values: `"5s"`, `"64KiB"`, and short forms of tables |
 //!
 //! ```
@@ -36,9 +38,11 @@ mod captures;
 mod certificate;
 mod client;
 mod code;
+mod decision;
 mod endpoint;
 mod grpc;
 mod limited;
+mod network;
 mod principal;
 mod problem;
 mod problem_layer;
@@ -54,9 +58,11 @@ pub use captures::Captures;
 pub use certificate::{Certificate, ClientCertificate};
 pub use client::{ClientAddr, PeerAddr, Scheme};
 pub use code::Code;
+pub use decision::PolicyDecision;
 pub use endpoint::{Endpoint, EndpointError};
 pub use grpc::Grpc;
 pub use limited::Limited;
+pub use network::{Network, NetworkError};
 pub use principal::{AuthMethod, Principal};
 pub use problem::{Problem, ProblemFormat};
 pub use problem_layer::{Override, Overrides, ProblemLayer, ProblemService};

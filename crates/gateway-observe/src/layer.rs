@@ -3,7 +3,9 @@ use crate::line::{Break, Record};
 use crate::log::Lines;
 use crate::metrics::{Metrics, RouteLabels, RouteMetrics};
 use crate::time::Utc;
-use gateway_core::{ClientAddr, Code, Endpoint, Limited, Principal, Problem, RequestId, Scheme};
+use gateway_core::{
+    ClientAddr, Code, Endpoint, Limited, PolicyDecision, Principal, Problem, RequestId, Scheme,
+};
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode, Uri};
 use pin_project_lite::pin_project;
@@ -76,6 +78,8 @@ pub(crate) struct Observation {
     principal: Option<Principal>,
     endpoint: Option<Endpoint>,
     limited: Option<Limited>,
+    /// Boxed: few routes have written policies.
+    decision: Option<Box<PolicyDecision>>,
     pub(crate) bytes_out: u64,
 }
 
@@ -115,6 +119,7 @@ impl Observation {
             principal: None,
             endpoint: None,
             limited: None,
+            decision: None,
             bytes_out: 0,
         }
     }
@@ -129,6 +134,7 @@ impl Observation {
             self.principal = facts.get().cloned();
             self.endpoint = facts.get().cloned();
             self.limited = facts.get().cloned();
+            self.decision = facts.get().cloned().map(Box::new);
         }
     }
 }
@@ -163,6 +169,7 @@ impl Drop for Observation {
                 principal: self.principal.as_ref(),
                 endpoint: self.endpoint.as_ref(),
                 limited: self.limited.as_ref(),
+                decision: self.decision.as_deref(),
                 took,
                 bytes_in: asked.bytes_in,
                 bytes_out: self.bytes_out,

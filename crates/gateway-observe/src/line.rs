@@ -3,7 +3,7 @@
 use crate::metrics::RouteLabels;
 use crate::settings::LogFormat;
 use crate::time::{Utc, write_go_duration};
-use gateway_core::{Endpoint, Limited, Principal, Problem, RequestId, Scheme};
+use gateway_core::{Endpoint, Limited, PolicyDecision, Principal, Problem, RequestId, Scheme};
 use http::{HeaderValue, Method, Uri};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -46,6 +46,8 @@ pub(crate) struct Record<'a> {
     pub(crate) principal: Option<&'a Principal>,
     pub(crate) endpoint: Option<&'a Endpoint>,
     pub(crate) limited: Option<&'a Limited>,
+    /// Where written policies were asked.
+    pub(crate) decision: Option<&'a PolicyDecision>,
     pub(crate) took: Duration,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
@@ -87,6 +89,11 @@ fn write_json(line: &mut Vec<u8>, r: &Record<'_>, redact: &[String]) {
         None => {}
         Some(Limited::By(limit)) => text(line, "limited_by", limit.as_bytes()),
         Some(Limited::Would(limit)) => text(line, "would_limit", limit.as_bytes()),
+    }
+    if let Some(decision) = r.decision {
+        text(line, "decision", decision.outcome().as_bytes());
+        field(line, "policies");
+        list(line, &decision.policies);
     }
 }
 
@@ -174,6 +181,17 @@ fn optional(line: &mut Vec<u8>, name: &str, value: Option<&str>) {
         Some(value) => string(line, value.as_bytes()),
         None => line.extend_from_slice(b"null"),
     }
+}
+
+fn list(line: &mut Vec<u8>, texts: &[String]) {
+    line.push(b'[');
+    for (i, text) in texts.iter().enumerate() {
+        if i > 0 {
+            line.push(b',');
+        }
+        string(line, text.as_bytes());
+    }
+    line.push(b']');
 }
 
 fn number(line: &mut Vec<u8>, name: &str, value: u64) {
@@ -270,10 +288,16 @@ mod tests {
     use proptest::prelude::*;
 
     fn line(format: LogFormat, agent: &[u8], uri: &str) -> Vec<u8> {
-        line_of(format, agent, uri, None)
+        line_of(format, agent, uri, None, None)
     }
 
-    fn line_of(format: LogFormat, agent: &[u8], uri: &str, limited: Option<&Limited>) -> Vec<u8> {
+    fn line_of(
+        format: LogFormat,
+        agent: &[u8],
+        uri: &str,
+        limited: Option<&Limited>,
+        decision: Option<&PolicyDecision>,
+    ) -> Vec<u8> {
         let agent = HeaderValue::from_bytes(agent).ok();
         let record = Record {
             time: Utc { second: *b"2024-01-15T10:30:00", nanos: 1_000_020 },
@@ -291,6 +315,7 @@ mod tests {
             principal: None,
             endpoint: None,
             limited,
+            decision,
             took: Duration::from_nanos(45_167),
             bytes_in: 0,
             bytes_out: 5,
@@ -319,8 +344,30 @@ mod tests {
             (Some(Limited::By("standard".into())), "\"user_agent\":\"curl\",\"limited_by\":\"standard\"}\n"),
             (Some(Limited::Would("new".into())), "\"user_agent\":\"curl\",\"would_limit\":\"new\"}\n"),
         ] {
-            let text = String::from_utf8(line_of(LogFormat::Json, b"curl", "/", limited.as_ref())).unwrap();
+            let text =
+                String::from_utf8(line_of(LogFormat::Json, b"curl", "/", limited.as_ref(), None)).unwrap();
             assert!(text.ends_with(end), "{text}");
+        }
+    }
+
+    #[test]
+    fn policies_that_were_asked_are_named_at_the_end() {
+        let decision = |allowed, policies: &[&str], errors: &[&str]| PolicyDecision {
+            allowed,
+            policies: policies.iter().map(|&id| id.to_owned()).collect(),
+            errors: errors.iter().map(|&why| why.to_owned()).collect(),
+        };
+        for (decision, end) in [
+            (
+                decision(true, &["readers", "a\"b"], &[]),
+                r#","decision":"allow","policies":["readers","a\"b"]}"#,
+            ),
+            (decision(false, &[], &[]), r#","decision":"deny","policies":[]}"#),
+            (decision(false, &[], &["a secret"]), r#","decision":"error","policies":[]}"#),
+        ] {
+            let line = line_of(LogFormat::Json, b"curl", "/", None, Some(&decision));
+            let text = String::from_utf8(line).unwrap();
+            assert!(text.trim_end().ends_with(end), "{text}");
         }
     }
 

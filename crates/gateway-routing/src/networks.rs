@@ -1,3 +1,4 @@
+use gateway_core::Network;
 use ipnet::{IpNet, Ipv4Net};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
@@ -71,21 +72,14 @@ impl fmt::Display for Networks {
 
 impl<'de> Deserialize<'de> for Networks {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let texts = Vec::<Cow<'_, str>>::deserialize(d)?;
-        if texts.is_empty() {
+        let networks = Network::list(d)?;
+        if networks.is_empty() {
             // Whoever empties a list of those who may come hardly means everybody.
             return Err(serde::de::Error::custom(
                 "the list of networks is empty; expected at least one such as \"10.0.0.0/8\", or no list at all",
             ));
         }
-        let read = |text: &Cow<'_, str>| {
-            text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
-                serde::de::Error::custom(format!(
-                    "`{text}` is no network; expected one such as \"10.0.0.0/8\", or an address such as \"192.0.2.7\""
-                ))
-            })
-        };
-        Ok(Self::new(texts.iter().map(read).collect::<Result<Vec<IpNet>, _>>()?))
+        Ok(Self::new(networks))
     }
 }
 

@@ -61,7 +61,6 @@ mod error;
 mod fallback;
 mod forwarded;
 mod headers;
-mod networks;
 mod normalize;
 mod redirect;
 mod respond;

@@ -1,10 +1,9 @@
 //! Rules, compiled: what a request must be like, and what it is told if it is not.
 
 use crate::authorize::claim::ClaimCheck;
-use crate::authorize::network::Network;
 use crate::authorize::settings::{AuthorizeSettings, Matching};
 use crate::{AuthError, Head, OneOrMany};
-use gateway_core::{ClientAddr, Principal};
+use gateway_core::{ClientAddr, Network, Principal};
 use http::Method;
 use http::header::USER_AGENT;
 use std::net::IpAddr;
@@ -189,6 +188,13 @@ impl Rule {
         if !key.is_empty() && (settings.mode.is_some() || settings.realm.is_some()) {
             let name = if settings.mode.is_some() { "mode" } else { "realm" };
             return Err(AuthError::setting(at(name), "it stands in a group; expected it at the top only"));
+        }
+        if settings.cedar.is_some() {
+            let why = match key.is_empty() {
+                true => "policies stand beside the rules, in a layer of their own; expected rules only",
+                false => "it stands in a group; expected it at the top only",
+            };
+            return Err(AuthError::setting(at("cedar"), why));
         }
         let group = |name: &str, groups: &[AuthorizeSettings]| {
             let rule =

@@ -1,9 +1,10 @@
 use crate::authorize::claim::ClaimRule;
-use crate::authorize::network::Network;
 use crate::{AuthMode, OneOrMany};
+use gateway_core::Network;
 use gateway_core::units::{Scalar, ShortForm};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Who may pass. All that is given must hold; a group must say something.
@@ -32,8 +33,10 @@ pub struct AuthorizeSettings {
     /// The ids of those who may pass. Default: anyone's.
     pub principals: Vec<String>,
     /// The addresses that may pass: `["10.0.0.0/8", "192.0.2.7"]`. Default: any.
+    #[serde(deserialize_with = "networks")]
     pub networks: Vec<Network>,
     /// Addresses that may not. Default: none.
+    #[serde(deserialize_with = "networks")]
     pub deny_networks: Vec<Network>,
     /// Parts of `User-Agent`, in any case, of which one must be there. Default: anything.
     pub user_agents: Vec<String>,
@@ -48,11 +51,38 @@ pub struct AuthorizeSettings {
     pub any: Vec<AuthorizeSettings>,
     /// A group that must not hold. Who is not recognised is still asked for credentials if it is about callers.
     pub not: Option<Box<AuthorizeSettings>>,
+    /// The name of policies in [cedar] that must permit it too; they are asked last. Only at the top. Default: none.
+    pub cedar: Option<String>,
     /// `enforce`, or `report` to refuse nobody and only say so. Only at the top. Default `enforce`.
     pub mode: Option<AuthMode>,
     /// What `WWW-Authenticate` calls the place where no method of authentication says so. Only at the top. Default
     /// `gateway`.
     pub realm: Option<String>,
+}
+
+/// Mostly addresses stand here, so that is what was expected.
+fn networks<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<Network>, D::Error> {
+    let read = |text: &Cow<'_, str>| {
+        text.parse().map_err(|_| {
+            serde::de::Error::custom(format!(
+                "`{text}` is no address; expected an address such as `192.0.2.7`, or a range such as `10.0.0.0/8`"
+            ))
+        })
+    };
+    Vec::<Cow<'_, str>>::deserialize(d)?.iter().map(read).collect()
+}
+
+impl AuthorizeSettings {
+    /// The name of the policies in Cedar, and what the rules say beside them, if anything.
+    ///
+    /// [`AuthorizeLayer`](crate::AuthorizeLayer) does not know policies by name, and takes no rules with `cedar`: take
+    /// them apart, and put a `CedarLayer` behind it.
+    #[must_use]
+    pub fn apart(&self) -> (Option<&str>, Option<Self>) {
+        let rules = Self { cedar: None, ..self.clone() };
+        let is_empty = Self { mode: None, realm: None, ..rules.clone() } == Self::default();
+        (self.cedar.as_deref(), (self.cedar.is_none() || !is_empty).then_some(rules))
+    }
 }
 
 /// How many of several are needed.

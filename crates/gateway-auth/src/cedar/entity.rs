@@ -1,10 +1,11 @@
 //! What policies see of a request.
 
 use crate::Head;
+use crate::cedar::settings::CedarSettings;
 use cedar_policy::{
     Context, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression as Expression,
 };
-use gateway_core::{ClientAddr, Principal};
+use gateway_core::{Captures, ClientAddr, Principal};
 use http::HeaderName;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
@@ -33,7 +34,10 @@ pub(crate) fn principal(
     put("roles", Expression::new_set(caller.into_iter().flat_map(Principal::roles).map(text)));
     put("scopes", Expression::new_set(caller.into_iter().flat_map(Principal::scopes).map(text)));
     for name in claims {
-        if let Some(value) = caller.and_then(|caller| caller.claim_at(name)).and_then(value) {
+        let Some(claim) = caller.and_then(|caller| caller.claim_at(name)) else { continue };
+        if let Some(value) =
+            value(claim).map_err(|why| format!("the claim `{name}` cannot be judged: {why}"))?
+        {
             put(name, value);
         }
     }
@@ -54,15 +58,49 @@ pub(crate) fn resource(
     Entity::new(uid, attributes.into(), parents).map_err(|error| error.to_string())
 }
 
-/// `ip`, where it is known, `time` in seconds since 1970, and `headers`.
-pub(crate) fn context(head: Head<'_>, headers: &[(HeaderName, String)], now: i64) -> Result<Context, String> {
-    let shown = headers.iter().filter_map(|(name, shown)| {
+/// What of a request the settings have shown in the context.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    /// With what policies call them.
+    headers: Vec<(HeaderName, String)>,
+    params: Vec<String>,
+}
+
+impl Shown {
+    /// Without what cannot name a header.
+    pub(crate) fn of(settings: &CedarSettings) -> Self {
+        let headers = settings.headers.iter().filter_map(|name| {
+            let header: HeaderName = name.parse().ok()?;
+            let shown = header.as_str().replace('-', "_");
+            Some((header, shown))
+        });
+        Self { headers: headers.collect(), params: settings.params.clone() }
+    }
+}
+
+/// `ip`, where it is known, `time` in seconds since 1970, `headers`, and `params` if there are any to be shown.
+pub(crate) fn context(head: Head<'_>, shown: &Shown, now: i64) -> Result<Context, String> {
+    let headers = shown.headers.iter().filter_map(|(name, shown)| {
         let value = head.headers.get(name)?.to_str().ok()?;
         Some((shown.clone(), text(value)))
     });
-    let shown = Expression::new_record(shown).map_err(|error| error.to_string())?;
+    let headers = Expression::new_record(headers).map_err(|error| error.to_string())?;
+    let params = match shown.params.is_empty() {
+        true => None,
+        false => {
+            let found = head.extensions.get::<Captures>();
+            let params = shown.params.iter();
+            let params = params.filter_map(|name| Some((name.clone(), text(found?.get(name)?))));
+            Some(Expression::new_record(params).map_err(|error| error.to_string())?)
+        }
+    };
     let ip = head.extensions.get::<ClientAddr>().map(|client| Expression::new_ip(client.ip().to_string()));
-    let pairs = [("time", Some(Expression::new_long(now))), ("headers", Some(shown)), ("ip", ip)];
+    let pairs = [
+        ("time", Some(Expression::new_long(now))),
+        ("headers", Some(headers)),
+        ("params", params),
+        ("ip", ip),
+    ];
     let pairs = pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     Context::from_pairs(pairs).map_err(|error| error.to_string())
 }
@@ -71,17 +109,27 @@ fn text(text: &str) -> Expression {
     Expression::new_string(text.to_owned())
 }
 
-/// A claim in Cedar's terms, which has neither `null` nor fractions.
-fn value(claim: &Value) -> Option<Expression> {
-    match claim {
-        Value::Null => None,
-        Value::Bool(on) => Some(Expression::new_bool(*on)),
-        Value::Number(number) => number.as_i64().map(Expression::new_long),
-        Value::String(words) => Some(text(words)),
-        Value::Array(list) => Some(Expression::new_set(list.iter().filter_map(value))),
-        Value::Object(table) => {
-            let pairs = table.iter().filter_map(|(name, claim)| Some((name.clone(), value(claim)?)));
-            Expression::new_record(pairs).ok()
+/// A claim in Cedar's terms; `null` is none. Cedar has neither fractions nor numbers of more than 64 bits: a claim with
+/// one cannot be judged, which is not as if it were not there.
+fn value(claim: &Value) -> Result<Option<Expression>, String> {
+    Ok(Some(match claim {
+        Value::Null => return Ok(None),
+        Value::Bool(on) => Expression::new_bool(*on),
+        Value::Number(number) => match number.as_i64() {
+            Some(number) => Expression::new_long(number),
+            None => return Err("it has a fraction, or more than 64 bits".to_owned()),
+        },
+        Value::String(words) => text(words),
+        Value::Array(list) => {
+            let values = list.iter().filter_map(|claim| value(claim).transpose());
+            Expression::new_set(values.collect::<Result<Vec<_>, _>>()?)
         }
-    }
+        Value::Object(table) => {
+            let pairs = table.iter();
+            let pairs =
+                pairs.filter_map(|(name, claim)| Some(value(claim).transpose()?.map(|v| (name.clone(), v))));
+            Expression::new_record(pairs.collect::<Result<Vec<_>, _>>()?)
+                .map_err(|error| error.to_string())?
+        }
+    }))
 }

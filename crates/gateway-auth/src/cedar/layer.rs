@@ -1,13 +1,15 @@
 use crate::authorize::layer::unenforced;
-use crate::cedar::entity::{OWN, context, principal, resource, uid};
-use crate::cedar::load::{Loaded, load};
+use crate::cedar::entity::{OWN, Shown, context, principal, resource, uid};
+use crate::cedar::load::{Loaded, Sources, load};
+use crate::cedar::mistake::{CedarMistake, CedarMistakes};
 use crate::cedar::settings::CedarSettings;
+use crate::cedar::source::{said, wrong_setting};
 use crate::gate::GateFuture;
 use crate::text::unix_now;
-use crate::{AuthError, AuthMode, Head};
+use crate::{AuthMode, Head};
 use bytes::Bytes;
 use cedar_policy::{Authorizer, Decision, EntityTypeName, EntityUid};
-use gateway_core::{Code, Principal, Problem};
+use gateway_core::{Code, PolicyDecision, Principal, Problem};
 use http::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use http::{Extensions, Request, Response};
 use std::collections::HashSet;
@@ -23,7 +25,7 @@ use tower::{Layer, Service};
 /// | `principal` | `User::"id"` with the attributes `id`, `method` (how it was proved), `roles` and `scopes` (sets of texts), and the `claims` of the settings where the caller has them |
 /// | `action` | `Action::"GET"`, or the name in the settings |
 /// | `resource` | `Route::"name"` with the attributes `path`, `service` and `host` |
-/// | `context` | `ip` (an `ipaddr`, where it is known), `time` (seconds since 1970), `headers` (those of the settings that are there) |
+/// | `context` | `ip` (an `ipaddr`, where it is known), `time` (seconds since 1970), `headers` (those of the settings that are there), and with `params` in the settings `params` (what stood in the place of the path's parameters) |
 ///
 /// Users and routes in the entities' file lend their parents, so that groups work; their attributes there do not count.
 ///
@@ -45,24 +47,14 @@ struct Shared {
     user: EntityTypeName,
     route: EntityTypeName,
     action: EntityTypeName,
-    headers: Vec<(HeaderName, String)>,
+    shown: Shown,
     settings: CedarSettings,
+    sources: Sources,
 }
 
-/// What the policies say of a request. Also an extension of the answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CedarDecision {
-    /// Whether it may pass.
-    pub allowed: bool,
-    /// The policies that decided: by their `@id("…")`, or by file and number. Empty where none applies, which is a no.
-    pub policies: Vec<String>,
-    /// Policies that could not be evaluated, and why. One is enough for a no: it might have forbidden the request.
-    pub errors: Vec<String>,
-}
-
-impl CedarDecision {
-    fn no(error: String) -> Self {
-        Self { allowed: false, policies: Vec::new(), errors: vec![error] }
+impl Shared {
+    fn is_of(&self, settings: &CedarSettings, sources: &Sources) -> bool {
+        self.settings == *settings && self.sources == *sources
     }
 }
 
@@ -70,35 +62,59 @@ impl Cedar {
     /// Reads and checks the files.
     ///
     /// # Errors
-    /// A file cannot be read, does not parse, or does not fit the schema: with its line and column.
-    pub fn load(settings: &CedarSettings) -> Result<Self, AuthError> {
-        if let Some(claim) = settings.claims.iter().find(|claim| OWN.contains(&claim.as_str())) {
-            let why = format!("`{claim}` is an attribute of every principal already; expected other claims");
-            return Err(AuthError::setting("claims", why));
+    /// Everything that is wrong with them, all at once, with file, line and column: one cannot be read, does not parse,
+    /// or does not fit the schema, or the schema does not describe what is in the table above.
+    pub fn load(settings: &CedarSettings) -> Result<Self, CedarMistakes> {
+        Self::load_after(settings, None)
+    }
+
+    /// Reads the files again. Where neither they nor the settings have changed, these are the policies of before.
+    ///
+    /// # Errors
+    /// As with [`Cedar::load`].
+    pub fn reload(&self, settings: &CedarSettings) -> Result<Self, CedarMistakes> {
+        Self::load_after(settings, Some(self))
+    }
+
+    fn load_after(settings: &CedarSettings, before: Option<&Self>) -> Result<Self, CedarMistakes> {
+        check(settings)?;
+        let sources = Sources::read(settings)?;
+        if let Some(before) = before.filter(|before| before.0.is_of(settings, &sources)) {
+            return Ok(before.clone());
         }
-        let headers = settings.headers.iter().map(|name| {
-            let header: HeaderName = name.parse().map_err(|_| AuthError::Header(name.clone()))?;
-            let shown = header.as_str().replace('-', "_");
-            Ok((header, shown))
-        });
         let kind = |name: &str| {
-            name.parse::<EntityTypeName>().map_err(|error| AuthError::setting("schema", error.to_string()))
+            name.parse::<EntityTypeName>()
+                .map_err(|error| CedarMistakes(vec![wrong_setting("schema", error.to_string())]))
         };
         Ok(Self(Arc::new(Shared {
-            headers: headers.collect::<Result<_, AuthError>>()?,
-            loaded: load(&settings.policies, &settings.schema, settings.entities.as_deref())?,
+            shown: Shown::of(settings),
+            loaded: load(&sources, settings)?,
             authorizer: Authorizer::new(),
             user: kind("User")?,
             route: kind("Route")?,
             action: kind("Action")?,
             settings: settings.clone(),
+            sources,
         })))
+    }
+
+    /// What is likely not what was meant, such as a policy that can never apply.
+    #[must_use]
+    pub fn warnings(&self) -> &[CedarMistake] {
+        &self.0.loaded.warnings
+    }
+
+    /// Whether both are the same, and not only alike.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// The layer of a route to a service.
     #[must_use]
     pub fn layer(&self, route: &str, service: &str) -> CedarLayer {
-        CedarLayer { cedar: self.clone(), route: uid(&self.0.route, route), service: service.into() }
+        let mode = self.0.settings.mode;
+        CedarLayer { cedar: self.clone(), route: uid(&self.0.route, route), service: service.into(), mode }
     }
 
     fn parents(&self, entity: &EntityUid) -> HashSet<EntityUid> {
@@ -111,8 +127,8 @@ impl Cedar {
         service: &str,
         caller: Option<&Principal>,
         head: Head<'_>,
-    ) -> CedarDecision {
-        self.try_decide(route, service, caller, head).unwrap_or_else(CedarDecision::no)
+    ) -> PolicyDecision {
+        self.try_decide(route, service, caller, head).unwrap_or_else(PolicyDecision::failed)
     }
 
     fn try_decide(
@@ -121,31 +137,49 @@ impl Cedar {
         service: &str,
         caller: Option<&Principal>,
         head: Head<'_>,
-    ) -> Result<CedarDecision, String> {
+    ) -> Result<PolicyDecision, String> {
         let Shared { loaded, settings, .. } = &*self.0;
         let user = uid(&self.0.user, caller.map_or("", Principal::id));
         let action = settings.action.as_deref().unwrap_or(head.method.as_str());
-        let entities = [
+        let shown = [
             principal(user.clone(), self.parents(&user), caller, &settings.claims)?,
             resource(route.clone(), self.parents(route), service, head)?,
         ];
-        let entities = loaded.entities.clone().upsert_entities(entities, None).map_err(|e| e.to_string())?;
+        let entities = loaded.base.clone();
+        // What a claim is, is up to whoever issued the token: if not what the schema says, policies would be wrong of it.
+        let entities = entities.upsert_entities(shown, Some(&loaded.schema)).map_err(|error| said(&error))?;
         let request = cedar_policy::Request::new(
             user,
             uid(&self.0.action, action),
             route.clone(),
-            context(head, &self.0.headers, unix_now() as i64)?,
+            context(head, &self.0.shown, unix_now() as i64)?,
             None,
         );
         let request = request.map_err(|error| error.to_string())?;
         let answer = self.0.authorizer.is_authorized(&request, &loaded.policies, &entities);
         let errors: Vec<String> = answer.diagnostics().errors().map(ToString::to_string).collect();
-        Ok(CedarDecision {
+        Ok(PolicyDecision {
             allowed: answer.decision() == Decision::Allow && errors.is_empty(),
             policies: answer.diagnostics().reason().map(ToString::to_string).collect(),
             errors,
         })
     }
+}
+
+/// What is wrong with settings by themselves.
+fn check(settings: &CedarSettings) -> Result<(), CedarMistakes> {
+    let mut mistakes = Vec::new();
+    for (i, claim) in settings.claims.iter().enumerate().filter(|(_, claim)| OWN.contains(&claim.as_str())) {
+        let why = format!("`{claim}` is an attribute of every principal already; expected other claims");
+        mistakes.push(wrong_setting(&format!("claims[{i}]"), why));
+    }
+    for (i, name) in settings.headers.iter().enumerate() {
+        if name.parse::<HeaderName>().is_err() {
+            let why = format!("`{name}` cannot name a header; expected something like `X-Tenant`");
+            mistakes.push(wrong_setting(&format!("headers[{i}]"), why));
+        }
+    }
+    if mistakes.is_empty() { Ok(()) } else { Err(CedarMistakes(mistakes)) }
 }
 
 /// Lets requests pass that the policies of a [`Cedar`] permit. Stands behind [`AuthLayer`](crate::AuthLayer).
@@ -155,24 +189,37 @@ impl Cedar {
 /// | of nobody, unless the settings have `anonymous` | 401 `missing-credentials` |
 /// | that no policy permits, one forbids, or a policy cannot be evaluated on | 403 `forbidden` |
 ///
-/// The [`CedarDecision`] is in the answer's extensions, and on `tracing` as `allowed` and `policies`. With
+/// The [`PolicyDecision`] is in the answer's extensions, and on `tracing` as `allowed` and `policies`. With
 /// `mode = "report"` every request passes, and the answer's extensions carry [`Unenforced`](crate::Unenforced) too.
 #[derive(Clone, Debug)]
 pub struct CedarLayer {
     cedar: Cedar,
     route: EntityUid,
     service: Arc<str>,
+    mode: AuthMode,
 }
 
 impl CedarLayer {
+    /// In another mode than that of the settings.
+    #[must_use]
+    pub fn with_mode(self, mode: AuthMode) -> Self {
+        Self { mode, ..self }
+    }
+
+    /// Whether the policies are asked about callers that are not recognised.
+    #[must_use]
+    pub fn asks_about_anonymous(&self) -> bool {
+        self.cedar.0.settings.anonymous
+    }
+
     /// What the policies say, whatever the mode: for tools that explain decisions.
     #[must_use]
-    pub fn decide(&self, caller: Option<&Principal>, head: Head<'_>) -> CedarDecision {
+    pub fn decide(&self, caller: Option<&Principal>, head: Head<'_>) -> PolicyDecision {
         self.cedar.decide(&self.route, &self.service, caller, head)
     }
 
     /// The refusal, if it is one, and the decision, if the policies were asked.
-    fn check(&self, caller: Option<&Principal>, head: Head<'_>) -> (Option<Problem>, Option<CedarDecision>) {
+    fn check(&self, caller: Option<&Principal>, head: Head<'_>) -> (Option<Problem>, Option<PolicyDecision>) {
         if caller.is_none() && !self.cedar.0.settings.anonymous {
             let challenge = HeaderValue::from_static("Bearer realm=\"gateway\"");
             return (
@@ -181,7 +228,7 @@ impl CedarLayer {
             );
         }
         let decision = self.decide(caller, head);
-        let CedarDecision { allowed, policies, errors } = &decision;
+        let PolicyDecision { allowed, policies, errors } = &decision;
         tracing::debug!(allowed, ?policies, ?errors, "policies decided");
         let why = match (policies.is_empty(), errors.first()) {
             (_, Some(error)) => {
@@ -228,7 +275,7 @@ where
         if let Some(decision) = decision {
             note.insert(decision);
         }
-        match (problem, self.layer.cedar.0.settings.mode) {
+        match (problem, self.layer.mode) {
             (None, _) => {}
             (Some(problem), AuthMode::Enforce) => return GateFuture::refused(problem, Some(note)),
             (Some(problem), AuthMode::Report) => drop(note.insert(unenforced(&problem))),

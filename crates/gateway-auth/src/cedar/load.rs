@@ -1,37 +1,50 @@
-//! Policies, schema and entities from files, and what is wrong with them, with file, line and column.
+//! Policies, schema and entities from files, and everything that is wrong with them, with file, line and column.
 
-use crate::AuthError;
-use cedar_policy::{Entities, PolicyId, PolicySet, Schema, ValidationMode, Validator};
+use crate::cedar::fit::fits;
+use crate::cedar::mistake::{CedarMistake, CedarMistakes};
+use crate::cedar::settings::CedarSettings;
+use crate::cedar::source::{Source, wrong_setting};
+use cedar_policy::{
+    Entities, Entity, EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator,
+};
 use miette::Diagnostic;
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
+use std::path::Path;
 
-/// A file as it was read.
-struct File {
-    path: PathBuf,
-    text: String,
+/// The files of the settings, as they were read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sources {
+    policies: Vec<Source>,
+    schema: Source,
+    entities: Option<Source>,
 }
 
-impl File {
-    fn read(path: &Path) -> Result<Self, AuthError> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Ok(Self { path: path.to_owned(), text }),
-            Err(source) => Err(AuthError::File { path: path.to_owned(), source }),
+impl Sources {
+    pub(crate) fn read(settings: &CedarSettings) -> Result<Self, CedarMistakes> {
+        let mut mistakes = Vec::new();
+        if settings.policies.is_empty() {
+            mistakes
+                .push(wrong_setting("policies", "there are none, so that nobody could pass; expected files"));
         }
-    }
-
-    /// What is wrong, with the place where it is if that is known.
-    fn wrong(&self, what: &dyn Diagnostic) -> AuthError {
-        let offset = what.labels().and_then(|mut labels| labels.next()).map(|label| label.offset());
-        let related = || what.related()?.next()?.labels()?.next().map(|label| label.offset());
-        let place = offset.or_else(related).map_or(String::new(), |offset| {
-            let before = self.text.get(..offset).unwrap_or(&self.text);
-            let line = before.matches('\n').count() + 1;
-            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-            format!(":{line}:{column}")
-        });
-        let help = what.help().map_or(String::new(), |help| format!(" ({help})"));
-        AuthError::setting(format!("{}{place}", self.path.display()), format!("{what}{help}"))
+        if settings.schema == Path::new("") {
+            mistakes.push(wrong_setting("schema", "it is missing; expected the file with the schema"));
+        }
+        let mut read = |key: String, path: &Path| match Source::read(key, path) {
+            Ok(source) => Some(source),
+            Err(mistake) => {
+                mistakes.push(mistake);
+                None
+            }
+        };
+        let policies = settings.policies.iter().enumerate();
+        let policies = policies.filter_map(|(i, path)| read(format!("policies[{i}]"), path)).collect();
+        let schema = Some(&settings.schema).filter(|path| **path != Path::new(""));
+        let schema = schema.and_then(|path| read("schema".to_owned(), path));
+        let entities = settings.entities.as_ref().and_then(|path| read("entities".to_owned(), path));
+        match schema {
+            Some(schema) if mistakes.is_empty() => Ok(Self { policies, schema, entities }),
+            _ => Err(CedarMistakes(mistakes)),
+        }
     }
 }
 
@@ -39,62 +52,107 @@ impl File {
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) policies: PolicySet,
+    /// All of the file.
     pub(crate) entities: Entities,
+    /// Those that policies may look at beside caller and route, which come with each request: requests cost in proportion
+    /// to them.
+    pub(crate) base: Entities,
+    pub(crate) schema: Schema,
+    /// What is likely not what was meant.
+    pub(crate) warnings: Vec<CedarMistake>,
 }
 
-pub(crate) fn load(
-    policies: &[PathBuf],
-    schema: &Path,
-    entities: Option<&Path>,
-) -> Result<Loaded, AuthError> {
-    if policies.is_empty() {
-        return Err(AuthError::setting(
-            "policies",
-            "there are none, so that nobody could pass; expected files",
-        ));
+pub(crate) fn load(sources: &Sources, settings: &CedarSettings) -> Result<Loaded, CedarMistakes> {
+    let mut mistakes = Vec::new();
+    let schema = schema(&sources.schema).map_err(|mistake| mistakes.push(mistake)).ok();
+    let mut files = Vec::new();
+    let mut all = PolicySet::new();
+    for source in &sources.policies {
+        files.push((source, policies(source, &mut all, &mut mistakes)));
     }
-    let file = File::read(schema)?;
-    let is_json = schema.extension().is_some_and(|extension| extension == "json");
-    let schema = match is_json {
-        true => Schema::from_json_str(&file.text).map_err(|error| file.wrong(&error))?,
-        false => Schema::from_cedarschema_str(&file.text).map_err(|error| file.wrong(&error))?.0,
-    };
-    let entities = match entities {
-        None => schema.action_entities().map_err(|error| file.wrong(&error))?,
-        Some(path) => {
-            let file = File::read(path)?;
-            Entities::from_json_str(&file.text, Some(&schema)).map_err(|error| file.wrong(&error))?
+    let mut warnings = Vec::new();
+    let mut entities = None;
+    if let Some(schema) = &schema {
+        mistakes.extend(fits(schema, &sources.schema, settings));
+        entities = self::entities(sources, schema).map_err(|mistake| mistakes.push(mistake)).ok();
+        let validator = Validator::new(schema.clone());
+        for (source, policies) in &files {
+            let result = validator.validate(policies, ValidationMode::Strict);
+            let found =
+                |id: &PolicyId, what: &dyn Diagnostic| source.wrong_policy(Some(id.to_string()), what);
+            mistakes.extend(result.validation_errors().map(|error| found(error.policy_id(), error)));
+            warnings.extend(result.validation_warnings().map(|warning| found(warning.policy_id(), warning)));
         }
-    };
-    let (mut all, mut files) = (PolicySet::new(), HashMap::new());
-    for path in policies {
-        let file = File::read(path)?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let parsed: PolicySet =
-            file.text.parse().map_err(|error: cedar_policy::ParseErrors| file.wrong(&error))?;
-        if parsed.templates().next().is_some() {
-            return Err(AuthError::setting(
-                path.display().to_string(),
-                "it has a template; expected policies only",
-            ));
+    }
+    match (schema, entities) {
+        (Some(schema), Some(entities)) if mistakes.is_empty() => {
+            let base = base(&entities, &all)
+                .map_err(|error| CedarMistakes(vec![sources.schema.wrong_at(None, error)]))?;
+            Ok(Loaded { policies: all, entities, base, schema, warnings })
         }
-        let mut found = PolicySet::new();
-        for policy in parsed.policies() {
-            // What logs call it: by `@id("…")`, or by its file and number.
-            let id = policy.annotation("id").map_or_else(|| format!("{name}#{}", policy.id()), str::to_owned);
-            let policy = policy.new_id(PolicyId::new(&id));
-            for set in [&mut found, &mut all] {
-                set.add(policy.clone()).map_err(|error| file.wrong(&error))?;
+        _ => Err(CedarMistakes(mistakes)),
+    }
+}
+
+fn schema(source: &Source) -> Result<Schema, CedarMistake> {
+    if source.path.extension().is_some_and(|extension| extension == "json") {
+        return Schema::from_json_str(&source.text).map_err(|error| source.wrong_json(&error));
+    }
+    Schema::from_cedarschema_str(&source.text).map_err(|error| source.wrong(&error)).map(|read| read.0)
+}
+
+fn entities(sources: &Sources, schema: &Schema) -> Result<Entities, CedarMistake> {
+    match &sources.entities {
+        None => schema.action_entities().map_err(|error| sources.schema.wrong(&error)),
+        Some(source) => {
+            Entities::from_json_str(&source.text, Some(schema)).map_err(|error| source.wrong_json(&error))
+        }
+    }
+}
+
+/// Entities without the callers and routes that no policy names.
+fn base(entities: &Entities, policies: &PolicySet) -> Result<Entities, String> {
+    let named: HashSet<EntityUid> = policies.policies().flat_map(Policy::entity_literals).collect();
+    let comes_with_requests =
+        |uid: &EntityUid| ["User", "Route"].contains(&uid.type_name().to_string().as_str());
+    let left_out =
+        entities.iter().map(Entity::uid).filter(|uid| comes_with_requests(uid) && !named.contains(uid));
+    let left_out: Vec<EntityUid> = left_out.collect();
+    entities.clone().remove_entities(left_out).map_err(|error| error.to_string())
+}
+
+/// The policies of a file, which are also put to all others.
+fn policies(source: &Source, all: &mut PolicySet, mistakes: &mut Vec<CedarMistake>) -> PolicySet {
+    let mut own = PolicySet::new();
+    let parsed: PolicySet = match source.text.parse() {
+        Ok(parsed) => parsed,
+        Err(errors) => {
+            let errors: cedar_policy::ParseErrors = errors;
+            for error in errors.iter() {
+                let id = source.id_before(&source.wrong(error));
+                mistakes.push(source.wrong_policy(id, error));
             }
+            return own;
         }
-        files.insert(path, (file, found));
+    };
+    for template in parsed.templates() {
+        let id = template.annotation("id").map(str::to_owned);
+        let place = id.as_ref().and_then(|id| source.place_of_id(id));
+        let name = id.clone().map_or(String::new(), |id| format!(" `{id}`"));
+        let message = format!("the policy{name} is a template; expected policies only");
+        mistakes.push(CedarMistake { policy: id, ..source.wrong_at(place, message) });
     }
-    let validator = Validator::new(schema);
-    for (file, policies) in files.values() {
-        let result = validator.validate(policies, ValidationMode::Strict);
-        if let Some(error) = result.validation_errors().next() {
-            return Err(file.wrong(error));
+    for policy in parsed.policies() {
+        // What logs call it: by `@id("…")`, or by its file and number.
+        let id = policy
+            .annotation("id")
+            .map_or_else(|| format!("{}#{}", source.name(), policy.id()), str::to_owned);
+        let policy = policy.new_id(PolicyId::new(&id));
+        if all.add(policy.clone()).is_err() || own.add(policy).is_err() {
+            let message = format!("there are two policies `{id}`: a duplicate; expected each id once");
+            let place = source.place_of_id(&id);
+            mistakes.push(CedarMistake { policy: Some(id), ..source.wrong_at(place, message) });
         }
     }
-    Ok(Loaded { policies: all, entities })
+    own
 }

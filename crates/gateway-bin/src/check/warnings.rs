@@ -1,6 +1,6 @@
 //! What a configuration without mistakes is likely not meant to say.
 
-use crate::config::{Mistake, Origin, Plan, Settings, join};
+use crate::config::{Mistake, Origin, Plan, Settings, Severity, join, of_policies};
 use gateway_auth::JwtSettings;
 use gateway_core::units::{Short, Switch, Timespan};
 use gateway_ratelimit::{CountWhat, RateLimitSettings};
@@ -19,6 +19,7 @@ pub(crate) fn warnings(settings: &Settings, plan: &Plan, origin: &Origin) -> Vec
     found.extend(reader.cors());
     found.extend(reader.tokens());
     found.extend(reader.unlimited_keys());
+    found.extend(reader.policies());
     found.extend(reader.open_admin());
     found.extend(reader.trusts_everybody());
     found
@@ -64,6 +65,8 @@ impl Reader<'_> {
         let limits = routes.iter().flat_map(|route| &route.rate_limits);
         let limits = limits.map(|limit| limit.name.as_str()).collect();
         let groups = settings.routes.iter().filter_map(|route| route.group.as_deref()).collect();
+        let policies = routes.iter().filter_map(|route| route.cedar.as_ref());
+        let policies = policies.map(|cedar| cedar.name.as_str()).collect();
         let mut found =
             self.idle("services", "service", settings.services.keys().map(String::as_str), &services);
         for (kind, names) in settings.auth.kinds() {
@@ -76,6 +79,7 @@ impl Reader<'_> {
             settings.rate_limits.keys().map(String::as_str),
             &limits,
         ));
+        found.extend(self.idle("cedar", "[cedar]", settings.cedar.keys().map(String::as_str), &policies));
         found.extend(self.idle("groups", "group", settings.groups.keys().map(String::as_str), &groups));
         found
     }
@@ -92,6 +96,17 @@ impl Reader<'_> {
             self.origin.warning_of(&join(table, name), format!("no route uses the {what} `{name}`"))
         };
         unused.map(warning).collect()
+    }
+
+    /// Policies that can never apply, and the like.
+    fn policies(&self) -> Vec<Mistake> {
+        let mut found = Vec::new();
+        for (name, cedar) in &self.plan.cedar {
+            let key = join("cedar", name);
+            let of = |wrong| of_policies(self.origin, &key, wrong).with_severity(Severity::Warning);
+            found.extend(cedar.warnings().iter().map(of));
+        }
+        found
     }
 
     /// Times of services that cannot all come true.

@@ -15,7 +15,7 @@ use file::{FileText, Place};
 use serde::de::DeserializeOwned;
 use serde_json::Map;
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What environment variables begin with; `__` stands between the levels of a key.
 const ENV_PREFIX: &str = "GATEWAY_";
@@ -63,6 +63,12 @@ impl Origin {
     /// What all of it was read from, but for the environment.
     pub(crate) fn source(&self) -> Option<Source> {
         self.file.as_ref().map(FileText::source)
+    }
+
+    /// Where relative paths of files beside the configuration begin.
+    pub(crate) fn folder(&self) -> PathBuf {
+        let file = self.file.as_ref().map(|file| Path::new(&*file.name));
+        file.and_then(Path::parent).map(Path::to_owned).unwrap_or_default()
     }
 
     /// A mistake in the value of a key of the settings.

@@ -2,6 +2,7 @@
 
 mod auth;
 mod cache;
+mod cedar;
 mod chore;
 mod identity;
 mod levels;
@@ -13,6 +14,7 @@ mod shared;
 
 pub(crate) use auth::AuthPlan;
 pub(crate) use cache::CachePlan;
+pub(crate) use cedar::{Cedar, of_policies};
 pub(crate) use chore::Chore;
 use identity::AssertionPlan;
 pub(crate) use levels::Levels;
@@ -38,6 +40,7 @@ use ipnet::IpNet;
 use planner::Planner;
 use route::Shared;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What runs, shared by all workers.
@@ -57,6 +60,9 @@ pub(crate) struct Plan {
     pub(crate) services: BTreeMap<String, ServicePlan>,
     pub(crate) auth: AuthPlan,
     pub(crate) limits: BTreeMap<String, LimitPlan>,
+    /// Policies by name, and the files that they were read from.
+    pub(crate) cedar: BTreeMap<String, Cedar>,
+    pub(crate) cedar_files: Vec<PathBuf>,
     /// Where it is configured.
     pub(crate) identity: Option<Accounts>,
     pub(crate) assertions: Option<AssertionPlan>,
@@ -98,6 +104,8 @@ impl Plan {
         let at_hand = store.clone().unwrap_or_else(Store::memory);
         let mut auth = planner.auth(&at_hand);
         let limits = planner.limits(&at_hand);
+        let cedar = planner.cedar();
+        let cedar_files = planner.cedar_files();
         let cache = planner.cache(&at_hand);
         let identity = planner.identity(&at_hand, &mut auth.methods);
         let assertions = planner.assertions(&at_hand);
@@ -108,6 +116,7 @@ impl Plan {
             auth: &auth,
             auth_layers: AuthLayers::default(),
             limits: &limits,
+            cedar: &cedar,
             cache: cache.as_ref(),
             correlation_id: correlation_id.as_ref(),
         };
@@ -117,7 +126,7 @@ impl Plan {
             routes.extend(planner.route(i, route, &mut shared));
         }
         auth.layers = shared.auth_layers.into_layers();
-        planner.shared_policies();
+        planner.shared_policies(&cedar);
         let table = planner.table(&routes);
         if settings.routes.is_empty() && mistakes.len() == before {
             let hint = "add at least one, such as\n\n    [[routes]]\n    path = \"/api/users/*\"\n    service = \"users\"\n";
@@ -138,6 +147,8 @@ impl Plan {
             services,
             auth,
             limits,
+            cedar,
+            cedar_files,
             identity,
             assertions,
             cache,

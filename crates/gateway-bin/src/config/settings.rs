@@ -8,7 +8,7 @@ pub(crate) use auth::{AUTH_KINDS, AuthSettings, RouteAuthSettings};
 pub(crate) use names::Names;
 pub(crate) use route::{Policies, PolicySet, RouteSettings};
 
-use gateway_auth::{AssertionSettings, OutboundSettings};
+use gateway_auth::{AssertionSettings, CedarSettings, OutboundSettings};
 use gateway_balance::{BalanceSettings, HealthSettings, PolicySettings, RetrySettings, TimeoutSettings};
 use gateway_core::units::{ByteSize, Scalar, Short, ShortForm, Switch, Timespan};
 use gateway_core::{ProblemFormat, ProxyStatus};
@@ -69,6 +69,8 @@ pub(crate) struct Settings {
     pub(crate) services: BTreeMap<String, ServiceSettings>,
     /// Ways to authenticate, by name.
     pub(crate) auth: AuthSettings,
+    /// Policies in Cedar, by the name that `authorize.cedar` uses. Only in a gateway built with the feature `cedar`.
+    pub(crate) cedar: BTreeMap<String, CedarSettings>,
     /// Accounts, sessions and the tokens they are given. Routes with `identity = true` serve them; `auth = "identity"`
     /// lets pass who has such a token. Off unless given; read at start.
     pub(crate) identity: Option<IdentitySettings>,

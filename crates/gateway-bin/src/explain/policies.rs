@@ -33,7 +33,9 @@ pub(super) fn policies(checked: &Checked, index: usize) -> Vec<Policy> {
     all.add(route.redirect.is_some(), "redirect", &own("redirect"), Value::Null);
     all.of_levels(route.auth.is_some(), "auth", |p| p.auth.map(drop));
     all.define_auth(&settings.auth);
-    all.of_levels(route.authorize.is_some(), "authorize", |p| p.authorize.map(drop));
+    let authorizes = route.authorize.is_some() || route.cedar.is_some();
+    all.of_levels(authorizes, "authorize", |p| p.authorize.map(drop));
+    all.define_cedar();
     all.of_levels(route.max_body.is_some(), "max_body", |p| p.max_body.map(drop));
     all.of_levels(!route.rate_limits.is_empty(), "rate_limit", |p| p.rate_limit.map(drop));
     all.define("rate_limit", "rate_limits");
@@ -118,6 +120,16 @@ impl<'a> Policed<'a> {
             1 => definitions.pop(),
             _ => Some(Value::Array(definitions)),
         };
+    }
+
+    /// Adds to the last policy, if it is `authorize`, the policies in Cedar that it names.
+    fn define_cedar(&mut self) {
+        let Some(policy) = self.policies.last_mut().filter(|policy| policy.name == "authorize") else {
+            return;
+        };
+        let name = policy.value.get("cedar").and_then(Value::as_str);
+        policy.definition =
+            name.and_then(|name| self.origin.written(&join("cedar", name)).map(without_secrets));
     }
 
     /// Adds to the last policy, if it is this one, what its name stands for in a table.

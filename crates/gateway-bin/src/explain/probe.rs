@@ -1,5 +1,6 @@
 //! The request on its way through the stacks.
 
+use super::authorization::{Authorization, authorization};
 use super::recorder::Recorder;
 use super::request::{Asked, Limits};
 use crate::assemble::{Assembly, Observers};
@@ -7,7 +8,7 @@ use crate::config::{AuthPlan, Config, Plan};
 use gateway_balance::{BalanceSettings, EndpointSet, RetrySettings, Strategy};
 use gateway_core::units::Short;
 use gateway_core::{ClientAddr, Endpoint, Problem};
-use gateway_routing::Explanation;
+use gateway_routing::{Explanation, Outcome};
 use gateway_server::RequestBody;
 use gateway_store::Store;
 use gateway_upstream::UpstreamSettings;
@@ -29,6 +30,8 @@ pub(super) struct Looked {
     pub(super) target: String,
     pub(super) client: Option<ClientAddr>,
     pub(super) explanation: Explanation,
+    /// What `authorize` says of the caller.
+    pub(super) authorization: Vec<Authorization>,
     pub(super) end: End,
 }
 
@@ -48,12 +51,22 @@ pub(super) async fn probe(config: &Config, asked: &Asked) -> io::Result<Probed> 
         (Err(problem), _) | (_, Err(problem)) => return Ok(Probed::Refused(problem)),
     };
     let recorder = Recorder::start().await?;
-    let plan = Arc::new(harmless(plan, &recorder.endpoint));
+    let in_force = plan;
+    let plan = Arc::new(harmless(in_force, &recorder.endpoint));
     let edge = Assembly::new(&plan, Observers::default()).edge::<RequestBody>(&plan);
     if let Err(problem) = edge.receive(&mut request, asked.client()) {
         return Ok(Probed::Refused(problem));
     }
     let explanation = edge.routes.explain(&request);
+    let authorization = match &explanation.outcome {
+        Outcome::Found { index, params } => {
+            if let Some(params) = params {
+                request.extensions_mut().insert(params.clone());
+            }
+            authorization(&in_force.routes[*index], asked.caller.as_ref(), &request)
+        }
+        Outcome::MethodNotAllowed { .. } | Outcome::NotFound => Vec::new(),
+    };
     let target = request.uri().to_string();
     let client = request.extensions().get().copied();
     let answer = match edge.call(live, asked.client()).await {
@@ -65,7 +78,7 @@ pub(super) async fn probe(config: &Config, asked: &Asked) -> io::Result<Probed> 
         Some(head) => End::Service { head, host },
         None => End::Gateway { status: answer.status(), headers: answer.headers().clone() },
     };
-    Ok(Probed::Looked(Box::new(Looked { target, client, explanation, end })))
+    Ok(Probed::Looked(Box::new(Looked { target, client, explanation, authorization, end })))
 }
 
 /// The same plan without what asks or counts somebody, or fails on purpose, and with one endpoint for all services.
@@ -77,7 +90,8 @@ fn harmless(plan: &Plan, endpoint: &Endpoint) -> Plan {
     plan.identity = None;
     for route in &mut plan.routes {
         (route.auth, route.cache, route.concurrency, route.fault) = (None, None, None, None);
-        (route.authorize, route.identity_headers, route.fallback) = (None, None, None);
+        (route.authorize, route.cedar) = (None, None);
+        (route.identity_headers, route.fallback) = (None, None);
         route.rate_limits.clear();
     }
     for (name, service) in &mut plan.services {

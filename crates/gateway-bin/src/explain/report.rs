@@ -1,6 +1,7 @@
 //! An explanation for people and programs.
 
 use super::Asked;
+use super::authorization::Authorization;
 use super::policies::{Policy, policies};
 use super::probe::{End, Looked, Probed};
 use crate::config::{Checked, Origin, RoutePlan};
@@ -34,6 +35,8 @@ pub(super) struct Report {
     /// the nearest.
     candidates: Vec<Tried>,
     policies: Vec<Policy>,
+    /// What `authorize` says of a caller with the claims that were given.
+    authorization: Vec<Authorization>,
     /// What the service gets.
     upstream: Option<Forwarded>,
     /// What the gateway answers itself, in the service's place.
@@ -119,6 +122,7 @@ impl Report {
             params: BTreeMap::new(),
             candidates: Vec::new(),
             policies: Vec::new(),
+            authorization: Vec::new(),
             upstream: None,
             answer: None,
             service: None,
@@ -130,7 +134,8 @@ impl Report {
                 report.detail = problem.detail().map(str::to_owned);
             }
             Probed::Looked(looked) => {
-                let Looked { target, client, explanation, end } = *looked;
+                let Looked { target, client, explanation, authorization, end } = *looked;
+                report.authorization = authorization;
                 report.request.read_as = target;
                 if let Some(client) = client {
                     report.request.client = client.ip().to_string();

@@ -1,10 +1,11 @@
 //! The request that is asked about.
 
 use bytes::BytesMut;
-use gateway_core::{ClientAddr, Code, Problem, Scheme, Upgrade};
+use gateway_core::{AuthMethod, ClientAddr, Code, Principal, Problem, Scheme, Upgrade};
 use gateway_http1::{RequestError, parse_request};
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -18,6 +19,8 @@ pub(crate) struct Asked {
     head: String,
     scheme: Scheme,
     client: IpAddr,
+    /// Who would be recognised.
+    pub(super) caller: Option<Principal>,
 }
 
 /// A request as the admin listener is asked about it.
@@ -30,6 +33,8 @@ struct JsonRequest {
     headers: BTreeMap<String, OneOrMany>,
     #[serde(default)]
     client: Option<IpAddr>,
+    #[serde(default)]
+    claims: Map<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -39,7 +44,7 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
-const EXPECTED: &str = r#"expected {"method": "GET", "url": "http://shop.example/api", "headers": {"name": "value"}, "client": "192.0.2.1"}, of which headers and client may be left out"#;
+const EXPECTED: &str = r#"expected {"method": "GET", "url": "http://shop.example/api", "headers": {"name": "value"}, "client": "192.0.2.1", "claims": {"sub": "ada"}}, of which headers, client and claims may be left out"#;
 
 impl Asked {
     /// Reads it from JSON.
@@ -57,7 +62,8 @@ impl Asked {
             values.iter().map(move |value| format!("{name}: {value}"))
         });
         let client = asked.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        Self::read(&asked.method, &asked.url, &lines.collect::<Vec<_>>(), client)
+        let read = Self::read(&asked.method, &asked.url, &lines.collect::<Vec<_>>(), client)?;
+        Ok(read.with_claims(asked.claims.clone()))
     }
 
     /// Reads it from the command line.
@@ -99,7 +105,17 @@ impl Asked {
             host
         });
         let head = format!("{method} {target} HTTP/1.1\r\n{lines}\r\n");
-        Ok(Self { method: method.to_owned(), target, host, head, scheme, client })
+        Ok(Self { method: method.to_owned(), target, host, head, scheme, client, caller: None })
+    }
+
+    /// The same of a caller whose token has these claims; without any, of nobody in particular.
+    pub(super) fn with_claims(self, claims: Map<String, Value>) -> Self {
+        if claims.is_empty() {
+            return self;
+        }
+        let id = ["sub", "email"].iter().find_map(|name| claims.get(*name)?.as_str()).unwrap_or_default();
+        let caller = Some(Principal::new(id.to_owned(), AuthMethod::Jwt, claims));
+        Self { caller, ..self }
     }
 
     /// As the server hands it on, its body left out.

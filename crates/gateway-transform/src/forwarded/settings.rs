@@ -8,7 +8,7 @@ use serde::Deserialize;
 pub struct ForwardedSettings {
     /// Networks whose `Forwarded`, `X-Forwarded-*` and `X-Real-IP` headers are believed and kept, such as
     /// `10.0.0.0/8`, or the address `192.0.2.7`. Default: none; what clients send of them is removed.
-    #[serde(deserialize_with = "crate::networks::networks")]
+    #[serde(deserialize_with = "gateway_core::Network::list")]
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
     /// Where trusted proxies say who the client is. Name the one header that yours write: a proxy passes on
@@ -50,4 +50,25 @@ pub enum ClientFrom {
     XRealIp,
     /// Nowhere: the client is who connects.
     Peer,
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{ForwardedSettings, MaintenanceSettings};
+
+    #[test]
+    fn an_address_is_a_network_of_one_and_a_mistake_is_named() {
+        let read =
+            |text: &str| serde_json::from_str::<ForwardedSettings>(text).map(|read| read.trusted_proxies);
+        let both = read(r#"{"trusted_proxies": ["10.0.0.0/8", "192.0.2.7", "::1"]}"#).unwrap();
+        assert_eq!(
+            both.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["10.0.0.0/8", "192.0.2.7/32", "::1/128"]
+        );
+        let error = read(r#"{"trusted_proxies": ["home"]}"#).unwrap_err().to_string();
+        assert!(error.contains("`home` is no network; expected one such as \"10.0.0.0/8\""), "{error}");
+        let exempt =
+            serde_json::from_str::<MaintenanceSettings>(r#"{"exempt": ["192.0.2.7"]}"#).unwrap().exempt;
+        assert_eq!(exempt.len(), 1);
+    }
 }

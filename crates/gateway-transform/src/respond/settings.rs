@@ -47,7 +47,7 @@ pub struct MaintenanceSettings {
     /// out.
     pub retry_after: Timespan,
     /// Networks of clients that are served as ever, such as `10.0.0.0/8`. Default: none.
-    #[serde(deserialize_with = "crate::networks::networks")]
+    #[serde(deserialize_with = "gateway_core::Network::list")]
     #[schemars(with = "Vec<String>")]
     pub exempt: Vec<IpNet>,
     /// The answer. Default: a problem document (RFC 9457) with status 503.

@@ -34,11 +34,21 @@ pub(crate) struct Mistake {
     source: Option<Source>,
     /// Line and column from 1, the line's text, and how much of it is meant.
     place: Option<(usize, usize, String, usize)>,
+    /// Whether it stands in a file that the configuration names.
+    elsewhere: bool,
 }
 
 impl Mistake {
     pub(crate) fn new(message: String) -> Self {
-        Self { severity: Severity::Mistake, message, help: None, key: None, source: None, place: None }
+        Self {
+            severity: Severity::Mistake,
+            message,
+            help: None,
+            key: None,
+            source: None,
+            place: None,
+            elsewhere: false,
+        }
     }
 
     pub(crate) fn with_severity(mut self, severity: Severity) -> Self {
@@ -69,8 +79,16 @@ impl Mistake {
         self
     }
 
-    pub(super) fn with_place(mut self, file: &FileText, span: Range<usize>) -> Self {
-        let text = &file.text;
+    pub(super) fn with_place(self, file: &FileText, span: Range<usize>) -> Self {
+        self.with_span(&file.name, &file.text, span)
+    }
+
+    /// The part that is meant of another file, which the configuration names.
+    pub(crate) fn elsewhere(self, name: &str, text: &str, span: Range<usize>) -> Self {
+        Self { elsewhere: true, ..self.with_span(name, text, span) }
+    }
+
+    fn with_span(mut self, name: &str, text: &str, span: Range<usize>) -> Self {
         let mut start = span.start.min(text.len());
         while !text.is_char_boundary(start) {
             start -= 1;
@@ -82,11 +100,22 @@ impl Mistake {
         let end = span.end.clamp(start, (line_start + line.len()).max(start));
         let meant = text.get(start..end).map_or(1, |meant| meant.chars().count()).max(1);
         self.place = Some((line_number, column, line.to_owned(), meant));
-        self.with_source(file.name.to_string())
+        self.with_source(name.to_owned())
     }
 
-    fn order(&self) -> (usize, usize) {
-        self.place.as_ref().map_or((usize::MAX, 0), |(line, column, ..)| (*line, *column))
+    /// The other file that it stands in.
+    fn other_file(&self) -> Option<&str> {
+        match &self.source {
+            Some(Source::File(name)) if self.elsewhere => Some(name),
+            _ => None,
+        }
+    }
+
+    /// By place, the files that the configuration names last.
+    fn order(&self) -> (Option<&str>, usize, usize) {
+        let (line, column) =
+            self.place.as_ref().map_or((usize::MAX, 0), |(line, column, ..)| (*line, *column));
+        (self.other_file(), line, column)
     }
 }
 
@@ -178,13 +207,18 @@ impl Mistakes {
 
     /// These, each once.
     pub(crate) fn all(mut mistakes: Vec<Mistake>) -> Self {
-        mistakes.sort_by_key(Mistake::order);
+        mistakes.sort_by(|a, b| a.order().cmp(&b.order()));
         mistakes.dedup();
         Self(mistakes)
     }
 
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, Mistake> {
         self.0.iter()
+    }
+
+    /// The other files that they stand in.
+    pub(crate) fn other_files(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(Mistake::other_file)
     }
 
     /// How many there are of this kind.

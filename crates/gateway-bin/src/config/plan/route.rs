@@ -2,6 +2,7 @@
 
 use super::auth::{AuthLayers, AuthPlan, RouteAuth, key_of_name as name_key};
 use super::cache::{CachePlan, RouteCache};
+use super::cedar::{Authorization, Cedar, RouteCedar};
 use super::levels::Levels;
 use super::limit::LimitPlan;
 use super::planner::Planner;
@@ -34,6 +35,7 @@ pub(crate) struct RoutePlan {
     pub(crate) security_headers: Option<SecurityHeadersLayer>,
     pub(crate) auth: Option<RouteAuth>,
     pub(crate) authorize: Option<AuthorizeLayer>,
+    pub(crate) cedar: Option<RouteCedar>,
     pub(crate) identity_headers: Option<IdentityHeadersLayer>,
     pub(crate) fallback: Option<FallbackSettings>,
     /// Whether the keys of the gateway's own tokens answer.
@@ -67,6 +69,7 @@ impl RoutePlan {
         let limits = self.limits_within().count();
         self.cache.is_some()
             || self.authorize.is_some()
+            || self.cedar.is_some()
             || self.identity_headers.is_some()
             || self.fallback.is_some()
             || limits > 1
@@ -88,6 +91,8 @@ impl RoutePlan {
         let auth = self.auth.as_ref().map_or(String::new(), |auth| auth.names.join("|"));
         named(self.auth.is_some(), &format!("auth={auth}"));
         named(self.authorize.is_some(), "authorize");
+        let cedar = self.cedar.as_ref().map_or("", |cedar| &cedar.name);
+        named(self.cedar.is_some(), &format!("cedar={cedar}"));
         let limits: Vec<&str> = self.rate_limits.iter().map(|limit| limit.name.as_str()).collect();
         named(!limits.is_empty(), &format!("rate-limit={}", limits.join("|")));
         named(self.max_body.is_some(), "max-body");
@@ -127,6 +132,7 @@ pub(super) struct Shared<'a> {
     pub(super) auth: &'a AuthPlan,
     pub(super) auth_layers: AuthLayers,
     pub(super) limits: &'a BTreeMap<String, LimitPlan>,
+    pub(super) cedar: &'a BTreeMap<String, Cedar>,
     pub(super) cache: Option<&'a CachePlan>,
     /// Of routes that say nothing of it.
     pub(super) correlation_id: Option<&'a CorrelationIdLayer>,
@@ -153,7 +159,9 @@ impl Planner<'_> {
         });
         let (limit_key, limit) = levels.first("rate_limit", |policies| policies.rate_limit);
         let (authorize_key, authorize) = levels.first("authorize", |policies| policies.authorize);
-        let authorize = authorize.and_then(|rules| self.switch(&authorize_key, rules, AuthorizeLayer::new));
+        let service_name = route.service.as_deref().unwrap_or_default();
+        let Authorization { rules: authorize, cedar } =
+            self.authorization(&authorize_key, authorize, (&name, service_name), shared.cedar);
         let (told_key, told) = levels.first("identity_headers", |policies| policies.identity_headers);
         let identity_headers = told.and_then(|told| self.noted(&told_key, IdentityHeadersLayer::new(told)));
         let (fallback_key, fallback) = levels.first("fallback", |policies| policies.fallback);
@@ -233,7 +241,8 @@ impl Planner<'_> {
         for (key, names) in &used {
             self.noted(key, check_placeholders(names.iter().copied(), &known));
         }
-        matches.captures = !used.is_empty();
+        let captures_for_policies = cedar.as_ref().is_some_and(|cedar| cedar.shows_params);
+        matches.captures = !used.is_empty() || captures_for_policies;
         let headers: Vec<_> = headers.iter().map(|(_, layer)| layer.clone()).collect();
         Some(RoutePlan {
             name,
@@ -246,6 +255,7 @@ impl Planner<'_> {
             rate_limits: rate_limits.unwrap_or_default(),
             cache,
             authorize,
+            cedar,
             identity_headers,
             fallback,
             jwks: route.jwks,
@@ -319,7 +329,7 @@ impl Planner<'_> {
     }
 
     /// What is wrong with groups and defaults, whether or not any route takes it over.
-    pub(super) fn shared_policies(&mut self) {
+    pub(super) fn shared_policies(&mut self, cedar: &BTreeMap<String, Cedar>) {
         let settings = self.settings;
         let groups = settings.groups.iter().map(|(name, group)| (format!("groups.{name}"), group.policies()));
         for (place, set) in groups.chain([("defaults".to_owned(), settings.defaults.policies())]) {
@@ -329,7 +339,7 @@ impl Planner<'_> {
                 let key = name_key(self.origin, &key("rate_limit"), i);
                 self.reference(&key, Some(name), "rate limit", "/rate_limits");
             }
-            set.authorize.and_then(|on| self.switch(&key("authorize"), on, AuthorizeLayer::new));
+            self.authorization(&key("authorize"), set.authorize, ("", ""), cedar);
             let told = set.identity_headers;
             told.and_then(|told| self.noted(&key("identity_headers"), IdentityHeadersLayer::new(told)));
             set.fallback.map(|fallback| self.fallback_is_good(&key("fallback"), fallback));

@@ -1,6 +1,7 @@
 //! An explanation as text.
 
 use super::{Answer, Forwarded, Report, Service, Tried};
+use crate::explain::authorization::Authorization;
 use crate::explain::policies::Policy;
 use serde_json::Value;
 use std::fmt;
@@ -41,6 +42,10 @@ impl fmt::Display for Report {
         }
         self.write_candidates(f)?;
         write_policies(f, &self.policies)?;
+        if !self.authorization.is_empty() {
+            let rows: Vec<_> = self.authorization.iter().map(Authorization::row).collect();
+            write_table(f, "Whether this caller may", &rows)?;
+        }
         self.upstream.as_ref().map_or(Ok(()), |upstream| write_upstream(f, upstream))?;
         self.answer.as_ref().map_or(Ok(()), |answer| write_answer(f, answer))?;
         match &self.service {
@@ -126,8 +131,10 @@ pub(crate) fn inline(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::Object(table) => {
-            let pairs: Vec<String> =
+            let mut pairs: Vec<String> =
                 table.iter().map(|(name, inner)| format!("{name} = {}", inline(inner))).collect();
+            // Whether or not this build's tables keep the order in which they were written.
+            pairs.sort_unstable();
             if pairs.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", pairs.join(", ")) }
         }
         Value::Array(list) => format!("[{}]", list.iter().map(inline).collect::<Vec<_>>().join(", ")),
