@@ -1,23 +1,25 @@
 #!/usr/bin/env bash
 # Builds the gateway by what a run of it showed (profile-guided optimization), to target/pgo/release/gateway.
 #   scripts/pgo.sh            instrumented build, training by benches/compare, build
-# Needs what benches/compare needs, and llvm-profdata: rustup component add llvm-tools, or that of a distribution whose
-# LLVM is not older than that of rustc (`rustc -vV`).
+# Needs what benches/compare needs, and llvm-profdata: rustup's component llvm-tools, which is added if it is missing, or
+# that of a distribution whose LLVM is not older than that of rustc (`rustc -vV`).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 out="$PWD/${PGO_DIR:-target/pgo}"
 raw="$out/raw" merged="$out/gateway.profdata"
 
 profdata="$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin/llvm-profdata"
+[ -x "$profdata" ] || rustup component add llvm-tools || true
 if [ ! -x "$profdata" ]; then
   profdata=$(compgen -c llvm-profdata | sort -uV | tail -n 1)
-  [ -n "$profdata" ] || { echo "pgo: no llvm-profdata; rustup component add llvm-tools" >&2; exit 1; }
+  [ -n "$profdata" ] || { echo "pgo: no llvm-profdata" >&2; exit 1; }
 fi
 echo "pgo: $profdata"
 
-# Names are not compressed, as not every distribution's llvm-profdata was built with zlib.
+# Names are not compressed, as not every distribution's llvm-profdata was built with zlib. What is counted stands in the
+# crates before they are linked: link-time optimization would only take minutes.
 rm -rf "$raw"
-RUSTFLAGS="${RUSTFLAGS:-} -Cprofile-generate=$raw -Cllvm-args=-enable-name-compression=false" \
+CARGO_PROFILE_RELEASE_LTO=off RUSTFLAGS="${RUSTFLAGS:-} -Cprofile-generate=$raw -Cllvm-args=-enable-name-compression=false" \
   CARGO_TARGET_DIR="$out/train" cargo build --release --locked -p gateway-bin
 
 # What is common and what is not: bodies, policies, tokens that are verified, HTTP/2 on either side, streams.
