@@ -5,6 +5,7 @@ mod keys;
 mod purge;
 mod revoke;
 
+use crate::gauges::Gauges;
 use crate::live::View;
 use crate::routes;
 use arc_swap::ArcSwap;
@@ -32,8 +33,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) struct Admin {
     pub(crate) view: Arc<ArcSwap<View>>,
     pub(crate) metrics: Option<PrometheusHandle>,
-    /// Brings the gauges that are only read now and then up to date.
-    pub(crate) refresh: Box<dyn Fn() + Send + Sync>,
+    pub(crate) gauges: Gauges,
     pub(crate) ready: Arc<AtomicBool>,
     /// Asks for a reload; the answer is what is wrong with the configuration.
     pub(crate) reload: mpsc::Sender<oneshot::Sender<Result<(), String>>>,
@@ -88,7 +88,7 @@ impl Admin {
             "/health" => self.health(),
             "/metrics" => match &self.metrics {
                 Some(metrics) => {
-                    (self.refresh)();
+                    self.gauges.refresh();
                     typed(metrics.render(), "text/plain; version=0.0.4; charset=utf-8")
                 }
                 None => Problem::new(Code::NoRoute)

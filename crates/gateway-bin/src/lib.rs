@@ -31,6 +31,7 @@ mod config;
 mod end;
 mod explain;
 mod fallback;
+mod gauges;
 mod handover;
 mod live;
 mod panic;

@@ -4,12 +4,12 @@ use crate::accounts::Accounts;
 use crate::admin::{self, Admin};
 use crate::assemble::Observers;
 use crate::config::{Config, ServerSettings};
+use crate::gauges::{Gauges, flag};
 use crate::handover::{self, Handover, Inherited};
 use crate::live::{Live, View, Watch};
 use crate::seats::Seats;
 use crate::server::{self, Orders};
 use arc_swap::ArcSwap;
-use gateway_balance::CircuitState;
 use gateway_observe::{AccessLog, ConnectionGauge, Metrics, prometheus};
 use gateway_server::Socket;
 use gateway_store::{Health, Store};
@@ -162,8 +162,9 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
     let (reload, mut reloads) = mpsc::channel(1);
     if let Some(listener) = admin_listener {
         tracing::info!("admin on http://{}", listener.local_addr()?);
-        let refresh = refresh(live.view(), metrics.clone(), log.as_ref(), seats);
-        let admin = Admin { view: live.view(), metrics: handle, refresh, ready: ready.clone(), reload };
+        let log = log.as_ref().map(Arc::downgrade);
+        let gauges = Gauges { metrics: metrics.clone(), view: live.view(), seats, log };
+        let admin = Admin { view: live.view(), metrics: handle, gauges, ready: ready.clone(), reload };
         tokio::spawn(admin::serve(listener, Arc::new(admin)));
     }
     let routes = live.config().plan.routes.len();
@@ -268,85 +269,6 @@ async fn watch_store(store: Store, metrics: Option<Metrics>) {
     }
 }
 
-/// What brings the gauges up to date that are only read now and then.
-fn refresh(
-    view: Arc<ArcSwap<View>>,
-    metrics: Option<Metrics>,
-    log: Option<&Arc<AccessLog>>,
-    seats: Seats,
-) -> Box<dyn Fn() + Send + Sync> {
-    let log = log.map(Arc::downgrade);
-    Box::new(move || {
-        let Some(metrics) = &metrics else { return };
-        let view = view.load();
-        for set in &view.services {
-            let service = || ("service", set.name().to_owned());
-            metrics.counter("gateway_upstream_retries_total", vec![service()]).absolute(set.retries());
-            metrics.counter("gateway_upstream_hedges_total", vec![service()]).absolute(set.hedges());
-            metrics.counter("gateway_upstream_hedges_won_total", vec![service()]).absolute(set.hedges_won());
-            metrics.gauge("gateway_upstream_panic", vec![service()]).set(flag(set.is_panicking()));
-            metrics.gauge("gateway_upstream_circuit_open", vec![service()]).set(flag(is_open(set.circuit())));
-            for state in set.states() {
-                let labels = || vec![service(), ("endpoint", state.endpoint.to_string())];
-                metrics.gauge("gateway_upstream_healthy", labels()).set(flag(state.healthy));
-                metrics.gauge("gateway_upstream_in_flight", labels()).set(state.in_flight as f64);
-                metrics.gauge("gateway_upstream_ejected", labels()).set(flag(state.ejected));
-                metrics.counter("gateway_upstream_ejections_total", labels()).absolute(state.ejections);
-                metrics.gauge("gateway_endpoint_circuit_open", labels()).set(flag(is_open(state.circuit)));
-            }
-        }
-        for route in &view.plan.routes {
-            for limit in &route.rate_limits {
-                let labels = || vec![("limit", limit.name.clone()), ("route", route.name.clone())];
-                let counts = limit.layer.counts();
-                for (result, count) in [
-                    ("allowed", counts.allowed),
-                    ("limited", counts.limited),
-                    ("would_limit", counts.would_limit),
-                ] {
-                    let labels = labels().into_iter().chain([("result", result.to_owned())]).collect();
-                    metrics.counter("gateway_rate_limit_total", labels).absolute(count);
-                }
-                if view.plan.store.is_shared() {
-                    let counter = metrics.counter("gateway_rate_limit_without_store_total", labels());
-                    counter.absolute(counts.without_store);
-                }
-            }
-            let Some(cache) = &route.cache else { continue };
-            let counts = cache.layer.counts();
-            for (result, count) in [
-                ("hit", counts.hits),
-                ("stale", counts.stale),
-                ("revalidated", counts.revalidated),
-                ("collapsed", counts.collapsed),
-                ("miss", counts.misses),
-                ("bypass", counts.bypassed),
-            ] {
-                let labels = vec![("route", route.name.clone()), ("result", result.to_owned())];
-                metrics.counter("gateway_cache_total", labels).absolute(count);
-            }
-        }
-        for (name, limit) in &view.plan.limits {
-            let Some(counts) = limit.layer.quota_counts() else { continue };
-            for (percent, count) in [("80", counts.at_80), ("100", counts.at_100)] {
-                let labels = vec![("limit", name.clone()), ("percent", percent.to_owned())];
-                metrics.counter("gateway_quota_events_total", labels).absolute(count);
-            }
-        }
-        if let Some(cache) = &view.plan.cache {
-            metrics.gauge("gateway_cache_bytes", Vec::new()).set(cache.store.used().bytes() as f64);
-            metrics.gauge("gateway_cache_entries", Vec::new()).set(cache.store.len() as f64);
-        }
-        for (worker, taken) in seats.taken().enumerate() {
-            let labels = vec![("worker", worker.to_string())];
-            metrics.gauge("gateway_worker_connections", labels).set(taken as f64);
-        }
-        if let Some(log) = log.as_ref().and_then(std::sync::Weak::upgrade) {
-            metrics.counter("gateway_access_log_dropped_total", Vec::new()).absolute(log.dropped());
-        }
-    })
-}
-
 /// Inherited sockets over workers: each is accepted from, and no worker is idle.
 fn spread(sockets: Vec<Socket>, workers: usize) -> std::io::Result<Vec<Socket>> {
     let count = sockets.len();
@@ -356,12 +278,4 @@ fn spread(sockets: Vec<Socket>, workers: usize) -> std::io::Result<Vec<Socket>> 
         spread.extend(socket.shared_by(share.max(1))?);
     }
     Ok(spread)
-}
-
-fn flag(on: bool) -> f64 {
-    f64::from(u8::from(on))
-}
-
-fn is_open(circuit: CircuitState) -> bool {
-    circuit == CircuitState::Open
 }

@@ -18,7 +18,7 @@ pub(crate) use cedar::{Cedar, of_policies};
 pub(crate) use chore::Chore;
 use identity::AssertionPlan;
 pub(crate) use levels::Levels;
-use limit::LimitPlan;
+pub(crate) use limit::LimitPlan;
 pub(crate) use route::{RouteLimit, RoutePlan};
 pub(crate) use service::ServicePlan;
 

@@ -1,0 +1,118 @@
+//! What is counted where it happens, and told to the metrics only when they are read.
+
+use crate::config::{LimitPlan, Plan, RoutePlan};
+use crate::live::View;
+use crate::seats::Seats;
+use arc_swap::ArcSwap;
+use gateway_balance::{CircuitState, EndpointSet};
+use gateway_observe::{AccessLog, Metrics};
+use std::sync::{Arc, Weak};
+
+/// Where it is counted.
+pub(crate) struct Gauges {
+    pub(crate) metrics: Option<Metrics>,
+    pub(crate) view: Arc<ArcSwap<View>>,
+    pub(crate) seats: Seats,
+    pub(crate) log: Option<Weak<AccessLog>>,
+}
+
+impl Gauges {
+    /// Brings the metrics up to date.
+    pub(crate) fn refresh(&self) {
+        let Some(metrics) = &self.metrics else { return };
+        let view = self.view.load();
+        for set in &view.services {
+            tell_service(metrics, set);
+        }
+        for route in &view.plan.routes {
+            tell_limits(metrics, route, view.plan.store.is_shared());
+            tell_cache(metrics, route);
+        }
+        for (name, limit) in &view.plan.limits {
+            tell_quota(metrics, name, limit);
+        }
+        tell_cache_store(metrics, &view.plan);
+        for (worker, taken) in self.seats.taken().enumerate() {
+            let labels = vec![("worker", worker.to_string())];
+            metrics.gauge("gateway_worker_connections", labels).set(taken as f64);
+        }
+        if let Some(log) = self.log.as_ref().and_then(Weak::upgrade) {
+            metrics.counter("gateway_access_log_dropped_total", Vec::new()).absolute(log.dropped());
+        }
+    }
+}
+
+fn tell_service(metrics: &Metrics, set: &EndpointSet) {
+    let service = || ("service", set.name().to_owned());
+    metrics.counter("gateway_upstream_retries_total", vec![service()]).absolute(set.retries());
+    metrics.counter("gateway_upstream_hedges_total", vec![service()]).absolute(set.hedges());
+    metrics.counter("gateway_upstream_hedges_won_total", vec![service()]).absolute(set.hedges_won());
+    metrics.gauge("gateway_upstream_panic", vec![service()]).set(flag(set.is_panicking()));
+    metrics.gauge("gateway_upstream_circuit_open", vec![service()]).set(flag(is_open(set.circuit())));
+    for state in set.states() {
+        let labels = || vec![service(), ("endpoint", state.endpoint.to_string())];
+        metrics.gauge("gateway_upstream_healthy", labels()).set(flag(state.healthy));
+        metrics.gauge("gateway_upstream_in_flight", labels()).set(state.in_flight as f64);
+        metrics.gauge("gateway_upstream_ejected", labels()).set(flag(state.ejected));
+        metrics.counter("gateway_upstream_ejections_total", labels()).absolute(state.ejections);
+        metrics.gauge("gateway_endpoint_circuit_open", labels()).set(flag(is_open(state.circuit)));
+    }
+}
+
+/// `shared` where the limits' counts stand in a store, which may be away.
+fn tell_limits(metrics: &Metrics, route: &RoutePlan, shared: bool) {
+    for limit in &route.rate_limits {
+        let labels = || vec![("limit", limit.name.clone()), ("route", route.name.clone())];
+        let counts = limit.layer.counts();
+        for (result, count) in
+            [("allowed", counts.allowed), ("limited", counts.limited), ("would_limit", counts.would_limit)]
+        {
+            let labels = labels().into_iter().chain([("result", result.to_owned())]).collect();
+            metrics.counter("gateway_rate_limit_total", labels).absolute(count);
+        }
+        if shared {
+            let counter = metrics.counter("gateway_rate_limit_without_store_total", labels());
+            counter.absolute(counts.without_store);
+        }
+    }
+}
+
+fn tell_cache(metrics: &Metrics, route: &RoutePlan) {
+    let Some(cache) = &route.cache else { return };
+    let counts = cache.layer.counts();
+    for (result, count) in [
+        ("hit", counts.hits),
+        ("stale", counts.stale),
+        ("revalidated", counts.revalidated),
+        ("collapsed", counts.collapsed),
+        ("miss", counts.misses),
+        ("bypass", counts.bypassed),
+    ] {
+        let labels = vec![("route", route.name.clone()), ("result", result.to_owned())];
+        metrics.counter("gateway_cache_total", labels).absolute(count);
+    }
+}
+
+fn tell_quota(metrics: &Metrics, name: &str, limit: &LimitPlan) {
+    let Some(counts) = limit.layer.quota_counts() else { return };
+    for (percent, count) in [("80", counts.at_80), ("100", counts.at_100)] {
+        let labels = vec![("limit", name.to_owned()), ("percent", percent.to_owned())];
+        metrics.counter("gateway_quota_events_total", labels).absolute(count);
+    }
+}
+
+fn tell_cache_store(metrics: &Metrics, plan: &Plan) {
+    if let Some(cache) = &plan.cache {
+        metrics.gauge("gateway_cache_bytes", Vec::new()).set(cache.store.used().bytes() as f64);
+        metrics.gauge("gateway_cache_entries", Vec::new()).set(cache.store.len() as f64);
+    }
+}
+
+/// As metrics say yes and no.
+pub(crate) fn flag(on: bool) -> f64 {
+    f64::from(u8::from(on))
+}
+
+fn is_open(circuit: CircuitState) -> bool {
+    circuit == CircuitState::Open
+}
