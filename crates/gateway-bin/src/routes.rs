@@ -62,7 +62,7 @@ pub(crate) fn table(plan: &Plan) -> String {
 pub(crate) fn markdown(checked: &Checked) -> String {
     let (settings, plan) = (&checked.config.settings, &checked.config.plan);
     let written = |key: &str| checked.origin.written(key).map(|value| inline(&without_secrets(value)));
-    let mut text = rows_of("Routes", cells(plan).into_iter().map(Vec::from).collect());
+    let mut text = rows_of("Routes", &cells(plan).into_iter().map(Vec::from).collect::<Vec<_>>());
 
     let mut callers: Vec<(String, Vec<String>)> = Vec::new();
     for (index, route) in plan.routes.iter().enumerate().filter(|(_, route)| route.auth.is_some()) {
@@ -90,14 +90,14 @@ pub(crate) fn markdown(checked: &Checked) -> String {
         if !rows.is_empty() {
             let header = header.into_iter().map(str::to_owned).collect();
             text.push('\n');
-            text.push_str(&rows_of(title, std::iter::once(header).chain(rows).collect()));
+            text.push_str(&rows_of(title, &std::iter::once(header).chain(rows).collect::<Vec<_>>()));
         }
     }
     text
 }
 
 /// A table of Markdown with its title; the first row is its header.
-fn rows_of(title: &str, rows: Vec<Vec<String>>) -> String {
+fn rows_of(title: &str, rows: &[Vec<String>]) -> String {
     let mut text = format!("## {title}\n\n");
     for (i, cells) in rows.iter().enumerate() {
         let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();

@@ -71,5 +71,8 @@ pub async fn service_main(service: impl FnOnce(&str) -> Router) -> ExitCode {
 async fn serve_until_terminated(service: Router, port: u16) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
-    axum::serve(listener, service).with_graceful_shutdown(async move { terminate.recv().await.unwrap_or_default() }).await
+    let terminated = async move {
+        terminate.recv().await;
+    };
+    axum::serve(listener, service).with_graceful_shutdown(terminated).await
 }
