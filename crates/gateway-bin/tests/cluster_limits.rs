@@ -156,9 +156,12 @@ fn no_request_fails_or_waits_while_redis_is_killed_restarted_and_stalled() {
         );
         // And it is one limit again.
         sleep(Duration::from_millis(1500));
+        let started = Instant::now();
         let again: usize = gateways.iter().map(|gateway| self::admitted(gateway.addr(), 150)).sum();
         println!("{shared}: {again} admitted of 300 at once afterwards");
-        assert!((RATE / 2..2 * RATE).contains(&again), "{shared}: {again} of 300");
+        // A busy machine takes so long for them that more are due.
+        let due = (RATE as f64 * (1.0 + started.elapsed().as_secs_f64())).max(2.0 * RATE as f64);
+        assert!(again >= RATE / 2 && again as f64 <= due, "{shared}: {again} of 300, {due:.0} due");
     }
 }
 

@@ -16,8 +16,10 @@
 //! apart, and a gRPC client's problems too, whose HTTP status is 200. The answers of services have no such label.
 //!
 //! The access log says the same in its field `reason`, and there also why a request has no whole answer: `client-gone`,
-//! if the client left before it began (status 499), and `answer-cut-off`, if its body broke off. Where written policies were asked, its fields `decision` and
-//! `policies` tell what they said, by the [`PolicyDecision`](gateway_core::PolicyDecision) in the answer's extensions.
+//! if the client left before it began (status 499), and `answer-cut-off`, if its body broke off. `limited_by` and
+//! `would_limit` name the rate limit that refused a request, or that only reports ([`Limited`](gateway_core::Limited)).
+//! Where written policies were asked, `decision` and `policies` tell what they said
+//! ([`PolicyDecision`](gateway_core::PolicyDecision)).
 //!
 //! ```
 //! use axum::{body::Body, extract::Request, routing::get, Router};

@@ -156,7 +156,7 @@ pub enum Mode {
     /// It does.
     #[default]
     Enforce,
-    /// It only says in the answer's extensions that it would have.
+    /// It only says in the access log and in metrics that it would have.
     Report,
 }
 

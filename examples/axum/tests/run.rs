@@ -1,15 +1,18 @@
 //! Every program runs and does what it says.
 #![allow(clippy::unwrap_used)]
 
-use gateway_testkit::{Client, Process, Request, Upstream, free_port, get, wait_until};
+use gateway_testkit::{Client, Process, Redis, Request, Upstream, free_port, get, wait_until};
 use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
 fn start(exe: &str, args: &[String]) -> (Process, SocketAddr) {
+    start_with(Command::new(exe).args(args))
+}
+
+fn start_with(command: &mut Command) -> (Process, SocketAddr) {
     let addr = SocketAddr::from(([127, 0, 0, 1], free_port()));
-    let process =
-        Process::start(Command::new(exe).args(args).env("LISTEN", addr.to_string()), "cargo builds it");
+    let process = Process::start(command.env("LISTEN", addr.to_string()), "cargo builds it");
     wait_until("the program to listen", Duration::from_secs(10), || std::net::TcpStream::connect(addr).ok());
     (process, addr)
 }
@@ -19,6 +22,25 @@ fn ratelimit_refuses_the_third_request() {
     let (_process, addr) = start(env!("CARGO_BIN_EXE_ratelimit"), &[]);
     let statuses = [0; 3].map(|_| get(addr, "/").status);
     assert_eq!(statuses, [200, 200, 429]);
+}
+
+#[test]
+fn ratelimit_redis_refuses_the_third_request_at_whichever_instance_and_goes_on_without_redis() {
+    let mut redis = Redis::start();
+    let start =
+        || start_with(Command::new(env!("CARGO_BIN_EXE_ratelimit_redis")).env("REDIS_URL", redis.url()));
+    let ((_one, first), (_other, second)) = (start(), start());
+    // The first connection may take longer than the store's deadline, and such a request is counted locally.
+    wait_until("a count in Redis", Duration::from_secs(10), || {
+        let _ = get(first, "/");
+        (!redis.keys("*rate_limit*").is_empty()).then_some(())
+    });
+    wait_until("the limit at the other one", Duration::from_secs(10), || {
+        (get(second, "/").status == 429).then_some(())
+    });
+    assert_eq!(get(first, "/").status, 429, "both have one limit");
+    redis.kill();
+    assert!(matches!(get(second, "/").status, 200 | 429), "it answers all the same");
 }
 
 #[test]

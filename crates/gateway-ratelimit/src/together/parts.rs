@@ -7,7 +7,8 @@ use crate::limiter::{Case, Later, Limiter, Note, Place, Standing, Verdict};
 use crate::plan::{Chosen, Plan, is_tighter};
 use crate::settings::Shared;
 use futures_util::future::join_all;
-use http::{HeaderMap, Request, Response};
+use gateway_core::Limited;
+use http::{Extensions, HeaderMap, Request, Response};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,15 @@ struct Tightest {
 }
 
 impl Tightest {
+    /// What a layer within has told of.
+    fn within(extensions: &Extensions) -> Option<Self> {
+        let refused = || match extensions.get() {
+            Some(Limited::By(_)) => Some(Self { decision: *extensions.get()?, enforced: true }),
+            _ => None,
+        };
+        extensions.get().copied().or_else(refused)
+    }
+
     /// Who refuses goes before who would.
     fn is_tighter(&self, other: &Self) -> bool {
         match (self.enforced, other.enforced) {
@@ -252,7 +262,7 @@ impl Parts {
 
     /// Tells the client, and settles what the answer's head says.
     pub(crate) fn answered<R>(self, response: &mut Response<R>) {
-        let within = response.extensions().get().copied();
+        let within = Tightest::within(response.extensions());
         if let Some(tightest) = self.tell(response.headers_mut(), within) {
             response.extensions_mut().insert(tightest);
         }
