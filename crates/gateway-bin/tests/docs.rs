@@ -191,7 +191,7 @@ fn every_example_in_the_operators_pages_is_a_configuration_without_mistakes() {
                 .file("staff.htpasswd", USER)
                 .file("partners.toml", KEYS)
                 .file("redis-password", "a secret for tests\n");
-            for secret in ["JWT", "IDENTITY", "CLIENT", "COOKIE"] {
+            for secret in ["JWT", "IDENTITY", "CLIENT", "COOKIE", "WEBHOOK"] {
                 gateway = gateway.env(&format!("{secret}_SECRET"), "a secret for tests, 32 bytes long");
             }
             for password in ["PASSWORD", "ADMIN_PASSWORD", "DB_PASSWORD"] {
