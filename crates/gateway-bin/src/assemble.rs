@@ -7,7 +7,7 @@ use crate::end::{Answer, AnyBody, End, RequestStream, from_cache};
 use crate::fallback::Refuse;
 use crate::panic::CatchPanicLayer;
 use crate::stack::{Edge, RouteService, Stack};
-use gateway_auth::AuthLayer;
+use gateway_auth::{AuthLayer, SignedBodyLayer};
 use gateway_balance::Balance;
 use gateway_core::Endpoint;
 use gateway_observe::{Lines, Metrics, ObserveLayer, RouteLabels};
@@ -163,6 +163,9 @@ impl Worker {
         }
         if let Some(auth) = self.auth_of(route) {
             service = BoxCloneSyncService::new(auth.layer(service));
+            if auth.reads_bodies() {
+                service = BoxCloneSyncService::new(SignedBodyLayer::new(&auth).layer(service));
+            }
         }
         if route.rate_limits.iter().any(|limit| limit.layer.settles_bodies()) {
             let settled = SettleLayer.layer(service);

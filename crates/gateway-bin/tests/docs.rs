@@ -199,7 +199,7 @@ fn every_example_in_the_operators_pages_is_a_configuration_without_mistakes() {
                 .file("orders.cedar", block("cedar"))
                 .file("shop.cedarschema", block("cedarschema"))
                 .file("groups.json", block("json"));
-            for secret in ["JWT", "IDENTITY", "CLIENT", "COOKIE"] {
+            for secret in ["JWT", "IDENTITY", "CLIENT", "COOKIE", "WEBHOOK"] {
                 gateway = gateway.env(&format!("{secret}_SECRET"), "a secret for tests, 32 bytes long");
             }
             for password in ["PASSWORD", "ADMIN_PASSWORD", "DB_PASSWORD"] {

@@ -44,13 +44,19 @@ fn ratelimit_redis_refuses_the_third_request_at_whichever_instance_and_goes_on_w
 }
 
 #[test]
-fn auth_lets_its_own_token_pass() {
+fn auth_lets_its_own_token_and_key_pass_where_they_may() {
     let (process, addr) = start(env!("CARGO_BIN_EXE_auth"), &[]);
     assert_eq!(get(addr, "/").status, 401);
+    assert_eq!(get(addr, "/health").text(), "fine\n");
     let said = process.stdout();
-    let bearer = said.split('\'').nth(1).unwrap().strip_prefix("Authorization: ").unwrap();
-    let answer = Client::new(addr).send(&Request::get("/").header("Authorization", bearer));
-    assert_eq!(answer.text(), "hello ada\n");
+    let headers: Vec<_> = said.split('\'').skip(1).step_by(2).map(|h| h.split_once(": ").unwrap()).collect();
+    let [token, key] = headers.try_into().unwrap();
+    let send =
+        |request: Request, (name, value): (&str, &str)| Client::new(addr).send(&request.header(name, value));
+    assert_eq!(send(Request::get("/"), token).text(), "hello ada, by jwt\n");
+    assert_eq!(send(Request::get("/"), key).text(), "hello robot, by api_key\n");
+    assert_eq!(send(Request::new("POST", "/orders"), token).text(), "ordered\n");
+    assert_eq!(send(Request::new("POST", "/orders"), key).status, 403);
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl Client {
     /// A client that proves it this way.
     pub(crate) fn new(
         id: &str,
-        secret: Option<String>,
+        secret: Option<&str>,
         auth: ClientAuth,
         settings: &ClientAssertion,
     ) -> Result<Self, AuthError> {
@@ -64,7 +64,7 @@ impl Client {
             return Err(AuthError::setting("client_assertion.key", why));
         }
         let secret = || {
-            secret.clone().ok_or_else(|| {
+            secret.map(str::to_owned).ok_or_else(|| {
                 AuthError::setting(
                     "client_secret",
                     "none or both of `client_secret` and `client_secret_file` are given; expected one of them",

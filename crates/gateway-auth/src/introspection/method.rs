@@ -88,7 +88,7 @@ impl IntrospectionMethod {
             (Some(id), secret, auth) => {
                 // With HTTP Basic a client may have no password.
                 let secret = secret.or_else(|| (auth == ClientAuth::Basic).then(String::new));
-                Some(Client::new(id, secret, auth, &settings.client_assertion)?)
+                Some(Client::new(id, secret.as_deref(), auth, &settings.client_assertion)?)
             }
         };
         Ok(Self(Arc::new(Shared {

@@ -15,18 +15,19 @@ pub(super) enum Proof {
 
 impl Proof {
     pub(super) fn new(settings: &OidcSettings, secret: Option<String>) -> Result<Self, AuthError> {
-        let client =
-            |secret, auth| Client::new(&settings.client_id, secret, auth, &settings.client_assertion);
+        let client = |secret: Option<&str>, auth| {
+            Client::new(&settings.client_id, secret, auth, &settings.client_assertion)
+        };
         Ok(match (settings.client_auth, secret) {
-            (Some(auth), secret) => Self::Fixed(client(secret, auth)?),
+            (Some(auth), secret) => Self::Fixed(client(secret.as_deref(), auth)?),
             (None, None) if settings.client_assertion.has_key() => {
                 let why = "is missing, and there is a key; expected `private_key_jwt`".to_owned();
                 return Err(AuthError::Oidc { key: "client_auth", why });
             }
             (None, None) => Self::Fixed(Client::public(&settings.client_id)),
             (None, Some(secret)) => Self::Either {
-                basic: client(Some(secret.clone()), ClientAuth::Basic)?,
-                post: client(Some(secret), ClientAuth::Post)?,
+                basic: client(Some(&secret), ClientAuth::Basic)?,
+                post: client(Some(&secret), ClientAuth::Post)?,
             },
         })
     }

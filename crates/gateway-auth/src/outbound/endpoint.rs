@@ -77,8 +77,12 @@ impl Endpoint {
                 settings.client_secret_file.as_deref(),
             )?),
         };
-        let client =
-            Client::new(&settings.client_id, secret, settings.client_auth, &settings.client_assertion)?;
+        let client = Client::new(
+            &settings.client_id,
+            secret.as_deref(),
+            settings.client_auth,
+            &settings.client_assertion,
+        )?;
         let mut form = Vec::new();
         if !settings.scopes.is_empty() {
             form.push(("scope", settings.scopes.join(" ")));

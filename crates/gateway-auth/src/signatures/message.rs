@@ -6,7 +6,7 @@ use crate::signatures::digest;
 use crate::signatures::key::Signer;
 use crate::signatures::settings::SignatureSettings;
 use crate::signatures::verdict::{Signed, Verified, bad};
-use sfv::{Dictionary, InnerList, Key, ListEntry, Parser};
+use sfv::{BareItem, Dictionary, InnerList, Key, ListEntry, Parser, StringRef};
 use std::borrow::Cow;
 
 type Why = Cow<'static, str>;
@@ -55,11 +55,11 @@ impl Fields {
 }
 
 fn text<'a>(list: &'a InnerList, name: &str) -> Option<&'a str> {
-    list.params.get(name)?.as_string().map(|text| text.as_str())
+    list.params.get(name)?.as_string().map(StringRef::as_str)
 }
 
 fn time(list: &InnerList, name: &str) -> Result<Option<f64>, Why> {
-    match list.params.get(name).map(|value| value.as_integer()) {
+    match list.params.get(name).map(BareItem::as_integer) {
         None => Ok(None),
         Some(Some(seconds)) => Ok(Some(i64::from(seconds) as f64)),
         Some(None) => bad(format!("`{name}` of the signature is no integer")),
@@ -115,7 +115,7 @@ fn one<'k>(
     let nonce = match list.params.get("nonce") {
         None if settings.require_nonce => return bad("the signature has no `nonce`"),
         None => None,
-        Some(nonce) => match nonce.as_string().map(|nonce| nonce.as_str()) {
+        Some(nonce) => match nonce.as_string().map(StringRef::as_str) {
             Some(nonce) if !nonce.is_empty() && nonce.len() <= MAX_NONCE => Some(nonce),
             _ => return bad("`nonce` of the signature is no text of 1 to 256 characters"),
         },

@@ -185,6 +185,14 @@ impl Method for SignatureMethod {
         Some(&self.shared.challenge)
     }
 
+    fn reads(&self) -> Vec<HeaderName> {
+        let names = match self.shared.settings.protocol {
+            SignatureProtocol::HttpMessageSignatures => ["signature-input", "signature", "content-digest"],
+            SignatureProtocol::StandardWebhooks => ["webhook-id", "webhook-timestamp", "webhook-signature"],
+        };
+        names.map(HeaderName::from_static).to_vec()
+    }
+
     fn hint(&self) -> Option<(HeaderName, HeaderValue)> {
         Some((ACCEPT_SIGNATURE, self.shared.accept.clone()?))
     }

@@ -8,7 +8,8 @@ use crate::config::load::nearest;
 use crate::config::settings::{AUTH_KINDS, AuthSettings, RouteAuthSettings};
 use gateway_auth::{
     ApiKeyMethod, AuthError, AuthLayer, BasicMethod, ForwardMethod, HeaderNames, IntrospectionMethod,
-    JwtMethod, JwtSettings, KeyRing, Method, MtlsMethod, OidcMethod, Revocations,
+    JwtMethod, JwtSettings, KeyRing, Method, MtlsMethod, OidcMethod, Revocations, SignatureMethod,
+    SignatureSettings,
 };
 use gateway_store::Store;
 use serde_json::Value;
@@ -30,6 +31,8 @@ pub(crate) struct MethodPlan {
     method: Arc<dyn Method>,
     /// Where it is that of tokens.
     jwt: Option<JwtMethod>,
+    /// Where it is that of signatures.
+    signatures: Option<SignatureMethod>,
     /// Where it is that of API keys.
     pub(crate) ring: Option<KeyRing>,
     pub(crate) chore: Option<Chore>,
@@ -42,6 +45,8 @@ pub(crate) struct RouteAuth {
     pub(crate) names: Vec<String>,
     /// Which of [`AuthPlan::layers`].
     pub(crate) layer: usize,
+    /// Whether one of them has to see bodies.
+    pub(crate) reads_bodies: bool,
 }
 
 impl AuthPlan {
@@ -69,7 +74,7 @@ impl AuthPlan {
 
 impl MethodPlan {
     fn of(method: impl Method + 'static) -> Self {
-        Self { method: Arc::new(method), jwt: None, ring: None, chore: None }
+        Self { method: Arc::new(method), jwt: None, signatures: None, ring: None, chore: None }
     }
 
     pub(super) fn jwt(method: JwtMethod) -> Self {
@@ -104,6 +109,10 @@ impl MethodPlan {
         Self { chore: Some(chore), ..Self::of(method) }
     }
 
+    fn signatures(method: SignatureMethod) -> Self {
+        Self { signatures: Some(method.clone()), ..Self::of(method) }
+    }
+
     fn basic(method: BasicMethod) -> Self {
         let keeping = method.clone();
         let chore = Chore::endless(move || keeping.clone().keep_current());
@@ -126,6 +135,11 @@ pub(super) struct AuthLayers {
 impl AuthLayers {
     pub(super) fn into_layers(self) -> Vec<AuthLayer> {
         self.made
+    }
+
+    /// Whether it has to see bodies.
+    pub(super) fn reads_bodies(&self, layer: usize) -> bool {
+        self.made.get(layer).is_some_and(AuthLayer::reads_bodies)
     }
 
     pub(super) fn of(&mut self, asked: &RouteAuthSettings, plan: &AuthPlan) -> usize {
@@ -204,6 +218,20 @@ impl Planner<'_> {
             |auth| &auth.mtls,
             always,
             |_, mtls| MtlsMethod::new(mtls).map(MethodPlan::of),
+        );
+        let signatures = |settings: &SignatureSettings| SignatureMethod::new(settings, store.clone());
+        self.ways(
+            "signatures",
+            into,
+            |auth| &auth.signatures,
+            |kept, settings| {
+                !settings.reads_files()
+                    || kept
+                        .signatures
+                        .as_ref()
+                        .is_some_and(|kept| signatures(settings).is_ok_and(|now| kept.has_keys_of(&now)))
+            },
+            |_, settings| signatures(settings).map(MethodPlan::signatures),
         );
         plan
     }

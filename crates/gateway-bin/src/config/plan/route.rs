@@ -78,6 +78,7 @@ impl RoutePlan {
             || self.max_body.is_some()
             || self.redirect.is_some()
             || self.maintenance.is_some()
+            || self.auth.as_ref().is_some_and(|auth| auth.reads_bodies)
     }
 
     /// Its policies in the order in which a request meets them, for people.
@@ -153,9 +154,10 @@ impl Planner<'_> {
 
         let (auth_key, auth) = levels.first("auth", |policies| policies.auth);
         let auth = auth.filter(|auth| !auth.methods.is_empty() && self.auth_is_known(&auth_key, auth));
-        let auth = auth.map(|asked| RouteAuth {
-            names: asked.methods.clone(),
-            layer: shared.auth_layers.of(asked, shared.auth),
+        let auth = auth.map(|asked| {
+            let layer = shared.auth_layers.of(asked, shared.auth);
+            let reads_bodies = shared.auth_layers.reads_bodies(layer);
+            RouteAuth { names: asked.methods.clone(), layer, reads_bodies }
         });
         let (limit_key, limit) = levels.first("rate_limit", |policies| policies.rate_limit);
         let (authorize_key, authorize) = levels.first("authorize", |policies| policies.authorize);

@@ -2,7 +2,7 @@
 
 use gateway_auth::{
     ApiKeySettings, AuthMode, AuthPolicy, BasicSettings, ForwardSettings, IntrospectionSettings, JwtSettings,
-    MtlsSettings, OidcSettings, PublicPath, Require,
+    MtlsSettings, OidcSettings, PublicPath, Require, SignatureSettings,
 };
 use gateway_core::units::{Scalar, ShortForm};
 use schemars::JsonSchema;
@@ -28,11 +28,13 @@ pub(crate) struct AuthSettings {
     pub(crate) oidc: BTreeMap<String, OidcSettings>,
     /// Client certificates.
     pub(crate) mtls: BTreeMap<String, MtlsSettings>,
+    /// Signed requests: HTTP Message Signatures (RFC 9421) and Standard Webhooks.
+    pub(crate) signatures: BTreeMap<String, SignatureSettings>,
 }
 
 /// The kinds of ways to authenticate, as the tables under `[auth]` are called.
-pub(crate) const AUTH_KINDS: [&str; 7] =
-    ["jwt", "api_keys", "basic", "introspection", "forward", "oidc", "mtls"];
+pub(crate) const AUTH_KINDS: [&str; 8] =
+    ["jwt", "api_keys", "basic", "introspection", "forward", "oidc", "mtls", "signatures"];
 
 impl AuthSettings {
     /// Every kind and the names it has.
@@ -48,6 +50,7 @@ impl AuthSettings {
             names(&self.forward),
             names(&self.oidc),
             names(&self.mtls),
+            names(&self.signatures),
         ];
         AUTH_KINDS.into_iter().zip(names)
     }
