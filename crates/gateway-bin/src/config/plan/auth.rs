@@ -180,7 +180,9 @@ impl Planner<'_> {
         let settings = self.settings;
         let store_kept = self.previous_on_this_store().is_some();
         for (name, way) in of(&settings.auth) {
-            let Some(made) = self.noted(&format!("auth.{kind}.{name}"), make(name, way)) else { continue };
+            let Some(made) = self.noted(format_args!("auth.{kind}.{name}"), make(name, way)) else {
+                continue;
+            };
             let kept =
                 self.kept(name, way, |config| (of(&config.settings.auth), &config.plan.auth.methods)).0;
             // Files may hold other keys than before, whatever the settings say.
