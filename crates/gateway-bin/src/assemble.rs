@@ -129,7 +129,7 @@ impl Worker {
         B: RequestStream,
     {
         let service = self.end(route)?;
-        let service = option_layer(route.strip.as_ref().map(|(_, layer)| layer.clone())).layer(service);
+        let service = option_layer(route.strip.as_deref().map(|(_, layer)| layer.clone())).layer(service);
         let service = self.plan.forwarded.layer(service);
         let asserts = route.service.as_deref().is_some_and(|name| self.asserts(name));
         if !route.has_few_route_policies() && !asserts {
@@ -149,7 +149,7 @@ impl Worker {
             service = BoxCloneSyncService::new(option_layer(cache.layer.query()).layer(cached));
         }
         // Another service was asked further in; what the cache still has comes before an answer that says nothing.
-        if let Some(said) = route.fallback.as_ref().and_then(FallbackSettings::only_respond) {
+        if let Some(said) = route.fallback.as_deref().and_then(FallbackSettings::only_respond) {
             let layer = FallbackLayer::<Guarded<B>>::new(&said, None).ok()?;
             service = BoxCloneSyncService::new(layer.layer(service));
         }
@@ -262,7 +262,7 @@ impl Worker {
                 let keys = Jwks { plan: self.plan.clone(), store: self.store.clone() };
                 End::guarded(service_fn(move |_| keys.clone().answer()))
             }
-            (None, Some(name)) => self.service(name, route.fallback.as_ref())?,
+            (None, Some(name)) => self.service(name, route.fallback.as_deref())?,
             (None, None) => End::guarded(Refuse::new()),
         };
         if let Some(service) = route.service.as_ref().and_then(|name| self.plan.services.get(name)) {
@@ -273,7 +273,7 @@ impl Worker {
                 end = End::guarded(admission.layer(end));
             }
         }
-        if let Some((_, concurrency)) = &route.concurrency {
+        if let Some((_, concurrency)) = route.concurrency.as_deref() {
             end = End::guarded(concurrency.layer(end).map_response(|answer| answer.map(AnyBody::boxed)));
         }
         if let Some(fault) = &route.fault {

@@ -31,7 +31,7 @@ fn rows(plan: &Plan) -> Vec<Row> {
         methods: route.matches.methods.iter().map(ToString::to_string).collect(),
         service: route.service.clone(),
         endpoints: endpoints(route),
-        strip: route.strip.as_ref().map(|(prefix, _)| prefix.clone()),
+        strip: route.strip.as_deref().map(|(prefix, _)| prefix.clone()),
         auth: route.auth.as_ref().map(|auth| auth.names.clone()).unwrap_or_default(),
         rate_limit: route.rate_limits.iter().map(|limit| limit.name.clone()).collect(),
         policies: route.policies(),

@@ -15,6 +15,19 @@ fn check(config: &str, more: &[&str]) -> Finished {
 }
 
 #[test]
+fn a_service_that_only_a_fallback_names_is_used() {
+    let b = "[services.b]\nendpoints = [\"http://127.0.0.1:1\"]\n";
+    for config in [
+        format!("{GOOD}fallback = {{ service = \"b\" }}\n{b}"),
+        format!("{GOOD}{b}[defaults.fallback]\nservice = \"b\"\n"),
+        format!("{GOOD}group = \"g\"\n{b}[groups.g.fallback]\nservice = \"b\"\n"),
+    ] {
+        let done = check(&config, &["--strict"]);
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{config}");
+    }
+}
+
+#[test]
 fn every_warning_has_its_place_and_leaves_the_exit_code_0() {
     let route = |lines: &str| format!("{GOOD}[[routes]]\n{lines}\n");
     let service = |lines: &str| {

@@ -14,7 +14,8 @@
 //!
 //! When a route's method or conditions do not fit, the next best is tried, down to the shortest prefix. Only if
 //! nothing but the method was wrong is the answer 405 with `Allow` (204 to `OPTIONS`). The cost of a look-up does not depend on the
-//! number of routes, but of those with one host and path, which are tried in turn.
+//! number of routes, but of those with one host and path, which are tried in turn: it reads two cache lines for each
+//! segment of the path, and no more of a route that asks for nothing but host, path and method.
 //!
 //! A path is matched exactly, by prefix, with parameters (`/users/{id}`), or by a regular expression
 //! (`~/v(?P<version>[0-9]+)/.*`) whose named groups are parameters too; see [`PathPattern`]. What stood in their place is in the

@@ -59,7 +59,9 @@ impl Reader<'_> {
     fn unused(&self) -> Vec<Mistake> {
         let Self { settings, plan, .. } = self;
         let routes = &plan.routes;
-        let services = routes.iter().filter_map(|route| route.service.as_deref()).collect();
+        let named = routes.iter().filter_map(|route| route.service.as_deref());
+        let instead = routes.iter().filter_map(|route| route.fallback.as_ref()?.service.as_deref());
+        let services = named.chain(instead).collect();
         let auth = routes.iter().filter_map(|route| route.auth.as_ref());
         let auth = auth.flat_map(|auth| auth.names.iter().map(String::as_str)).collect();
         let limits = routes.iter().flat_map(|route| &route.rate_limits);

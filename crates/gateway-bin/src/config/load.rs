@@ -16,9 +16,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Map;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// What environment variables begin with; `__` stands between the levels of a key.
 const ENV_PREFIX: &str = "GATEWAY_";
+
+/// The key of the list of routes.
+const ROUTES: &str = "routes";
 
 /// Whether a variable, without our prefix, is one that Kubernetes sets in every pod of a namespace with a service
 /// called `gateway`: `GATEWAY_SERVICE_HOST`, `GATEWAY_SERVICE_PORT_HTTP`, `GATEWAY_PORT_80_TCP_ADDR` and the like
@@ -50,7 +54,10 @@ pub(crate) struct Origin {
     file: Option<FileText>,
     /// What the environment says.
     environment: Figment,
+    /// All that is written but the routes, of which there may be very many.
     tree: Value,
+    /// Read again once somebody asks for one: that is seldom, and they take more room than the settings made of them.
+    routes: OnceLock<Option<Value>>,
     /// What the settings lack because it was wrong: places in the settings are not those in the file.
     taken: Taken,
     /// By key: what was put in for a variable, and the text that stood there.
@@ -110,10 +117,25 @@ impl Origin {
 
     /// What is written for a key, variables as they stand there.
     pub(crate) fn written(&self, key: &str) -> Option<&Value> {
-        file::steps(key).iter().try_fold(&self.tree, |value, step| match value {
+        let steps = file::steps(key);
+        let (tree, steps) = match steps.split_first() {
+            Some((first, rest)) if first == ROUTES => {
+                (self.routes.get_or_init(|| self.read_routes()).as_ref()?, rest)
+            }
+            _ => (&self.tree, &*steps),
+        };
+        steps.iter().try_fold(tree, |value, step| match value {
             Value::Array(elements) => elements.get(step.parse::<usize>().ok()?),
             _ => value.get(step),
         })
+    }
+
+    /// What could be read once can be read again.
+    fn read_routes(&self) -> Option<Value> {
+        let source = self.source();
+        let mut tree = source.and_then(|source| Some(FileText::parse(source).ok()?.1)).unwrap_or_default();
+        put_over(&mut tree, self.environment.extract().ok()?);
+        tree.remove(ROUTES)
     }
 
     /// Where a key is written: `gateway.toml:3:8`, or the name of an environment variable.
@@ -179,6 +201,7 @@ pub(crate) fn parse<T: DeserializeOwned>(source: Option<Source>) -> Result<Loade
         file,
         environment,
         tree: Value::Object(tree),
+        routes: OnceLock::new(),
         taken: Taken::default(),
         put_in: Secrets::new(),
         unresolved: Vec::new(),
@@ -192,6 +215,11 @@ pub(crate) fn parse<T: DeserializeOwned>(source: Option<Source>) -> Result<Loade
         origin.unresolved.push(key);
     }
     origin.taken = extracted.taken;
+    // Before the plan is made, which then finds room where they were.
+    drop(substituted.tree);
+    if let Value::Object(table) = &mut origin.tree {
+        table.remove(ROUTES);
+    }
     origin.put_in = substituted.secrets;
     Ok(Loaded { settings: extracted.settings, mistakes, origin })
 }

@@ -68,7 +68,7 @@ pub(crate) struct LooksAt {
 
 impl LooksAt {
     pub(crate) fn of(plan: &Plan) -> Self {
-        let routes = || plan.routes.iter().map(|route| &route.matches);
+        let routes = || plan.routes.iter().map(|route| &*route.matches);
         Self {
             query: routes().any(|matches| !matches.query.is_empty()),
             client: routes().any(|matches| !(matches.clients.is_empty() && matches.not_clients.is_empty())),

@@ -251,7 +251,7 @@ impl Planner<'_> {
             let kept =
                 self.kept(name, way, |config| (of(&config.settings.auth), &config.plan.auth.methods)).0;
             let kept = kept.filter(|kept| store_kept && lives_on(kept, way));
-            let made = kept.or_else(|| self.noted(&format!("auth.{kind}.{name}"), make(name, way)));
+            let made = kept.or_else(|| self.noted(format_args!("auth.{kind}.{name}"), make(name, way)));
             into.extend(made.map(|made| (name.clone(), made)));
         }
     }

@@ -58,7 +58,7 @@ impl Planner<'_> {
         key: &str,
         switch: &Switch<CacheSettings>,
         plan: Option<&CachePlan>,
-    ) -> Option<RouteCache> {
+    ) -> Option<Box<RouteCache>> {
         let (settings, plan) = (switch.on()?, plan?);
         let earlier = self.previous_route(route).and_then(|route| route.cache.as_ref());
         let store_kept = self.previous_cache().is_some();
@@ -66,6 +66,6 @@ impl Planner<'_> {
             return Some(same.clone());
         }
         let layer = self.noted(key, CacheLayer::new(route, settings, &plan.store))?;
-        Some(RouteCache { settings: settings.clone(), layer })
+        Some(Box::new(RouteCache { settings: settings.clone(), layer }))
     }
 }

@@ -53,7 +53,7 @@ impl Planner<'_> {
                 None => {
                     let restored =
                         layer.restored().map_err(|error| format!("the quotas cannot be read: {error}"));
-                    self.noted(&format!("{key}.quota_file"), restored)?
+                    self.noted(format_args!("{key}.quota_file"), restored)?
                 }
             };
             Some((name.clone(), LimitPlan::new(layer, limit)))

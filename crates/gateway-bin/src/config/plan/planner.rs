@@ -45,17 +45,18 @@ impl<'a> Planner<'a> {
         routes.get(name).copied().flatten()
     }
 
-    /// The value, or its error as a mistake in a key.
-    pub(super) fn noted<T, E: Display>(&mut self, key: &str, result: Result<T, E>) -> Option<T> {
-        match result {
-            Ok(value) => Some(value),
-            Err(_) if self.origin.is_unresolved(key) => None,
-            Err(error) => {
-                let message = format!("`{}`: {error}", self.origin.original(key));
-                self.mistakes.push(self.origin.mistake(key, message));
-                None
-            }
+    /// The value, or its error as a mistake in a key, which is made into a text only then.
+    pub(super) fn noted<T, E: Display>(&mut self, key: impl Display, result: Result<T, E>) -> Option<T> {
+        let error = match result {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
+        let key = key.to_string();
+        if !self.origin.is_unresolved(&key) {
+            let message = format!("`{}`: {error}", self.origin.original(&key));
+            self.mistakes.push(self.origin.mistake(&key, message));
         }
+        None
     }
 
     /// What the previous configuration made of the same settings, or, if they were others, of the same name.
@@ -84,7 +85,7 @@ impl<'a> Planner<'a> {
     /// A name that must be one of those defined in a table; `none` turns the policy off.
     pub(super) fn reference(
         &mut self,
-        key: &str,
+        key: impl Display,
         name: Option<&str>,
         what: &str,
         pointer: &str,
@@ -94,7 +95,7 @@ impl<'a> Planner<'a> {
             return Some(name.to_owned());
         }
         let defined = self.origin.names(pointer);
-        let mistake = self.origin.mistake(key, format!("there is no {what} `{name}`"));
+        let mistake = self.origin.mistake(&key.to_string(), format!("there is no {what} `{name}`"));
         let help = match nearest(name, defined.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None if defined.is_empty() => format!("no {what} is defined"),

@@ -22,12 +22,15 @@ use gateway_transform::{
 };
 use http::Method;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
-/// One route's match and layers.
+/// One route's match and layers. What few routes have is in a box or shared, for there may be very many routes.
 #[derive(Clone)]
 pub(crate) struct RoutePlan {
     pub(crate) name: String,
-    pub(crate) matches: RouteMatch,
+    /// The same as in the table.
+    pub(crate) matches: Arc<RouteMatch>,
     /// `None` where the gateway answers itself.
     pub(crate) service: Option<String>,
     pub(crate) correlation_id: Option<CorrelationIdLayer>,
@@ -37,16 +40,16 @@ pub(crate) struct RoutePlan {
     pub(crate) authorize: Option<AuthorizeLayer>,
     pub(crate) cedar: Option<RouteCedar>,
     pub(crate) identity_headers: Option<IdentityHeadersLayer>,
-    pub(crate) fallback: Option<FallbackSettings>,
+    pub(crate) fallback: Option<Box<FallbackSettings>>,
     /// Whether the keys of the gateway's own tokens answer.
     pub(crate) jwks: bool,
     /// In the order in which they are asked.
     pub(crate) rate_limits: Vec<RouteLimit>,
-    pub(crate) cache: Option<RouteCache>,
+    pub(crate) cache: Option<Box<RouteCache>>,
     pub(crate) max_body: Option<BodyLimitLayer>,
     /// Those of the defaults, of the group and of the route, in this order.
     pub(crate) headers: Option<HeadersLayer>,
-    pub(crate) strip: Option<(String, StripPrefixLayer)>,
+    pub(crate) strip: Option<Box<(String, StripPrefixLayer)>>,
     pub(crate) rewrite: Option<RewriteLayer>,
     pub(crate) redirect: Option<RedirectLayer>,
     pub(crate) respond: Option<RespondLayer>,
@@ -54,7 +57,7 @@ pub(crate) struct RoutePlan {
     pub(crate) identity: bool,
     pub(crate) maintenance: Option<MaintenanceLayer>,
     /// With what it was made by: who is in progress is counted on over a reload that leaves it as it is.
-    pub(crate) concurrency: Option<(ConcurrencySettings, ConcurrencyLimitLayer)>,
+    pub(crate) concurrency: Option<Box<(ConcurrencySettings, ConcurrencyLimitLayer)>>,
     pub(crate) fault: Option<FaultLayer>,
 }
 
@@ -101,7 +104,7 @@ impl RoutePlan {
         named(self.cache.is_some(), "cache");
         named(self.identity_headers.is_some(), "identity-headers");
         named(self.fallback.is_some(), "fallback");
-        let prefix = self.strip.as_ref().map_or("", |(prefix, _)| prefix);
+        let prefix = self.strip.as_deref().map_or("", |(prefix, _)| prefix);
         named(self.strip.is_some(), &format!("strip={prefix}"));
         named(self.rewrite.is_some(), "rewrite");
         named(self.fault.is_some(), "fault");
@@ -128,6 +131,20 @@ pub(crate) struct RouteLimit {
     pub(crate) counts_failures: bool,
 }
 
+/// A key of a route, written out only for what is said of it: there may be very many.
+#[derive(Clone, Copy)]
+struct RouteKey {
+    index: usize,
+    name: &'static str,
+}
+
+impl fmt::Display for RouteKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { index, name } = self;
+        write!(f, "routes[{index}].{name}")
+    }
+}
+
 /// What routes are made of that they share.
 pub(super) struct Shared<'a> {
     pub(super) auth: &'a AuthPlan,
@@ -146,9 +163,9 @@ impl Planner<'_> {
         route: &RouteSettings,
         shared: &mut Shared<'_>,
     ) -> Option<RoutePlan> {
-        let key = |name: &str| format!("routes[{index}].{name}");
+        let key = |name: &'static str| RouteKey { index, name };
         let settings = self.settings;
-        self.reference(&key("group"), route.group.as_deref(), "group", "/groups");
+        self.reference(key("group"), route.group.as_deref(), "group", "/groups");
         let levels = Levels::of(settings, index, route);
         let name = route.name.clone().unwrap_or_else(|| route.path.as_str().to_owned());
 
@@ -167,7 +184,8 @@ impl Planner<'_> {
         let (told_key, told) = levels.first("identity_headers", |policies| policies.identity_headers);
         let identity_headers = told.and_then(|told| self.noted(&told_key, IdentityHeadersLayer::new(told)));
         let (fallback_key, fallback) = levels.first("fallback", |policies| policies.fallback);
-        let fallback = fallback.filter(|fallback| self.fallback_is_good(&fallback_key, fallback)).cloned();
+        let fallback = fallback.filter(|fallback| self.fallback_is_good(&fallback_key, fallback));
+        let fallback = fallback.cloned().map(Box::new);
         let rate_limits = limit.map(|limit| self.limits_of(&limit_key, limit, route, &name, shared.limits));
         let (cache_key, cache) = levels.first("cache", |policies| policies.cache);
         let cache = cache.and_then(|cache| self.route_cache(&name, &cache_key, cache, shared.cache));
@@ -188,17 +206,17 @@ impl Planner<'_> {
             _ => shared.correlation_id.cloned(),
         };
         let mut headers = Vec::new();
-        for (place, policies) in levels.outside_in() {
+        for (place, policies) in levels.outside_in().filter(|(_, policies)| !policies.headers.is_empty()) {
             let key = format!("{place}.headers");
             headers.extend(self.headers(&key, policies.headers).map(|layer| (key, layer)));
         }
 
-        let service = self.reference(&key("service"), route.service.as_deref(), "service", "/services");
+        let service = self.reference(key("service"), route.service.as_deref(), "service", "/services");
         let answers_itself =
             route.redirect.is_some() || route.respond.is_some() || route.identity || route.jwks;
         if route.identity && settings.identity.is_none() {
             let message = "there are no accounts: [identity] is missing";
-            let mistake = self.origin.mistake(&key("identity"), message);
+            let mistake = self.origin.mistake(&key("identity").to_string(), message);
             self.mistakes.push(mistake.with_help("an empty [identity] keeps them in `identity.db`"));
         }
         if route.service.is_none() && !answers_itself {
@@ -215,18 +233,18 @@ impl Planner<'_> {
                 Method::from_bytes(method.as_bytes()).ok().filter(|m| *m.as_str() == method.to_uppercase());
             let parsed = parsed
                 .ok_or_else(|| format!("`{method}` is not a method; expected GET, POST, … in capitals"));
-            methods.extend(self.noted(&format!("routes[{index}].methods[{i}]"), parsed));
+            methods.extend(self.noted(format_args!("routes[{index}].methods[{i}]"), parsed));
         }
         let strip = route.strip.as_ref().and_then(|strip| {
-            let layer = self.noted(&key("strip"), StripPrefixLayer::from_settings(strip))?;
-            Some((strip.prefix.clone(), layer.ignore_case(!route.case_sensitive)))
+            let layer = self.noted(key("strip"), StripPrefixLayer::from_settings(strip))?;
+            Some(Box::new((strip.prefix.clone(), layer.ignore_case(!route.case_sensitive))))
         });
         let rewrite = route.rewrite.as_ref();
-        let rewrite = rewrite.and_then(|rewrite| self.noted(&key("rewrite"), RewriteLayer::new(rewrite)));
+        let rewrite = rewrite.and_then(|rewrite| self.noted(key("rewrite"), RewriteLayer::new(rewrite)));
         let redirect = route.redirect.as_ref();
-        let redirect = redirect.and_then(|to| self.noted(&key("redirect"), RedirectLayer::new(to)));
+        let redirect = redirect.and_then(|to| self.noted(key("redirect"), RedirectLayer::new(to)));
         let respond = route.respond.as_ref();
-        let respond = respond.and_then(|answer| self.noted(&key("respond"), RespondLayer::new(answer)));
+        let respond = respond.and_then(|answer| self.noted(key("respond"), RespondLayer::new(answer)));
         let mut matches = RouteMatch {
             hosts: route.hosts.clone(),
             ignore_case: !route.case_sensitive,
@@ -235,8 +253,10 @@ impl Planner<'_> {
             ..RouteMatch::new(route.path.clone()).with(&route.matches)
         };
         let mut used: Vec<(String, Vec<&str>)> = Vec::new();
-        used.extend(rewrite.iter().map(|layer| (key("rewrite"), layer.placeholders().collect())));
-        used.extend(redirect.iter().map(|layer| (key("redirect"), layer.placeholders().collect())));
+        used.extend(rewrite.iter().map(|layer| (key("rewrite").to_string(), layer.placeholders().collect())));
+        used.extend(
+            redirect.iter().map(|layer| (key("redirect").to_string(), layer.placeholders().collect())),
+        );
         used.extend(headers.iter().map(|(key, layer)| (key.clone(), layer.placeholders().collect())));
         used.retain(|(_, names)| !names.is_empty());
         let known = matches.capture_names();
@@ -248,7 +268,7 @@ impl Planner<'_> {
         let headers: Vec<_> = headers.iter().map(|(_, layer)| layer.clone()).collect();
         Some(RoutePlan {
             name,
-            matches,
+            matches: Arc::new(matches),
             service: if answers_itself { service } else { Some(service?) },
             correlation_id,
             cors,
@@ -280,7 +300,7 @@ impl Planner<'_> {
     /// Whether a fallback names a service that there is, and can be made.
     fn fallback_is_good(&mut self, key: &str, fallback: &FallbackSettings) -> bool {
         let name = fallback.service.as_deref();
-        let service = self.reference(&format!("{key}.service"), name, "service", "/services");
+        let service = self.reference(format_args!("{key}.service"), name, "service", "/services");
         let made = FallbackLayer::new(fallback, name.map(drop));
         self.noted(key, made).is_some() && service.is_some() == name.is_some()
     }
@@ -296,8 +316,9 @@ impl Planner<'_> {
     ) -> Vec<RouteLimit> {
         let mut found = Vec::new();
         for (i, name) in names.iter().enumerate() {
-            let key = name_key(self.origin, key, i);
-            let Some(name) = self.reference(&key, Some(name), "rate limit", "/rate_limits") else { continue };
+            let origin = self.origin;
+            let key = fmt::from_fn(|f| f.write_str(&name_key(origin, key, i)));
+            let Some(name) = self.reference(key, Some(name), "rate limit", "/rate_limits") else { continue };
             // Missing only where it has a mistake itself.
             let Some(limit) = limits.get(&name) else { continue };
             let mut layer = limit.layer.with_route(route_name);
@@ -314,13 +335,13 @@ impl Planner<'_> {
         route: &str,
         key: &str,
         switch: &Switch<ConcurrencySettings>,
-    ) -> Option<(ConcurrencySettings, ConcurrencyLimitLayer)> {
+    ) -> Option<Box<(ConcurrencySettings, ConcurrencyLimitLayer)>> {
         let settings = switch.on()?;
         let earlier = self.previous_route(route).and_then(|route| route.concurrency.as_ref());
-        if let Some(same) = earlier.filter(|(before, _)| before == settings) {
+        if let Some(same) = earlier.filter(|earlier| earlier.0 == *settings) {
             return Some(same.clone());
         }
-        Some((settings.clone(), self.noted(key, ConcurrencyLimitLayer::new(settings))?))
+        Some(Box::new((settings.clone(), self.noted(key, ConcurrencyLimitLayer::new(settings))?)))
     }
 
     pub(super) fn headers(&mut self, key: &str, rules: &HeaderRules) -> Option<HeadersLayer> {
@@ -343,7 +364,7 @@ impl Planner<'_> {
             }
             self.authorization(&key("authorize"), set.authorize, ("", ""), cedar);
             let told = set.identity_headers;
-            told.and_then(|told| self.noted(&key("identity_headers"), IdentityHeadersLayer::new(told)));
+            told.and_then(|told| self.noted(key("identity_headers"), IdentityHeadersLayer::new(told)));
             set.fallback.map(|fallback| self.fallback_is_good(&key("fallback"), fallback));
             set.cache.and_then(|on| self.switch(&key("cache"), on, check_cache));
             set.cors.and_then(|on| self.switch(&key("cors"), on, CorsLayer::new));

@@ -90,7 +90,7 @@ impl Planner<'_> {
             self.mistakes.push(mistake.with_help("choose another name"));
         }
         let outbound = service.outbound.as_ref().map(OutboundCredentialsLayer::new).transpose();
-        let outbound = self.noted(&format!("services.{name}.outbound"), outbound)?;
+        let outbound = self.noted(format_args!("services.{name}.outbound"), outbound)?;
         if service.assertion && self.settings.assertion.on().is_none() {
             let key = format!("services.{name}.assertion");
             let mistake = self.origin.mistake(&key, "there is nothing to sign with: [assertion] is missing");

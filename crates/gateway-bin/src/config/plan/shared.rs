@@ -23,7 +23,7 @@ impl Planner<'_> {
                 Ok(valid) if (400..600).contains(&status) => Ok(valid),
                 _ => Err(format!("{status} is not the status of an error; expected 400 to 599")),
             });
-            let status = status.and_then(|status| self.noted(&format!("{key}.status"), status));
+            let status = status.and_then(|status| self.noted(format_args!("{key}.status"), status));
             overrides.insert(code, Override { status, text: replaced.text.clone() });
         }
         let errors = &self.settings.errors;
