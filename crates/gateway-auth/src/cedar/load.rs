@@ -32,7 +32,7 @@ impl Sources {
         let mut read = |key: String, path: &Path| match Source::read(key, path) {
             Ok(source) => Some(source),
             Err(mistake) => {
-                mistakes.push(mistake);
+                mistakes.push(*mistake);
                 None
             }
         };
@@ -64,7 +64,7 @@ pub(crate) struct Loaded {
 
 pub(crate) fn load(sources: &Sources, settings: &CedarSettings) -> Result<Loaded, CedarMistakes> {
     let mut mistakes = Vec::new();
-    let schema = schema(&sources.schema).map_err(|mistake| mistakes.push(mistake)).ok();
+    let schema = schema(&sources.schema).map_err(|mistake| mistakes.push(*mistake)).ok();
     let mut files = Vec::new();
     let mut all = PolicySet::new();
     for source in &sources.policies {
@@ -74,7 +74,7 @@ pub(crate) fn load(sources: &Sources, settings: &CedarSettings) -> Result<Loaded
     let mut entities = None;
     if let Some(schema) = &schema {
         mistakes.extend(fits(schema, &sources.schema, settings));
-        entities = self::entities(sources, schema).map_err(|mistake| mistakes.push(mistake)).ok();
+        entities = self::entities(sources, schema).map_err(|mistake| mistakes.push(*mistake)).ok();
         let validator = Validator::new(schema.clone());
         for (source, policies) in &files {
             let result = validator.validate(policies, ValidationMode::Strict);
@@ -94,19 +94,20 @@ pub(crate) fn load(sources: &Sources, settings: &CedarSettings) -> Result<Loaded
     }
 }
 
-fn schema(source: &Source) -> Result<Schema, CedarMistake> {
+fn schema(source: &Source) -> Result<Schema, Box<CedarMistake>> {
     if source.path.extension().is_some_and(|extension| extension == "json") {
-        return Schema::from_json_str(&source.text).map_err(|error| source.wrong_json(&error));
+        return Schema::from_json_str(&source.text).map_err(|error| Box::new(source.wrong_json(&error)));
     }
-    Schema::from_cedarschema_str(&source.text).map_err(|error| source.wrong(&error)).map(|read| read.0)
+    Schema::from_cedarschema_str(&source.text)
+        .map_err(|error| Box::new(source.wrong(&error)))
+        .map(|read| read.0)
 }
 
-fn entities(sources: &Sources, schema: &Schema) -> Result<Entities, CedarMistake> {
+fn entities(sources: &Sources, schema: &Schema) -> Result<Entities, Box<CedarMistake>> {
     match &sources.entities {
-        None => schema.action_entities().map_err(|error| sources.schema.wrong(&error)),
-        Some(source) => {
-            Entities::from_json_str(&source.text, Some(schema)).map_err(|error| source.wrong_json(&error))
-        }
+        None => schema.action_entities().map_err(|error| Box::new(sources.schema.wrong(&error))),
+        Some(source) => Entities::from_json_str(&source.text, Some(schema))
+            .map_err(|error| Box::new(source.wrong_json(&error))),
     }
 }
 

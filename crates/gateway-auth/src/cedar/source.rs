@@ -34,11 +34,14 @@ pub(crate) fn said(error: &(dyn Error + 'static)) -> String {
 }
 
 impl Source {
-    pub(crate) fn read(key: impl Into<String>, path: &Path) -> Result<Self, CedarMistake> {
+    pub(crate) fn read(key: impl Into<String>, path: &Path) -> Result<Self, Box<CedarMistake>> {
         let key = key.into();
         match std::fs::read_to_string(path) {
             Ok(text) => Ok(Self { key, path: path.to_owned(), text: text.into() }),
-            Err(error) => Err(wrong_setting(&key, format!("{} cannot be read: {error}", path.display()))),
+            Err(error) => {
+                let why = format!("{} cannot be read: {error}", path.display());
+                Err(Box::new(wrong_setting(&key, why)))
+            }
         }
     }
 
