@@ -82,7 +82,6 @@ pub(crate) enum Standing {
 
 /// What is to be done when the answer comes: for one limit, or for several.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "most routes have one limit, which needs no allocation")]
 pub(crate) enum Later {
     One(Note),
     Several(crate::together::Parts),
