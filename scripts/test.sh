@@ -40,3 +40,5 @@ fi
 export PATH
 
 cargo test --workspace --locked "$@"
+# Policies in Cedar are a choice at build time, for their crates take minutes to build.
+cargo test --locked -p gateway-auth -p gateway-bin --features gateway-bin/cedar --test cedar "$@"
