@@ -16,10 +16,10 @@ if [ ! -x "$profdata" ]; then
 fi
 echo "pgo: $profdata"
 
-# Names are not compressed, as not every distribution's llvm-profdata was built with zlib. What is counted stands in the
-# crates before they are linked: link-time optimization would only take minutes.
+# Names are not compressed, as not every distribution's llvm-profdata was built with zlib. The profile of the build must
+# be that of the next one, link-time optimization too: the names of all functions depend on it.
 rm -rf "$raw"
-CARGO_PROFILE_RELEASE_LTO=off RUSTFLAGS="${RUSTFLAGS:-} -Cprofile-generate=$raw -Cllvm-args=-enable-name-compression=false" \
+RUSTFLAGS="${RUSTFLAGS:-} -Cprofile-generate=$raw -Cllvm-args=-enable-name-compression=false" \
   CARGO_TARGET_DIR="$out/train" cargo build --release --locked -p gateway-bin
 
 # What is common and what is not: bodies, policies, tokens that are verified, HTTP/2 on either side, streams.
