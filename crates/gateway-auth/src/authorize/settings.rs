@@ -51,7 +51,7 @@ pub struct AuthorizeSettings {
     pub any: Vec<AuthorizeSettings>,
     /// A group that must not hold. Who is not recognised is still asked for credentials if it is about callers.
     pub not: Option<Box<AuthorizeSettings>>,
-    /// The name of policies in [cedar] that must permit it too; they are asked last. Only at the top. Default: none.
+    /// The name of policies in `[cedar]` that must permit it too; they are asked last. Only at the top. Default: none.
     pub cedar: Option<String>,
     /// `enforce`, or `report` to refuse nobody and only say so. Only at the top. Default `enforce`.
     pub mode: Option<AuthMode>,
