@@ -5,6 +5,7 @@ use gateway_http1::{
     ChunkDecoder, Decoded, Framing, may_be_trailer, parse_request, parse_response, put_chunk_size,
     put_last_chunk,
 };
+use gateway_server::{MAX_PROXY_HEADER, Proxied, ProxyHeader, parse_proxy_header};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method};
 
@@ -82,6 +83,22 @@ pub fn chunked(data: &[u8]) {
     assert_eq!(decoded, whole);
     let Ok(Some((decoded, 0))) = end else { panic!("{again:?} is {end:?}") };
     assert_eq!(decoded, trailers);
+}
+
+/// A PROXY header is whole, refused or unfinished; what follows a whole one makes no difference, and its beginning
+/// alone says nothing yet.
+pub fn proxy_header(data: &[u8]) {
+    let Ok(ProxyHeader::Complete(proxied, length)) = parse_proxy_header(data) else { return };
+    assert!(length <= data.len().min(MAX_PROXY_HEADER));
+    if let Proxied::Tcp { source, destination } = proxied {
+        assert_eq!(source.is_ipv4(), destination.is_ipv4(), "{source} and {destination}");
+    }
+    let alone = parse_proxy_header(&data[..length]);
+    assert!(matches!(alone, Ok(header) if header == ProxyHeader::Complete(proxied, length)), "alone: {alone:?}");
+    for end in cuts(length) {
+        let early = parse_proxy_header(&data[..end]);
+        assert!(matches!(early, Ok(ProxyHeader::Partial)), "the first {end} bytes are {early:?}");
+    }
 }
 
 /// The trailers and how many bytes follow them; `None` if the body goes on.

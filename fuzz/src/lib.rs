@@ -5,7 +5,7 @@ mod heads;
 mod jwt;
 mod rules;
 
-pub use heads::{chunked, request_head, response_head};
+pub use heads::{chunked, proxy_header, request_head, response_head};
 pub use jwt::jwt;
 pub use rules::{config, path, patterns, token};
 
@@ -13,10 +13,11 @@ pub use rules::{config, path, patterns, token};
 pub type Target = fn(&[u8]);
 
 /// All targets, by the names of their folders in `corpus/`.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("request_head", request_head),
     ("response_head", response_head),
     ("chunked", chunked),
+    ("proxy_header", proxy_header),
     ("path", path),
     ("patterns", patterns),
     ("config", config),

@@ -9,7 +9,7 @@ use gateway_fuzz::{TARGETS, Target};
 use std::path::PathBuf;
 
 /// What random bytes rarely are.
-const WORDS: [&[u8]; 32] = [
+const WORDS: [&[u8]; 34] = [
     b"\r\n",
     b"\n",
     b"\r",
@@ -37,6 +37,8 @@ const WORDS: [&[u8]; 32] = [
     b"%00",
     b"{id}",
     b"*",
+    b"PROXY TCP6 ",
+    b"\r\n\r\n\0\r\nQUIT\n",
     b"~^(",
     b"[[",
     b" = \"",
@@ -132,6 +134,11 @@ fn response_heads_have_one_meaning_or_none() {
 #[test]
 fn chunked_bodies_do_not_depend_on_how_they_were_cut() {
     run("chunked", 20_000);
+}
+
+#[test]
+fn proxy_headers_do_not_depend_on_what_follows() {
+    run("proxy_header", 20_000);
 }
 
 #[test]
