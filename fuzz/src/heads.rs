@@ -94,7 +94,10 @@ pub fn proxy_header(data: &[u8]) {
         assert_eq!(source.is_ipv4(), destination.is_ipv4(), "{source} and {destination}");
     }
     let alone = parse_proxy_header(&data[..length]);
-    assert!(matches!(alone, Ok(header) if header == ProxyHeader::Complete(proxied, length)), "alone: {alone:?}");
+    assert!(
+        matches!(alone, Ok(header) if header == ProxyHeader::Complete(proxied, length)),
+        "alone: {alone:?}"
+    );
     for end in cuts(length) {
         let early = parse_proxy_header(&data[..end]);
         assert!(matches!(early, Ok(ProxyHeader::Partial)), "the first {end} bytes are {early:?}");

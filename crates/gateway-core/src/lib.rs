@@ -12,6 +12,7 @@
 //! | [`PolicyDecision`] | what written policies said of a request, in the extensions of its answer |
 //! | [`Endpoint`], [`Upstream`] | one instance of a service, and something that can send it a request |
 //! | [`Body`] | a response body: nothing, bytes, or a stream, without a box |
+//! | [`KeyedHash`] | what stands for a caller or a token in a map: nobody outside can make two the same |
 //! | [`spare`] | the memory of heads that were used up, kept for the next ones |
 //! | [`Network`] | a range of addresses, or one address, as settings write it |
 //! | [`units`] | settings with units in their values: `"5s"`, `"64KiB"`, and short forms of tables |
@@ -41,6 +42,7 @@ mod code;
 mod decision;
 mod endpoint;
 mod grpc;
+mod keyed_hash;
 mod limited;
 mod network;
 mod principal;
@@ -61,6 +63,7 @@ pub use code::Code;
 pub use decision::PolicyDecision;
 pub use endpoint::{Endpoint, EndpointError};
 pub use grpc::Grpc;
+pub use keyed_hash::{KeyedHash, KeyedHasher};
 pub use limited::Limited;
 pub use network::{Network, NetworkError};
 pub use principal::{AuthMethod, Principal};

@@ -2,7 +2,7 @@
 
 mod sink;
 
-pub(crate) use sink::{Key, KeyHasher, readable};
+pub(crate) use sink::{Key, key, readable};
 
 use crate::facts::Facts;
 use gateway_core::AuthMethod;

@@ -85,7 +85,7 @@ impl RateLimitLayer {
         other.counts.resize(own.max_keys);
         counting.changed(|limiter| {
             limiter.counts = other.counts.clone();
-            limiter.hasher = other.hasher;
+            limiter.hash = other.hash;
             limiter.clock = other.clock;
         })
     }

@@ -6,13 +6,13 @@ use crate::cost::{Cost, Settle};
 use crate::events::{QuotaEvent, QuotaHook, say};
 use crate::facts::Facts;
 use crate::headers::whole_seconds;
-use crate::key::{Key, KeyBy, KeyHasher, KeyPart, OnMissing};
+use crate::key::{Key, KeyBy, KeyPart, OnMissing};
 use crate::plan::{Chosen, Outcome, Plan, Plans};
 use crate::settings::{ExemptSettings, Mode, RateLimitSettings};
 use crate::store::Counts;
 use crate::tally::{Fate, Tallies, Tally};
 use crate::{RateLimitError, shared};
-use gateway_core::{Code, Limited, Problem};
+use gateway_core::{Code, KeyedHash, Limited, Problem};
 use http::HeaderMap;
 use http::header::RETRY_AFTER;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ pub(crate) struct Limiter {
     pub(crate) plans: Arc<Plans>,
     pub(crate) by: KeyBy,
     on_missing: OnMissing,
-    pub(crate) hasher: KeyHasher,
+    pub(crate) hash: KeyedHash,
     pub(crate) counts: Arc<Counts>,
     cost: Arc<Cost>,
     pub(crate) settle: Settle,
@@ -137,7 +137,7 @@ impl Limiter {
             plans: Arc::new(plans),
             by: settings.key.clone(),
             on_missing: settings.on_missing,
-            hasher: KeyHasher::default(),
+            hash: KeyedHash::default(),
             counts: Arc::new(Counts::new(settings.max_keys)),
             cost: Arc::new(Cost::new(&settings.cost)?),
             settle: Settle::new(settings)?,
@@ -159,7 +159,7 @@ impl Limiter {
             return None;
         }
         let plan = self.plans.choose(facts)?;
-        let (key, whole) = self.hasher.key(&self.by, plan.salt, facts);
+        let (key, whole) = crate::key::key(&self.hash, &self.by, plan.salt, facts);
         if !whole && self.on_missing == OnMissing::Skip {
             return None;
         }

@@ -3,15 +3,16 @@
 use crate::RateLimitLayer;
 use crate::algorithm::State;
 use crate::facts::{Facts, Scope};
-use crate::key::{Key, KeyHasher, KeyPart};
+use crate::key::{Key, KeyPart};
 use crate::limiter::Limiter;
+use gateway_core::KeyedHash;
 use http::Request;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What such a file begins with.
-const MAGIC: &[u8; 8] = b"gwquota1";
+const MAGIC: &[u8; 8] = b"gwquota2";
 /// Of a key: itself, until when it is worth keeping, how many states.
 const HEAD: usize = 16 + 8 + 1;
 const STATE: usize = 24;
@@ -42,12 +43,12 @@ impl RateLimitLayer {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(self.clone()),
             Err(error) => return Err(error),
         };
-        let Some((hasher, all)) = decode(&bytes, self.limiter.shape()) else {
+        let Some((hash, all)) = decode(&bytes, self.limiter.shape()) else {
             tracing::warn!(path = %path.display(), "the quota file is of other limits or damaged; quotas begin anew");
             return Ok(self.clone());
         };
         let mut limiter = (*self.limiter).clone();
-        limiter.hasher = hasher;
+        limiter.hash = hash;
         limiter.counts = Arc::new(crate::store::Counts::new(limiter.max_keys));
         limiter.counts.load(all);
         Ok(Self { limiter: Arc::new(limiter), ..self.clone() })
@@ -76,7 +77,7 @@ impl Snapshots {
         let limiter = self.limiter.clone();
         let (path, written) = (self.path.clone(), self.written.take());
         let writing = tokio::task::spawn_blocking(move || {
-            let bytes = encode(&limiter.hasher, limiter.shape(), limiter.counts.dump(limiter.clock.now()));
+            let bytes = encode(&limiter.hash, limiter.shape(), limiter.counts.dump(limiter.clock.now()));
             if written.as_ref() != Some(&bytes) {
                 let beside = path.with_extension("new");
                 if let Err(error) =
@@ -93,19 +94,19 @@ impl Snapshots {
 }
 
 /// A key that tells whether keys are made as they were when the file was written.
-fn proof(hasher: &KeyHasher) -> Key {
+fn proof(hash: &KeyedHash) -> Key {
     let (request, scope) = (Request::new(()), Scope { route: Some("proof".into()), ..Scope::default() });
-    hasher.key(&KeyPart::Route.into(), 0, &Facts::of(&request, &scope)).0
+    crate::key::key(hash, &KeyPart::Route.into(), 0, &Facts::of(&request, &scope)).0
 }
 
-fn encode(hasher: &KeyHasher, shape: u64, mut all: Vec<(Key, u64, Vec<State>)>) -> Vec<u8> {
+fn encode(hash: &KeyedHash, shape: u64, mut all: Vec<(Key, u64, Vec<State>)>) -> Vec<u8> {
     all.sort_unstable_by_key(|(key, ..)| *key);
     let mut bytes = Vec::with_capacity(64 + all.len() * (HEAD + STATE));
     bytes.extend(MAGIC);
-    for secret in hasher.secrets() {
+    for secret in hash.secrets() {
         bytes.extend(secret.to_le_bytes());
     }
-    bytes.extend(proof(hasher).to_le_bytes());
+    bytes.extend(proof(hash).to_le_bytes());
     bytes.extend(shape.to_le_bytes());
     for (key, until, states) in all {
         bytes.extend(key.to_le_bytes());
@@ -122,14 +123,14 @@ fn encode(hasher: &KeyHasher, shape: u64, mut all: Vec<(Key, u64, Vec<State>)>) 
 
 type Dump = Vec<(Key, u64, Vec<State>)>;
 
-fn decode(bytes: &[u8], shape: u64) -> Option<(KeyHasher, Dump)> {
+fn decode(bytes: &[u8], shape: u64) -> Option<(KeyedHash, Dump)> {
     let mut rest = bytes.strip_prefix(MAGIC)?;
-    let mut secrets = [0; 4];
+    let mut secrets = [0; 2];
     for secret in &mut secrets {
         *secret = number(&mut rest)?;
     }
-    let hasher = KeyHasher::from_secrets(secrets);
-    if key(&mut rest)? != proof(&hasher) || number(&mut rest)? != shape {
+    let hash = KeyedHash::from_secrets(secrets);
+    if key(&mut rest)? != proof(&hash) || number(&mut rest)? != shape {
         return None;
     }
     let mut all = Vec::new();
@@ -148,7 +149,7 @@ fn decode(bytes: &[u8], shape: u64) -> Option<(KeyHasher, Dump)> {
         }
         all.push((key, until, states));
     }
-    Some((hasher, all))
+    Some((hash, all))
 }
 
 fn number(rest: &mut &[u8]) -> Option<u64> {
@@ -170,10 +171,10 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_only_by_the_same_limits() {
-        let hasher = KeyHasher::default();
+        let hash = KeyedHash::default();
         let all = vec![(7, 9, vec![State { at: 1, used: 2, before: 3 }; 2]), (8, 9, vec![State::default()])];
-        let bytes = encode(&hasher, 5, all.clone());
-        assert_eq!(decode(&bytes, 5), Some((hasher, all)));
+        let bytes = encode(&hash, 5, all.clone());
+        assert_eq!(decode(&bytes, 5), Some((hash, all)));
         assert_eq!(decode(&bytes, 6), None);
         assert_eq!(decode(&bytes[..bytes.len() - 1], 5), None);
         let mut other = bytes.clone();

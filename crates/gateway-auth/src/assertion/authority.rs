@@ -9,10 +9,10 @@ use crate::text::unix_now;
 use arc_swap::ArcSwap;
 use aws_lc_rs::error::Unspecified;
 use bytes::Bytes;
+use gateway_core::KeyedHash;
 use gateway_core::units::Timespan;
 use gateway_store::{Store, StoreError};
 use http::{HeaderName, HeaderValue};
-use std::hash::RandomState;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -47,7 +47,7 @@ struct Shared {
     /// Held by whoever makes a new ring; what the key file had in it.
     changing: Mutex<Option<String>>,
     tokens: Cache<HeaderValue>,
-    hashers: (RandomState, RandomState),
+    hash: KeyedHash,
     /// This instance's name in the store.
     place: String,
     prefix: String,
@@ -100,7 +100,7 @@ impl Assertions {
             ring: ArcSwap::from_pointee(Ring::new(key, unix_now())),
             changing: Mutex::new(text),
             tokens: Cache::new(settings.cache_entries),
-            hashers: Default::default(),
+            hash: KeyedHash::default(),
             place,
             prefix,
             asked: AtomicU64::new(0),
@@ -269,7 +269,7 @@ impl Assertions {
             return Ok(None);
         }
         let subject = Subject { caller, claims: &settings.claims, route, service };
-        let (key, now) = (subject.key(&self.0.hashers), unix_now());
+        let (key, now) = (subject.key(&self.0.hash), unix_now());
         if let Some(token) = self.0.tokens.get(key, now) {
             return Ok(Some(token));
         }

@@ -1,8 +1,8 @@
 //! What a token says, and what it is remembered by.
 
-use gateway_core::Principal;
+use gateway_core::{KeyedHash, Principal};
 use serde_json::{Map, Value};
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{Hash, Hasher};
 
 /// Names that the gateway's own claims have.
 pub(crate) const OWN: [&str; 9] = ["iss", "aud", "sub", "iat", "exp", "nbf", "jti", "route", "service"];
@@ -18,9 +18,11 @@ pub(crate) struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// 128 bits from two independently keyed SipHashes; nobody outside can make two subjects the same.
-    pub(crate) fn key(&self, hashers: &(RandomState, RandomState)) -> u128 {
-        (u128::from(hashers.0.hash_one(self)) << 64) | u128::from(hashers.1.hash_one(self))
+    /// What it is remembered by.
+    pub(crate) fn key(&self, hash: &KeyedHash) -> u128 {
+        let mut hasher = hash.begin();
+        self.hash(&mut hasher);
+        hasher.whole()
     }
 
     /// The claims, as JSON.
@@ -87,7 +89,7 @@ mod tests {
 
     #[test]
     fn subjects_are_the_same_only_if_a_token_would_say_the_same() {
-        let hashers = Default::default();
+        let hash = KeyedHash::default();
         let names = ["a".to_owned(), "b".to_owned()];
         let caller = |id: &str, claims: Value| {
             Some(Principal::new(id, AuthMethod::Jwt, claims.as_object().unwrap().clone()))
@@ -109,15 +111,15 @@ mod tests {
         for (route, service) in [("r", "s"), ("rs", ""), ("r", "t")] {
             for caller in &callers {
                 let subject = Subject { caller: caller.as_ref(), claims: &names, route, service };
-                let key = subject.key(&hashers);
-                assert_eq!(key, subject.key(&hashers));
+                let key = subject.key(&hash);
+                assert_eq!(key, subject.key(&hash));
                 assert!(!seen.contains(&key), "{route} {service} {caller:?}");
                 seen.push(key);
             }
         }
         let with = |claims| caller("x", claims).unwrap();
         let of = |caller: &Principal| {
-            Subject { caller: Some(caller), claims: &names, route: "r", service: "s" }.key(&hashers)
+            Subject { caller: Some(caller), claims: &names, route: "r", service: "s" }.key(&hash)
         };
         assert_eq!(
             of(&with(json!({ "a": 1 }))),

@@ -132,7 +132,7 @@ impl Shared {
         // Never closed.
         let Ok(permit) = self.permits.clone().acquire_owned().await else { return Outcome::Busy };
         self.checks.fetch_add(1, Ordering::Relaxed);
-        let key = users.hasher.key(&credentials);
+        let key = users.hasher.of(credentials.as_bytes());
         let (name, password) = credentials.split_once(':').unwrap_or_default();
         let (hash, principal) = users.find(name);
         let password = password.to_owned();
@@ -188,7 +188,7 @@ impl Method for BasicMethod {
             );
         };
         let users = self.0.users.load_full();
-        let key = users.hasher.key(&credentials);
+        let key = users.hasher.of(credentials.as_bytes());
         if let Some(principal) = users.right.get(key, unix_now()) {
             return Check::Done(Verdict::passed(principal));
         }

@@ -1,8 +1,8 @@
 use crate::AuthError;
 use crate::basic::hash::StoredHash;
 use crate::basic::settings::{BasicSettings, BasicUser};
-use crate::jwt::cache::{Cache, TokenHasher};
-use gateway_core::{AuthMethod, Principal};
+use crate::jwt::cache::Cache;
+use gateway_core::{AuthMethod, KeyedHash, Principal};
 use hashbrown::HashMap;
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -15,7 +15,7 @@ pub(crate) struct Users {
     nobody: StoredHash,
     /// Gone with the users: whoever is removed from the file is not remembered.
     pub(crate) right: Cache<Principal>,
-    pub(crate) hasher: TokenHasher,
+    pub(crate) hasher: KeyedHash,
 }
 
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ impl Users {
         // Of somebody who is there, so that it takes as long: of the same one each time.
         let first = by_name.iter().min_by_key(|(name, _)| *name);
         let nobody = first.map(|(_, user)| user.hash.clone()).ok_or(AuthError::NoUsers)?;
-        Ok(Self { by_name, nobody, right: Cache::new(REMEMBERED), hasher: TokenHasher::default() })
+        Ok(Self { by_name, nobody, right: Cache::new(REMEMBERED), hasher: KeyedHash::default() })
     }
 
     /// The hash to compare with, and who that is.

@@ -1,12 +1,12 @@
 use crate::forward::key::{self, KeyPart};
 use crate::forward::settings::{ForwardSettings, OnForwardFailure};
-use crate::jwt::cache::{Cache, TokenHasher, TokenKey};
+use crate::jwt::cache::{Cache, TokenKey};
 use crate::method::{Changes, Check, Head, Method, Passed, Refusal, Verdict};
 use crate::remote::{self, Reachable};
 use crate::text::unix_now;
 use crate::{AuthError, HeaderNames};
 use bytes::Bytes;
-use gateway_core::{AuthMethod, ClientAddr, Principal, Scheme};
+use gateway_core::{AuthMethod, ClientAddr, KeyedHash, Principal, Scheme};
 use gateway_fetch::Fetch;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response, Uri, request};
@@ -54,7 +54,7 @@ impl fmt::Debug for Shared {
 struct Remembered {
     key: Vec<KeyPart>,
     ttl: f64,
-    hasher: TokenHasher,
+    hasher: KeyedHash,
     cache: Cache<Passed>,
 }
 
@@ -90,7 +90,7 @@ impl ForwardMethod {
         let remembered = settings.cache.as_ref().map(|cache| Remembered {
             key: cache.key.clone(),
             ttl: cache.ttl.as_secs_f64(),
-            hasher: TokenHasher::default(),
+            hasher: KeyedHash::default(),
             cache: Cache::new(cache.entries),
         });
         let prefix = settings.response_headers_prefix.as_ref().filter(|prefix| !prefix.is_empty());
@@ -239,7 +239,7 @@ impl Method for ForwardMethod {
             .0
             .remembered
             .as_ref()
-            .map(|remembered| remembered.hasher.key_of(&key::of(&remembered.key, head)));
+            .map(|remembered| remembered.hasher.of(&key::of(&remembered.key, head)));
         if let (Some(remembered), Some(key)) = (&self.0.remembered, key)
             && let Some(passed) = remembered.cache.get(key, unix_now())
         {

@@ -4,12 +4,12 @@ use crate::client::settings::ClientAuth;
 use crate::credential::{Found, authorization, challenge};
 use crate::flight::Flights;
 use crate::introspection::settings::{IntrospectionProtocol, IntrospectionSettings, OnIntrospectionFailure};
-use crate::jwt::cache::{Cache, TokenHasher, TokenKey};
+use crate::jwt::cache::{Cache, TokenKey};
 use crate::method::{Check, Head, Method, Verdict};
 use crate::remote::{self, Reachable};
 use crate::text::unix_now;
 use bytes::Bytes;
-use gateway_core::{AuthMethod, Code, Principal, Problem};
+use gateway_core::{AuthMethod, Code, KeyedHash, Principal, Problem};
 use gateway_fetch::Fetch;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, request};
@@ -42,7 +42,7 @@ struct Shared {
     fetch: Fetch,
     bare: HeaderValue,
     invalid: HeaderValue,
-    hasher: TokenHasher,
+    hasher: KeyedHash,
     cache: Cache<Entry>,
     flights: Flights<Outcome>,
     reachable: Reachable,
@@ -97,7 +97,7 @@ impl IntrospectionMethod {
             fetch: Fetch::new(&settings.http)?,
             bare: challenge("Bearer", &settings.realm, ""),
             invalid: challenge("Bearer", &settings.realm, ", error=\"invalid_token\""),
-            hasher: TokenHasher::default(),
+            hasher: KeyedHash::default(),
             cache: Cache::new(settings.cache_entries),
             flights: Flights::default(),
             reachable: Reachable::default(),
@@ -243,7 +243,7 @@ impl Method for IntrospectionMethod {
                 return Check::Done(Verdict::Foreign(problem.into()));
             }
         };
-        let key = shared.hasher.key(&token);
+        let key = shared.hasher.of(token.as_bytes());
         let now = unix_now();
         if let Some(entry) = shared.cache.get(key, now).filter(|entry| now < entry.fresh) {
             return Check::Done(shared.verdict(entry.outcome));

@@ -1,27 +1,12 @@
 //! What is remembered by token: a bounded map in shards whose entries end with their tokens.
 
 use hashbrown::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 
 const SHARDS: usize = 64;
 
-/// A token as a key: 128 bits from two independently keyed SipHashes. The keys are random and never leave the
-/// process, so nobody can make a token that is taken for another; by chance it happens once in 10³⁸ pairs.
+/// What stands for a token.
 pub(crate) type TokenKey = u128;
-
-#[derive(Debug, Default)]
-pub(crate) struct TokenHasher(RandomState, RandomState);
-
-impl TokenHasher {
-    pub(crate) fn key(&self, token: &str) -> TokenKey {
-        self.key_of(token.as_bytes())
-    }
-
-    pub(crate) fn key_of(&self, token: &[u8]) -> TokenKey {
-        (u128::from(self.0.hash_one(token)) << 64) | u128::from(self.1.hash_one(token))
-    }
-}
 
 #[derive(Debug)]
 pub(crate) struct Cache<T> {

@@ -1,7 +1,7 @@
 //! What becomes of a token: remembered, verified, revoked; with or without the store.
 
 use crate::AuthError;
-use crate::jwt::cache::{Cache, TokenHasher};
+use crate::jwt::cache::Cache;
 use crate::jwt::keyring::Keyring;
 use crate::jwt::place::Places;
 use crate::jwt::settings::{JwtSettings, OnStoreFailure, RevocationMode};
@@ -13,6 +13,7 @@ use crate::revocation::marks::Marks;
 use crate::revocation::strict::Keys;
 use crate::text::{hex, sha256, unix_now, until};
 use aws_lc_rs::digest::{SHA256, digest};
+use gateway_core::KeyedHash;
 use gateway_store::Store;
 use http::{HeaderMap, Uri};
 use std::future::Future;
@@ -30,7 +31,7 @@ const MAX_LIFETIME: f64 = 86_400.0;
 pub(crate) struct Shared {
     pub(crate) verifier: Verifier,
     pub(crate) places: Places,
-    hasher: TokenHasher,
+    hasher: KeyedHash,
     verified: Cache<Verified>,
     pub(crate) known: Arc<Known>,
     pub(crate) challenges: Challenges,
@@ -72,7 +73,7 @@ impl Shared {
         Ok(Self {
             verifier,
             places: Places::new(&settings.places)?,
-            hasher: TokenHasher::default(),
+            hasher: KeyedHash::default(),
             verified: Cache::new(settings.cache_entries.unwrap_or(CACHE_ENTRIES)),
             known: Arc::default(),
             challenges: Challenges::new(settings.realm.as_deref().unwrap_or("gateway")),
@@ -121,7 +122,7 @@ impl Shared {
     /// What is remembered: that it is good, or was revoked here.
     fn recall(&self, token: &str) -> Option<Result<Verified, Refusal>> {
         let now = unix_now();
-        let verified = self.verified.get(self.hasher.key(token), now)?;
+        let verified = self.verified.get(self.hasher.of(token.as_bytes()), now)?;
         if !self.verifier.keys.has(verified.key) {
             return None;
         }
@@ -136,7 +137,7 @@ impl Shared {
     fn verify(&self, token: &str) -> Result<Verified, Failure> {
         let now = unix_now();
         let verified = self.verifier.verify(token, now)?;
-        self.verified.insert(self.hasher.key(token), verified.clone(), verified.expires, now);
+        self.verified.insert(self.hasher.of(token.as_bytes()), verified.clone(), verified.expires, now);
         Ok(self.unless_revoked(verified, now)?)
     }
 

@@ -27,7 +27,7 @@ impl Shared {
     /// Has a session refreshed, once for all requests with it.
     pub(super) fn refresh(self: &Arc<Self>, session: Session, head: Head<'_>) -> Check {
         let token = session.refresh_token.clone().unwrap_or_default();
-        let (key, shared, had) = (self.hasher.key(&token), self.clone(), head.headers.clone());
+        let (key, shared, had) = (self.hasher.of(token.as_bytes()), self.clone(), head.headers.clone());
         // Where the session turns out to have ended, the request is one without.
         let ended = self.without_session(head);
         Check::wait(async move {

@@ -4,7 +4,7 @@ use crate::client::proof::secret_file;
 use crate::credential::challenge;
 use crate::flight::Flights;
 use crate::forward::key::host;
-use crate::jwt::cache::{Cache, TokenHasher};
+use crate::jwt::cache::Cache;
 use crate::method::{Changes, Check, Head, Passed, Verdict};
 use crate::oidc::cookies::{Cookies, MAX_SESSION};
 use crate::oidc::navigation::{is_navigation, return_path};
@@ -14,7 +14,7 @@ use crate::oidc::seal::{Purpose, Sealer};
 use crate::oidc::session::{Limits, Session};
 use crate::oidc::settings::OidcSettings;
 use crate::{AuthError, OneOrMany, remote};
-use gateway_core::{AuthMethod, Code, Principal, Problem, Scheme};
+use gateway_core::{AuthMethod, Code, KeyedHash, Principal, Problem, Scheme};
 use http::header::{HeaderMap, HeaderValue, SET_COOKIE, WWW_AUTHENTICATE};
 use http::uri::Authority;
 use serde_json::{Map, Value};
@@ -32,7 +32,7 @@ pub(super) struct Shared {
     /// Scheme and host, without a slash at its end.
     pub(super) origin: Option<String>,
     pub(super) challenge: HeaderValue,
-    pub(super) hasher: TokenHasher,
+    pub(super) hasher: KeyedHash,
     pub(super) refreshing: Flights<Refreshed>,
     pub(super) refreshed: Cache<Refreshed>,
 }
@@ -91,7 +91,7 @@ impl Shared {
             scopes: settings.scopes.join(" "),
             origin,
             challenge: challenge("Cookie", &settings.realm, &format!(", form-action=\"{form_action}\"")),
-            hasher: TokenHasher::default(),
+            hasher: KeyedHash::default(),
             refreshing: Flights::default(),
             refreshed: Cache::new(RECENT_ENTRIES),
             settings: settings.clone(),

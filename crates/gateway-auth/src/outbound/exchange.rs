@@ -2,11 +2,11 @@
 
 use crate::credential::{Found, authorization};
 use crate::flight::Flights;
-use crate::jwt::cache::{Cache, TokenHasher};
+use crate::jwt::cache::Cache;
 use crate::outbound::endpoint::{Denied, Endpoint, Granted};
 use crate::outbound::settings::TokenExchange;
 use crate::text::unix_now;
-use gateway_core::{Code, Problem};
+use gateway_core::{Code, KeyedHash, Problem};
 use http::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub(crate) struct Exchange {
     endpoint: Endpoint,
     settings: TokenExchange,
-    hasher: TokenHasher,
+    hasher: KeyedHash,
     /// By the caller's token; `None` where the endpoint gives none for it.
     tokens: Cache<Option<HeaderValue>>,
     flights: Flights<Result<HeaderValue, Denied>>,
@@ -34,7 +34,7 @@ impl Exchange {
         Arc::new(Self {
             endpoint,
             settings: settings.clone(),
-            hasher: TokenHasher::default(),
+            hasher: KeyedHash::default(),
             tokens: Cache::new(settings.cache_entries),
             flights: Flights::default(),
         })
@@ -50,7 +50,7 @@ impl Exchange {
                 return Known::No(problem.with_detail("the service needs a bearer token"));
             }
         };
-        match self.tokens.get(self.hasher.key(&token), unix_now()) {
+        match self.tokens.get(self.hasher.of(token.as_bytes()), unix_now()) {
             Some(Some(known)) => Known::Token(Some(known)),
             Some(None) => Known::No(refused()),
             None => Known::Ask(token.into_owned()),
@@ -58,7 +58,7 @@ impl Exchange {
     }
 
     pub(crate) async fn ask(self: Arc<Self>, token: String) -> Result<HeaderValue, Problem> {
-        let (key, exchange) = (self.hasher.key(&token), self.clone());
+        let (key, exchange) = (self.hasher.of(token.as_bytes()), self.clone());
         let ask = move || async move {
             let settings = &exchange.settings;
             let mut fields = vec![

@@ -2,11 +2,11 @@
 
 use super::KeyBy;
 use crate::facts::Facts;
+use gateway_core::{KeyedHash, KeyedHasher};
 use std::collections::hash_map::DefaultHasher;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{Hash, Hasher};
 
-/// 128 bits from two hashes with a secret before each, so that nobody can choose an identity that shares another's
-/// count; by chance it happens once in 10³⁸ pairs.
+/// What stands for a caller: nobody can choose an identity that shares another's count.
 pub(crate) type Key = u128;
 
 /// What takes the parts of a key.
@@ -15,65 +15,24 @@ pub(super) trait Sink {
     fn address(&mut self, bytes: &[u8], text: impl FnOnce() -> String);
 }
 
-/// Makes keys; a copy makes the same.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct KeyHasher([u64; 4]);
-
-/// Without the secrets.
-impl std::fmt::Debug for KeyHasher {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeyHasher").finish_non_exhaustive()
-    }
-}
-
-impl Default for KeyHasher {
-    fn default() -> Self {
-        Self([(); 4].map(|()| RandomState::new().hash_one(0u8)))
-    }
-}
-
-struct Hashing(DefaultHasher, DefaultHasher);
-
-impl Sink for Hashing {
+impl Sink for KeyedHasher {
     fn bytes(&mut self, kind: &'static str, bytes: &[u8]) {
-        // The length keeps parts apart that would read the same side by side.
-        for hasher in [&mut self.0, &mut self.1] {
-            hasher.write_usize(kind.len());
-            hasher.write(kind.as_bytes());
-            hasher.write_usize(bytes.len());
-            hasher.write(bytes);
-        }
+        // The lengths keep parts apart that would read the same side by side.
+        self.write_u64((kind.len() as u64) << 48 ^ bytes.len() as u64);
+        self.write(kind.as_bytes());
+        self.write(bytes);
     }
     fn address(&mut self, bytes: &[u8], _: impl FnOnce() -> String) {
-        for hasher in [&mut self.0, &mut self.1] {
-            bytes.hash(hasher);
-        }
+        self.bytes("", bytes);
     }
 }
 
-impl KeyHasher {
-    /// The key of a request in one tier; `None` where it lacks a part. A caller who changes tier starts anew there.
-    pub(crate) fn key(&self, by: &KeyBy, tier: u64, facts: &Facts<'_>) -> (Key, bool) {
-        let start = |half: [u64; 2]| {
-            let mut hasher = DefaultHasher::new();
-            half.hash(&mut hasher);
-            tier.hash(&mut hasher);
-            hasher
-        };
-        let [a, b, c, d] = self.0;
-        let mut hashing = Hashing(start([a, b]), start([c, d]));
-        let whole = by.write(facts, &mut hashing);
-        ((u128::from(hashing.0.finish()) << 64) | u128::from(hashing.1.finish()), whole)
-    }
-
-    /// The secrets, to be kept with counts that outlive the process.
-    pub(crate) fn secrets(&self) -> [u64; 4] {
-        self.0
-    }
-
-    pub(crate) fn from_secrets(secrets: [u64; 4]) -> Self {
-        Self(secrets)
-    }
+/// The key of a request in one tier, and whether it has all parts. A caller who changes tier starts anew there.
+pub(crate) fn key(hash: &KeyedHash, by: &KeyBy, tier: u64, facts: &Facts<'_>) -> (Key, bool) {
+    let mut hasher = hash.begin();
+    hasher.write_u64(tier);
+    let whole = by.write(facts, &mut hasher);
+    (hasher.whole(), whole)
 }
 
 /// A text of more than this many bytes is cut, and its hash put in place of the rest.
