@@ -12,6 +12,7 @@
 //! | [`PolicyDecision`] | what written policies said of a request, in the extensions of its answer |
 //! | [`Endpoint`], [`Upstream`] | one instance of a service, and something that can send it a request |
 //! | [`Body`] | a response body: nothing, bytes, or a stream, without a box |
+//! | [`interim`] | answers before the answer, such as `103 Early Hints`, from an upstream to the client |
 //! | [`spare`] | the memory of heads that were used up, kept for the next ones |
 //! | [`Network`] | a range of addresses, or one address, as settings write it |
 //! | [`units`] | settings with units in their values: `"5s"`, `"64KiB"`, and short forms of tables |
@@ -41,6 +42,7 @@ mod code;
 mod decision;
 mod endpoint;
 mod grpc;
+pub mod interim;
 mod limited;
 mod network;
 mod principal;
