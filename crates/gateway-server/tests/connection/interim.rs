@@ -1,6 +1,6 @@
 use crate::support::*;
 use gateway_core::{ClientAddr, interim};
-use gateway_server::{Limits, RequestBody};
+use gateway_server::{Handler, Limits, RequestBody};
 use http::{Request, Response};
 use std::future::{Future, poll_fn};
 use std::task::Poll;
@@ -13,23 +13,19 @@ fn early(status: u16, fields: &[(&str, &str)]) -> Response<()> {
 }
 
 /// Sends each of these after a second of its own, then waits for one more and answers.
-fn in_steps(
-    answers: impl Fn() -> Vec<Response<()>> + 'static,
-) -> Answer<
-    impl Fn(Request<RequestBody>) -> std::pin::Pin<Box<dyn Future<Output = Response<AnyBody>>>> + 'static,
-> {
+fn in_steps(answers: impl Fn() -> Vec<Response<()>> + 'static) -> impl Handler + Clone {
     answer(move |request: Request<RequestBody>| {
         let answers = answers();
         let (mut head, _) = request.into_parts();
         head.extensions.insert(ClientAddr(([192, 0, 2, 1], 4711).into()));
-        Box::pin(async move {
+        async move {
             for answer in answers {
                 sleep(Duration::from_secs(1)).await;
                 interim::send(&head, answer);
             }
             sleep(Duration::from_secs(1)).await;
             text("done")
-        }) as _
+        }
     })
 }
 
