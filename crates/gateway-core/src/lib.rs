@@ -12,6 +12,7 @@
 //! | [`PolicyDecision`] | what written policies said of a request, in the extensions of its answer |
 //! | [`Endpoint`], [`Upstream`] | one instance of a service, and something that can send it a request |
 //! | [`Body`] | a response body: nothing, bytes, or a stream, without a box |
+//! | [`interim`] | answers before the answer, such as `103 Early Hints`, from an upstream to the client |
 //! | [`KeyedHash`] | what stands for a caller or a token in a map: nobody outside can make two the same |
 //! | [`spare`] | the memory of heads that were used up, kept for the next ones |
 //! | [`Network`] | a range of addresses, or one address, as settings write it |
@@ -42,6 +43,7 @@ mod code;
 mod decision;
 mod endpoint;
 mod grpc;
+pub mod interim;
 mod keyed_hash;
 mod limited;
 mod network;

@@ -44,7 +44,7 @@ enum Language {
     },
 }
 
-/// How many interim answers (1xx) are skipped for one request; Go's client has 5.
+/// How many interim answers (1xx) there may be to one request; Go's client has 5.
 pub(crate) const MAX_INTERIM: u32 = 8;
 pub(crate) const TOO_MANY_INTERIM: &str = "the upstream sent more than 8 interim answers";
 

@@ -18,7 +18,7 @@ use crate::dial::{Offer, dial};
 use crate::tls::is_refusal;
 use body::Exchange;
 use bytes::{Bytes, BytesMut};
-use gateway_core::{BoxError, ClientAddr, FailureKind, UpstreamError};
+use gateway_core::{BoxError, ClientAddr, FailureKind, UpstreamError, interim};
 use gateway_http1::{Framing, ResponseHead, parse_response};
 use http::request::Parts;
 use http::{Response, StatusCode};
@@ -164,7 +164,7 @@ impl HttpUpstream {
             Some(Upload::new(rest, framing, body))
         };
 
-        let mut interim = 0;
+        let mut count = 0;
         let answer = poll_fn(|cx: &mut Context<'_>| {
             if let Some(sending) = upload.as_mut() {
                 match sending.poll_send(&mut connection, cx) {
@@ -175,7 +175,7 @@ impl HttpUpstream {
                     }
                     // It takes no more, but may have said why: an early answer, such as 413.
                     Poll::Ready(Err(UploadError::Connection(e))) => {
-                        return match self.poll_answer(&mut connection, head, &mut interim, cx, &broken) {
+                        return match self.poll_answer(&mut connection, head, &mut count, cx, &broken) {
                             Poll::Ready(Ok(answer)) => Poll::Ready(Ok((answer, true))),
                             _ => Poll::Ready(Err(broken(!connection.buffer.is_empty(), &e))),
                         };
@@ -183,8 +183,7 @@ impl HttpUpstream {
                     Poll::Pending => {}
                 }
             }
-            self.poll_answer(&mut connection, head, &mut interim, cx, &broken)
-                .map_ok(|answer| (answer, false))
+            self.poll_answer(&mut connection, head, &mut count, cx, &broken).map_ok(|answer| (answer, false))
         })
         .await;
 
@@ -214,7 +213,7 @@ impl HttpUpstream {
         &self,
         connection: &mut Connection,
         head: &Parts,
-        interim: &mut u32,
+        count: &mut u32,
         cx: &mut Context<'_>,
         broken: &impl Fn(bool, &io::Error) -> UpstreamError,
     ) -> Poll<Result<ResponseHead, UpstreamError>> {
@@ -223,10 +222,11 @@ impl HttpUpstream {
             while !connection.buffer.is_empty() {
                 match parse_response(&mut connection.buffer, &head.method, max_head) {
                     Ok(Some(answer)) if is_interim(answer.response.status()) => {
-                        *interim += 1;
-                        if *interim > MAX_INTERIM {
+                        *count += 1;
+                        if *count > MAX_INTERIM {
                             return Poll::Ready(Err(self.failure(FailureKind::Protocol, TOO_MANY_INTERIM)));
                         }
+                        interim::send(head, answer.response);
                     }
                     Ok(Some(answer)) => return Poll::Ready(Ok(answer)),
                     Ok(None) => break,
@@ -255,7 +255,7 @@ impl HttpUpstream {
     }
 }
 
-/// Interim answers are for the sender of the request, which is us (RFC 9110 §15.2): they are left out.
+/// Whether another answer follows this one.
 fn is_interim(status: StatusCode) -> bool {
     status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
 }

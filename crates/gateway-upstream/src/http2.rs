@@ -15,7 +15,7 @@ use crate::http1::{BodyFraming, Connection, describe};
 use crate::tls::is_refusal;
 use body::Exchange;
 use bytes::Bytes;
-use gateway_core::{BoxError, FailureKind, UpstreamError};
+use gateway_core::{BoxError, FailureKind, UpstreamError, interim};
 use h2::Reason;
 use h2::client::{ResponseFuture, SendRequest};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
@@ -187,7 +187,7 @@ impl HttpUpstream {
             (false, BodyFraming::Length(length)) => (Some(Upload::new(stream, body, Some(length))), None),
             (false, _) => (Some(Upload::new(stream, body, None)), None),
         };
-        let mut interim = 0;
+        let mut count = 0;
         let answered = poll_fn(|cx| {
             if let Some(sending) = upload.as_mut() {
                 match sending.poll_send(cx) {
@@ -199,7 +199,7 @@ impl HttpUpstream {
                     Poll::Pending => {}
                 }
             }
-            self.poll_head(&mut answer, &mut interim, &lease, cx)
+            self.poll_head(head, &mut answer, &mut count, &lease, cx)
         })
         .await;
         let mut response = match answered {
@@ -222,16 +222,19 @@ impl HttpUpstream {
 
     fn poll_head(
         &self,
+        head: &Parts,
         answer: &mut ResponseFuture,
-        interim: &mut u32,
+        count: &mut u32,
         lease: &Lease,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<h2::RecvStream>, UpstreamError>> {
-        while let Poll::Ready(Some(Ok(_))) = answer.poll_informational(cx) {
-            *interim += 1;
-            if *interim > MAX_INTERIM {
+        while let Poll::Ready(Some(Ok(mut early))) = answer.poll_informational(cx) {
+            *count += 1;
+            if *count > MAX_INTERIM {
                 return Poll::Ready(Err(self.failure(FailureKind::Protocol, TOO_MANY_INTERIM)));
             }
+            head::clean(early.headers_mut());
+            interim::send(head, early);
         }
         Pin::new(answer).poll(cx).map_err(|error| {
             if error.is_go_away() || error.is_io() {

@@ -7,8 +7,8 @@
 //!   those that `Connection` nominates, unless they are end-to-end ones that a client must not be able to drop;
 //!   of `TE` only `trailers` passes, as gRPC needs it;
 //! * bodies and trailers stream both ways with back-pressure, an answer may come before the request body has ended;
-//! * answers that are not unambiguous (RFC 9112 §6.3, RFC 9113 §8.1.1) are failures, never passed on; interim
-//!   answers (1xx) are skipped, up to eight;
+//! * answers that are not unambiguous (RFC 9112 §6.3, RFC 9113 §8.1.1) are failures, never passed on;
+//! * interim answers (1xx) such as `103 Early Hints` go to whoever listens ([`gateway_core::interim`]), up to eight;
 //! * what failed, and whether the request may have been processed, is in [`FailureKind`](gateway_core::FailureKind).
 //!
 //! | endpoint | [`protocol`](Protocol) | spoken |

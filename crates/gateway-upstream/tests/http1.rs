@@ -9,7 +9,7 @@ use gateway_upstream::{HttpUpstream, UpstreamSettings};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use support::{get, plain, read, serving};
+use support::{get, get_listening, plain, read, serving};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Answers every request of a connection with these bytes.
@@ -74,9 +74,10 @@ async fn a_name_with_two_addresses_is_reached_by_whichever_answers() {
 }
 
 #[tokio::test]
-async fn eight_interim_answers_are_skipped_and_nine_are_refused() {
+async fn eight_interim_answers_pass_and_nine_are_refused() {
     for (interim, expected) in [(8, None), (9, Some("the upstream sent more than 8 interim answers"))] {
-        let mut answer = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n".repeat(interim);
+        let early = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: x-hop\r\nX-Hop: 1\r\n\r\n";
+        let mut answer = early.repeat(interim).into_bytes();
         answer.extend_from_slice(HELLO);
         let answer = Arc::new(answer);
         let port = serving(move |stream, _| {
@@ -84,9 +85,11 @@ async fn eight_interim_answers_are_skipped_and_nine_are_refused() {
             async move { answer_with(stream, &answer).await }
         });
         let upstream = plain(port.await, UpstreamSettings::default());
-        let seen = get(&upstream, "/").await.map_err(|e| (e.kind(), e.message().to_owned()));
+        let (seen, heard) = get_listening(&upstream).await;
         let expected = expected.map(|message| (FailureKind::Protocol, message.to_owned()));
+        let seen = seen.map_err(|e| (e.kind(), e.message().to_owned()));
         assert_eq!(seen.err(), expected, "{interim} interim answers");
+        assert_eq!(heard, ["103 link=</a.css>"; 8], "of {interim}");
     }
 }
 

@@ -13,7 +13,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use support::{get, plain, read, send, serve_http2_echo, serving};
+use support::{get, get_listening, plain, read, send, serve_http2_echo, serving};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -448,4 +448,32 @@ async fn a_head_request_has_the_length_and_no_body() {
     let response = upstream.send(&request.into_parts().0, Empty::<Bytes>::new()).await.unwrap();
     assert_eq!(response.headers()["content-length"], "7");
     assert!(http_body::Body::is_end_stream(response.body()));
+}
+
+#[tokio::test]
+async fn eight_interim_answers_pass_and_nine_are_refused() {
+    for (interim, expected) in [(8, None), (9, Some("the upstream sent more than 8 interim answers"))] {
+        let (port, _) = counted(move |stream, _| async move {
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                for status in [103, 100].into_iter().cycle().take(interim) {
+                    let early = Response::builder().status(status).header("link", "</a.css>");
+                    respond.send_informational(early.body(()).unwrap()).unwrap();
+                }
+                let mut body = respond.send_response(Response::new(()), false).unwrap();
+                body.send_data(Bytes::from_static(b"hello"), true).unwrap();
+            }
+        })
+        .await;
+        let upstream = plain(port, settings());
+        let (seen, heard) = get_listening(&upstream).await;
+        assert_eq!(heard, ["103 link=</a.css>"; 4], "of {interim}");
+        match expected {
+            None => assert_eq!(read(seen).await.0, "hello"),
+            Some(message) => {
+                let error = seen.unwrap_err();
+                assert_eq!((error.kind(), error.message()), (FailureKind::Protocol, message));
+            }
+        }
+    }
 }

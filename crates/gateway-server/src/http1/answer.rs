@@ -3,9 +3,9 @@
 use super::io::Output;
 use bytes::{Bytes, BytesMut};
 use gateway_http1::{put_chunk_size, put_field, put_last_chunk, put_length};
-use http::StatusCode;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::response::Parts;
+use http::{Response, StatusCode};
 use http_body::Frame;
 use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -104,6 +104,17 @@ pub(crate) fn put_head(
     }
     out.extend_from_slice(b"\r\n");
     keep_alive
+}
+
+/// Writes the head of an interim answer (RFC 9110 §15.2): it has no body, and says nothing of the connection.
+pub(crate) fn put_interim(out: &mut BytesMut, answer: &Response<()>) {
+    put_status(out, answer.status());
+    for (name, value) in answer.headers() {
+        if *name != CONTENT_LENGTH && !is_for_this_connection(name) {
+            put_field(out, name, value);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 fn put_status(out: &mut BytesMut, status: StatusCode) {

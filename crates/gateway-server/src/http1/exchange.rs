@@ -1,13 +1,13 @@
 //! One request and its answer.
 
 use super::MAX_DISCARD;
-use super::answer::{AnswerFraming, Asked, Put, put_frame, put_head};
+use super::answer::{AnswerFraming, Asked, Put, put_frame, put_head, put_interim};
 use super::io::{Input, Output};
 use super::upload::{Pumped, Upload};
 use super::websocket::{Frames, GOING_AWAY};
 use crate::{Handler, RequestBody};
 use bytes::Bytes;
-use gateway_core::{Upgrade, spare};
+use gateway_core::{Upgrade, interim, spare};
 use gateway_http1::{Framing, RequestHead, put_last_chunk};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use http_body::{Body, Frame};
@@ -163,7 +163,15 @@ impl<H: Handler> Exchange<H> {
     pub(crate) fn poll_answer(&mut self, output: &mut Output, draining: bool, cx: &mut Context<'_>) -> bool {
         let mut progress = false;
         if let Phase::Waiting(future) = &mut self.phase {
-            let Poll::Ready(Ok(response)) = Pin::new(future).poll(cx) else { return false };
+            let (polled, heard) = interim::listen(|| Pin::new(future).poll(cx));
+            // HTTP/1.0 knows none; and whoever takes nothing of them can do without more.
+            for early in heard.iter().filter(|_| !self.asked.http_10) {
+                if output.has_room() {
+                    put_interim(output.lead(), early);
+                    progress = true;
+                }
+            }
+            let Poll::Ready(Ok(response)) = polled else { return progress };
             self.begin_answer(response, output, draining);
             progress = true;
         }

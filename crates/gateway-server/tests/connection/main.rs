@@ -6,6 +6,7 @@ mod bodies;
 mod cancellation;
 mod drain;
 mod http2;
+mod interim;
 mod limits;
 mod pipelining;
 mod splits;

@@ -2,14 +2,16 @@
 #![allow(dead_code)]
 
 use bytes::Bytes;
-use gateway_core::{Endpoint, Upstream, UpstreamError};
+use gateway_core::{ClientAddr, Endpoint, Upstream, UpstreamError, interim};
 use gateway_upstream::{HttpUpstream, UpstreamBody, UpstreamSettings};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::future::poll_fn;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
@@ -25,6 +27,25 @@ pub(crate) async fn send(upstream: &HttpUpstream, request: Request<&'static str>
 
 pub(crate) async fn get(upstream: &HttpUpstream, target: &str) -> Answer {
     send(upstream, Request::get(target).header("Host", "shop.example").body("").unwrap()).await
+}
+
+/// A GET of a client that listens for interim answers, and what it hears: `status name=value …` of each.
+pub(crate) async fn get_listening(upstream: &HttpUpstream) -> (Answer, Vec<String>) {
+    let request = Request::get("/").header("Host", "shop.example").body(Full::<Bytes>::default()).unwrap();
+    let (mut head, body) = request.into_parts();
+    head.extensions.insert(ClientAddr(([192, 0, 2, 1], 4711).into()));
+    let mut sent = pin!(upstream.send(&head, body));
+    let mut all = Vec::new();
+    let answer = poll_fn(|cx| {
+        let (polled, heard) = interim::listen(|| sent.as_mut().poll(cx));
+        all.extend(heard.iter().map(|early| {
+            let fields =
+                early.headers().iter().map(|(name, value)| format!(" {name}={}", value.to_str().unwrap()));
+            early.status().as_str().to_owned() + &fields.collect::<String>()
+        }));
+        polled
+    });
+    (answer.await, all)
 }
 
 /// The body as text, and its trailers.
