@@ -173,7 +173,7 @@ pub(crate) fn put_frame(output: &mut Output, framing: &mut AnswerFraming, frame:
         Ok(data) => data,
         Err(frame) => match framing {
             AnswerFraming::Chunked => {
-                put_last_chunk(output.lead(), &frame.into_trailers().unwrap_or_default());
+                put_last_chunk(output.end(), &frame.into_trailers().unwrap_or_default());
                 return Put::End;
             }
             AnswerFraming::Length(1..) => return Put::Broken,
@@ -192,7 +192,7 @@ pub(crate) fn put_frame(output: &mut Output, framing: &mut AnswerFraming, frame:
             }
         }
         AnswerFraming::Chunked => {
-            put_chunk_size(output.lead(), data.len());
+            put_chunk_size(output.end(), data.len());
             output.put(data, b"\r\n");
         }
     }

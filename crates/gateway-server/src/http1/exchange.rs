@@ -134,10 +134,10 @@ impl<H: Handler> Exchange<H> {
         let Farewell::Due(frames) = &mut self.farewell else { return Bytes::new() };
         let rest = frames.pass_rest(&data);
         if frames.is_between_frames() {
-            let lead = output.lead();
-            lead.extend_from_slice(&data[..rest]);
+            let out = output.end();
+            out.extend_from_slice(&data[..rest]);
             if !frames.has_closed() {
-                lead.extend_from_slice(GOING_AWAY);
+                out.extend_from_slice(GOING_AWAY);
             }
             self.farewell = Farewell::Said;
             return Bytes::new();
@@ -167,7 +167,7 @@ impl<H: Handler> Exchange<H> {
             // HTTP/1.0 knows none; and whoever takes nothing of them can do without more.
             for early in heard.iter().filter(|_| !self.asked.http_10) {
                 if output.has_room() {
-                    put_interim(output.lead(), early);
+                    put_interim(output.end(), early);
                     progress = true;
                 }
             }
@@ -194,7 +194,7 @@ impl<H: Handler> Exchange<H> {
                 Poll::Ready(None) => match framing {
                     AnswerFraming::Length(1..) => Put::Broken,
                     AnswerFraming::Chunked => {
-                        put_last_chunk(output.lead(), &HeaderMap::new());
+                        put_last_chunk(output.end(), &HeaderMap::new());
                         Put::End
                     }
                     _ => Put::End,
@@ -237,7 +237,7 @@ impl<H: Handler> Exchange<H> {
         let framing = AnswerFraming::of(head.status, self.asked, length);
         let readable = self.upload.as_mut().is_none_or(|upload| upload.answer_begins(MAX_DISCARD));
         let keep_alive = self.keep_alive && !draining && readable && framing != AnswerFraming::UntilClose;
-        self.keep_alive = put_head(output.lead(), &head, framing, length, self.asked, keep_alive);
+        self.keep_alive = put_head(output.end(), &head, framing, length, self.asked, keep_alive);
         let ended = match framing {
             AnswerFraming::None | AnswerFraming::Length(0) => true,
             AnswerFraming::Length(_) | AnswerFraming::Chunked | AnswerFraming::UntilClose => false,

@@ -3,6 +3,7 @@
 use super::timer::Timer;
 use bytes::{Buf, Bytes, BytesMut};
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -95,20 +96,47 @@ impl Input {
     }
 }
 
-#[derive(Debug, Default)]
+/// How many pieces may wait besides: as many as are written in one call.
+const MAX_PIECES: usize = 16;
+/// How many bytes may wait in pieces, to begin with and where the client falls behind …
+const LITTLE: usize = 64 * 1024;
+/// … and where it takes all that it is given: few large writes cost the system much less than many.
+const MUCH: usize = 256 * 1024;
+
+#[derive(Debug)]
 pub(crate) struct Output {
     lead: BytesMut,
-    /// Follows `lead`, from where it is.
-    piece: Bytes,
-    /// Follows `piece`.
-    tail: &'static [u8],
+    /// Follow `lead`, from where they are.
+    pieces: VecDeque<Bytes>,
+    /// Follows `pieces`.
+    tail: BytesMut,
+    /// How many bytes there may be in `pieces` before no more is taken.
+    room: usize,
+    /// Whether the client has yet to take what it was given.
+    behind: bool,
     /// Whether all was written, but may not have left yet.
     unflushed: bool,
 }
 
+impl Default for Output {
+    fn default() -> Self {
+        Self {
+            lead: BytesMut::new(),
+            pieces: VecDeque::new(),
+            tail: BytesMut::new(),
+            room: LITTLE,
+            behind: false,
+            unflushed: false,
+        }
+    }
+}
+
 impl Output {
-    /// Where to write heads and the like.
-    pub(crate) fn lead(&mut self) -> &mut BytesMut {
+    /// Where to write heads and the like: behind what is there.
+    pub(crate) fn end(&mut self) -> &mut BytesMut {
+        if !self.pieces.is_empty() {
+            return &mut self.tail;
+        }
         if self.lead.capacity() == 0 {
             self.lead = SPARE.with_borrow_mut(|(_, spare)| std::mem::take(spare));
         }
@@ -117,23 +145,31 @@ impl Output {
 
     /// Whether another piece may be put in.
     pub(crate) fn has_room(&self) -> bool {
-        self.piece.is_empty() && self.lead.len() < MAX_OUTPUT
+        self.tail.is_empty()
+            && self.lead.len() < MAX_OUTPUT
+            && self.pieces.len() < MAX_PIECES
+            && self.waiting() < self.room
+    }
+
+    /// The bytes in pieces.
+    fn waiting(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum()
     }
 
     /// Puts a piece of a body behind what is there, and `tail` behind that. Only while there is room.
-    pub(crate) fn put(&mut self, piece: Bytes, tail: &'static [u8]) {
-        if piece.len() <= COPY {
-            let lead = self.lead();
-            lead.extend_from_slice(&piece);
-            lead.extend_from_slice(tail);
+    pub(crate) fn put(&mut self, piece: Bytes, tail: &[u8]) {
+        if piece.len() <= COPY && self.pieces.is_empty() {
+            self.end().extend_from_slice(&piece);
         } else {
-            self.piece = piece;
-            self.tail = tail;
+            self.pieces.push_back(piece);
+        }
+        if !tail.is_empty() {
+            self.end().extend_from_slice(tail);
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.lead.is_empty() && self.piece.is_empty() && self.tail.is_empty()
+        self.lead.is_empty() && self.pieces.is_empty() && self.tail.is_empty()
     }
 
     pub(crate) fn poll_flush<I: AsyncWrite + Unpin>(
@@ -146,37 +182,26 @@ impl Output {
             return if self.unflushed { self.poll_leave(io, timer, cx) } else { Poll::Ready(Ok(())) };
         }
         self.unflushed = true;
+        let was_full = self.waiting() >= self.room;
         loop {
-            // To write one piece costs the system less than to write a list of one.
-            let io_now = Pin::new(&mut *io);
-            let mut written = match (self.lead.is_empty(), self.piece.is_empty() && self.tail.is_empty()) {
-                (_, true) => ready!(io_now.poll_write(cx, &self.lead))?,
-                (true, false) if self.tail.is_empty() => ready!(io_now.poll_write(cx, &self.piece))?,
-                _ => {
-                    let slices =
-                        [IoSlice::new(&self.lead), IoSlice::new(&self.piece), IoSlice::new(self.tail)];
-                    ready!(io_now.poll_write_vectored(cx, &slices))?
-                }
+            let Poll::Ready(written) = self.poll_write(io, cx)? else {
+                (self.room, self.behind) = (LITTLE, true);
+                return Poll::Pending;
             };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             timer.clear();
-            for part in [self.lead.len(), self.piece.len(), self.tail.len()].into_iter().enumerate() {
-                let of_part = written.min(part.1);
-                match part.0 {
-                    0 if of_part == self.lead.len() => self.lead.clear(),
-                    0 => self.lead.advance(of_part),
-                    1 => self.piece.advance(of_part),
-                    _ => self.tail = &self.tail[of_part..],
-                }
-                written -= of_part;
-            }
+            self.advance(written);
             if self.is_empty() {
                 break;
             }
         }
-        self.piece = Bytes::new();
+        if was_full && !std::mem::take(&mut self.behind) {
+            self.room = MUCH.min(self.room * 2);
+        }
+        // An idle connection holds no memory.
+        (self.pieces, self.tail) = Default::default();
         let lead = std::mem::take(&mut self.lead);
         SPARE.with_borrow_mut(|(_, spare)| {
             if spare.capacity() < lead.capacity() && lead.capacity() <= 4 * SHARED {
@@ -184,6 +209,49 @@ impl Output {
             }
         });
         self.poll_leave(io, timer, cx)
+    }
+
+    /// Writes what is there, as much of it as is taken at once.
+    fn poll_write<I: AsyncWrite + Unpin>(&self, io: &mut I, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let io = Pin::new(io);
+        // To write one piece costs the system less than to write a list of one.
+        match (self.lead.is_empty(), self.pieces.len(), self.tail.is_empty()) {
+            (false, 0, true) => return io.poll_write(cx, &self.lead),
+            (true, 1, true) => return io.poll_write(cx, &self.pieces[0]),
+            _ => {}
+        }
+        let mut slices = [IoSlice::new(&[]); MAX_PIECES + 2];
+        let parts = std::iter::once(&self.lead[..])
+            .chain(self.pieces.iter().map(|piece| &piece[..]))
+            .chain(std::iter::once(&self.tail[..]));
+        let mut count = 0;
+        for (slice, part) in slices.iter_mut().zip(parts.filter(|part| !part.is_empty())) {
+            *slice = IoSlice::new(part);
+            count += 1;
+        }
+        io.poll_write_vectored(cx, &slices[..count])
+    }
+
+    /// Drops so many bytes, which were written.
+    fn advance(&mut self, written: usize) {
+        let mut left = written;
+        let of_lead = left.min(self.lead.len());
+        if of_lead == self.lead.len() {
+            self.lead.clear();
+        } else {
+            self.lead.advance(of_lead);
+        }
+        left -= of_lead;
+        while let Some(piece) = self.pieces.front_mut()
+            && left >= piece.len()
+        {
+            left -= piece.len();
+            self.pieces.pop_front();
+        }
+        match self.pieces.front_mut() {
+            Some(piece) => piece.advance(left),
+            None => self.tail.advance(left),
+        }
     }
 
     /// TLS holds back what it was given until it is told.
@@ -197,5 +265,102 @@ impl Output {
         self.unflushed = false;
         timer.clear();
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::task::Waker;
+
+    /// Takes so many bytes at each call, in turn; with 0 it is not ready.
+    struct Client {
+        takes: Vec<usize>,
+        turn: usize,
+        taken: Vec<u8>,
+    }
+
+    impl AsyncWrite for Client {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+            let takes = self.takes[self.turn % self.takes.len()];
+            self.turn += 1;
+            if takes == 0 {
+                return Poll::Pending;
+            }
+            let count = takes.min(data.len());
+            self.taken.extend_from_slice(&data[..count]);
+            Poll::Ready(Ok(count))
+        }
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+            self.poll_write(cx, &all)
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn flush(output: &mut Output, client: &mut Client) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        output.poll_flush(client, &mut Timer::default(), &mut cx).is_ready()
+    }
+
+    proptest! {
+        #[test]
+        fn all_is_written_in_order_however_little_is_taken_at_a_time(
+            parts in prop::collection::vec((0usize..3, 1usize..9_000), 1..60),
+            mut takes in prop::collection::vec(0usize..20_000, 1..8),
+        ) {
+            takes.push(7_000);
+            let (mut output, mut expected) = (Output::default(), Vec::new());
+            let mut client = Client { takes, turn: 0, taken: Vec::new() };
+            for (number, (kind, length)) in parts.into_iter().enumerate() {
+                while !output.has_room() {
+                    flush(&mut output, &mut client);
+                }
+                let bytes = vec![number as u8; length];
+                let tail: &[u8] = if kind == 1 { b"\r\n" } else { b"" };
+                match kind {
+                    0 => output.end().extend_from_slice(&bytes),
+                    _ => output.put(bytes.clone().into(), tail),
+                }
+                expected.extend([&bytes, tail].concat());
+            }
+            while !flush(&mut output, &mut client) {}
+            prop_assert!(output.is_empty());
+            prop_assert_eq!(client.taken, expected);
+        }
+    }
+
+    #[test]
+    fn a_client_that_takes_all_is_given_more_at_a_time_and_one_that_falls_behind_less() {
+        let piece = || Bytes::from(vec![b'x'; 16 * 1024]);
+        let mut output = Output::default();
+        let fill = |output: &mut Output| {
+            let mut count = 0;
+            while output.has_room() {
+                output.put(piece(), b"");
+                count += 1;
+            }
+            count
+        };
+        let mut fast = Client { takes: vec![usize::MAX], turn: 0, taken: Vec::new() };
+        for expected in [4, 8, 16, 16] {
+            assert_eq!(fill(&mut output), expected);
+            assert!(flush(&mut output, &mut fast));
+        }
+        let mut slow = Client { takes: vec![1000, 0], turn: 0, taken: Vec::new() };
+        fill(&mut output);
+        assert!(!flush(&mut output, &mut slow));
+        assert!(flush(&mut output, &mut fast));
+        assert_eq!(fill(&mut output), 4);
     }
 }

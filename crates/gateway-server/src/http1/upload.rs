@@ -178,7 +178,7 @@ impl Upload {
             };
             if self.expect == Expect::Continue {
                 self.expect = Expect::Nothing;
-                output.lead().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                output.end().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
                 return Pumped::Progress;
             }
             match input.poll_read(io, cx, want) {
