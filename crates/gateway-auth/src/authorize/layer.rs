@@ -138,7 +138,7 @@ where
         let caller = request.extensions().get::<Principal>();
         let note = match (self.layer.check(caller, Head::of(&request)), self.layer.0.mode) {
             (Ok(()), _) => None,
-            (Err(problem), AuthMode::Enforce) => return GateFuture::refused(*problem, None),
+            (Err(problem), AuthMode::Enforce) => return GateFuture::refused(problem.into_response()),
             (Err(problem), AuthMode::Report) => {
                 let mut note = Extensions::new();
                 note.insert(unenforced(&problem));

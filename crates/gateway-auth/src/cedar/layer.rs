@@ -277,7 +277,11 @@ where
         }
         match (problem, self.layer.mode) {
             (None, _) => {}
-            (Some(problem), AuthMode::Enforce) => return GateFuture::refused(problem, Some(note)),
+            (Some(problem), AuthMode::Enforce) => {
+                let mut response = problem.into_response();
+                response.extensions_mut().extend(*note);
+                return GateFuture::refused(response);
+            }
             (Some(problem), AuthMode::Report) => drop(note.insert(unenforced(&problem))),
         }
         GateFuture::passed(self.inner.call(request), Some(note))
