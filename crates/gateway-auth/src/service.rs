@@ -3,9 +3,8 @@ use crate::gate::{GateFuture, Leave};
 use crate::layer::{AuthLayer, Step};
 use crate::method::{Head, Passed, Refusal};
 use bytes::Bytes;
-use gateway_core::{Code, Principal};
+use gateway_core::{Code, Principal, take_ready};
 use http::{HeaderMap, Request, Response, StatusCode};
-use std::mem;
 use std::task::{Context, Poll};
 use tower::Service;
 
@@ -46,9 +45,7 @@ where
             Step::Done(decision) => return act(&self.layer, &mut self.inner, request, decision),
             Step::Wait(asked, verdict) => (asked, verdict),
         };
-        // The clone is what stays: the one that was made ready is the one that is called.
-        let clone = self.inner.clone();
-        let mut inner = mem::replace(&mut self.inner, clone);
+        let mut inner = take_ready(&mut self.inner);
         let layer = self.layer.clone();
         GateFuture::waiting(async move {
             let mut step = Step::Wait(asked, verdict);

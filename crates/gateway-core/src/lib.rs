@@ -12,6 +12,7 @@
 //! | [`PolicyDecision`] | what written policies said of a request, in the extensions of its answer |
 //! | [`Endpoint`], [`Upstream`] | one instance of a service, and something that can send it a request |
 //! | [`Body`] | a response body: nothing, bytes, or a stream, without a box |
+//! | [`take_ready`] | the service to call later: the one that was made ready, not a clone of it |
 //! | [`spare`] | the memory of heads that were used up, kept for the next ones |
 //! | [`Network`] | a range of addresses, or one address, as settings write it |
 //! | [`units`] | settings with units in their values: `"5s"`, `"64KiB"`, and short forms of tables |
@@ -47,6 +48,7 @@ mod principal;
 mod problem;
 mod problem_layer;
 mod proxy_status;
+mod ready;
 mod request_id;
 pub mod spare;
 pub mod units;
@@ -67,6 +69,7 @@ pub use principal::{AuthMethod, Principal};
 pub use problem::{Problem, ProblemFormat};
 pub use problem_layer::{Override, Overrides, ProblemLayer, ProblemService};
 pub use proxy_status::{ProxyError, ProxyStatus};
+pub use ready::take_ready;
 pub use request_id::RequestId;
 pub use upgrade::Upgrade;
 pub use upstream::{BodyTooLarge, FailureKind, Upstream, UpstreamError};

@@ -5,9 +5,9 @@ use crate::outbound::exchange::{Exchange, Known};
 use crate::outbound::held::{Held, Token};
 use crate::outbound::settings::OutboundSettings;
 use bytes::Bytes;
+use gateway_core::take_ready;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
-use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower::{Layer, Service};
@@ -117,7 +117,7 @@ where
                 if let Some(token) = held.now() {
                     return send(&mut self.inner, request, held, token);
                 }
-                let mut inner = self.take_ready();
+                let mut inner = take_ready(&mut self.inner);
                 return GateFuture::waiting(async move {
                     match held.fetch().await {
                         Ok(token) => send(&mut inner, request, held, token),
@@ -131,7 +131,7 @@ where
                 Known::No(problem) => return GateFuture::refused(problem.into_response()),
                 Known::Ask(token) => {
                     let exchange = exchange.clone();
-                    let mut inner = self.take_ready();
+                    let mut inner = take_ready(&mut self.inner);
                     return GateFuture::waiting(async move {
                         match exchange.ask(token).await {
                             Ok(token) => {
@@ -145,14 +145,6 @@ where
             },
         }
         GateFuture::passed(self.inner.call(request), None)
-    }
-}
-
-impl<S: Clone> OutboundCredentials<S> {
-    /// The clone is what stays: the one that was made ready is the one that is called.
-    fn take_ready(&mut self) -> S {
-        let clone = self.inner.clone();
-        mem::replace(&mut self.inner, clone)
     }
 }
 

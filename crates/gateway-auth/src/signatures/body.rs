@@ -4,11 +4,10 @@ use crate::gate::GateFuture;
 use crate::layer::AuthLayer;
 use crate::method::Head;
 use bytes::{Bytes, BytesMut};
-use gateway_core::{BodyTooLarge, BoxError, Code, Problem};
+use gateway_core::{BodyTooLarge, BoxError, Code, Problem, take_ready};
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::BodyExt;
-use std::mem;
 use std::task::{Context, Poll};
 use tower::{Layer, Service};
 
@@ -88,9 +87,7 @@ where
         if request.body().size_hint().lower() > most {
             return GateFuture::refused(too_large(most).into_response());
         }
-        // The clone is what stays: the one that was made ready is the one that is called.
-        let clone = self.inner.clone();
-        let mut inner = mem::replace(&mut self.inner, clone);
+        let mut inner = take_ready(&mut self.inner);
         GateFuture::waiting(async move {
             let (mut parts, body) = request.into_parts();
             match read(body, most).await {
