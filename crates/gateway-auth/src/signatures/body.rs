@@ -3,11 +3,11 @@
 use crate::gate::GateFuture;
 use crate::layer::AuthLayer;
 use crate::method::Head;
-use bytes::{Bytes, BytesMut};
-use gateway_core::{BodyTooLarge, BoxError, Code, Problem, take_ready};
+use bytes::Bytes;
+use gateway_core::{BoxError, Code, FailureKind, Problem, take_ready};
 use http::{Request, Response};
 use http_body::Body;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use std::task::{Context, Poll};
 use tower::{Layer, Service};
 
@@ -110,18 +110,15 @@ async fn read<B>(body: B, most: u64) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>>,
 {
-    let mut body = Box::pin(body);
-    let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| match error.into() {
-            error if error.is::<BodyTooLarge>() => Problem::new(Code::BodyTooLarge),
-            _ => Problem::new(Code::BadRequest).with_detail("the request's body broke off"),
-        })?;
-        let Ok(data) = frame.into_data() else { continue };
-        if (whole.len() + data.len()) as u64 > most {
-            return Err(too_large(most));
+    let limit = usize::try_from(most).unwrap_or(usize::MAX);
+    let whole = Limited::new(body, limit).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            return too_large(most);
         }
-        whole.extend_from_slice(&data);
-    }
-    Ok(whole.freeze())
+        match FailureKind::of_request_body(&*error) {
+            FailureKind::BodyTooLarge => Problem::new(Code::BodyTooLarge),
+            _ => Problem::new(Code::BadRequest).with_detail("the request's body broke off"),
+        }
+    })?;
+    Ok(whole.to_bytes())
 }
