@@ -12,6 +12,7 @@
 //! | [`PolicyDecision`] | what written policies said of a request, in the extensions of its answer |
 //! | [`Endpoint`], [`Upstream`] | one instance of a service, and something that can send it a request |
 //! | [`Body`] | a response body: nothing, bytes, or a stream, without a box |
+//! | [`with_causes`] | an error and what caused it, in one line |
 //! | [`take_ready`] | the service to call later: the one that was made ready, not a clone of it |
 //! | [`spare`] | the memory of heads that were used up, kept for the next ones |
 //! | [`Network`] | a range of addresses, or one address, as settings write it |
@@ -41,6 +42,7 @@ mod client;
 mod code;
 mod decision;
 mod endpoint;
+mod error;
 mod grpc;
 mod limited;
 mod network;
@@ -62,6 +64,7 @@ pub use client::{ClientAddr, PeerAddr, Scheme};
 pub use code::Code;
 pub use decision::PolicyDecision;
 pub use endpoint::{Endpoint, EndpointError};
+pub use error::{BoxError, with_causes};
 pub use grpc::Grpc;
 pub use limited::Limited;
 pub use network::{Network, NetworkError};
@@ -73,6 +76,3 @@ pub use ready::take_ready;
 pub use request_id::RequestId;
 pub use upgrade::Upgrade;
 pub use upstream::{BodyTooLarge, FailureKind, Upstream, UpstreamError};
-
-/// Any error, for places where the cause is only shown.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
