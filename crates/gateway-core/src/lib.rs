@@ -16,6 +16,7 @@
 //! | [`take_ready`] | the service to call later: the one that was made ready, not a clone of it |
 //! | [`spare`] | the memory of heads that were used up, kept for the next ones |
 //! | [`Network`] | a range of addresses, or one address, as settings write it |
+//! | [`cookie`], [`percent`] | the cookies of a request, and what percent-encoded text stands for |
 //! | [`units`] | settings with units in their values: `"5s"`, `"64KiB"`, and short forms of tables |
 //!
 //! ```
@@ -40,12 +41,14 @@ mod captures;
 mod certificate;
 mod client;
 mod code;
+pub mod cookie;
 mod decision;
 mod endpoint;
 mod error;
 mod grpc;
 mod limited;
 mod network;
+pub mod percent;
 mod principal;
 mod problem;
 mod problem_layer;
