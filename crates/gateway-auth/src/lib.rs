@@ -229,7 +229,7 @@ pub use forward::key::KeyPart;
 pub use forward::method::ForwardMethod;
 pub use forward::settings::{ForwardCache, ForwardSettings, OnForwardFailure};
 pub use gate::GateFuture;
-pub use gateway_core::Network;
+pub use gateway_core::{Mode, Network};
 pub use identity::layer::{IdentityHeaders, IdentityHeadersLayer};
 pub use identity::name::HeaderNames;
 pub use identity::settings::{AuthorizationHeader, HeaderSource, IdentityHeadersSettings, IdentityPreset};
@@ -252,7 +252,7 @@ pub use outbound::settings::{
     ClientCredentials, OnTokenFailure, OutboundBasic, OutboundHeader, OutboundSettings, TokenExchange,
 };
 pub use policy::path::PublicPath;
-pub use policy::{AuthMode, AuthPolicy, Require};
+pub use policy::{AuthPolicy, Require};
 pub use revocation::Revocations;
 pub use service::{Auth, Unenforced};
 pub use signatures::body::{SignedBody, SignedBodyLayer};

@@ -1,4 +1,4 @@
-use crate::AuthMode;
+use crate::Mode;
 use crate::gate::{GateFuture, Leave};
 use crate::layer::{AuthLayer, Step};
 use crate::method::{Head, Passed, Refusal};
@@ -8,7 +8,8 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use std::task::{Context, Poll};
 use tower::Service;
 
-/// Response extension: this request would have been refused, but for `mode = "report"`.
+/// Response extension: this request would have been refused, but for `mode = "report"`. It passed as anonymous, and the
+/// log says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unenforced {
     /// What it would have been answered with.
@@ -76,10 +77,10 @@ where
 {
     let (passed, unenforced) = match (decision, layer.mode()) {
         (Ok(passed), _) => (passed, None),
-        (Err(refusal), AuthMode::Report) if !refusal.is_in_any_mode() => {
+        (Err(refusal), Mode::Report) if !refusal.is_in_any_mode() => {
             (Passed::default(), Some(report(&refusal)))
         }
-        (Err(refusal), AuthMode::Enforce | AuthMode::Report) => {
+        (Err(refusal), Mode::Enforce | Mode::Report) => {
             return GateFuture::refused(refusal.into_response());
         }
     };

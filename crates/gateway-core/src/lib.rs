@@ -15,6 +15,7 @@
 //! | [`with_causes`] | an error and what caused it, in one line |
 //! | [`take_ready`] | the service to call later: the one that was made ready, not a clone of it |
 //! | [`spare`] | the memory of heads that were used up, kept for the next ones |
+//! | [`Mode`] | whether a policy is carried out, or only says what it would have done |
 //! | [`Network`] | a range of addresses, or one address, as settings write it |
 //! | [`cookie`], [`percent`] | the cookies of a request, and what percent-encoded text stands for |
 //! | [`units`] | settings with units in their values: `"5s"`, `"64KiB"`, and short forms of tables |
@@ -47,6 +48,7 @@ mod endpoint;
 mod error;
 mod grpc;
 mod limited;
+mod mode;
 mod network;
 pub mod percent;
 mod principal;
@@ -70,6 +72,7 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use error::{BoxError, with_causes};
 pub use grpc::Grpc;
 pub use limited::Limited;
+pub use mode::Mode;
 pub use network::{Network, NetworkError};
 pub use principal::{AuthMethod, Principal};
 pub use problem::{Problem, ProblemFormat};
