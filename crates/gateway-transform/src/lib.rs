@@ -90,4 +90,4 @@ pub use security_headers::{SecurityHeaders, SecurityHeadersLayer, SecurityHeader
 pub use strip_prefix::{StripPrefix, StripPrefixLayer, StripPrefixSettings};
 pub use template::check_placeholders;
 pub use underscores::{UnderscoreHeaders, UnderscoreHeadersLayer, Underscores};
-pub use via::{Via, ViaAnswer, ViaLayer, ViaSettings};
+pub use via::{Via, ViaLayer, ViaSettings};
