@@ -40,7 +40,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    #[allow(clippy::async_yields_async)]
+    #[allow(clippy::async_yields_async, reason = "the gate polls what is yielded in its place")]
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (asked, verdict) = match self.layer.ask(Head::of(&request)) {
             Step::Done(decision) => return act(&self.layer, &mut self.inner, request, decision),

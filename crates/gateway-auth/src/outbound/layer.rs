@@ -106,7 +106,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    #[allow(clippy::async_yields_async)]
+    #[allow(clippy::async_yields_async, reason = "the gate polls what is yielded in its place")]
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         match &*self.layer.0 {
             Kind::Nothing => {}

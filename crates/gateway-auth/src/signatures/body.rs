@@ -75,7 +75,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    #[allow(clippy::async_yields_async)]
+    #[allow(clippy::async_yields_async, reason = "the gate polls what is yielded in its place")]
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let Some(most) = self.auth.wants_body(Head::of(&request)) else {
             return GateFuture::passed(self.inner.call(request), None);
