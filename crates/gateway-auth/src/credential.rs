@@ -1,7 +1,8 @@
 //! Where a credential stands in a request, and how it is taken out of it.
 
 use crate::method::Head;
-use http::header::{AUTHORIZATION, COOKIE};
+use gateway_core::cookie;
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, request};
 use std::borrow::Cow;
 
@@ -71,17 +72,9 @@ fn query_values<'a>(query: &'a str, name: &str) -> impl Iterator<Item = Cow<'a, 
     pairs.filter_map(move |(key, value)| (key == name).then_some(value))
 }
 
-/// The values of a cookie, of which there may be several by one name (RFC 6265 §5.4), in several fields (RFC 9113
-/// §8.2.3).
+/// The values of a cookie, of which there may be several by one name.
 pub(crate) fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
-    let pairs = headers.get_all(COOKIE).iter().flat_map(|field| field.as_bytes().split(|b| *b == b';'));
-    pairs.filter_map(move |pair| value_of(pair, name))
-}
-
-fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let value = pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-    let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
-    Some(unquoted.unwrap_or(value))
+    cookie::values(headers, name).map(cookie::unquoted)
 }
 
 /// The other parameters stay as they are, byte for byte.
@@ -104,19 +97,7 @@ fn strip_query(uri: &mut Uri, name: &str) {
 }
 
 pub(crate) fn strip_cookie(headers: &mut HeaderMap, name: &str) {
-    if cookies(headers, name).next().is_none() {
-        return;
-    }
-    let fields = headers.get_all(COOKIE).iter().flat_map(|field| field.as_bytes().split(|b| *b == b';'));
-    let others =
-        fields.map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty() && value_of(pair, name).is_none());
-    let rest = others.collect::<Vec<_>>().join(&b"; "[..]);
-    headers.remove(COOKIE);
-    if let Ok(rest) = HeaderValue::from_bytes(&rest)
-        && !rest.is_empty()
-    {
-        headers.insert(COOKIE, rest);
-    }
+    cookie::remove(headers, |pair| cookie::value_of(pair, name).is_some());
 }
 
 /// What follows a scheme in the one `Authorization` header; [`Found::Nothing`] for another scheme.
@@ -151,6 +132,7 @@ pub(crate) fn challenge(scheme: &'static str, realm: &str, rest: &str) -> Header
 mod tests {
     use super::*;
     use http::Request;
+    use http::header::COOKIE;
 
     fn places() -> Places {
         let header = Some(HeaderName::from_static("x-api-key"));

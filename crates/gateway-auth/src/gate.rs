@@ -1,4 +1,4 @@
-//! What layers have in common that either pass a request on or answer it themselves, at once.
+//! What layers have in common that pass a request on or answer it themselves, at once or after a question.
 
 use bytes::Bytes;
 use gateway_core::{Code, Problem};
@@ -8,60 +8,80 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-pin_project! {
-    /// The future of a service that may refuse: the answer of the service below, or the refusal.
-    #[derive(Debug)]
-    pub struct GateFuture<F, R> {
-        #[pin]
-        kind: Kind<F, R>,
+/// What is done to the answer of the service below, on its way out.
+pub trait Leave {
+    /// Does it: called once.
+    fn leave<R>(&mut self, response: &mut Response<R>);
+}
+
+/// Is left in the answer's extensions.
+impl Leave for Option<Box<Extensions>> {
+    fn leave<R>(&mut self, response: &mut Response<R>) {
+        if let Some(note) = self.take() {
+            response.extensions_mut().extend(*note);
+        }
     }
 }
+
+pin_project! {
+    /// The future of a service that may refuse: the answer of the service below, or the refusal.
+    pub struct GateFuture<F, R, N = Option<Box<Extensions>>> {
+        #[pin]
+        kind: Kind<F, R, N>,
+    }
+}
+
+type Waiting<F, R, N> = Pin<Box<dyn Future<Output = GateFuture<F, R, N>> + Send>>;
 
 pin_project! {
     #[project = KindProj]
-    #[derive(Debug)]
-    enum Kind<F, R> {
+    enum Kind<F, R, N> {
         Refused { response: Option<Response<R>> },
-        Inner { #[pin] future: F, note: Option<Box<Extensions>> },
+        Passed { #[pin] future: F, note: N },
+        // What it yields is polled in its place, so that all of the request takes one box.
+        Waiting { future: Waiting<F, R, N> },
     }
 }
 
-impl<F, R: From<Bytes>> GateFuture<F, R> {
-    pub(crate) fn refused(problem: Problem, note: Option<Box<Extensions>>) -> Self {
-        let mut response = problem.into_response();
-        if let Some(note) = note {
-            response.extensions_mut().extend(*note);
-        }
+impl<F, R, N> GateFuture<F, R, N> {
+    pub(crate) fn refused(response: Response<R>) -> Self {
         Self { kind: Kind::Refused { response: Some(response) } }
     }
-}
 
-impl<F, R> GateFuture<F, R> {
-    /// Passes on. The note is left in the answer's extensions.
-    pub(crate) fn passed(future: F, note: Option<Box<Extensions>>) -> Self {
-        Self { kind: Kind::Inner { future, note } }
+    pub(crate) fn passed(future: F, note: N) -> Self {
+        Self { kind: Kind::Passed { future, note } }
+    }
+
+    /// Has to ask before it knows which of the two.
+    pub(crate) fn waiting(future: impl Future<Output = Self> + Send + 'static) -> Self {
+        Self { kind: Kind::Waiting { future: Box::pin(future) } }
     }
 }
 
-impl<F, R, E> Future for GateFuture<F, R>
+impl<F, R, N, E> Future for GateFuture<F, R, N>
 where
     F: Future<Output = Result<Response<R>, E>>,
     R: From<Bytes>,
+    N: Leave,
 {
     type Output = F::Output;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        match self.project().kind.project() {
-            KindProj::Refused { response } => {
-                let gone = || Problem::new(Code::InternalError).into_response();
-                Poll::Ready(Ok(response.take().unwrap_or_else(gone)))
-            }
-            KindProj::Inner { future, note } => {
-                let mut response = ready!(future.poll(cx))?;
-                if let Some(note) = note.take() {
-                    response.extensions_mut().extend(*note);
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        loop {
+            match self.as_mut().project().kind.project() {
+                KindProj::Refused { response } => {
+                    let gone = || Problem::new(Code::InternalError).into_response();
+                    return Poll::Ready(Ok(response.take().unwrap_or_else(gone)));
                 }
-                Poll::Ready(Ok(response))
+                KindProj::Passed { future, note } => {
+                    let mut response = ready!(future.poll(cx))?;
+                    note.leave(&mut response);
+                    return Poll::Ready(Ok(response));
+                }
+                KindProj::Waiting { future } => {
+                    let decided = ready!(future.as_mut().poll(cx));
+                    self.set(decided);
+                }
             }
         }
     }

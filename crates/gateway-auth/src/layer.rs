@@ -1,7 +1,7 @@
 use crate::jwt::method::JwtMethod;
 use crate::method::{Check, Head, Method, Passed, Refusal, Verdict};
 use crate::service::Auth;
-use crate::{AuthError, AuthMode, AuthPolicy, JwtSettings, PublicPath, Require, Revocations};
+use crate::{AuthError, AuthPolicy, JwtSettings, Mode, PublicPath, Require, Revocations};
 use gateway_core::{Code, Problem};
 use gateway_store::Store;
 use http::header::WWW_AUTHENTICATE;
@@ -31,7 +31,7 @@ struct Shared {
     missing: Problem,
     require: Require,
     optional: bool,
-    mode: AuthMode,
+    mode: Mode,
     public: Vec<PublicPath>,
 }
 
@@ -84,7 +84,7 @@ impl AuthLayer {
         &self.0.strippers
     }
 
-    pub(crate) fn mode(&self) -> AuthMode {
+    pub(crate) fn mode(&self) -> Mode {
         self.0.mode
     }
 

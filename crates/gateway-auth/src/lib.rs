@@ -229,7 +229,7 @@ pub use forward::key::KeyPart;
 pub use forward::method::ForwardMethod;
 pub use forward::settings::{ForwardCache, ForwardSettings, OnForwardFailure};
 pub use gate::GateFuture;
-pub use gateway_core::Network;
+pub use gateway_core::{Mode, Network};
 pub use identity::layer::{IdentityHeaders, IdentityHeadersLayer};
 pub use identity::name::HeaderNames;
 pub use identity::settings::{AuthorizationHeader, HeaderSource, IdentityHeadersSettings, IdentityPreset};
@@ -247,14 +247,14 @@ pub use mtls::method::MtlsMethod;
 pub use mtls::settings::{AllowedCertificates, CertificateName, MtlsSettings};
 pub use oidc::method::OidcMethod;
 pub use oidc::settings::{OidcSettings, SameSite, SessionCookie};
-pub use outbound::layer::{OutboundCredentials, OutboundCredentialsLayer, OutboundFuture};
+pub use outbound::layer::{OutboundCredentials, OutboundCredentialsLayer};
 pub use outbound::settings::{
     ClientCredentials, OnTokenFailure, OutboundBasic, OutboundHeader, OutboundSettings, TokenExchange,
 };
 pub use policy::path::PublicPath;
-pub use policy::{AuthMode, AuthPolicy, Require};
+pub use policy::{AuthPolicy, Require};
 pub use revocation::Revocations;
-pub use service::{Auth, AuthFuture, Unenforced};
-pub use signatures::body::{SignedBody, SignedBodyFuture, SignedBodyLayer};
+pub use service::{Auth, Unenforced};
+pub use signatures::body::{SignedBody, SignedBodyLayer};
 pub use signatures::method::SignatureMethod;
 pub use signatures::settings::{SignatureAlgorithm, SignatureKey, SignatureProtocol, SignatureSettings};

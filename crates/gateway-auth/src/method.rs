@@ -237,7 +237,7 @@ impl Refusal {
     }
 
     /// The same for a request that is meant for the method itself, such as one to a login's callback: it is answered
-    /// where other refusals are only reported, too ([`AuthMode::Report`](crate::AuthMode::Report)).
+    /// where other refusals are only reported, too ([`Mode::Report`](crate::Mode::Report)).
     #[must_use]
     pub fn in_any_mode(mut self) -> Self {
         self.in_any_mode = true;

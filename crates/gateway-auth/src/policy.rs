@@ -1,4 +1,5 @@
 use crate::policy::path::PublicPath;
+use gateway_core::Mode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,7 @@ pub struct AuthPolicy {
     /// Default `false`.
     pub optional: bool,
     /// `enforce`, or `report` to refuse nobody and only say so. Default `enforce`.
-    pub mode: AuthMode,
+    pub mode: Mode,
     /// Paths that nobody is asked for credentials on, not even for good ones: `"/health"` for this path alone,
     /// `"/api/auth/*"` for all that begins so, `"GET,HEAD /api/products/*"` for these methods. Default: none.
     pub public: Vec<PublicPath>,
@@ -30,16 +31,4 @@ pub enum Require {
     Any,
     /// All of them, such as a client certificate and a token.
     All,
-}
-
-/// Whether refusals are carried out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum AuthMode {
-    /// They are.
-    #[default]
-    Enforce,
-    /// They are not: the request passes as anonymous, the answer's extensions carry
-    /// [`Unenforced`](crate::Unenforced), and the log says so.
-    Report,
 }

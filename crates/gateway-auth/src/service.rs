@@ -1,17 +1,15 @@
-use crate::AuthMode;
+use crate::Mode;
+use crate::gate::{GateFuture, Leave};
 use crate::layer::{AuthLayer, Step};
 use crate::method::{Head, Passed, Refusal};
 use bytes::Bytes;
-use gateway_core::{Code, Principal, Problem};
+use gateway_core::{Code, Principal, take_ready};
 use http::{HeaderMap, Request, Response, StatusCode};
-use pin_project_lite::pin_project;
-use std::future::Future;
-use std::mem;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use tower::Service;
 
-/// Response extension: this request would have been refused, but for `mode = "report"`.
+/// Response extension: this request would have been refused, but for `mode = "report"`. It passed as anonymous, and the
+/// log says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unenforced {
     /// What it would have been answered with.
@@ -31,30 +29,26 @@ impl<S, B, R> Service<Request<B>> for Auth<S>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
-    S::Error: 'static,
     B: Send + 'static,
     R: From<Bytes> + 'static,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = AuthFuture<S::Future, R, S::Error>;
+    type Future = GateFuture<S::Future, R, Note>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
+    #[allow(clippy::async_yields_async, reason = "the gate polls what is yielded in its place")]
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (asked, verdict) = match self.layer.ask(Head::of(&request)) {
             Step::Done(decision) => return act(&self.layer, &mut self.inner, request, decision),
             Step::Wait(asked, verdict) => (asked, verdict),
         };
-        // The clone is what stays: the one that was made ready is the one that is called.
-        let clone = self.inner.clone();
-        let mut inner = mem::replace(&mut self.inner, clone);
+        let mut inner = take_ready(&mut self.inner);
         let layer = self.layer.clone();
-        // What it yields is polled in its place, so that all of the request takes one box.
-        #[allow(clippy::async_yields_async)]
-        let checking = Box::pin(async move {
+        GateFuture::waiting(async move {
             let mut step = Step::Wait(asked, verdict);
             let decision = loop {
                 match step {
@@ -66,8 +60,7 @@ where
                 }
             };
             act(&layer, &mut inner, request, decision)
-        });
-        AuthFuture { kind: Kind::Checking { future: checking } }
+        })
     }
 }
 
@@ -77,18 +70,18 @@ fn act<S, B, R>(
     inner: &mut S,
     request: Request<B>,
     decision: Result<Passed, Refusal>,
-) -> AuthFuture<S::Future, R, S::Error>
+) -> GateFuture<S::Future, R, Note>
 where
     S: Service<Request<B>, Response = Response<R>>,
     R: From<Bytes>,
 {
     let (passed, unenforced) = match (decision, layer.mode()) {
         (Ok(passed), _) => (passed, None),
-        (Err(refusal), AuthMode::Report) if !refusal.is_in_any_mode() => {
+        (Err(refusal), Mode::Report) if !refusal.is_in_any_mode() => {
             (Passed::default(), Some(report(&refusal)))
         }
-        (Err(refusal), AuthMode::Enforce | AuthMode::Report) => {
-            return AuthFuture { kind: Kind::Refused { response: Some(refusal.into_response()) } };
+        (Err(refusal), Mode::Enforce | Mode::Report) => {
+            return GateFuture::refused(refusal.into_response());
         }
     };
     let mut request = strip(layer, request);
@@ -103,7 +96,7 @@ where
         request.extensions_mut().insert(principal.clone());
     }
     let note = Note { principal: passed.principal, headers, unenforced };
-    AuthFuture { kind: Kind::Inner { future: inner.call(request), note } }
+    GateFuture::passed(inner.call(request), note)
 }
 
 fn strip<B>(layer: &AuthLayer, request: Request<B>) -> Request<B> {
@@ -125,13 +118,13 @@ fn report(refusal: &Refusal) -> Unenforced {
 }
 
 /// What the answer is to carry.
-struct Note {
+pub struct Note {
     principal: Option<Principal>,
     headers: Option<Box<HeaderMap>>,
     unenforced: Option<Unenforced>,
 }
 
-impl Note {
+impl Leave for Note {
     fn leave<R>(&mut self, response: &mut Response<R>) {
         if let Some(principal) = self.principal.take() {
             response.extensions_mut().insert(principal);
@@ -141,53 +134,6 @@ impl Note {
         }
         for (name, value) in self.headers.take().as_deref().into_iter().flatten() {
             response.headers_mut().append(name, value.clone());
-        }
-    }
-}
-
-type Checking<F, R, E> = Pin<Box<dyn Future<Output = AuthFuture<F, R, E>> + Send>>;
-
-pin_project! {
-    /// The future of [`Auth`].
-    pub struct AuthFuture<F, R, E> {
-        #[pin]
-        kind: Kind<F, R, E>,
-    }
-}
-
-pin_project! {
-    #[project = KindProj]
-    enum Kind<F, R, E> {
-        Refused { response: Option<Response<R>> },
-        Inner { #[pin] future: F, note: Note },
-        Checking { future: Checking<F, R, E> },
-    }
-}
-
-impl<F, R, E> Future for AuthFuture<F, R, E>
-where
-    F: Future<Output = Result<Response<R>, E>>,
-    R: From<Bytes>,
-{
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        loop {
-            match self.as_mut().project().kind.project() {
-                KindProj::Refused { response } => {
-                    let gone = || Problem::new(Code::InternalError).into_response();
-                    return Poll::Ready(Ok(response.take().unwrap_or_else(gone)));
-                }
-                KindProj::Inner { future, note } => {
-                    let mut response = ready!(future.poll(cx))?;
-                    note.leave(&mut response);
-                    return Poll::Ready(Ok(response));
-                }
-                KindProj::Checking { future } => {
-                    let decided = ready!(future.as_mut().poll(cx));
-                    self.set(decided);
-                }
-            }
         }
     }
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
-use gateway_auth::{AuthMode, Cedar, CedarMistakes, CedarSettings, Head, Unenforced};
+use gateway_auth::{Cedar, CedarMistakes, CedarSettings, Head, Mode, Unenforced};
 use gateway_core::{AuthMethod, ClientAddr, Code, PolicyDecision, Principal, Problem};
 use http::{Request, Response};
 use http_body_util::Full;
@@ -176,7 +176,7 @@ async fn a_policy_that_cannot_be_evaluated_is_a_no() {
 #[tokio::test]
 async fn in_report_mode_all_pass_and_the_decision_is_noted() {
     let files = Files::new(SCHEMA, POLICIES);
-    let cedar = Cedar::load(&CedarSettings { mode: AuthMode::Report, ..files.settings() }).unwrap();
+    let cedar = Cedar::load(&CedarSettings { mode: Mode::Report, ..files.settings() }).unwrap();
     let response = ask(&cedar, request("GET", "/internal", "ada", json!({ "scope": "read" }))).await;
     assert_eq!(outcome(&response), (200, vec!["orders.cedar#policy5".to_owned()]));
     assert_eq!(response.extensions().get::<Unenforced>().unwrap().code, Some(Code::Forbidden));

@@ -7,7 +7,7 @@ mod keys;
 use ask::{Seen, ask, get, outcome};
 use bytes::Bytes;
 use gateway_auth::{
-    AuthLayer, AuthMode, AuthPolicy, Changes, Check, Head, JwtMethod, JwtSettings, Method, Passed, Refusal,
+    AuthLayer, AuthPolicy, Changes, Check, Head, JwtMethod, JwtSettings, Method, Mode, Passed, Refusal,
     Require, Unenforced, Verdict,
 };
 use gateway_core::{AuthMethod, Code, Principal, Problem, ProblemFormat, ProblemLayer};
@@ -151,7 +151,7 @@ async fn s4_14_s0_16_public_paths_ask_for_nothing_and_still_take_no_spoofed_iden
 
 #[tokio::test]
 async fn in_report_mode_all_pass_and_what_would_have_happened_is_noted() {
-    let policy = AuthPolicy { mode: AuthMode::Report, ..AuthPolicy::default() };
+    let policy = AuthPolicy { mode: Mode::Report, ..AuthPolicy::default() };
     let layer = AuthLayer::new(vec![word("a", false), word("b", true)], &policy);
     for (headers, id, expected) in [
         (&[][..], "-", Some((401, Some(Code::MissingCredentials)))),

@@ -8,7 +8,7 @@ mod server;
 
 use ask::{ask, outcome, seen};
 use gateway_auth::{
-    AuthLayer, AuthMode, AuthPolicy, JwtMethod, JwtSettings, OidcMethod, OidcSettings, Unenforced,
+    AuthLayer, AuthPolicy, JwtMethod, JwtSettings, Mode, OidcMethod, OidcSettings, Unenforced,
 };
 use gateway_core::{AuthMethod, Principal, Problem, Scheme};
 use gateway_store::Store;
@@ -502,13 +502,13 @@ async fn it_goes_along_with_other_methods_optional_routes_and_report_mode() {
     assert_eq!(response.headers().get_all("www-authenticate").iter().count(), 2);
 
     let optional = AuthPolicy { optional: true, ..AuthPolicy::default() };
-    let report = AuthPolicy { mode: AuthMode::Report, ..AuthPolicy::default() };
+    let report = AuthPolicy { mode: Mode::Report, ..AuthPolicy::default() };
     for policy in [optional, report] {
         let (layer, mut browser) = (AuthLayer::new(vec![oidc.clone()], &policy), Browser::default());
         let page = browser.open(&layer, "/").await;
         assert_eq!(outcome(&page), "-", "anonymous callers pass");
         let reported = page.extensions().get::<Unenforced>().map(|unenforced| unenforced.status.as_u16());
-        assert_eq!(reported, (policy.mode == AuthMode::Report).then_some(302));
+        assert_eq!(reported, (policy.mode == Mode::Report).then_some(302));
         let back = browser.login(&layer, &provider, "/oauth2/login?return_to=/cart").await;
         assert_eq!(location(&back), "/cart", "and may log in");
         assert_eq!(outcome(&browser.open(&layer, "/").await), "ada");

@@ -82,7 +82,6 @@ mod backoff;
 mod budget;
 mod circuit;
 mod client_deadline;
-mod cookie;
 mod deadline;
 mod entry;
 mod ewma;

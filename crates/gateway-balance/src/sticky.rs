@@ -1,9 +1,8 @@
 //! A cookie that brings a client back to the endpoint that answered it before.
 
-use crate::cookie;
 use aws_lc_rs::hmac;
-use gateway_core::Endpoint;
 use gateway_core::units::{Scalar, ShortForm, Timespan};
+use gateway_core::{Endpoint, cookie};
 use http::header::HeaderValue;
 use http::request::Parts;
 use schemars::JsonSchema;
@@ -150,7 +149,7 @@ impl Sticky {
 
     /// The endpoint that the request's cookie names.
     pub(crate) fn endpoint(&self, head: &Parts) -> Option<usize> {
-        self.indexes.get(cookie::find(&head.headers, &self.name)?).copied()
+        self.indexes.get(cookie::values(&head.headers, &self.name).next()?).copied()
     }
 
     /// What has clients come back to this endpoint.

@@ -1,7 +1,6 @@
 //! Requests that go only to endpoints with a certain label.
 
-use crate::cookie;
-use gateway_core::Endpoint;
+use gateway_core::{Endpoint, cookie};
 use http::HeaderName;
 use http::request::Parts;
 use schemars::JsonSchema;
@@ -130,7 +129,7 @@ impl SubsetFrom {
     fn value<'a>(&self, head: &'a Parts) -> Option<&'a [u8]> {
         match self {
             Self::Header(name) => head.headers.get(name).map(http::HeaderValue::as_bytes),
-            Self::Cookie(name) => cookie::find(&head.headers, name),
+            Self::Cookie(name) => cookie::values(&head.headers, name).next(),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! A body that comes in: kept for the store, and read by everyone who asked for it meanwhile.
 
 mod reader;
-mod source;
 
 use crate::CacheStore;
 use crate::entry::Entry;
@@ -11,8 +10,9 @@ use bytes::Bytes;
 use gateway_core::BoxError;
 use http::HeaderMap;
 use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
 pub(crate) use reader::FillReader;
-use source::{Source, source};
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,7 +37,7 @@ pub(crate) struct Fill {
 }
 
 struct State {
-    source: Option<Source>,
+    source: Option<UnsyncBoxBody<Bytes, BoxError>>,
     chunks: VecDeque<Bytes>,
     /// The number of the first chunk that is still there: 0, unless it became too large to be stored.
     first: usize,
@@ -87,7 +87,7 @@ impl Fill {
     {
         let fill = Arc::new(Self {
             state: Mutex::new(State {
-                source: Some(source(body)),
+                source: Some(body.map_err(Into::into).boxed_unsync()),
                 chunks: VecDeque::new(),
                 first: 0,
                 total: 0,

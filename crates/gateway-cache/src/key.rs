@@ -7,7 +7,7 @@ mod target;
 use crate::query::{Asks, is_query};
 use crate::settings::{CacheError, CacheSettings, Isolation};
 use aws_lc_rs::digest::{SHA256, digest};
-use gateway_core::Principal;
+use gateway_core::{Principal, cookie};
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderName, Request};
 use origin::push_origin;
@@ -141,13 +141,9 @@ impl KeyRules {
 
 /// The cookies of a request.
 pub(crate) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let lines = headers.get_all(COOKIE).into_iter();
-    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')).map(|cookie| {
-        let cookie = cookie.trim_ascii();
-        match cookie.iter().position(|byte| *byte == b'=') {
-            Some(at) => (&cookie[..at], &cookie[at + 1..]),
-            None => (cookie, &[][..]),
-        }
+    cookie::pairs(headers).map(|pair| match pair.iter().position(|byte| *byte == b'=') {
+        Some(at) => (&pair[..at], &pair[at + 1..]),
+        None => (pair, &[][..]),
     })
 }
 

@@ -135,11 +135,12 @@ pub use body::CacheBody;
 pub use executor::{Executor, LocalExecutor, TokioExecutor};
 pub use fill::SharedBodyError;
 pub use future::{CacheFuture, RefreshFuture};
+pub use gateway_core::Mode;
 pub use layer::{CacheCounts, CacheLayer};
 pub use query::{Query, QueryFuture, QueryLayer};
 pub use service::Cache;
 pub use settings::{
-    BypassSettings, CacheError, CacheMethod, CacheSettings, Isolation, KeySettings, Mode, PurgeSettings,
+    BypassSettings, CacheError, CacheMethod, CacheSettings, Isolation, KeySettings, PurgeSettings,
 };
 pub use store::CacheStore;
 pub use store::purge::{Purge, PurgeMode};

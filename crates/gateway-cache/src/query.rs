@@ -1,7 +1,7 @@
 mod digest;
 
 use bytes::Bytes;
-use gateway_core::{BoxError, Code, FailureKind, Problem};
+use gateway_core::{BoxError, Code, FailureKind, Problem, take_ready};
 use http::{Method, Request, Response, request};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -71,9 +71,7 @@ where
         if !is_query(request.method()) || length.is_none_or(|length| length > self.most) {
             return Kind::Call { future: self.inner.call(request) }.into();
         }
-        // The one that was made ready is the one that is called.
-        let clone = self.inner.clone();
-        let inner = std::mem::replace(&mut self.inner, clone);
+        let inner = take_ready(&mut self.inner);
         let (parts, body) = request.into_parts();
         Kind::Read { waiting: Some(Box::new((inner, parts))), body, read: Vec::new() }.into()
     }

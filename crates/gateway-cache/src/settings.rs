@@ -1,3 +1,4 @@
+use gateway_core::Mode;
 use gateway_core::units::{ByteSize, Scalar, ShortForm, Timespan};
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -173,17 +174,6 @@ pub enum Isolation {
     /// They share those that allow it by `public`, `must-revalidate` or `s-maxage` (RFC 9111 §3.5); others are not
     /// stored.
     Shared,
-}
-
-/// Whether requests are answered from the cache.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// They are.
-    #[default]
-    Enforce,
-    /// The cache only says which would have been.
-    Report,
 }
 
 /// Why the settings make no cache.

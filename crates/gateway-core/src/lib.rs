@@ -14,8 +14,12 @@
 //! | [`Body`] | a response body: nothing, bytes, or a stream, without a box |
 //! | [`interim`] | answers before the answer, such as `103 Early Hints`, from an upstream to the client |
 //! | [`KeyedHash`] | what stands for a caller or a token in a map: nobody outside can make two the same |
+//! | [`with_causes`] | an error and what caused it, in one line |
+//! | [`take_ready`] | the service to call later: the one that was made ready, not a clone of it |
 //! | [`spare`] | the memory of heads that were used up, kept for the next ones |
+//! | [`Mode`] | whether a policy is carried out, or only says what it would have done |
 //! | [`Network`] | a range of addresses, or one address, as settings write it |
+//! | [`cookie`], [`percent`] | the cookies of a request, and what percent-encoded text stands for |
 //! | [`units`] | settings with units in their values: `"5s"`, `"64KiB"`, and short forms of tables |
 //!
 //! ```
@@ -40,17 +44,22 @@ mod captures;
 mod certificate;
 mod client;
 mod code;
+pub mod cookie;
 mod decision;
 mod endpoint;
+mod error;
 mod grpc;
 pub mod interim;
 mod keyed_hash;
 mod limited;
+mod mode;
 mod network;
+pub mod percent;
 mod principal;
 mod problem;
 mod problem_layer;
 mod proxy_status;
+mod ready;
 mod request_id;
 pub mod spare;
 pub mod units;
@@ -64,17 +73,17 @@ pub use client::{ClientAddr, PeerAddr, Scheme};
 pub use code::Code;
 pub use decision::PolicyDecision;
 pub use endpoint::{Endpoint, EndpointError};
+pub use error::{BoxError, with_causes};
 pub use grpc::Grpc;
 pub use keyed_hash::{KeyedHash, KeyedHasher};
 pub use limited::Limited;
+pub use mode::Mode;
 pub use network::{Network, NetworkError};
 pub use principal::{AuthMethod, Principal};
 pub use problem::{Problem, ProblemFormat};
 pub use problem_layer::{Override, Overrides, ProblemLayer, ProblemService};
 pub use proxy_status::{ProxyError, ProxyStatus};
+pub use ready::take_ready;
 pub use request_id::RequestId;
 pub use upgrade::Upgrade;
 pub use upstream::{BodyTooLarge, FailureKind, Upstream, UpstreamError};
-
-/// Any error, for places where the cause is only shown.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

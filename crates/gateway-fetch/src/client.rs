@@ -1,5 +1,6 @@
 use crate::{FetchError, FetchSettings, tls};
 use bytes::Bytes;
+use gateway_core::with_causes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -61,8 +62,10 @@ impl Fetch {
         url: &str,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Bytes>, FetchError> {
-        let failed =
-            |error: &(dyn Error + 'static)| FetchError::Failed { url: url.to_owned(), why: plain(error) };
+        let failed = |error: &(dyn Error + 'static)| FetchError::Failed {
+            url: url.to_owned(),
+            why: with_causes(error),
+        };
         let (head, body) = self.client.request(request).await.map_err(|error| failed(&error))?.into_parts();
         let body = Limited::new(body, self.max_body).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
@@ -129,18 +132,4 @@ fn shown(uri: &Uri) -> String {
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     format!("{scheme}{host}{}", uri.path())
-}
-
-/// An error with its causes in one line.
-fn plain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
 }

@@ -105,4 +105,5 @@ pub use concurrency::{
 pub use fault::{
     AbortFault, DelayFault, Fault, FaultFuture, FaultLayer, FaultSettings, Faults, PacedBody, RateFault,
 };
-pub use settings::{Mode, OverloadError};
+pub use gateway_core::Mode;
+pub use settings::OverloadError;

@@ -1,17 +1,3 @@
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-/// Whether a policy refuses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// It does.
-    #[default]
-    Enforce,
-    /// It measures and counts whom it would have refused, and lets everyone pass.
-    Report,
-}
-
 /// Why settings make no policy. Each names what was found and what was expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OverloadError {

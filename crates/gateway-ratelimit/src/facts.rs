@@ -1,7 +1,7 @@
 //! What a request says of itself and of its caller.
 
 use crate::tally::Tally;
-use gateway_core::{ClientAddr, Principal};
+use gateway_core::{ClientAddr, Principal, cookie};
 use http::{Extensions, HeaderMap, Request, Uri};
 use serde_json::Value;
 use std::net::IpAddr;
@@ -55,9 +55,7 @@ impl<'a> Facts<'a> {
 
     /// A cookie of the request (RFC 6265 §5.4).
     pub(crate) fn cookie(&self, name: &str) -> Option<&'a [u8]> {
-        let fields = self.headers.get_all(http::header::COOKIE).into_iter();
-        let mut pairs = fields.flat_map(|field| field.as_bytes().split(|b| *b == b';'));
-        pairs.find_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+        cookie::values(self.headers, name).next()
     }
 
     /// A parameter of the query as it is written.

@@ -5,7 +5,7 @@ mod sink;
 pub(crate) use sink::{Key, key, readable};
 
 use crate::facts::Facts;
-use gateway_core::AuthMethod;
+use gateway_core::{AuthMethod, percent};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
@@ -153,32 +153,12 @@ impl KeyPart {
                 _ => Found::Missing,
             },
             Self::Query(name) => {
-                facts.query(name).map_or(Found::Missing, |value| Found::Bytes("query", decoded(value)))
+                // No other spelling of a value has a count of its own.
+                let value = facts.query(name).map(percent::form_decoded);
+                value.map_or(Found::Missing, |value| Found::Bytes("query", value))
             }
         }
     }
-}
-
-/// The bytes that a query's value stands for, so that no other spelling of it has a count of its own.
-fn decoded(text: &str) -> Cow<'_, [u8]> {
-    let bytes = text.as_bytes();
-    if !bytes.iter().any(|b| matches!(b, b'%' | b'+')) {
-        return bytes.into();
-    }
-    let digit = |i: usize| bytes.get(i).and_then(|b| char::from(*b).to_digit(16));
-    let (mut plain, mut i) = (Vec::with_capacity(bytes.len()), 0);
-    while let Some(byte) = bytes.get(i) {
-        match (byte, digit(i + 1).zip(digit(i + 2))) {
-            (b'%', Some((high, low))) => {
-                plain.push((high * 16 + low) as u8);
-                i += 2;
-            }
-            (b'+', _) => plain.push(b' '),
-            (byte, _) => plain.push(*byte),
-        }
-        i += 1;
-    }
-    plain.into()
 }
 
 const EXPECTED: &str = "`caller`, `client_ip`, `principal`, `api_key`, `route`, `service`, `all`, \

@@ -112,14 +112,15 @@ pub use algorithm::{Algorithm, Decision, Rule, State, decide, take, used};
 pub use background::Background;
 pub use error::RateLimitError;
 pub use events::QuotaEvent;
+pub use gateway_core::Mode;
 pub use key::{KeyBy, KeyPart, OnMissing};
 pub use layer::RateLimitLayer;
 pub use limit::Limit;
 pub use quota::{Quota, TimeZone};
 pub use service::{RateLimit, RateLimitFuture};
 pub use settings::{
-    CostSettings, CountWhat, ExemptSettings, LimitFromSettings, Limits, MetaSource, Mode, OnStoreFailure,
-    Per, Quotas, RateLimitSettings, SettleSettings, Shared, TierSettings,
+    CostSettings, CountWhat, ExemptSettings, LimitFromSettings, Limits, MetaSource, OnStoreFailure, Per,
+    Quotas, RateLimitSettings, SettleSettings, Shared, TierSettings,
 };
 pub use settle::{SettleBody, SettleFuture, SettleLayer, SettleService};
 pub use tally::{LimitCounts, QuotaCounts};

@@ -3,11 +3,11 @@ use crate::key::readable;
 use crate::limiter::{Later, Limiter, Refusal, Verdict};
 use crate::settings::Shared;
 use bytes::Bytes;
+use gateway_core::take_ready;
 use gateway_store::Store;
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use std::future::Future;
-use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -89,10 +89,9 @@ where
     }
 }
 
-/// Keeps the request with the service that was made ready; the clone is what stays.
+/// Keeps the request with the service that was made ready.
 fn hold<S: Clone, Q>(inner: &mut S, request: Q) -> Held<S, Q> {
-    let clone = inner.clone();
-    Some(Box::new((mem::replace(inner, clone), request)))
+    Some(Box::new((take_ready(inner), request)))
 }
 
 /// Boxed, so that requests which need not wait carry no room for it.

@@ -11,6 +11,7 @@ pub use lists::{Limits, Quotas};
 pub use tiers::{LimitFromSettings, MetaSource, Per, TierSettings};
 
 use crate::{Algorithm, KeyBy, Limit, OnMissing, TimeZone};
+use gateway_core::Mode;
 use gateway_core::units::{Scalar, Short, ShortForm, Timespan};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -147,17 +148,6 @@ impl ShortForm for RateLimitSettings {
     fn from_list(texts: Vec<String>) -> Option<Result<Self, String>> {
         Some(Limits::from_texts(&texts).map(|limits| Self { limit: Some(limits), ..Self::default() }))
     }
-}
-
-/// Whether the limit refuses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// It does.
-    #[default]
-    Enforce,
-    /// It only says in the access log and in metrics that it would have.
-    Report,
 }
 
 /// How instances share counts over a store.

@@ -1,5 +1,6 @@
 use crate::ValueMatch;
-use http::header::COOKIE;
+use gateway_core::cookie;
+use gateway_core::percent::form_decoded;
 use http::{HeaderMap, HeaderName};
 use std::borrow::Cow;
 
@@ -70,49 +71,20 @@ impl CookieMatch {
 pub(crate) fn query_values<'q>(query: Option<&'q str>, name: &str) -> impl Iterator<Item = Cow<'q, [u8]>> {
     query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).filter_map(move |pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (*decoded(key) == *name.as_bytes()).then(|| decoded(value))
+        (*form_decoded(key) == *name.as_bytes()).then(|| form_decoded(value))
     })
 }
 
-/// The values of a cookie, of which there may be several by one name (RFC 6265 §5.4: for other paths).
+/// The values of a cookie, of which there may be several by one name.
 pub(crate) fn cookie_values<'h>(headers: &'h HeaderMap, name: &str) -> impl Iterator<Item = &'h [u8]> {
-    // HTTP/2 may spread cookies over several fields (RFC 9113 §8.2.3).
-    let pairs = headers.get_all(COOKIE).iter().flat_map(|field| field.as_bytes().split(|b| *b == b';'));
-    pairs.filter_map(move |pair| {
-        let pair = pair.trim_ascii();
-        let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-        let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
-        Some(unquoted.unwrap_or(value))
-    })
-}
-
-/// As of `application/x-www-form-urlencoded`; what is no valid encoding stays as it is.
-fn decoded(text: &str) -> Cow<'_, [u8]> {
-    let bytes = text.as_bytes();
-    if !bytes.iter().any(|b| matches!(b, b'%' | b'+')) {
-        return Cow::Borrowed(bytes);
-    }
-    let digit = |at: usize| bytes.get(at).and_then(|b| char::from(*b).to_digit(16));
-    let (mut plain, mut at) = (Vec::with_capacity(bytes.len()), 0);
-    while let Some(byte) = bytes.get(at) {
-        match (byte, digit(at + 1), digit(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                // Two hexadecimal digits are one byte.
-                plain.push((high << 4 | low) as u8);
-                at += 2;
-            }
-            (b'+', ..) => plain.push(b' '),
-            _ => plain.push(*byte),
-        }
-        at += 1;
-    }
-    Cow::Owned(plain)
+    cookie::values(headers, name).map(cookie::unquoted)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use http::HeaderValue;
+    use http::header::COOKIE;
 
     #[test]
     fn query_values_are_found_by_name_and_decoded() {

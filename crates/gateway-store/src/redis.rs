@@ -190,17 +190,3 @@ impl RedisStore {
         StoreError::Away { url: self.settings.shown(), why }
     }
 }
-
-/// An error with its causes in one line, without the operating system's numbers.
-fn plain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
-}

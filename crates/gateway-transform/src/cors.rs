@@ -1,3 +1,4 @@
+use crate::answer::{AnswerFuture, Edit, OwnOrInner};
 use crate::error::{self, TransformError};
 use bytes::Bytes;
 use gateway_core::units::{Scalar, ShortForm, Timespan};
@@ -6,14 +7,11 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
     ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderValue, ORIGIN, VARY,
 };
-use http::{Method, Request, Response, StatusCode};
-use pin_project_lite::pin_project;
+use http::{Method, Request, Response, StatusCode, Version};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use tower::{Layer, Service};
 
 /// Cross-origin requests. Short form: `true`, the defaults, which are those of Echo (S3-24).
@@ -209,7 +207,7 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = CorsFuture<S::Future, R>;
+    type Future = OwnOrInner<AnswerFuture<S::Future, Marks>, R>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -223,49 +221,24 @@ where
             && let Some(origin) = &origin
         {
             let response = self.rules.preflight(origin, headers.get(ACCESS_CONTROL_REQUEST_HEADERS));
-            return CorsFuture { kind: Kind::Preflight { response: Some(response) } };
+            return OwnOrInner::own(response);
         }
-        let (rules, future) = (self.rules.clone(), self.inner.call(request));
-        CorsFuture { kind: Kind::Inner { future, rules, origin } }
+        let edit = Marks { rules: self.rules.clone(), origin };
+        OwnOrInner::inner(AnswerFuture { inner: self.inner.call(request), edit })
     }
 }
 
-pin_project! {
-    /// The future of [`Cors`].
-    pub struct CorsFuture<F, R> {
-        #[pin]
-        kind: Kind<F, R>,
-    }
+/// Marks the answer to a request of this origin.
+pub struct Marks {
+    rules: Arc<Rules>,
+    origin: Option<HeaderValue>,
 }
 
-pin_project! {
-    #[project = KindProj]
-    enum Kind<F, R> {
-        Inner { #[pin] future: F, rules: Arc<Rules>, origin: Option<HeaderValue> },
-        Preflight { response: Option<Response<R>> },
-    }
-}
-
-impl<F, R, E> Future for CorsFuture<F, R>
-where
-    F: Future<Output = Result<Response<R>, E>>,
-    R: From<Bytes>,
-{
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        match self.project().kind.project() {
-            KindProj::Inner { future, rules, origin } => {
-                let mut response = ready!(future.poll(cx))?;
-                rules.mark(origin.as_ref(), response.headers_mut());
-                if let Some(expose) = &rules.expose {
-                    response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, expose.clone());
-                }
-                Poll::Ready(Ok(response))
-            }
-            KindProj::Preflight { response } => {
-                Poll::Ready(Ok(response.take().unwrap_or_else(|| Response::new(R::from(Bytes::new())))))
-            }
+impl Edit for Marks {
+    fn edit(&self, _: Version, headers: &mut HeaderMap) {
+        self.rules.mark(self.origin.as_ref(), headers);
+        if let Some(expose) = &self.rules.expose {
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, expose.clone());
         }
     }
 }

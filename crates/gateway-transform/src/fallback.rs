@@ -5,12 +5,11 @@ pub use settings::{FallbackOn, FallbackSettings};
 use crate::error::TransformError;
 use crate::respond::Answer;
 use bytes::{Bytes, BytesMut};
-use gateway_core::Problem;
+use gateway_core::{Problem, take_ready};
 use http::{Request, Response, StatusCode};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use std::future::Future;
-use std::mem::replace;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -103,9 +102,7 @@ where
                 Kind::First { future: self.inner.call(request), spare: Some(spare) }
             }
             (Some(_), Some(length)) => {
-                // The one that was made ready is called; a clone stays in its place.
-                let clone = self.inner.clone();
-                let inner = Some(replace(&mut self.inner, clone));
+                let inner = Some(take_ready(&mut self.inner));
                 let read = BytesMut::with_capacity(usize::try_from(length).unwrap_or_default());
                 Kind::Reads { request: Some(request), read, inner }
             }

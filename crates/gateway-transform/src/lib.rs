@@ -75,7 +75,7 @@ mod via;
 pub use answer::{AnswerFuture, OwnOrInner};
 pub use client_ip::{ClientIp, ClientIpLayer};
 pub use correlation_id::{CorrelationId, CorrelationIdLayer, CorrelationIdSettings};
-pub use cors::{Cors, CorsFuture, CorsLayer, CorsSettings};
+pub use cors::{Cors, CorsLayer, CorsSettings};
 pub use error::TransformError;
 pub use fallback::{Fallback, FallbackFuture, FallbackLayer, FallbackOn, FallbackSettings};
 pub use forwarded::{ClientFrom, Forwarded, ForwardedLayer, ForwardedSettings};
@@ -90,4 +90,4 @@ pub use security_headers::{SecurityHeaders, SecurityHeadersLayer, SecurityHeader
 pub use strip_prefix::{StripPrefix, StripPrefixLayer, StripPrefixSettings};
 pub use template::check_placeholders;
 pub use underscores::{UnderscoreHeaders, UnderscoreHeadersLayer, Underscores};
-pub use via::{Via, ViaAnswer, ViaLayer, ViaSettings};
+pub use via::{Via, ViaLayer, ViaSettings};

@@ -1,25 +1,10 @@
 //! The services over real sockets.
 #![allow(clippy::unwrap_used)]
 
-use axum::Router;
 use ecommerce::{chat, orders, products};
+use example_runner::start;
 use gateway_testkit::{Client, Frame, Opcode, Request, WebSocket, get};
 use serde_json::json;
-use std::net::SocketAddr;
-
-/// Serves on a thread of its own until the test's process ends.
-fn start(service: Router) -> SocketAddr {
-    let (tell, told) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            tell.send(listener.local_addr().unwrap()).unwrap();
-            axum::serve(listener, service).await.unwrap();
-        });
-    });
-    told.recv().unwrap()
-}
 
 fn send(
     client: &mut Client,
@@ -39,7 +24,7 @@ fn send(
 #[test]
 fn products_are_everybodys_and_orders_their_owners() {
     for (service, path, others) in [(products(), "/api/products", 200), (orders(), "/api/orders", 404)] {
-        let mut client = Client::new(start(service));
+        let mut client = Client::new(start(service).unwrap());
         let nothing = json!(null);
         let (status, row) = send(&mut client, "POST", path, "ada", &json!({ "name": "Pen" }));
         let row: serde_json::Value = serde_json::from_str(&row).unwrap();
@@ -57,7 +42,7 @@ fn products_are_everybodys_and_orders_their_owners() {
 
 #[test]
 fn what_anybody_says_in_the_chat_everybody_hears() {
-    let addr = start(chat());
+    let addr = start(chat()).unwrap();
     let (mut ada, mut eve) =
         (WebSocket::open(addr, "/api/chat").unwrap(), WebSocket::open(addr, "/api/chat").unwrap());
     // Whoever hears themselves is in the room.
@@ -77,7 +62,7 @@ fn what_anybody_says_in_the_chat_everybody_hears() {
 
 #[test]
 fn a_text_comes_as_events_of_one_word() {
-    let answer = get(start(chat()), "/api/generate?prompt=tea");
+    let answer = get(start(chat()).unwrap(), "/api/generate?prompt=tea");
     assert_eq!(answer.header("content-type"), Some("text/event-stream"));
     assert!(
         answer.text().starts_with("data: You\n\ndata: asked\n\ndata: about\n\ndata: tea\n\n"),

@@ -1,23 +1,14 @@
 //! The services over a real socket.
 #![allow(clippy::unwrap_used)]
 
+use example_runner::start;
 use gateway_testkit::{Client, Request, get};
 use microshop::service;
 use serde_json::json;
 
 #[test]
 fn a_service_says_who_it_is_what_it_was_told_and_what_it_does() {
-    let (tell, told) = std::sync::mpsc::channel();
-    // Until the test's process ends.
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            tell.send(listener.local_addr().unwrap()).unwrap();
-            axum::serve(listener, service("orders")).await.unwrap();
-        });
-    });
-    let addr = told.recv().unwrap();
+    let addr = start(service("orders")).unwrap();
     let asked = Request::new("PATCH", "/api/v1/orders/7").header("user_id", "7");
     assert_eq!(
         Client::new(addr).send(&asked).json(),

@@ -1,29 +1,14 @@
 //! The services over real sockets.
 #![allow(clippy::unwrap_used)]
 
-use axum::Router;
+use example_runner::start;
 use gateway_testkit::{Client, Request, get};
 use platform::{service, user_service};
 use serde_json::json;
-use std::net::SocketAddr;
-
-/// Serves on a thread of its own until the test's process ends.
-fn start(service: Router) -> SocketAddr {
-    let (tell, told) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            tell.send(listener.local_addr().unwrap()).unwrap();
-            axum::serve(listener, service).await.unwrap();
-        });
-    });
-    told.recv().unwrap()
-}
 
 #[test]
 fn each_service_says_who_it_is_and_what_it_was_told() {
-    let addr = start(service("orders"));
+    let addr = start(service("orders")).unwrap();
     assert_eq!(get(addr, "/health").status, 200);
     let asked = Request::new("DELETE", "/api/v1/orders/7").header("X-User-ID", "ada");
     let answer = Client::new(addr).send(&asked).json();
@@ -36,7 +21,7 @@ fn each_service_says_who_it_is_and_what_it_was_told() {
 
 #[test]
 fn who_logs_in_is_known_by_the_token() {
-    let mut client = Client::new(start(user_service("users")));
+    let mut client = Client::new(start(user_service("users")).unwrap());
     let mut login = |name: &str| {
         let body = json!({ "name": name }).to_string();
         let request = Request::new("POST", "/api/v1/auth/login").header("Content-Type", "application/json");

@@ -3,11 +3,11 @@
 //!
 //! [`Demo::run`] takes what the example does at its start: [`spawn`](Demo::spawn) its services or [`serve`] them,
 //! [`start_gateway`](Demo::start_gateway), and print what to try. [`main`] is the program of an example that has nothing
-//! else to be asked for, [`service_main`] that of one of its services by itself.
+//! else to be asked for, [`service_main`] that of one of its services by itself. Tests [`start`] a service.
 
 mod shell;
 
-pub use shell::{main, serve, service_main};
+pub use shell::{main, serve, service_main, start};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -3,9 +3,11 @@
 use crate::Demo;
 use axum::Router;
 use clap::{CommandFactory, FromArgMatches, Parser};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -51,6 +53,20 @@ pub async fn serve(port: u16, service: Router) -> Result<(), String> {
     Ok(())
 }
 
+/// Serves on a free port of this machine, on a thread of its own, until the program ends: for tests.
+///
+/// # Errors
+/// No port is free, or no thread.
+pub fn start(service: Router) -> io::Result<SocketAddr> {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    listener.set_nonblocking(true)?;
+    let addr = listener.local_addr()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let serving = async move { axum::serve(TcpListener::from_std(listener)?, service).await };
+    thread::Builder::new().spawn(move || runtime.block_on(serving))?;
+    Ok(addr)
+}
+
 /// The program of a service by itself, `PROGRAM NAME PORT`, for containers: the service of this name on all addresses,
 /// until `SIGTERM`.
 pub async fn service_main(service: impl FnOnce(&str) -> Router) -> ExitCode {
@@ -68,7 +84,7 @@ pub async fn service_main(service: impl FnOnce(&str) -> Router) -> ExitCode {
     }
 }
 
-async fn serve_until_terminated(service: Router, port: u16) -> std::io::Result<()> {
+async fn serve_until_terminated(service: Router, port: u16) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
     let terminated = async move {

@@ -1,23 +1,14 @@
 //! The service over a real socket.
 #![allow(clippy::unwrap_used)]
 
+use example_runner::start;
 use gateway_testkit::{Client, Request, get};
 use serde_json::json;
 use users_example::tasks;
 
 #[test]
 fn tasks_belong_to_whom_the_gateway_says() {
-    let (tell, told) = std::sync::mpsc::channel();
-    // Serves until the test's process ends.
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            tell.send(listener.local_addr().unwrap()).unwrap();
-            axum::serve(listener, tasks()).await.unwrap();
-        });
-    });
-    let addr = told.recv().unwrap();
+    let addr = start(tasks()).unwrap();
     let mut client = Client::new(addr);
     for (user, body, status) in [
         ("ada", json!({ "title": "a letter" }), 201),

@@ -81,7 +81,7 @@ where
             // A service that wants one would refuse, and one that does not must not learn to do without.
             Err(_) => {
                 tracing::error!("a request is refused because its assertion could not be signed");
-                return GateFuture::refused(Problem::new(Code::InternalError), None);
+                return GateFuture::refused(Problem::new(Code::InternalError).into_response());
             }
         }
         GateFuture::passed(self.inner.call(request), None)

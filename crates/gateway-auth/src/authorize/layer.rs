@@ -1,7 +1,7 @@
 use crate::authorize::rule::{Lack, Rule};
 use crate::authorize::settings::AuthorizeSettings;
 use crate::gate::GateFuture;
-use crate::{AuthError, AuthMode, Head, Method, Unenforced};
+use crate::{AuthError, Head, Method, Mode, Unenforced};
 use bytes::Bytes;
 use gateway_core::{Code, Principal, Problem};
 use http::header::{HeaderValue, WWW_AUTHENTICATE};
@@ -40,7 +40,7 @@ pub struct AuthorizeLayer(Arc<Shared>);
 #[derive(Clone, Debug)]
 struct Shared {
     rule: Arc<Rule>,
-    mode: AuthMode,
+    mode: Mode,
     missing: Problem,
 }
 
@@ -138,8 +138,8 @@ where
         let caller = request.extensions().get::<Principal>();
         let note = match (self.layer.check(caller, Head::of(&request)), self.layer.0.mode) {
             (Ok(()), _) => None,
-            (Err(problem), AuthMode::Enforce) => return GateFuture::refused(*problem, None),
-            (Err(problem), AuthMode::Report) => {
+            (Err(problem), Mode::Enforce) => return GateFuture::refused(problem.into_response()),
+            (Err(problem), Mode::Report) => {
                 let mut note = Extensions::new();
                 note.insert(unenforced(&problem));
                 Some(Box::new(note))

@@ -1,5 +1,5 @@
 use crate::authorize::claim::ClaimRule;
-use crate::{AuthMode, OneOrMany};
+use crate::{Mode, OneOrMany};
 use gateway_core::Network;
 use gateway_core::units::{Scalar, ShortForm};
 use schemars::JsonSchema;
@@ -54,7 +54,7 @@ pub struct AuthorizeSettings {
     /// The name of policies in `[cedar]` that must permit it too; they are asked last. Only at the top. Default: none.
     pub cedar: Option<String>,
     /// `enforce`, or `report` to refuse nobody and only say so. Only at the top. Default `enforce`.
-    pub mode: Option<AuthMode>,
+    pub mode: Option<Mode>,
     /// What `WWW-Authenticate` calls the place where no method of authentication says so. Only at the top. Default
     /// `gateway`.
     pub realm: Option<String>,

@@ -6,7 +6,7 @@ use crate::cedar::settings::CedarSettings;
 use crate::cedar::source::{said, wrong_setting};
 use crate::gate::GateFuture;
 use crate::text::unix_now;
-use crate::{AuthMode, Head};
+use crate::{Head, Mode};
 use bytes::Bytes;
 use cedar_policy::{Authorizer, Decision, EntityTypeName, EntityUid};
 use gateway_core::{Code, PolicyDecision, Principal, Problem};
@@ -196,13 +196,13 @@ pub struct CedarLayer {
     cedar: Cedar,
     route: EntityUid,
     service: Arc<str>,
-    mode: AuthMode,
+    mode: Mode,
 }
 
 impl CedarLayer {
     /// In another mode than that of the settings.
     #[must_use]
-    pub fn with_mode(self, mode: AuthMode) -> Self {
+    pub fn with_mode(self, mode: Mode) -> Self {
         Self { mode, ..self }
     }
 
@@ -277,8 +277,12 @@ where
         }
         match (problem, self.layer.mode) {
             (None, _) => {}
-            (Some(problem), AuthMode::Enforce) => return GateFuture::refused(problem, Some(note)),
-            (Some(problem), AuthMode::Report) => drop(note.insert(unenforced(&problem))),
+            (Some(problem), Mode::Enforce) => {
+                let mut response = problem.into_response();
+                response.extensions_mut().extend(*note);
+                return GateFuture::refused(response);
+            }
+            (Some(problem), Mode::Report) => drop(note.insert(unenforced(&problem))),
         }
         GateFuture::passed(self.inner.call(request), Some(note))
     }

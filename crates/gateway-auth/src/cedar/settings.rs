@@ -1,4 +1,4 @@
-use crate::{AuthMode, OneOrMany};
+use crate::{Mode, OneOrMany};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ pub struct CedarSettings {
     pub anonymous: bool,
     /// `enforce`, or `report` to refuse nobody and only say so; a route's `authorize.mode` comes before it. Default
     /// `enforce`.
-    pub mode: AuthMode,
+    pub mode: Mode,
 }
 
 fn paths<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<PathBuf>, D::Error> {

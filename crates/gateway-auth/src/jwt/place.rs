@@ -3,9 +3,9 @@
 use crate::AuthError;
 use crate::jwt::settings::Place;
 use crate::refusal::Refusal;
+use gateway_core::percent;
 use http::header::{AUTHORIZATION, COOKIE, HeaderName};
 use http::{HeaderMap, Uri};
-use std::borrow::Cow;
 
 /// A good token is far smaller, and whoever sends a larger one wants us to hash it.
 const MAX_TOKEN: usize = 16 * 1024;
@@ -139,33 +139,12 @@ fn in_query<'r>(uri: &'r Uri, name: &str) -> Result<&'r str, Refusal> {
     let mut found = None;
     for pair in uri.query().unwrap_or_default().split('&') {
         let Some((seen, value)) = pair.split_once('=') else { continue };
-        if decoded(seen) == name && found.replace(value).is_some() {
+        // One that is spelled in another way is not overlooked.
+        if *percent::decoded(seen) == *name.as_bytes() && found.replace(value).is_some() {
             return Err(Refusal::Invalid("there are several query parameters with a token"));
         }
     }
     found.ok_or(Refusal::Missing)
-}
-
-/// A parameter's name, so that one that is spelled in another way is not overlooked.
-fn decoded(name: &str) -> Cow<'_, str> {
-    if !name.contains('%') {
-        return Cow::Borrowed(name);
-    }
-    let mut bytes = Vec::with_capacity(name.len());
-    let mut rest = name.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        let digit = |at: usize| tail.get(at).and_then(|byte| char::from(*byte).to_digit(16));
-        if *first == b'%'
-            && let (Some(high), Some(low)) = (digit(0), digit(1))
-        {
-            bytes.push((high * 16 + low) as u8);
-            rest = &tail[2..];
-        } else {
-            bytes.push(*first);
-            rest = tail;
-        }
-    }
-    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use crate::credential::cookies;
 use crate::oidc::settings::{SameSite, SessionCookie};
 use crate::{AuthError, OidcSettings};
-use http::header::{COOKIE, HeaderMap, HeaderValue};
+use gateway_core::cookie;
+use http::header::{HeaderMap, HeaderValue};
 
 /// Browsers keep 4096 bytes of a cookie, name and attributes included (RFC 6265 §6.1).
 const MAX_PART: usize = 3600;
@@ -103,7 +104,7 @@ impl Cookies {
         for (at, part) in parts.iter().enumerate() {
             let part = std::str::from_utf8(part).ok()?;
             let part = if at == 0 { format!("{}.{part}", parts.len()) } else { part.to_owned() };
-            set.push(cookie(&self.part(at), &part, seconds, &self.session)?);
+            set.push(set_cookie(&self.part(at), &part, seconds, &self.session)?);
         }
         set.extend(self.forget_from(parts.len(), had));
         Some(set)
@@ -117,7 +118,7 @@ impl Cookies {
     fn forget_from(&self, from: usize, had: &HeaderMap) -> impl Iterator<Item = HeaderValue> {
         let names = (from..MAX_PARTS).map(|at| self.part(at));
         let there = names.filter(|name| cookies(had, name).next().is_some());
-        there.filter_map(|name| cookie(&name, "", 0, &self.session))
+        there.filter_map(|name| set_cookie(&name, "", 0, &self.session))
     }
 
     fn part(&self, at: usize) -> String {
@@ -145,12 +146,13 @@ impl Cookies {
         let prefix = self.login_name("");
         let others: Vec<&str> = names(had).filter(|name| name.starts_with(&prefix)).collect();
         let many = others.len() >= MAX_LOGINS;
-        let gone = others.into_iter().filter(|_| many).filter_map(|name| cookie(name, "", 0, &self.login));
-        gone.chain(cookie(&self.login_name(state), sealed, seconds, &self.login)).collect()
+        let gone =
+            others.into_iter().filter(|_| many).filter_map(|name| set_cookie(name, "", 0, &self.login));
+        gone.chain(set_cookie(&self.login_name(state), sealed, seconds, &self.login)).collect()
     }
 
     pub(crate) fn forget_login(&self, state: &str) -> Option<HeaderValue> {
-        cookie(&self.login_name(state), "", 0, &self.login)
+        set_cookie(&self.login_name(state), "", 0, &self.login)
     }
 
     /// Takes ours out of a request: they are nobody else's business.
@@ -159,28 +161,12 @@ impl Cookies {
         let is_ours = |name: &str| {
             name == self.name || name.starts_with(&login) || (1..MAX_PARTS).any(|at| name == self.part(at))
         };
-        if !names(headers).any(is_ours) {
-            return;
-        }
-        let fields =
-            headers.get_all(COOKIE).iter().flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
-        let others = fields
-            .map(<[u8]>::trim_ascii)
-            .filter(|pair| !pair.is_empty() && !name_of(pair).is_some_and(is_ours));
-        let rest = others.collect::<Vec<_>>().join(&b"; "[..]);
-        headers.remove(COOKIE);
-        if let Ok(rest) = HeaderValue::from_bytes(&rest)
-            && !rest.is_empty()
-        {
-            headers.insert(COOKIE, rest);
-        }
+        cookie::remove(headers, |pair| name_of(pair).is_some_and(is_ours));
     }
 }
 
 fn names(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let fields =
-        headers.get_all(COOKIE).iter().flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
-    fields.filter_map(name_of)
+    cookie::pairs(headers).filter_map(name_of)
 }
 
 fn name_of(pair: &[u8]) -> Option<&str> {
@@ -188,7 +174,7 @@ fn name_of(pair: &[u8]) -> Option<&str> {
     std::str::from_utf8(name.trim_ascii()).ok()
 }
 
-fn cookie(name: &str, value: &str, seconds: u64, attributes: &str) -> Option<HeaderValue> {
+fn set_cookie(name: &str, value: &str, seconds: u64, attributes: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::try_from(format!("{name}={value}; Max-Age={seconds}{attributes}")).ok()?;
     value.set_sensitive(true);
     Some(value)
@@ -197,6 +183,7 @@ fn cookie(name: &str, value: &str, seconds: u64, attributes: &str) -> Option<Hea
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::header::COOKIE;
     use proptest::prelude::*;
 
     fn made(toml: &str) -> Result<Cookies, AuthError> {

@@ -1,18 +1,15 @@
 use crate::AuthError;
+use crate::gate::{GateFuture, Leave};
 use crate::outbound::endpoint::{Endpoint, basic, secret};
 use crate::outbound::exchange::{Exchange, Known};
 use crate::outbound::held::{Held, Token};
 use crate::outbound::settings::OutboundSettings;
 use bytes::Bytes;
-use gateway_core::{Code, Problem};
+use gateway_core::take_ready;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
-use pin_project_lite::pin_project;
-use std::future::Future;
-use std::mem;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use tower::{Layer, Service};
 
 /// Shows the service what lets the gateway in: one layer per service, shared by its routes, just above what sends.
@@ -98,18 +95,18 @@ impl<S, B, R> Service<Request<B>> for OutboundCredentials<S>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
-    S::Error: 'static,
     B: Send + 'static,
     R: From<Bytes> + 'static,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = OutboundFuture<S::Future, R, S::Error>;
+    type Future = GateFuture<S::Future, R, Option<Used>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
+    #[allow(clippy::async_yields_async, reason = "the gate polls what is yielded in its place")]
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         match &*self.layer.0 {
             Kind::Nothing => {}
@@ -120,42 +117,34 @@ where
                 if let Some(token) = held.now() {
                     return send(&mut self.inner, request, held, token);
                 }
-                let mut inner = self.take_ready();
-                return OutboundFuture::waiting(async move {
+                let mut inner = take_ready(&mut self.inner);
+                return GateFuture::waiting(async move {
                     match held.fetch().await {
-                        Ok(token) => send(&mut inner, request, held, token).step,
-                        Err(_) => Step::refused(held.endpoint().unavailable()),
+                        Ok(token) => send(&mut inner, request, held, token),
+                        Err(_) => GateFuture::refused(held.endpoint().unavailable().into_response()),
                     }
                 });
             }
             Kind::Exchange(exchange) => match exchange.recall(request.headers()) {
                 Known::Token(Some(token)) => drop(request.headers_mut().insert(AUTHORIZATION, token)),
                 Known::Token(None) => drop(request.headers_mut().remove(AUTHORIZATION)),
-                Known::No(problem) => return OutboundFuture::refused(problem),
+                Known::No(problem) => return GateFuture::refused(problem.into_response()),
                 Known::Ask(token) => {
                     let exchange = exchange.clone();
-                    let mut inner = self.take_ready();
-                    return OutboundFuture::waiting(async move {
+                    let mut inner = take_ready(&mut self.inner);
+                    return GateFuture::waiting(async move {
                         match exchange.ask(token).await {
                             Ok(token) => {
                                 request.headers_mut().insert(AUTHORIZATION, token);
-                                Step::Sent { future: inner.call(request), used: None }
+                                GateFuture::passed(inner.call(request), None)
                             }
-                            Err(problem) => Step::refused(problem),
+                            Err(problem) => GateFuture::refused(problem.into_response()),
                         }
                     });
                 }
             },
         }
-        OutboundFuture::sent(self.inner.call(request), None)
-    }
-}
-
-impl<S: Clone> OutboundCredentials<S> {
-    /// The clone is what stays: the one that was made ready is the one that is called.
-    fn take_ready(&mut self) -> S {
-        let clone = self.inner.clone();
-        mem::replace(&mut self.inner, clone)
+        GateFuture::passed(self.inner.call(request), None)
     }
 }
 
@@ -164,85 +153,29 @@ fn send<S, B, R>(
     mut request: Request<B>,
     held: Arc<Held>,
     token: Arc<Token>,
-) -> OutboundFuture<S::Future, R, S::Error>
+) -> GateFuture<S::Future, R, Option<Used>>
 where
     S: Service<Request<B>, Response = Response<R>>,
 {
     request.headers_mut().insert(AUTHORIZATION, token.header.clone());
-    OutboundFuture::sent(inner.call(request), Some((held, token)))
+    GateFuture::passed(inner.call(request), Some(Used { held, token }))
 }
 
-type Waiting<F, R, E> = Pin<Box<dyn Future<Output = Step<F, R, E>> + Send>>;
-
-pin_project! {
-    /// The future of [`OutboundCredentials`].
-    pub struct OutboundFuture<F, R, E> {
-        #[pin]
-        step: Step<F, R, E>,
-    }
+/// The token that the service was shown.
+pub struct Used {
+    held: Arc<Held>,
+    token: Arc<Token>,
 }
 
-pin_project! {
-    #[project = StepProj]
-    enum Step<F, R, E> {
-        Refused { response: Option<Response<R>> },
-        Sent { #[pin] future: F, used: Option<(Arc<Held>, Arc<Token>)> },
-        Waiting { future: Waiting<F, R, E> },
-    }
-}
-
-impl<F, R, E> OutboundFuture<F, R, E> {
-    fn sent(future: F, used: Option<(Arc<Held>, Arc<Token>)>) -> Self {
-        Self { step: Step::Sent { future, used } }
-    }
-
-    fn waiting(future: impl Future<Output = Step<F, R, E>> + Send + 'static) -> Self {
-        Self { step: Step::Waiting { future: Box::pin(future) } }
-    }
-}
-
-impl<F, R: From<Bytes>, E> OutboundFuture<F, R, E> {
-    fn refused(problem: Problem) -> Self {
-        Self { step: Step::refused(problem) }
-    }
-}
-
-impl<F, R: From<Bytes>, E> Step<F, R, E> {
-    fn refused(problem: Problem) -> Self {
-        Self::Refused { response: Some(problem.into_response()) }
-    }
-}
-
-impl<F, R, E> Future for OutboundFuture<F, R, E>
-where
-    F: Future<Output = Result<Response<R>, E>>,
-    R: From<Bytes>,
-{
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        loop {
-            match self.as_mut().project().step.project() {
-                StepProj::Refused { response } => {
-                    let gone = || Problem::new(Code::InternalError).into_response();
-                    return Poll::Ready(Ok(response.take().unwrap_or_else(gone)));
-                }
-                StepProj::Sent { future, used } => {
-                    let response = ready!(future.poll(cx))?;
-                    match used {
-                        Some((held, token)) if response.status() == StatusCode::UNAUTHORIZED => {
-                            held.drop_token(token);
-                        }
-                        Some((held, _)) => held.was_taken(),
-                        None => {}
-                    }
-                    return Poll::Ready(Ok(response));
-                }
-                StepProj::Waiting { future } => {
-                    let step = ready!(future.as_mut().poll(cx));
-                    self.set(Self { step });
-                }
+/// Tells whether the service took it.
+impl Leave for Option<Used> {
+    fn leave<R>(&mut self, response: &mut Response<R>) {
+        match self {
+            Some(Used { held, token }) if response.status() == StatusCode::UNAUTHORIZED => {
+                held.drop_token(token);
             }
+            Some(Used { held, .. }) => held.was_taken(),
+            None => {}
         }
     }
 }

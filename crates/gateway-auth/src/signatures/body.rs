@@ -1,17 +1,14 @@
 //! Reads the bodies that a method has to see.
 
+use crate::gate::GateFuture;
 use crate::layer::AuthLayer;
 use crate::method::Head;
-use bytes::{Bytes, BytesMut};
-use gateway_core::{BodyTooLarge, BoxError, Code, Problem};
+use bytes::Bytes;
+use gateway_core::{BoxError, Code, FailureKind, Problem, take_ready};
 use http::{Request, Response};
 use http_body::Body;
-use http_body_util::BodyExt;
-use pin_project_lite::pin_project;
-use std::future::Future;
-use std::mem;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use std::task::{Context, Poll};
 use tower::{Layer, Service};
 
 /// Request extension: the body as a whole, for methods that look at it.
@@ -72,42 +69,35 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = SignedBodyFuture<S::Future, R, S::Error>;
+    type Future = GateFuture<S::Future, R>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
+    #[allow(clippy::async_yields_async, reason = "the gate polls what is yielded in its place")]
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let Some(most) = self.auth.wants_body(Head::of(&request)) else {
-            return SignedBodyFuture { kind: Kind::Inner { future: self.inner.call(request) } };
+            return GateFuture::passed(self.inner.call(request), None);
         };
         if request.body().is_end_stream() {
             request.extensions_mut().insert(WholeBody(Bytes::new()));
-            return SignedBodyFuture { kind: Kind::Inner { future: self.inner.call(request) } };
+            return GateFuture::passed(self.inner.call(request), None);
         }
         if request.body().size_hint().lower() > most {
-            return SignedBodyFuture {
-                kind: Kind::Refused { response: Some(too_large(most).into_response()) },
-            };
+            return GateFuture::refused(too_large(most).into_response());
         }
-        // The clone is what stays: the one that was made ready is the one that is called.
-        let clone = self.inner.clone();
-        let mut inner = mem::replace(&mut self.inner, clone);
-        // What it yields is polled in its place.
-        #[allow(clippy::async_yields_async)]
-        let reading = Box::pin(async move {
+        let mut inner = take_ready(&mut self.inner);
+        GateFuture::waiting(async move {
             let (mut parts, body) = request.into_parts();
-            let kind = match read(body, most).await {
+            match read(body, most).await {
                 Ok(bytes) => {
                     parts.extensions.insert(WholeBody(bytes.clone()));
-                    Kind::Inner { future: inner.call(Request::from_parts(parts, B::from(bytes))) }
+                    GateFuture::passed(inner.call(Request::from_parts(parts, B::from(bytes))), None)
                 }
-                Err(problem) => Kind::Refused { response: Some(problem.into_response()) },
-            };
-            SignedBodyFuture { kind }
-        });
-        SignedBodyFuture { kind: Kind::Reading { future: reading } }
+                Err(problem) => GateFuture::refused(problem.into_response()),
+            }
+        })
     }
 }
 
@@ -120,61 +110,15 @@ async fn read<B>(body: B, most: u64) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>>,
 {
-    let mut body = Box::pin(body);
-    let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| match error.into() {
-            error if error.is::<BodyTooLarge>() => Problem::new(Code::BodyTooLarge),
+    let limit = usize::try_from(most).unwrap_or(usize::MAX);
+    let whole = Limited::new(body, limit).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            return too_large(most);
+        }
+        match FailureKind::of_request_body(&*error) {
+            FailureKind::BodyTooLarge => Problem::new(Code::BodyTooLarge),
             _ => Problem::new(Code::BadRequest).with_detail("the request's body broke off"),
-        })?;
-        let Ok(data) = frame.into_data() else { continue };
-        if (whole.len() + data.len()) as u64 > most {
-            return Err(too_large(most));
         }
-        whole.extend_from_slice(&data);
-    }
-    Ok(whole.freeze())
-}
-
-type Reading<F, R, E> = Pin<Box<dyn Future<Output = SignedBodyFuture<F, R, E>> + Send>>;
-
-pin_project! {
-    /// The future of [`SignedBody`].
-    pub struct SignedBodyFuture<F, R, E> {
-        #[pin]
-        kind: Kind<F, R, E>,
-    }
-}
-
-pin_project! {
-    #[project = KindProj]
-    enum Kind<F, R, E> {
-        Refused { response: Option<Response<R>> },
-        Inner { #[pin] future: F },
-        Reading { future: Reading<F, R, E> },
-    }
-}
-
-impl<F, R, E> Future for SignedBodyFuture<F, R, E>
-where
-    F: Future<Output = Result<Response<R>, E>>,
-    R: From<Bytes>,
-{
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        loop {
-            match self.as_mut().project().kind.project() {
-                KindProj::Refused { response } => {
-                    let gone = || Problem::new(Code::InternalError).into_response();
-                    return Poll::Ready(Ok(response.take().unwrap_or_else(gone)));
-                }
-                KindProj::Inner { future } => return future.poll(cx),
-                KindProj::Reading { future } => {
-                    let read = ready!(future.as_mut().poll(cx));
-                    self.set(read);
-                }
-            }
-        }
-    }
+    })?;
+    Ok(whole.to_bytes())
 }

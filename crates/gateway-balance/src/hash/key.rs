@@ -1,6 +1,5 @@
 use super::hash;
-use crate::cookie;
-use gateway_core::{ClientAddr, Principal};
+use gateway_core::{ClientAddr, Principal, cookie};
 use http::HeaderName;
 use http::request::Parts;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -67,7 +66,7 @@ impl HashKey {
                 IpAddr::V6(ip) => hash([ip.octets().as_slice()]),
             }),
             Self::Header(name) => Some(hash([head.headers.get(name)?.as_bytes()])),
-            Self::Cookie(name) => Some(hash([cookie::find(&head.headers, name)?])),
+            Self::Cookie(name) => Some(hash([cookie::values(&head.headers, name).next()?])),
             Self::Query(name) => {
                 let mut pairs = head.uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
                 let (_, value) = pairs.find(|(key, _)| key == name)?;

@@ -4,7 +4,8 @@ use super::{Fill, SharedBodyError};
 use crate::wakers::Seat;
 use bytes::Bytes;
 use gateway_core::BoxError;
-use http_body::Frame;
+use http_body::{Body, Frame};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -73,7 +74,7 @@ impl FillReader {
                 let gone = SharedBodyError::Source("it was given up".into());
                 return Poll::Ready(Some(Err(gone.into())));
             };
-            match source.as_mut().poll_frame(&mut Context::from_waker(&waker)) {
+            match Pin::new(source).poll_frame(&mut Context::from_waker(&waker)) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(frame) => {
                     state.take(frame);
@@ -117,7 +118,7 @@ impl Drop for FillReader {
                 break;
             }
             let Some(source) = &mut state.source else { break };
-            match source.as_mut().poll_frame(&mut Context::from_waker(Waker::noop())) {
+            match Pin::new(source).poll_frame(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(frame) => state.take(frame),
                 Poll::Pending => break,
             }

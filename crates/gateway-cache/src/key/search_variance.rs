@@ -1,5 +1,7 @@
 //! `No-Vary-Search`: which differences between two queries do not count (draft-ietf-httpbis-no-vary-search).
 
+use gateway_core::percent::form_decoded;
+
 /// Which parameters of a query count, and whether their order does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SearchVariance {
@@ -67,17 +69,17 @@ impl SearchVariance {
     /// Names and values are compared as the URL standard reads `application/x-www-form-urlencoded`, but that bytes
     /// which are no UTF-8 stay apart: no two that a service may tell apart become one.
     pub(crate) fn push(&self, text: &mut String, query: &str) {
-        let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = query
+        let mut pairs: Vec<_> = query
             .split('&')
             .filter(|part| !part.is_empty())
             .map(|part| {
                 let (name, value) = part.split_once('=').unwrap_or((part, ""));
-                (decoded(name), decoded(value))
+                (form_decoded(name), form_decoded(value))
             })
             .filter(|(name, _)| match &self.params {
                 Params::All => true,
-                Params::AllBut(names) => !names.contains(name),
-                Params::Only(names) => names.contains(name),
+                Params::AllBut(names) => !names.iter().any(|one| **one == **name),
+                Params::Only(names) => names.iter().any(|one| **one == **name),
             })
             .collect();
         if self.key_order {
@@ -113,7 +115,7 @@ fn value(text: &str) -> Option<(Value, &str)> {
             return None;
         }
         let (name, after) = string(trimmed.strip_prefix('"')?)?;
-        names.push(decoded(&name));
+        names.push(form_decoded(&name).into_owned());
         rest = after;
     }
 }
@@ -130,27 +132,6 @@ fn string(text: &str) -> Option<(String, &str)> {
             _ => return None,
         }
     }
-}
-
-/// What a part of a query stands for: `+` for a space, `%` with two digits for a byte.
-fn decoded(part: &str) -> Vec<u8> {
-    let digit = |at: usize| part.as_bytes().get(at).and_then(|digit| char::from(*digit).to_digit(16));
-    let mut bytes = Vec::with_capacity(part.len());
-    let mut at = 0;
-    while let Some(byte) = part.as_bytes().get(at) {
-        match (byte, digit(at + 1), digit(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                // Two hexadecimal digits are a byte.
-                bytes.push(u8::try_from(high * 16 + low).unwrap_or_default());
-                at += 3;
-                continue;
-            }
-            (b'+', ..) => bytes.push(b' '),
-            (byte, ..) => bytes.push(*byte),
-        }
-        at += 1;
-    }
-    bytes
 }
 
 /// Bytes as they stand in a key, each in one way only.

@@ -17,7 +17,7 @@ use crate::semantics::reuse::{Reuse, reuse};
 use crate::semantics::status::{Forward, Told};
 use crate::store::shard::Found;
 use bytes::Bytes;
-use gateway_core::BoxError;
+use gateway_core::{BoxError, take_ready};
 use http::header::RANGE;
 use http::{Method, Request, Response};
 use http_body::Body;
@@ -148,9 +148,7 @@ impl Asking {
                 Role::Wait(flight) => {
                     let timeout = self.engine.collapse_timeout;
                     let deadline = self.deadline.unwrap_or_else(|| Instant::now() + timeout);
-                    // The one that was made ready is the one that is called.
-                    let clone = inner.clone();
-                    let inner = std::mem::replace(inner, clone);
+                    let inner = take_ready(inner);
                     let waiting = Waiting {
                         asking: Self { deadline: Some(deadline), ..self },
                         why,
@@ -168,8 +166,7 @@ impl Asking {
         if let Some(tier) = store.tier().filter(|_| self.asks_tier(why)) {
             let lookup = tier.find(&self.key.text, self.key.url, request.headers());
             let purges = store.purges();
-            let clone = inner.clone();
-            let inner = std::mem::replace(inner, clone);
+            let inner = take_ready(inner);
             let asking = Self { tiered: true, ..self };
             let tiering = Some(Box::new(Tiering { asking, why, lead, purges, lookup }));
             return Kind::Tier { tiering, call: Some(Call { inner, request, executor: executor.clone() }) };

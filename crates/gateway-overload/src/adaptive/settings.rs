@@ -1,5 +1,6 @@
 use super::{Aimd, Algorithm, Bounds, Gradient2, Vegas};
-use crate::settings::{Mode, OverloadError, within};
+use crate::settings::{OverloadError, within};
+use gateway_core::Mode;
 use gateway_core::units::{Scalar, ShortForm, Timespan};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

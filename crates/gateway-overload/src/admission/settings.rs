@@ -1,5 +1,5 @@
 use super::Priority;
-use crate::settings::Mode;
+use gateway_core::Mode;
 use gateway_core::units::{Scalar, ShortForm, Timespan};
 use ipnet::IpNet;
 use schemars::JsonSchema;

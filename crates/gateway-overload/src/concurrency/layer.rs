@@ -4,7 +4,7 @@ use super::{ConcurrencyKey, ConcurrencySettings};
 use crate::refusal::refuse;
 use crate::settings::OverloadError;
 use bytes::Bytes;
-use gateway_core::Code;
+use gateway_core::{Code, take_ready};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use std::future::Future;
@@ -118,10 +118,8 @@ where
         match limit.gate.enter(limit.key.hash(&limit.hasher, &request)) {
             Entry::In(slot) => Kind::Inner { future: self.inner.call(request), slot: Some(slot) }.into(),
             Entry::Wait(wait) => {
-                // The one that was made ready is the one that is called.
-                let clone = self.inner.clone();
-                let inner = std::mem::replace(&mut self.inner, clone);
-                Kind::Waits { wait, call: Some((inner, request)), limit: limit.clone() }.into()
+                let call = Some((take_ready(&mut self.inner), request));
+                Kind::Waits { wait, call, limit: limit.clone() }.into()
             }
             Entry::Refused(why) => Kind::Refused { why, limit: limit.clone() }.into(),
         }

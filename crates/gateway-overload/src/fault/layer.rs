@@ -4,6 +4,7 @@ use super::choose::{Faults, Mix};
 use crate::concurrency::take_one;
 use crate::settings::{OverloadError, header_name};
 use bytes::Bytes;
+use gateway_core::take_ready;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderName, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
@@ -127,10 +128,7 @@ where
         };
         let kind = match (faults.delay, faults.abort) {
             (Some(delay), _) => {
-                // The one that was made ready is the one that is called.
-                let clone = self.inner.clone();
-                let inner = std::mem::replace(&mut self.inner, clone);
-                let call = Some((inner, request, active));
+                let call = Some((take_ready(&mut self.inner), request, active));
                 Kind::Delayed { wait: Box::pin(sleep(delay)), call, faults }
             }
             (None, Some(status)) => Kind::Aborted { status, faults },

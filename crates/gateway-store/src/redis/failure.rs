@@ -1,5 +1,5 @@
-use super::plain;
 use deadpool_redis::redis::{ErrorKind, RedisError};
+use gateway_core::with_causes;
 
 /// What an error means for the operations after it.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub(super) enum Failure {
 
 impl From<RedisError> for Failure {
     fn from(error: RedisError) -> Self {
-        let text = plain(&error);
+        let text = with_causes(&error);
         // Codes: https://redis.io/docs/latest/develop/reference/protocol-spec/ and server.c, `shared`.
         match error.code() {
             // A new master, or one that is not ready: found by a new connection, with sentinels perhaps elsewhere.

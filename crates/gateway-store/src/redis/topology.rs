@@ -1,5 +1,4 @@
 use super::credentials::{Credentials, certificates};
-use super::plain;
 use crate::StoreError;
 use crate::settings::{RedisSettings, SentinelSettings, Topology as Given, without_user};
 use deadpool_redis::redis::aio::{MultiplexedConnection, PubSub};
@@ -10,6 +9,7 @@ use deadpool_redis::redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError,
     TlsCertificates, TlsMode, Value,
 };
+use gateway_core::with_causes;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -159,7 +159,9 @@ impl Sentinel {
             tls,
             certificates,
         };
-        sentinel.client().map_err(|e| StoreError::Settings(format!("`redis.sentinel`: {}", plain(&e))))?;
+        sentinel
+            .client()
+            .map_err(|e| StoreError::Settings(format!("`redis.sentinel`: {}", with_causes(&e))))?;
         Ok(sentinel)
     }
 
@@ -206,7 +208,7 @@ impl Cluster {
         certificates: Option<TlsCertificates>,
         connect_timeout: Duration,
     ) -> Result<Self, StoreError> {
-        let wrong = |e: RedisError| StoreError::Settings(format!("`redis.cluster`: {}", plain(&e)));
+        let wrong = |e: RedisError| StoreError::Settings(format!("`redis.cluster`: {}", with_causes(&e)));
         let infos: Vec<ConnectionInfo> = urls
             .iter()
             .map(|url| Ok(servers.onto(connection_info(url)?)))
@@ -244,11 +246,11 @@ fn client(
         None => Client::open(info),
         Some(certificates) => Client::build_with_tls(info, certificates.clone()),
     };
-    client.map_err(|e| wrong_url(url, plain(&e)))
+    client.map_err(|e| wrong_url(url, with_causes(&e)))
 }
 
 fn connection_info(url: &str) -> Result<ConnectionInfo, StoreError> {
-    let info = url.into_connection_info().map_err(|e| wrong_url(url, plain(&e)))?;
+    let info = url.into_connection_info().map_err(|e| wrong_url(url, with_causes(&e)))?;
     match info.addr() {
         ConnectionAddr::TcpTls { insecure: true, .. } => {
             Err(wrong_url(url, "certificates are always verified; name the signer in `ca_file`".to_owned()))

@@ -2,7 +2,7 @@
 
 use super::QueryEdits;
 use crate::template::{Template, captured};
-use gateway_core::Captures;
+use gateway_core::{Captures, percent};
 use std::borrow::Cow;
 use std::fmt::Write;
 
@@ -41,7 +41,9 @@ impl QueryEdit {
         let added = match self.added.plain() {
             Some(added) => Cow::Borrowed(added),
             // Captured as the client encoded it for a path, which a query may read otherwise.
-            None => self.added.made(|name| encoded(&decoded(captured(captures, name))).into()).into(),
+            None => {
+                self.added.made(|name| encoded(&percent::decoded(captured(captures, name))).into()).into()
+            }
         };
         let mut result = String::with_capacity(query.len() + added.len() + 1);
         for pair in query.split('&').filter(|_| !query.is_empty()) {
@@ -79,34 +81,7 @@ fn encoded(text: &[u8]) -> String {
 
 /// Whether an encoded name is this one. A `+` is a space, as in forms.
 fn means(name: &str, plain: &str) -> bool {
-    bytes(name, b' ').eq(plain.bytes())
-}
-
-/// What a piece of a path stands for, in which a `+` is a plus.
-fn decoded(text: &str) -> Vec<u8> {
-    bytes(text, b'+').collect()
-}
-
-fn bytes(text: &str, plus: u8) -> impl Iterator<Item = u8> {
-    let mut bytes = text.bytes();
-    std::iter::from_fn(move || {
-        let byte = match bytes.next()? {
-            b'+' => plus,
-            b'%' => {
-                let ahead = bytes.clone();
-                let mut digits = ahead.take(2).map(|b| char::from(b).to_digit(16));
-                match (digits.next().flatten(), digits.next().flatten()) {
-                    (Some(high), Some(low)) => {
-                        bytes.nth(1);
-                        u8::try_from(high * 16 + low).unwrap_or(b'%')
-                    }
-                    _ => b'%',
-                }
-            }
-            byte => byte,
-        };
-        Some(byte)
-    })
+    *percent::form_decoded(name) == *plain.as_bytes()
 }
 
 #[cfg(test)]

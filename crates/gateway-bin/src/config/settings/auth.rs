@@ -1,7 +1,7 @@
 //! Ways to authenticate, and how routes use them.
 
 use gateway_auth::{
-    ApiKeySettings, AuthMode, AuthPolicy, BasicSettings, ForwardSettings, IntrospectionSettings, JwtSettings,
+    ApiKeySettings, AuthPolicy, BasicSettings, ForwardSettings, IntrospectionSettings, JwtSettings, Mode,
     MtlsSettings, OidcSettings, PublicPath, Require, SignatureSettings,
 };
 use gateway_core::units::{Scalar, ShortForm};
@@ -68,7 +68,7 @@ pub(crate) struct RouteAuthSettings {
     /// Default false.
     pub(crate) optional: bool,
     /// `enforce`, or `report` to refuse nobody and only say so. Default `enforce`.
-    pub(crate) mode: AuthMode,
+    pub(crate) mode: Mode,
     /// Paths that nobody is asked for credentials on: `"/health"`, `"/api/auth/*"`, `"GET,HEAD /api/products/*"`.
     /// Default: none.
     pub(crate) public: Vec<PublicPath>,

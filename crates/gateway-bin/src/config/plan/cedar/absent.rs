@@ -1,6 +1,6 @@
 //! What stands for Cedar in a build without it: there are no policies, and whoever asks for some is told so.
 
-use gateway_auth::{AuthMode, CedarMistake, CedarMistakes, CedarSettings, Head};
+use gateway_auth::{CedarMistake, CedarMistakes, CedarSettings, Head, Mode};
 use gateway_core::{PolicyDecision, Principal};
 use std::convert::Infallible;
 use tower::Layer;
@@ -40,7 +40,7 @@ impl Cedar {
 }
 
 impl CedarLayer {
-    pub(crate) fn with_mode(self, _: AuthMode) -> Self {
+    pub(crate) fn with_mode(self, _: Mode) -> Self {
         self
     }
 

@@ -1,0 +1,111 @@
+//! What is to be done when the answer to a limited request comes.
+
+use super::{Limiter, remote_key};
+use crate::cost::Settle;
+use crate::key::Key;
+use crate::plan::{Outcome, Plan};
+use crate::settle::Settlement;
+use crate::together::Parts;
+use gateway_core::Limited;
+use http::Response;
+use std::sync::Arc;
+
+/// What is to be done when the answer comes: for one limit, or for several.
+#[derive(Debug)]
+pub(crate) enum Later {
+    One(Note),
+    Several(Parts),
+}
+
+/// What one limit has to do then.
+#[derive(Debug)]
+pub(crate) struct Note {
+    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) key: Key,
+    pub(crate) cost: u32,
+    pub(crate) outcome: Outcome,
+    /// Who is counted, where others must be told later.
+    pub(crate) caller: Option<Box<str>>,
+    pub(crate) place: Place,
+}
+
+/// Where a request was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In this process.
+    Here,
+    /// In this process while the store is away, by a share of the limit.
+    Share,
+    /// On a server.
+    Server,
+}
+
+impl Later {
+    pub(crate) fn answered<R>(self, response: &mut Response<R>) {
+        match self {
+            Self::One(note) => {
+                note.limiter.tell(&note.plan, &note.outcome, response.headers_mut());
+                note.settled(response);
+            }
+            Self::Several(parts) => parts.answered(response),
+        }
+    }
+}
+
+impl Note {
+    pub(super) fn settles(&self) -> bool {
+        !matches!(self.limiter.settle, Settle::Never)
+    }
+
+    /// Settles what the answer's head says.
+    pub(crate) fn settled<R>(self, response: &mut Response<R>) {
+        if self.outcome.decision.is_refusal() {
+            let extensions = response.extensions_mut();
+            extensions.insert(self.outcome.decision);
+            if extensions.get::<Limited>().is_none() {
+                extensions.insert(Limited::Would(self.limiter.name.clone()));
+            }
+            // In report mode: what was not taken is not settled.
+            return;
+        }
+        match &self.limiter.settle {
+            Settle::Never => {}
+            Settle::Body(_) => {
+                response.extensions_mut().insert(Settlement::new(self));
+            }
+            settle => {
+                if let Some(difference) = settle.difference(response.status(), response.headers(), self.cost)
+                {
+                    self.take(difference);
+                }
+            }
+        }
+    }
+
+    /// Takes more than was, or gives back.
+    pub(crate) fn take(&self, difference: i64) {
+        if difference == 0 {
+            return;
+        }
+        let limiter = &self.limiter;
+        let rules = match self.place {
+            Place::Here => &self.plan.rules,
+            Place::Share => &self.plan.shares,
+            Place::Server => {
+                if let Some(caller) = &self.caller {
+                    limiter.shared.settle(self.key, remote_key(&self.plan, caller), &self.plan, difference);
+                }
+                return;
+            }
+        };
+        let now = limiter.clock.now();
+        let Some(caller) = self.caller.as_ref().filter(|_| self.plan.has_quota()) else {
+            return limiter.counts.take(self.key, now, difference, rules);
+        };
+        let before = limiter.counts.used(self.key, now, rules).unwrap_or_default();
+        limiter.counts.take(self.key, now, difference, rules);
+        let after = limiter.counts.used(self.key, now, rules).unwrap_or_default();
+        limiter.say(&self.plan, &self.plan.marks_between(&before, &after), caller);
+    }
+}
