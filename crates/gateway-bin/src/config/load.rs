@@ -130,6 +130,12 @@ impl Origin {
         })
     }
 
+    /// The text of a key, variables put in: it may be a secret.
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
+        let put_in = self.put_in.get(key).map(|(put_in, _)| put_in.as_str());
+        put_in.or_else(|| self.written(key)?.as_str())
+    }
+
     /// What could be read once can be read again.
     fn read_routes(&self) -> Option<Value> {
         let source = self.source();
