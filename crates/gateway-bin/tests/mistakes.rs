@@ -23,6 +23,26 @@ const GOOD: &str =
     "[services.a]\nendpoints = [\"http://127.0.0.1:1\"]\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n";
 
 #[test]
+fn what_follows_from_a_mistake_is_no_mistake_of_its_own() {
+    for (tables, part) in [
+        ("[services.b]\nendpoints = [7]\n", "`services.b.endpoints[0]` is the number 7"),
+        ("[rate_limits]\nx = [7, true]\n", "`rate_limits.x[1]` is `true`"),
+        ("[rate_limits.x]\nlimit = 7\n", "`rate_limits.x.limit` is the number 7"),
+        ("[rate_limits.x]\nlimit = [7]\n", "`rate_limits.x.limit[0]` is the number 7"),
+        ("[rate_limits.x]\nlimt = \"7/s\"\n", "unknown key `limt`"),
+        ("[auth.jwt.x]\nsecret = 7\n", "`auth.jwt.x.secret` is the number 7"),
+        ("[auth.basic.x]\nfile = 7\n", "`auth.basic.x.file` is the number 7"),
+        ("[auth.mtls.x]\ntrusted_proxies = [7]\n", "`auth.mtls.x.trusted_proxies[0]` is the number 7"),
+    ] {
+        let finished = check(&format!("{GOOD}{tables}"));
+        let said = refused(&finished, 2);
+        assert!(said.contains(part), "no `{part}` in {said}");
+        let count = if tables.contains("true") { "2 mistakes" } else { "1 mistake" };
+        assert!(said.contains(&format!("\n{count} in the configuration")), "{tables}: {said}");
+    }
+}
+
+#[test]
 fn every_kind_of_mistake_names_its_place_and_what_to_do() {
     let route = |lines: &str| format!("{GOOD}[[routes]]\n{lines}\n");
     for (config, parts) in [

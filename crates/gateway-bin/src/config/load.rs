@@ -62,7 +62,7 @@ pub(crate) struct Origin {
     taken: Taken,
     /// By key: what was put in for a variable, and the text that stood there.
     put_in: Secrets,
-    /// Keys whose variables could not be put in: what else is wrong with them follows from that.
+    /// Keys whose variables could not be put in.
     unresolved: Vec<String>,
 }
 
@@ -98,10 +98,11 @@ impl Origin {
         self.taken.original_key(key)
     }
 
-    /// Whether a key, or one below it, has a variable that could not be put in.
-    pub(crate) fn is_unresolved(&self, key: &str) -> bool {
+    /// Whether a key, or one below it, has a variable that could not be put in, or was left out for its shape: what
+    /// else is wrong with it follows from that.
+    pub(crate) fn is_known_wrong(&self, key: &str) -> bool {
         let key = self.original(key);
-        self.unresolved.iter().any(|unresolved| unresolved.starts_with(&key))
+        self.unresolved.iter().any(|unresolved| unresolved.starts_with(&key)) || self.taken.is_of(&key)
     }
 
     /// The names of the tables in a table, also of those that have mistakes.

@@ -61,6 +61,8 @@ pub(super) fn extract<T: DeserializeOwned>(tree: &Value, secrets: &Secrets, orig
         }
         match &wrong {
             Wrong::MissingKey(name) if taken.keys.contains(&join(&key, name)) => {}
+            // That nothing is left of it is the same mistake.
+            _ if find(&tree, &steps).is_some_and(is_empty_list) && taken.elements.contains_key(&key) => {}
             Wrong::MissingKey(name) => {
                 let place = if key.is_empty() { String::new() } else { format!(" in {key}") };
                 mistakes.push(origin.at(&key, format!("`{name}` is missing{place}"), true));
@@ -92,6 +94,14 @@ pub(super) struct Taken {
 }
 
 impl Taken {
+    /// Whether a key, as the file calls it, or one below it was taken out.
+    pub(super) fn is_of(&self, key: &str) -> bool {
+        let below = |taken: &String| {
+            taken.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        self.keys.iter().any(below)
+    }
+
     /// A key of what is left, as it is called in the file.
     pub(super) fn original_key(&self, key: &str) -> String {
         let mut path = String::new();
@@ -151,6 +161,10 @@ fn find<'t>(tree: &'t Value, steps: &[Step]) -> Option<&'t Value> {
         Step::Key(key) => value.get(key),
         Step::Index(index) => value.get(index),
     })
+}
+
+fn is_empty_list(value: &Value) -> bool {
+    value.as_array().is_some_and(Vec::is_empty)
 }
 
 fn find_mut<'t>(tree: &'t mut Value, steps: &[Step]) -> Option<&'t mut Value> {

@@ -52,7 +52,7 @@ impl<'a> Planner<'a> {
             Err(error) => error,
         };
         let key = key.to_string();
-        if !self.origin.is_unresolved(&key) {
+        if !self.origin.is_known_wrong(&key) {
             let message = format!("`{}`: {error}", self.origin.original(&key));
             self.mistakes.push(self.origin.mistake(&key, message));
         }
