@@ -68,6 +68,9 @@ impl Engine {
         if settings.methods.is_empty() {
             return Err(CacheError::NoMethods);
         }
+        if settings.max_entry.bytes() == 0 {
+            return Err(CacheError::NoRoom);
+        }
         if settings.max_entry > store.memory() {
             return Err(CacheError::TooLarge { max_entry: settings.max_entry, memory: store.memory() });
         }

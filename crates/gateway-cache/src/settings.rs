@@ -249,6 +249,9 @@ pub enum CacheError {
         /// The store's memory.
         memory: ByteSize,
     },
+    /// No entry fits.
+    #[error("`max_entry` is 0, so that nothing would be stored; leave the cache out instead")]
+    NoRoom,
     /// Nobody may purge.
     #[error("`purge.networks` is empty, so that nobody could purge; leave `purge` out instead")]
     NoNetworks,

@@ -3,6 +3,7 @@
 mod diagnose;
 mod file;
 mod mistake;
+mod strict;
 mod substitute;
 
 pub(crate) use file::{Source, join};
@@ -76,6 +77,36 @@ impl Origin {
     pub(crate) fn folder(&self) -> PathBuf {
         let file = self.file.as_ref().map(|file| Path::new(&*file.name));
         file.and_then(Path::parent).map(Path::to_owned).unwrap_or_default()
+    }
+
+    /// What follows a key in the one below it that a message is about: the key that the message begins with, or else the
+    /// only one whose text it tells. Whoever checks settings does not know where they stand.
+    pub(crate) fn meant_below(&self, key: &str, message: &str) -> Option<String> {
+        let original = self.original(key);
+        let written = self.written(&original)?;
+        if let Some((first, _)) = message.strip_prefix('`').and_then(|message| message.split_once('`'))
+            && first.starts_with(|c: char| c.is_ascii_lowercase())
+            && self.written(&format!("{original}.{first}")).is_some()
+        {
+            return Some(format!(".{first}"));
+        }
+        let mut told = Vec::new();
+        let mut left = vec![(String::new(), written)];
+        while let Some((below, value)) = left.pop() {
+            match value {
+                Value::Object(table) => {
+                    let keys =
+                        table.iter().map(|(name, inner)| (format!("{below}.{}", join("", name)), inner));
+                    left.extend(keys);
+                }
+                Value::Array(list) => {
+                    left.extend(list.iter().enumerate().map(|(i, inner)| (format!("{below}[{i}]"), inner)));
+                }
+                Value::String(text) if message.contains(&format!("`{text}`")) => told.push(below),
+                _ => {}
+            }
+        }
+        told.pop().filter(|_| told.is_empty())
     }
 
     /// A mistake in the value of a key of the settings.

@@ -104,6 +104,11 @@ impl ShortForm for RouteAuthSettings {
     }
 
     fn from_list(names: Vec<String>) -> Option<Result<Self, String>> {
+        if names.is_empty() {
+            let wrong = "the list is empty, so that nobody would be asked who they are; expected names of ways to \
+                         authenticate, or \"none\"";
+            return Some(Err(wrong.to_owned()));
+        }
         Some(Ok(Self::of(names)))
     }
 }
