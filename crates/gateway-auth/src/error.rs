@@ -19,7 +19,7 @@ pub enum AuthError {
         given: usize,
     },
     /// A file that is no key set, or one without a key for us.
-    #[error("the key set {path} {why}", path = path.display())]
+    #[error("the key set `{path}` {why}", path = path.display())]
     KeySet {
         /// Its path.
         path: PathBuf,
@@ -36,7 +36,7 @@ pub enum AuthError {
     #[error("`from`: `{0}` is not the name of a header, a cookie or a query parameter")]
     Place(String),
     /// A key file that cannot be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read `{path}`: {source}")]
     File {
         /// Its path.
         path: PathBuf,
@@ -79,7 +79,7 @@ pub enum AuthError {
     #[error("the API keys `{0}` and `{1}` have the same hash; expected each key once")]
     SameKey(String, String),
     /// A file that does not hold what it should.
-    #[error("{path} cannot be used: {why}")]
+    #[error("`{path}` cannot be used: {why}")]
     Content {
         /// Its path.
         path: PathBuf,

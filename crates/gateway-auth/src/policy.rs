@@ -18,7 +18,7 @@ pub struct AuthPolicy {
     /// `enforce`, or `report` to refuse nobody and only say so. Default `enforce`.
     pub mode: Mode,
     /// Paths that nobody is asked for credentials on, not even for good ones: `"/health"` for this path alone,
-    /// `"/api/auth/*"` for all that begins so, `"GET,HEAD /api/products/*"` for these methods. Default: none.
+    /// `"/api/auth/*"` for `/api/auth` and all below, `"GET,HEAD /api/products/{id}"` for these methods. Default: none.
     pub public: Vec<PublicPath>,
 }
 

@@ -183,7 +183,7 @@ fn settings_that_make_no_sense_are_refused_and_keys_are_not_shown() {
         (json!({ "overlap": "1m" }), "`overlap`: 1m is less than twice the `ttl`, 1m"),
         (json!({ "claims": ["sub"] }), "`sub` is the gateway's own to say"),
         (json!({ "key": "secret" }), "`key`: it is no private key"),
-        (json!({ "key_file": "/nowhere" }), "cannot read /nowhere"),
+        (json!({ "key_file": "/nowhere" }), "cannot read `/nowhere`"),
         (json!({ "key": PEM, "key_file": "/nowhere" }), "expected one of them"),
         (json!({ "header": "a b" }), "`a b` cannot name a header"),
     ] {

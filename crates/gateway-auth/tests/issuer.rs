@@ -329,7 +329,7 @@ fn key_sets_and_places_are_checked_when_they_are_configured() {
     std::fs::write(&empty, r#"{"keys":[]}"#).unwrap();
     for (settings, part) in [
         (json!({ "jwks_file": empty }), "holds no key that verifies tokens"),
-        (json!({ "jwks_file": "/nowhere" }), "cannot read /nowhere"),
+        (json!({ "jwks_file": "/nowhere" }), "cannot read `/nowhere`"),
         (json!({ "jwks_url": "keys.json" }), "`keys.json` is not a URL"),
         (json!({ "discovery": true }), "expected `issuer` to be one URL"),
         (json!({ "discovery": true, "issuer": "accounts" }), "`accounts` is not a URL"),

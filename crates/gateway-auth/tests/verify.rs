@@ -360,7 +360,7 @@ fn settings_without_a_usable_key_say_what_is_wrong() {
         ),
         (json!({ "public_key": rsa_pem, "algorithms": ["HS256"] }), "`HS256` does not go with an RSA key"),
         (json!({ "public_key": "-----BEGIN NONSENSE-----" }), "is not the PEM of"),
-        (json!({ "public_key_file": "/nowhere/key.pem" }), "cannot read /nowhere/key.pem: No such file"),
+        (json!({ "public_key_file": "/nowhere/key.pem" }), "cannot read `/nowhere/key.pem`: No such file"),
     ] {
         let settings: JwtSettings = serde_json::from_value(json).unwrap();
         let error = JwtLayer::new(&settings, Store::memory()).unwrap_err().to_string();

@@ -205,3 +205,45 @@ fn no_vary_search_says_which_urls_share_an_answer() {
         );
     }
 }
+
+#[test]
+fn answers_say_which_urls_share_them_where_the_route_learns_it() {
+    let upstream = Upstream::start(|request| {
+        Reply::with(200, &[FRESH, ("No-Vary-Search", "key-order, params=(\"utm\")")], &request.target)
+    });
+    let route =
+        "cache = { key = { learn_no_vary_search = true }, purge = { networks = [\"127.0.0.1/32\"] } }";
+    let gateway = gateway(&upstream, route);
+    for (target, expected) in [
+        ("/s?b=1&a=2&utm=x", "/s?b=1&a=2&utm=x"),
+        ("/s?a=2&b=1", "/s?b=1&a=2&utm=x"),
+        ("/s?a=2&b=2", "/s?a=2&b=2"),
+        ("/other?a=2&b=1", "/other?a=2&b=1"),
+    ] {
+        assert_eq!(get(gateway.addr(), target).text(), expected);
+    }
+    let purged = Client::new(gateway.addr()).send(&Request::new("PURGE", "/s?utm=z&a=2&b=1"));
+    assert_eq!(
+        (purged.status, purged.text().trim()),
+        (200, "{\"purged\":2}"),
+        "all that is stored by the rule"
+    );
+    assert_eq!(get(gateway.addr(), "/s?a=2&b=1").text(), "/s?a=2&b=1");
+}
+
+#[test]
+fn by_choice_what_a_post_answers_is_kept_for_get_where_it_says_so() {
+    let upstream = in_turn(|call, request| {
+        let text = format!("{call} {}", request.method);
+        Reply::with(200, &[FRESH, ("Content-Location", "/carts/7")], &text)
+    });
+    let gateway = gateway(&upstream, "cache = { methods = [\"GET\", \"HEAD\", \"POST\"] }");
+    let post = |target: &str| Client::new(gateway.addr()).send(&Request::new("POST", target).body("{}"));
+    assert_eq!(get(gateway.addr(), "/carts/7").text(), "0 GET");
+    let posted = post("/carts/7");
+    assert_eq!((posted.text().as_str(), told(&posted)), ("1 POST", "fwd=method; stored"));
+    assert_eq!(get(gateway.addr(), "/carts/7").text(), "1 POST");
+    // Of another URL it makes this one out of date, and is no answer to it.
+    assert_eq!(told(&post("/carts")), "fwd=method");
+    assert_eq!(get(gateway.addr(), "/carts/7").text(), "3 GET");
+}

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 const OLD: &str = r#"[services.users]
@@ -61,9 +62,14 @@ fn diff(old: &str, new: &str, requests: &str, args: &[&str]) -> Run {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("old.toml"), old).unwrap();
     std::fs::write(dir.path().join("new.toml"), new).unwrap();
+    run_diff(dir.path(), ["old.toml", "new.toml"], requests, args)
+}
+
+fn run_diff(dir: &Path, configs: [&str; 2], requests: &str, args: &[&str]) -> Run {
     let mut child = Command::new(env!("CARGO_BIN_EXE_gateway"))
-        .current_dir(dir.path())
-        .args(["explain", "--diff", "old.toml", "new.toml"])
+        .current_dir(dir)
+        .args(["explain", "--diff"])
+        .args(configs)
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -101,6 +107,63 @@ fn requests_that_change_are_grouped_by_how() {
     let run = diff(OLD, &new(), REQUESTS, &[]);
     assert_eq!((run.code, run.stderr.as_str()), (Some(1), ""), "{}", run.stdout);
     assert_eq!(run.stdout, expected);
+}
+
+/// Two configurations in folders of their own, each with these files beside it; paths in them are relative to their
+/// common parent.
+fn diff_files(config: impl Fn(&str) -> String, files: &[(&str, &str, &str)], requests: &str) -> Run {
+    let dir = tempfile::tempdir().unwrap();
+    for side in ["old", "new"] {
+        std::fs::create_dir(dir.path().join(side)).unwrap();
+        std::fs::write(dir.path().join(side).join("gateway.toml"), config(side)).unwrap();
+    }
+    for (name, old, new) in files {
+        std::fs::write(dir.path().join("old").join(name), old).unwrap();
+        std::fs::write(dir.path().join("new").join(name), new).unwrap();
+    }
+    run_diff(dir.path(), ["old/gateway.toml", "new/gateway.toml"], requests, &[])
+}
+
+#[test]
+fn a_file_that_a_policy_names_shows_where_it_says_something_else_but_not_what() {
+    let config = |side: &str| {
+        format!(
+            "[services.a]\nendpoints = [\"http://127.0.0.1:1\"]\n\
+             [auth.basic.staff]\nfile = \"{side}/staff\"\n\
+             [auth.jwt.shop]\njwks_file = \"{side}/jwks.json\"\nkeys = [{{ secret_file = \"{side}/secret\" }}]\n\
+             [[routes]]\npath = \"/staff\"\nservice = \"a\"\nauth = \"staff\"\n\
+             [[routes]]\npath = \"/shop\"\nservice = \"a\"\nauth = [\"shop\"]\n\
+             [[routes]]\npath = \"/page\"\nrespond = {{ file = \"{side}/page.txt\" }}\n\
+             [[routes]]\npath = \"/open\"\nservice = \"a\"\n"
+        )
+    };
+    let hash = "$2y$05$abcdefghijklmnopqrstuuLfp3LW8fGqOBFUPUrN8qRSbmkNvQdHC";
+    let (ada, both) = (format!("ada:{hash}\n"), format!("ada:{hash}\nbob:{hash}\n"));
+    let jwks = r#"{"keys":[{"kty":"oct","kid":"1","alg":"HS256","k":"YSBzZWNyZXQgZm9yIHRlc3RzLCAzMiBieXRlcyBsb25n"}]}"#;
+    let files = [
+        ("staff", ada.as_str(), both.as_str()),
+        ("jwks.json", jwks, jwks),
+        ("secret", "a secret for tests, 32 bytes long\n", "another secret, 32 bytes long too\n"),
+        ("page.txt", "one\ntwo\n", "two\none\n"),
+    ];
+    let run = diff_files(config, &files, "GET /staff\nGET /shop\nGET /page\nGET /open\n");
+    assert_eq!((run.code, run.stderr.as_str()), (Some(1), ""), "{}", run.stdout);
+    assert!(run.stdout.starts_with("3 of 4 requests change, in 3 ways\n"), "{}", run.stdout);
+    let file = |name: &str, counts: [(usize, usize); 2]| {
+        let shown = |side: &str, (lines, only_here): (usize, usize)| {
+            format!("{{ lines = {lines}, name = \"{side}/{name}\", only_here = {only_here} }}")
+        };
+        format!(" file  {} → {}\n", shown("old", counts[0]), shown("new", counts[1]))
+    };
+    for expected in [
+        "auth".to_owned() + &file("staff", [(1, 0), (2, 1)]),
+        "auth".to_owned() + &file("secret", [(1, 1), (1, 1)]),
+        "respond".to_owned() + &file("page.txt", [(2, 0), (2, 0)]),
+    ] {
+        assert!(run.stdout.contains(&expected), "no {expected} in {}", run.stdout);
+    }
+    assert_eq!(run.stdout.matches(" file  {").count(), 3, "the key set is the same: {}", run.stdout);
+    assert!(!run.stdout.contains("another") && !run.stdout.contains("bob"), "{}", run.stdout);
 }
 
 #[test]

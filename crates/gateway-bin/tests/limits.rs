@@ -149,6 +149,7 @@ fn the_short_list_holds_several_windows_and_a_mistake_names_the_one_that_is_wron
         for part in parts {
             assert!(said.contains(part), "no `{part}` in\n{said}\nfor {limit}");
         }
+        assert!(said.contains("\n1 mistake in the configuration"), "one and no other for {limit}:\n{said}");
     }
 }
 

@@ -23,6 +23,136 @@ const GOOD: &str =
     "[services.a]\nendpoints = [\"http://127.0.0.1:1\"]\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n";
 
 #[test]
+fn a_mistake_stands_where_its_value_does_with_what_was_found_and_expected() {
+    const JWT: &str = "[auth.jwt.x]\nsecret = \"a secret for tests, 32 bytes long\"\n";
+    let jwt = |line: &str| format!("{GOOD}{JWT}{line}\n");
+    let limit = |lines: &str| format!("{GOOD}[rate_limits.x]\nlimit = \"7/s\"\n{lines}\n");
+    let route = |line: &str| format!("{GOOD}{line}\n");
+    let mut wrong = Vec::new();
+    for (config, expected) in [
+        // A list where a table belongs is not read as the table's values in some order.
+        (format!("{GOOD}[[auth.jwt.x]]\n"), ":6:12: `auth.jwt.x` is a list; expected a table"),
+        (
+            route("cache = { bypass = [\"x\"] }"),
+            ":6:20: `routes[0].cache.bypass` is a list; expected a table",
+        ),
+        (
+            route("cache = { bypass = [] }"),
+            ":6:20: `routes[0].cache.bypass` is an empty list; expected a table",
+        ),
+        (
+            route("cache = { purge = [\"10.0.0.0/8\"] }"),
+            ":6:19: `routes[0].cache.purge` is a list; expected a table",
+        ),
+        // What a check says of a key stands at the key, and what it says of a value at the value.
+        (limit("max_keys = 0"), ":8:12: `rate_limits.x`: `max_keys` is 0"),
+        (limit("replicas = 0"), ":8:12: `rate_limits.x`: `replicas` is 0"),
+        (limit("key = { header = \"a b\" }"), ":8:18: `rate_limits.x`: `a b` is no name of a header"),
+        (
+            limit("count = \"failures\"\nstatuses = []"),
+            ":9:12: `rate_limits.x`: `statuses` is empty, so that no answer would count; expected numbers",
+        ),
+        (route("cache = { statuses = [206] }"), ":6:22: `routes[0].cache.statuses`: `206` is no status"),
+        (
+            route("cache = { key = { headers = [\"a b\"] } }"),
+            ":6:29: `routes[0].cache.key.headers`: `a b` is not the name of a header",
+        ),
+        (
+            route("cache = { max_entry = \"1GiB\" }"),
+            ":6:23: `routes[0].cache`: `max_entry` is 1GiB, but the store",
+        ),
+        (route("cache = { max_entry = \"0B\" }"), ":6:23: `routes[0].cache`: `max_entry` is 0"),
+        (jwt("algorithms = [\"RS256\"]"), ":8:15: `auth.jwt.x`: `RS256` does not go with a secret"),
+        (
+            jwt("audience = []"),
+            ":8:12: `auth.jwt.x.audience`: the list is empty, so that no token could pass",
+        ),
+        (
+            format!("{GOOD}[auth.jwt.x]\nsecret_file = \"nope\"\n"),
+            ":7:15: `auth.jwt.x`: cannot read `nope`: No such file",
+        ),
+        (
+            format!("{GOOD}[auth.forward.x]\nurl = \"ftp://x\"\n"),
+            ":7:7: `auth.forward.x`: `ftp://x` is not a URL",
+        ),
+        (
+            format!(
+                "{GOOD}[auth.api_keys.x]\nkeys = [{{ id = \"\", hash = \"sha256:{}\" }}]\n",
+                "0".repeat(64)
+            ),
+            ":7:16: `auth.api_keys.x.keys[0].id`: it is empty; expected what the key is called",
+        ),
+        (
+            format!("{GOOD}[auth.api_keys.x]\nquery = \"\"\n"),
+            ":7:9: `auth.api_keys.x.query`: it is empty; expected a name",
+        ),
+        // The words of libraries.
+        (
+            format!("{GOOD}[auth.mtls.x]\ntrusted_proxies = [\"10.0.0.0/99\"]\n"),
+            ":7:20: `auth.mtls.x.trusted_proxies[0]` is the text \"10.0.0.0/99\"; expected a network such as",
+        ),
+        (
+            jwt("audience = 7"),
+            ":8:12: `auth.jwt.x.audience` is the number 7; expected a text or a list of texts",
+        ),
+        (
+            route("rate_limit = 7"),
+            ":6:14: `routes[0].rate_limit` is the number 7; expected a name or a list of names",
+        ),
+        (
+            limit("replicas = 99999999999"),
+            ":8:12: `rate_limits.x.replicas` is the number 99999999999; expected a whole number of at most 4294967295",
+        ),
+        (limit("key = { heder = \"a\" }"), ":8:9: `heder` is not a value of `rate_limits.x.key`"),
+        (limit("key = []"), ":8:7: `rate_limits.x.key` is an empty list; expected `caller`"),
+        (limit("limit = \"8/s\""), ":8:1: duplicate key `limit`"),
+        // Names.
+        (
+            format!("{GOOD}[rate_limits]\n\"ü b\" = \"7/s\"\n"),
+            ":7:9: `rate_limits.\"ü b\"`: `ü b` cannot name a limit",
+        ),
+        (
+            format!("{GOOD}[auth.jwt.\"\"]\nsecret = \"a secret for tests, 32 bytes long\"\n"),
+            ":6:11: the name of a way to authenticate is empty",
+        ),
+        // What would leave a route open that names `auth`.
+        (
+            route("auth = []"),
+            ":6:8: `routes[0].auth`: the list is empty, so that nobody would be asked who they are",
+        ),
+        (route("auth = { methods = [] }"), ":6:20: `routes[0].auth` names no way to authenticate"),
+        (route("auth = { public = [\"/x\"] }"), ":6:8: `routes[0].auth` names no way to authenticate"),
+    ] {
+        let finished = check(&config);
+        let said = refused(&finished, 2);
+        if !(said.contains(expected) && said.contains("\n1 mistake in the configuration")) {
+            wrong.push(format!("no `{expected}` alone in {said}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_follows_from_a_mistake_is_no_mistake_of_its_own() {
+    for (tables, part) in [
+        ("[services.b]\nendpoints = [7]\n", "`services.b.endpoints[0]` is the number 7"),
+        ("[rate_limits]\nx = [7, true]\n", "`rate_limits.x[1]` is `true`"),
+        ("[rate_limits.x]\nlimit = 7\n", "`rate_limits.x.limit` is the number 7"),
+        ("[rate_limits.x]\nlimit = [7]\n", "`rate_limits.x.limit[0]` is the number 7"),
+        ("[rate_limits.x]\nlimt = \"7/s\"\n", "unknown key `limt`"),
+        ("[auth.jwt.x]\nsecret = 7\n", "`auth.jwt.x.secret` is the number 7"),
+        ("[auth.basic.x]\nfile = 7\n", "`auth.basic.x.file` is the number 7"),
+        ("[auth.mtls.x]\ntrusted_proxies = [7]\n", "`auth.mtls.x.trusted_proxies[0]` is the number 7"),
+    ] {
+        let finished = check(&format!("{GOOD}{tables}"));
+        let said = refused(&finished, 2);
+        assert!(said.contains(part), "no `{part}` in {said}");
+        let count = if tables.contains("true") { "2 mistakes" } else { "1 mistake" };
+        assert!(said.contains(&format!("\n{count} in the configuration")), "{tables}: {said}");
+    }
+}
+
+#[test]
 fn every_kind_of_mistake_names_its_place_and_what_to_do() {
     let route = |lines: &str| format!("{GOOD}[[routes]]\n{lines}\n");
     for (config, parts) in [
@@ -134,7 +264,7 @@ fn every_kind_of_mistake_names_its_place_and_what_to_do() {
         (format!("{GOOD}[auth.jwt.shop]\nsecret = \"short\"\n"), vec!["the secret is 5 bytes long"]),
         (
             format!("{GOOD}[auth.jwt.shop]\npublic_key_file = \"/nowhere.pem\"\n"),
-            vec!["cannot read /nowhere.pem: No such file"],
+            vec!["cannot read `/nowhere.pem`: No such file"],
         ),
         (
             format!("{GOOD}[auth.jwt.shop]\nsecret = \"${{file:/nowhere}}\"\n"),

@@ -28,6 +28,8 @@ pub(crate) struct Engine {
     pub(crate) counts: Arc<Counts>,
     get: bool,
     head: bool,
+    /// Whether answers to it are kept for `GET`.
+    pub(crate) post: bool,
     /// Where `QUERY` is one of them.
     pub(crate) query: Option<QueryLayer>,
     bypass_headers: Vec<HeaderName>,
@@ -66,6 +68,9 @@ impl Engine {
         if settings.methods.is_empty() {
             return Err(CacheError::NoMethods);
         }
+        if settings.max_entry.bytes() == 0 {
+            return Err(CacheError::NoRoom);
+        }
         if settings.max_entry > store.memory() {
             return Err(CacheError::TooLarge { max_entry: settings.max_entry, memory: store.memory() });
         }
@@ -80,6 +85,9 @@ impl Engine {
             .negative
             .iter()
             .map(|(found, ttl)| status("negative", found).map(|status| (status, **ttl)));
+        if settings.key.learn_no_vary_search {
+            store.learns();
+        }
         Ok(Self {
             store: store.clone(),
             keys: KeyRules::new(name, settings)?,
@@ -102,6 +110,7 @@ impl Engine {
             counts: Arc::default(),
             get: settings.methods.contains(&CacheMethod::Get),
             head: settings.methods.contains(&CacheMethod::Head),
+            post: settings.methods.contains(&CacheMethod::Post),
             query: settings
                 .methods
                 .contains(&CacheMethod::Query)
@@ -137,8 +146,13 @@ impl Engine {
             || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
         // What has been read of a `QUERY` is part of its key.
         let is_read = request.extensions().get::<Asks>().is_some();
-        (has_body && !is_read)
-            || headers.contains_key(UPGRADE)
+        (has_body && !is_read) || self.goes_around(request)
+    }
+
+    /// The same, whether it has a body or not.
+    pub(crate) fn goes_around<B>(&self, request: &Request<B>) -> bool {
+        let headers = request.headers();
+        headers.contains_key(UPGRADE)
             || request.extensions().get::<Upgrade>().is_some()
             || Grpc::of(headers).is_some()
             || self.bypass_headers.iter().any(|name| headers.contains_key(name))

@@ -6,16 +6,16 @@ use crate::engine::Engine;
 use crate::entry::{Entry, tags};
 use crate::fill::{Fill, Keep};
 use crate::flight::{Landing, Lead};
-use crate::key::Key;
+use crate::key::{Key, learned};
 use crate::semantics::cache_control::RequestDirectives;
 use crate::semantics::reuse::{Reuse, on_error, reuse};
 use crate::semantics::status::{Forward, Told};
 use crate::semantics::terms::{Asked, Terms, terms};
-use crate::semantics::{fields, vary};
+use crate::semantics::{fields, freshness, vary};
 use bytes::Bytes;
 use gateway_core::{BoxError, Grpc};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Method, Response, StatusCode, response};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, response};
 use http_body::Body;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -26,6 +26,8 @@ use std::time::SystemTime;
 pub(crate) struct Fetch {
     pub(crate) engine: Arc<Engine>,
     pub(crate) key: Key,
+    /// Where answers say what of its query counts.
+    pub(crate) uri: Option<Uri>,
     pub(crate) method: Method,
     /// As the client sent them.
     pub(crate) headers: HeaderMap,
@@ -48,6 +50,56 @@ fn is_failure(status: StatusCode) -> bool {
 }
 
 impl Fetch {
+    /// What is remembered of a `POST` whose answer may be kept for `GET`.
+    pub(crate) fn for_get<B>(engine: &Arc<Engine>, request: &Request<B>) -> Option<Box<Self>> {
+        let may_be = engine.post && *request.method() == Method::POST && !engine.is_report;
+        if !may_be || engine.goes_around(request) {
+            return None;
+        }
+        let wants = if engine.client_directives {
+            RequestDirectives::of(request.headers())
+        } else {
+            RequestDirectives::default()
+        };
+        Some(Box::new(Self {
+            key: engine.keys.key(request)?,
+            uri: engine.keys.learns().then(|| request.uri().clone()),
+            method: Method::POST,
+            headers: request.headers().clone(),
+            wants,
+            why: Forward::Method,
+            stale: None,
+            validates: false,
+            sent: engine.now(),
+            purges: engine.store.purges(),
+            lead: None,
+            would_hit: false,
+            engine: engine.clone(),
+        }))
+    }
+
+    /// The answer to a `POST` to the client; stores it for `GET` if it says that it may be. So many purges are its own:
+    /// it has made out of date what was there before.
+    pub(crate) fn leave<R>(mut self: Box<Self>, response: Response<R>, own: u64) -> Response<CacheBody<R>>
+    where
+        R: Body<Data = Bytes> + Send + 'static,
+        R::Error: Into<BoxError>,
+    {
+        let now = self.engine.now();
+        let purges = self.engine.store.purges();
+        // With others, one of them may be for it: then the log still counts from when it was sent, its own included.
+        if purges == self.purges + own {
+            self.purges = purges;
+        }
+        let (mut parts, body) = response.into_parts();
+        if freshness::is_explicit(&parts.headers, now) {
+            return self.keep(parts, body, now);
+        }
+        let told = Told::Forwarded { why: self.why, upstream: None, stored: false, would_hit: false };
+        self.engine.tell(&mut parts.headers, told);
+        Response::from_parts(parts, CacheBody::pass(body))
+    }
+
     /// The answer to the client; stores what may be, and tells those who wait.
     pub(crate) fn land<R, E>(
         self: Box<Self>,
@@ -126,7 +178,10 @@ impl Fetch {
             selected: stale.selected.clone(),
             marked: AtomicBool::new(false),
         });
-        let stored = terms.is_ok() && engine.store.insert_in_all(fresh.clone(), self.purges);
+        // What counts of its query now is not what it is stored by.
+        let moved = self.uri.as_ref().filter(|_| learned::is_told(not_modified));
+        let moved = moved.and_then(|uri| engine.keys.learn(&self.key, uri, not_modified)).is_some();
+        let stored = !moved && terms.is_ok() && engine.store.insert_in_all(fresh.clone(), self.purges);
         if !stored {
             engine.store.remove(stale);
         }
@@ -170,9 +225,17 @@ impl Fetch {
             self.engine.tell(&mut parts.headers, told(false, upstream));
             return Response::from_parts(parts, CacheBody::pass(body));
         };
+        let learned =
+            self.uri.as_ref().and_then(|uri| self.engine.keys.learn(&self.key, uri, &parts.headers));
+        if let (Some(_), Some(stale)) = (&learned, &self.stale) {
+            self.engine.store.remove(stale);
+        }
+        // Those who wait asked with queries that were equal by another rule; without one, with this very query.
+        let is_for_others = learned.is_none() || !self.key.is_by_rule();
+        let key = learned.as_ref().unwrap_or(&self.key);
         let headers = fields::stored(&parts.headers);
         let head = Arc::new(Entry {
-            url: self.key.url,
+            url: key.url,
             status: parts.status,
             body: Arc::new([]),
             length: 0,
@@ -182,11 +245,11 @@ impl Fetch {
             tags: tags(&headers),
             headers,
             marked: AtomicBool::new(false),
-            key: self.key.text.clone(),
+            key: key.text.clone(),
         });
         self.engine.tell(&mut parts.headers, told(true, upstream));
-        let can_share =
-            reuse(&head.terms, head.age(now), false, &RequestDirectives::default()) == Reuse::Fresh;
+        let can_share = is_for_others
+            && reuse(&head.terms, head.age(now), false, &RequestDirectives::default()) == Reuse::Fresh;
         let Self { engine, lead, purges, .. } = *self;
         let lead = lead.filter(|lead| {
             if !can_share {

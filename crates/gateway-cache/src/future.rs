@@ -40,6 +40,8 @@ pin_project! {
             engine: Arc<Engine>,
             why: Forward,
             invalidation: Option<Box<Invalidation>>,
+            // Where the answer may be kept for `GET`.
+            fetch: Option<Box<Fetch>>,
         },
         // The upstream is asked.
         Fetch {
@@ -89,10 +91,13 @@ where
         let mut kind = self.project().kind;
         loop {
             let next = match kind.as_mut().project() {
-                KindProj::Pass { future, engine, why, invalidation } => {
+                KindProj::Pass { future, engine, why, invalidation, fetch } => {
                     let mut response = ready!(future.poll(cx))?;
                     if let Some(invalidation) = invalidation.take() {
-                        invalidation.carry_out(engine, &response);
+                        let purges = invalidation.carry_out(engine, &response);
+                        if let Some(fetch) = fetch.take().filter(|_| invalidation.is_of_get(&response)) {
+                            return Poll::Ready(Ok(fetch.leave(response, purges)));
+                        }
                     }
                     let told = Told::Forwarded { why: *why, upstream: None, stored: false, would_hit: false };
                     engine.tell(response.headers_mut(), told);

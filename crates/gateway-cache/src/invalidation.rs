@@ -1,8 +1,8 @@
 use crate::engine::Engine;
 use crate::key::origin_of;
-use crate::semantics::invalidate::{is_done, named};
+use crate::semantics::invalidate::{content_location, is_done, named};
 use crate::store::purge::{Purge, PurgeMode};
-use http::{Request, Response, Uri};
+use http::{Request, Response, StatusCode, Uri};
 
 /// What a request that changes something makes out of date, once it is done (RFC 9111 §4.4).
 #[derive(Debug)]
@@ -17,15 +17,22 @@ impl Invalidation {
         Self { url: engine.keys.url(request), origin: origin_of(request), uri: request.uri().clone() }
     }
 
-    /// Removes what the answer says has changed.
-    pub(crate) fn carry_out<R>(self, engine: &Engine, response: &Response<R>) {
+    /// Removes what the answer says has changed, and returns how many purges that took.
+    pub(crate) fn carry_out<R>(&self, engine: &Engine, response: &Response<R>) -> u64 {
         if !is_done(response.status()) {
-            return;
+            return 0;
         }
         let targets = named(&self.origin, &self.uri, response.headers());
         let named = targets.iter().filter_map(|target| engine.keys.url_at(&self.origin, target));
-        for url in std::iter::once(self.url).chain(named) {
-            engine.store.purge(&Purge::Url(url), PurgeMode::Remove);
-        }
+        let urls = std::iter::once(self.url.clone()).chain(named);
+        urls.map(|url| engine.store.purge_noted(&Purge::Url(url), PurgeMode::Remove).1).sum()
+    }
+
+    /// Whether the answer is one to a `GET` of the same URL too (RFC 9110 §9.3.3): it has the status of one, and its
+    /// `Content-Location` is that URL.
+    pub(crate) fn is_of_get<R>(&self, response: &Response<R>) -> bool {
+        let target = self.uri.path_and_query().map_or("/", |target| target.as_str());
+        response.status() == StatusCode::OK
+            && content_location(&self.origin, &self.uri, response.headers()).is_some_and(|at| at == target)
     }
 }

@@ -1,5 +1,6 @@
 //! What a request's answer is found by.
 
+pub(crate) mod learned;
 mod origin;
 mod search_variance;
 mod target;
@@ -9,9 +10,11 @@ use crate::settings::{CacheError, CacheSettings, Isolation};
 use aws_lc_rs::digest::{SHA256, digest};
 use gateway_core::{Principal, cookie};
 use http::header::{AUTHORIZATION, COOKIE};
-use http::{HeaderMap, HeaderName, Request};
+use http::{HeaderMap, HeaderName, Request, Uri};
+use learned::{Learned, Rule};
 use origin::push_origin;
 pub(crate) use origin::{origin, origin_of};
+use std::sync::Arc;
 use target::TargetRules;
 
 /// What stands between the parts of a key, and in none of them: no URL and no header holds it.
@@ -22,6 +25,8 @@ const SEPARATOR: char = '\0';
 pub(crate) struct KeyRules {
     name: Box<str>,
     target: TargetRules,
+    /// Where answers say what of the query counts.
+    learned: Option<Arc<Learned>>,
     headers: Vec<HeaderName>,
     cookies: Vec<String>,
     isolation: Isolation,
@@ -33,6 +38,10 @@ pub(crate) struct Key {
     pub(crate) text: Box<str>,
     /// How much of it is the URL.
     pub(crate) url: usize,
+    /// Where the part begins that a learned rule makes of the query; its length where there is no such rule.
+    tail: usize,
+    /// That rule.
+    rule: Option<Arc<Rule>>,
     /// It says who asks: by `Authorization`, or as a principal.
     pub(crate) identified: bool,
     /// Who asks is part of the key.
@@ -44,6 +53,11 @@ pub(crate) struct Key {
 impl Key {
     pub(crate) fn url(&self) -> &str {
         &self.text[..self.url]
+    }
+
+    /// Whether an answer said what of its query counts.
+    pub(crate) fn is_by_rule(&self) -> bool {
+        self.rule.is_some()
     }
 }
 
@@ -58,6 +72,7 @@ impl KeyRules {
         Ok(Self {
             name: name.into(),
             target: TargetRules::new(key)?,
+            learned: key.learn_no_vary_search.then(Arc::default),
             headers: header_names("key.headers", &key.headers)?,
             cookies: key.cookies.clone(),
             isolation: settings.isolation,
@@ -69,7 +84,20 @@ impl KeyRules {
     pub(crate) fn key<B>(&self, request: &Request<B>) -> Option<Key> {
         let mut text = String::with_capacity(128);
         push_origin(&mut text, request);
-        self.target.push(&mut text, request.uri());
+        let rule = match &self.learned {
+            Some(learned) => {
+                target::push_path(&mut text, request.uri());
+                let rule = learned.rule(&text);
+                if rule.is_none() {
+                    target::push_query(&mut text, request.uri());
+                }
+                rule
+            }
+            None => {
+                self.target.push(&mut text, request.uri());
+                None
+            }
+        };
         let url = text.len();
         text.push(SEPARATOR);
         text.push_str(&self.name);
@@ -120,7 +148,34 @@ impl KeyRules {
         }
         let with_cookies = request.headers().contains_key(COOKIE)
             && cookies(request.headers()).any(|(name, _)| !self.cookies.iter().any(|n| n.as_bytes() == name));
-        Some(Key { text: text.into(), url, identified, isolated, cookies: with_cookies })
+        let tail = text.len();
+        push_by_rule(&mut text, rule.as_deref(), request.uri());
+        let text = text.into();
+        Some(Key { text, url, tail, rule, identified, isolated, cookies: with_cookies })
+    }
+
+    /// Whether answers say what of the query counts.
+    pub(crate) fn learns(&self) -> bool {
+        self.learned.is_some()
+    }
+
+    /// Learns from an answer that is to be stored what of the queries of its path counts. Returns the key to store it
+    /// under, if that is not the one it was asked for by.
+    pub(crate) fn learn(&self, key: &Key, uri: &Uri, answer: &HeaderMap) -> Option<Key> {
+        let path = key.url().split('?').next().unwrap_or_default();
+        let rule = self.learned.as_ref()?.learn(path, answer);
+        if rule == key.rule {
+            return None;
+        }
+        let mut text = path.to_owned();
+        if rule.is_none() {
+            target::push_query(&mut text, uri);
+        }
+        let url = text.len();
+        text.push_str(&key.text[key.url..key.tail]);
+        let tail = text.len();
+        push_by_rule(&mut text, rule.as_deref(), uri);
+        Some(Key { text: text.into(), url, tail, rule, ..key.clone() })
     }
 
     /// The URL of a request's key, for a purge.
@@ -136,6 +191,15 @@ impl KeyRules {
         let mut text = origin.to_owned();
         self.target.push(&mut text, &target.parse().ok()?);
         Some(text)
+    }
+}
+
+/// What a learned rule makes of the query. It is no part of the URL, so that a purge of any query finds all of them.
+fn push_by_rule(text: &mut String, rule: Option<&Rule>, uri: &Uri) {
+    if let Some(rule) = rule {
+        text.push(SEPARATOR);
+        text.push('?');
+        rule.push(text, uri.query().unwrap_or_default());
     }
 }
 

@@ -27,7 +27,7 @@
 //!
 //! | of | rule |
 //! |---|---|
-//! | methods | `GET`; `HEAD` is answered from it; [`QUERY`](#query) by choice. All others pass; those that may change something make their URL, and those of the same origin in `Location` and `Content-Location`, out of date once they succeed (§4.4) |
+//! | methods | `GET`; `HEAD` is answered from it; [`QUERY`](#query) by choice; what a [`POST`](#post) answers, by choice, for a later `GET`. All others pass; those that may change something make their URL, and those of the same origin in `Location` and `Content-Location`, out of date once they succeed (§4.4) |
 //! | lifetime | `override`, `CDN-Cache-Control` (RFC 9213), `s-maxage`, `max-age`, `Expires`, then the settings' `negative` or `ttl`, then `heuristic`; of several values of a directive the least, of malformed ones none |
 //! | never | `no-store`, `private`, `Vary: *`, `Set-Cookie` unless `set_cookie`, 206, event streams, gRPC, what has trailers, what is larger than `max_entry`, what broke off or is not as long as announced |
 //! | `Authorization`, [`Principal`](gateway_core::Principal) | only with `public`, `must-revalidate` or `s-maxage` (§3.5), or by the operator's `ttl`; and each caller has a copy of their own unless `isolation = "shared"`, by which no `ttl` is leave |
@@ -37,8 +37,11 @@
 //! | upgrades, `CONNECT`, other requests with a body, `bypass` | go around the cache |
 //!
 //! The key is the scheme, host, path and query of the request as it comes: normalise paths further out. What of the
-//! query counts may be named, or told in the words of `No-Vary-Search` ([`KeySettings::no_vary_search`]). All layers
-//! that share a [`CacheStore`] and have the same name share answers.
+//! query counts may be named, or told in the words of `No-Vary-Search` ([`KeySettings::no_vary_search`]), or learned
+//! from answers that have this header ([`KeySettings::learn_no_vary_search`]): then the last answer of a path that is
+//! stored says what counts of the path's queries. Rules are part of keys, so that nobody is given what the rule of that
+//! very answer tells apart; a purge of any query of the path takes all that is stored by such rules. All layers that
+//! share a [`CacheStore`] and have the same name share answers.
 //!
 //! # `QUERY`
 //!
@@ -68,6 +71,12 @@
 //! }
 //! # Ok(()) }
 //! ```
+//!
+//! # `POST`
+//!
+//! With `methods = ["GET", "HEAD", "POST"]`, a 200 to a `POST` is stored for a `GET` of the same URL if it says that it is
+//! one (RFC 9110 §9.3.3): its `Content-Location` is that URL, and it says itself how long it is fresh. Every `POST`
+//! reaches the upstream.
 //!
 //! # How it is used
 //!
@@ -107,8 +116,7 @@
 //!
 //! # Not done
 //!
-//! Parts are not stored and combined (§3.3, §3.4), `POST` is not cached, `No-Vary-Search` of answers is not followed
-//! (the settings say it), and a qualified `private="field"` or `no-cache="field"` counts as one without fields.
+//! Parts are not stored and combined (§3.3, §3.4), and a qualified `private="field"` or `no-cache="field"` counts as one without fields.
 
 mod answer;
 mod body;

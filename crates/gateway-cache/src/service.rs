@@ -5,6 +5,7 @@ mod waiting;
 use crate::body::CacheBody;
 use crate::engine::Engine;
 use crate::executor::{Executor, TokioExecutor};
+use crate::fetch::Fetch;
 use crate::future::{CacheFuture, Kind, RefreshFuture};
 use crate::invalidation::Invalidation;
 use crate::purging;
@@ -56,13 +57,15 @@ where
         if !engine.takes(request.method()) {
             let changes = !invalidate::is_safe(request.method());
             let invalidation = changes.then(|| Box::new(Invalidation::of(&engine, &request)));
+            let fetch = Fetch::for_get(&engine, &request);
             let future = self.inner.call(request);
-            return Kind::Pass { future, engine, why: Forward::Method, invalidation }.into();
+            return Kind::Pass { future, engine, why: Forward::Method, invalidation, fetch }.into();
         }
         let key = if engine.bypasses(&request) { None } else { engine.keys.key(&request) };
         let Some(key) = key else {
             let future = self.inner.call(request);
-            return Kind::Pass { future, engine, why: Forward::Bypass, invalidation: None }.into();
+            return Kind::Pass { future, engine, why: Forward::Bypass, invalidation: None, fetch: None }
+                .into();
         };
         let wants = if engine.client_directives {
             RequestDirectives::of(request.headers())

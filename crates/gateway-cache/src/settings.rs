@@ -21,8 +21,9 @@ pub struct CacheSettings {
     pub statuses: Vec<u16>,
     /// How long failures are fresh that say nothing of it, by status: `{ 404 = "10s" }`. Default: not at all.
     pub negative: BTreeMap<String, Timespan>,
-    /// The methods that are answered from the cache: `GET`, `HEAD` and, by choice, `QUERY`. Default `GET` and `HEAD`.
-    /// All others pass.
+    /// The methods that are answered from the cache: `GET`, `HEAD` and, by choice, `QUERY`. With `POST`, which is never
+    /// answered from it, what a `POST` that succeeds answers is kept for a `GET` of the same URL, if its
+    /// `Content-Location` is that URL and it says how long it is fresh. Default `GET` and `HEAD`. All others pass.
     pub methods: Vec<CacheMethod>,
     /// The longest body of a `QUERY` that is answered from the cache; it is read before the service is asked. Longer
     /// ones, and those that do not say how long they are, pass. Default `64KiB`.
@@ -123,9 +124,13 @@ pub struct KeySettings {
     pub sort_query: bool,
     /// Which differences between two queries do not count, in the words of the header `No-Vary-Search`
     /// (draft-ietf-httpbis-no-vary-search): `key-order`, `params`, `params=("utm_source" "fbclid")`,
-    /// `params, except=("q")`. Names and values are compared as they are meant: `%7E` is `~`, `+` a space. The header
-    /// itself is left to the client's cache. Excludes `query`, `ignore_query` and `sort_query`. Default: all count.
+    /// `params, except=("q")`. Names and values are compared as they are meant: `%7E` is `~`, `+` a space. Excludes
+    /// `query`, `ignore_query` and `sort_query`. Default: all count.
     pub no_vary_search: Option<String>,
+    /// Whether the header `No-Vary-Search` of answers says so, each for its path: the last answer of a path that is
+    /// stored says what counts of the path's queries. Of 1024 paths it is remembered. Excludes all other ways to say
+    /// what of the query counts. Default false: the header is left to the client's cache.
+    pub learn_no_vary_search: bool,
     /// Headers that count, whether the answer names them in `Vary` or not. Default: none.
     pub headers: Vec<String>,
     /// Cookies that count. Default: none.
@@ -161,6 +166,8 @@ pub enum CacheMethod {
     Head,
     /// `QUERY` (RFC 10008): its body is part of the key, with the headers that say how to read it.
     Query,
+    /// `POST`: its answer is kept for `GET` where it says that it may be (RFC 9110 §9.3.3).
+    Post,
 }
 
 /// Whether callers who say who they are share answers.
@@ -213,6 +220,12 @@ pub enum CacheError {
          `key.sort_query`"
     )]
     NoVarySearchBesides,
+    /// Two ways to say which parameters count.
+    #[error(
+        "with `key.learn_no_vary_search` answers say what of the query counts; leave out `key.query`, \
+         `key.ignore_query`, `key.sort_query` and `key.no_vary_search`"
+    )]
+    LearnBesides,
     /// Nothing would be answered from the cache.
     #[error(
         "`methods` is empty, so that nothing would be answered from the cache; leave the cache out instead"
@@ -226,6 +239,9 @@ pub enum CacheError {
         /// The store's memory.
         memory: ByteSize,
     },
+    /// No entry fits.
+    #[error("`max_entry` is 0, so that nothing would be stored; leave the cache out instead")]
+    NoRoom,
     /// Nobody may purge.
     #[error("`purge.networks` is empty, so that nobody could purge; leave `purge` out instead")]
     NoNetworks,

@@ -14,7 +14,7 @@ use http::HeaderMap;
 use purge::{Purge, PurgeLog, PurgeMode};
 use shard::{Found, Shard};
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tier::{Tier, TierTask};
 
@@ -39,6 +39,9 @@ struct Inner {
     /// The shard that forgets next.
     next: AtomicUsize,
     purges: Mutex<PurgeLog>,
+    /// Some layers learn from answers what of a query counts: then answers to several queries have one URL, without
+    /// any.
+    learns: AtomicBool,
     flights: Flights,
     clock: Clock,
 }
@@ -80,6 +83,7 @@ impl CacheStore {
             used: AtomicUsize::new(0),
             next: AtomicUsize::new(0),
             purges: Mutex::default(),
+            learns: AtomicBool::new(false),
             flights: Flights::default(),
             clock: Clock::default(),
         });
@@ -88,11 +92,32 @@ impl CacheStore {
 
     /// Removes answers, or makes them stale; returns how many of this instance. Those that are under way meanwhile
     /// are not stored. Other instances are told.
+    ///
+    /// Where answers say by `No-Vary-Search` what of the query counts, a URL with a query, or the beginning of one,
+    /// takes with it what is stored by such rules for the same path.
     pub fn purge(&self, what: &Purge, mode: PurgeMode) -> usize {
-        if let Some(tier) = &self.1 {
-            tier.tell(what.clone(), mode);
-        }
-        self.purge_here(what, mode)
+        self.purge_noted(what, mode).0
+    }
+
+    /// As [`CacheStore::purge`]; also returns how many purges that was.
+    pub(crate) fn purge_noted(&self, what: &Purge, mode: PurgeMode) -> (usize, u64) {
+        let of_path = match what {
+            Purge::Url(url) | Purge::Prefix(url) if self.0.learns.load(Ordering::Relaxed) => {
+                url.split_once('?').map(|(path, _)| Purge::Url(path.to_owned()))
+            }
+            _ => None,
+        };
+        std::iter::once(what).chain(&of_path).fold((0, 0), |(purged, notes), what| {
+            if let Some(tier) = &self.1 {
+                tier.tell(what.clone(), mode);
+            }
+            (purged + self.purge_here(what, mode), notes + 1)
+        })
+    }
+
+    /// From now on, answers to several queries of a path may have one URL.
+    pub(crate) fn learns(&self) {
+        self.0.learns.store(true, Ordering::Relaxed);
     }
 
     /// Without telling others.

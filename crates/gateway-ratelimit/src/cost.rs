@@ -52,6 +52,9 @@ pub(crate) struct Pointer {
 impl Settle {
     pub(crate) fn new(settings: &RateLimitSettings) -> Result<Self, RateLimitError> {
         if settings.count == CountWhat::Failures {
+            if settings.statuses.is_empty() {
+                return Err(RateLimitError::NoStatuses);
+            }
             let statuses = settings.statuses.iter().map(|status| {
                 StatusCode::from_u16(*status)
                     .ok()

@@ -38,6 +38,9 @@ pub enum RateLimitError {
     /// Failures are counted by what no answer can have.
     #[error("`statuses` has {0}; expected numbers from 100 to 599")]
     Status(u16),
+    /// Failures are counted by nothing.
+    #[error("`statuses` is empty, so that no answer would count; expected numbers from 100 to 599")]
+    NoStatuses,
     /// A queue cannot be shared in parts.
     #[error(
         "`leaky_bucket` lets requests wait in one queue, of which no shares can be taken; choose `shared = \"exact\"`"

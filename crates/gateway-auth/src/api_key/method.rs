@@ -42,6 +42,11 @@ impl ApiKeyMethod {
             "" => None,
             name => Some(name.parse().map_err(|_| AuthError::Header(name.to_owned()))?),
         };
+        for (key, name) in [("query", &settings.query), ("cookie", &settings.cookie)] {
+            if name.as_deref() == Some("") {
+                return Err(AuthError::setting(key, "it is empty; expected a name, or leave it out"));
+            }
+        }
         let places = Places { header, query: settings.query.clone(), cookie: settings.cookie.clone() };
         if places.header.is_none() && places.query.is_none() && places.cookie.is_none() {
             return Err(AuthError::NoPlace);

@@ -118,6 +118,10 @@ impl KeyRing {
             sources.file_seen = seen(path);
             sources.file = read(path)?;
         }
+        if let Some(at) = sources.configured.iter().position(|entry| entry.id.is_empty()) {
+            let why = "it is empty; expected what the key is called in lists and logs";
+            return Err(AuthError::setting(format!("keys[{at}].id"), why));
+        }
         let all = sources.configured.iter().chain(&sources.file);
         let mut hashes: Vec<_> = all.map(|entry| (entry.hash, &entry.id)).collect();
         hashes.sort_unstable();

@@ -4,7 +4,7 @@ use crate::AuthError;
 use crate::jwt::cache::Cache;
 use crate::jwt::keyring::Keyring;
 use crate::jwt::place::Places;
-use crate::jwt::settings::{JwtSettings, OnStoreFailure, RevocationMode};
+use crate::jwt::settings::{JwtSettings, OnStoreFailure, OneOrMany, RevocationMode};
 use crate::jwt::token::unverified_claims;
 use crate::jwt::verify::{Failure, Verified, Verifier};
 use crate::refusal::{Challenges, Refusal};
@@ -66,6 +66,12 @@ impl Shared {
     pub(crate) fn new(keys: Keyring, settings: &JwtSettings) -> Result<Self, AuthError> {
         if let Some(leeway) = settings.leeway.filter(|leeway| **leeway > MAX_LEEWAY) {
             return Err(AuthError::Leeway(leeway));
+        }
+        for (key, texts) in [("issuer", &settings.issuer), ("audience", &settings.audience)] {
+            if matches!(texts, Some(OneOrMany::Many(texts)) if texts.is_empty()) {
+                let why = "the list is empty, so that no token could pass; expected at least one text";
+                return Err(AuthError::setting(key, why));
+            }
         }
         let verifier = Verifier::new(keys, settings);
         let namespace = namespace(settings, &verifier.keys.material);

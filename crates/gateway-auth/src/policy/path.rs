@@ -5,29 +5,66 @@ use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
 use std::str::FromStr;
 
-/// A path that needs no credentials: `"/health"`, `"/api/auth/*"`, `"GET,HEAD /api/products/*"`.
+/// A path that needs no credentials: `"/health"`, `"/api/auth/*"`, `"GET,HEAD /api/products/{id}"`.
+///
+/// Read as the path of a route is: `/api/auth/*` is `/api/auth` itself and all below, `{id}` one segment that is not
+/// empty. Besides, a `*` within the last segment stands for any rest: `/api/auth*` is `/api/authors` too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicPath {
     /// Empty for all.
     methods: Vec<Method>,
-    path: Box<str>,
-    /// Whether the path is only the beginning.
-    prefix: bool,
+    segments: Box<[Segment]>,
+    end: End,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Literal(Box<str>),
+    /// `{name}`: one that is not empty.
+    Any,
+}
+
+/// What may come after the segments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum End {
+    /// Nothing.
+    Here,
+    /// `/*`: anything, in segments of its own.
+    Below,
+    /// `/begin*`: a segment that begins so, and anything after that.
+    Begins(Box<str>),
 }
 
 impl PublicPath {
     /// Whether a request is for this path.
     ///
-    /// A path that a service might read as another one, with dot segments or an encoded slash or dot, begins like
-    /// nothing: `/api/auth/../orders` is not public where `/api/auth/*` is.
+    /// A path that a service might read as another one, with dot segments or an encoded slash or dot, fits only what
+    /// is written out: `/api/auth/../orders` is not public where `/api/auth/*` is.
     #[must_use]
     pub fn matches(&self, head: Head<'_>) -> bool {
-        let path = head.uri.path();
-        let same = match self.prefix {
-            true => path.starts_with(&*self.path) && !is_ambiguous(path),
-            false => path == &*self.path,
+        (self.methods.is_empty() || self.methods.contains(head.method)) && self.takes(head.uri.path())
+    }
+
+    fn takes(&self, path: &str) -> bool {
+        let Some(rest) = path.strip_prefix('/') else { return false };
+        // The root has no segments, a trailing slash is followed by an empty one.
+        let mut parts = rest.split('/').take(if rest.is_empty() { 0 } else { usize::MAX });
+        let begins = self.segments.iter().all(|segment| {
+            parts.next().is_some_and(|part| match segment {
+                Segment::Literal(text) => **text == *part,
+                Segment::Any => !part.is_empty(),
+            })
+        });
+        let ends = match &self.end {
+            End::Here => parts.next().is_none(),
+            End::Below => true,
+            End::Begins(text) => parts.next().is_some_and(|part| part.starts_with(&**text)),
         };
-        same && (self.methods.is_empty() || self.methods.contains(head.method))
+        begins && ends && (self.is_written_out() || !is_ambiguous(path))
+    }
+
+    fn is_written_out(&self) -> bool {
+        self.end == End::Here && !self.segments.contains(&Segment::Any)
     }
 }
 
@@ -47,7 +84,9 @@ fn is_ambiguous(path: &str) -> bool {
         })
 }
 
-const EXPECTED: &str = "a path such as `/health`, `/api/auth/*` or `GET,HEAD /api/products/*`";
+const EXPECTED: &str = "a path such as `/health`, `/api/auth/*` or `GET,HEAD /api/products/{id}`";
+
+const PARAMETER: &str = "has a parameter that is not a whole segment such as `{id}`";
 
 impl FromStr for PublicPath {
     type Err = String;
@@ -62,14 +101,33 @@ impl FromStr for PublicPath {
                 (methods.map_err(|_| wrong("does not begin with methods"))?, path.trim())
             }
         };
-        if !path.starts_with('/') {
-            return Err(wrong("does not begin with a slash"));
-        }
-        let (path, prefix) = path.strip_suffix('*').map_or((path, false), |path| (path, true));
-        if path.contains(['*', ' ', '?', '#']) {
+        let rest = path.strip_prefix('/').ok_or_else(|| wrong("does not begin with a slash"))?;
+        let (rest, end) = match rest.strip_suffix('*') {
+            None => (Some(rest).filter(|rest| !rest.is_empty()), End::Here),
+            Some("") => (None, End::Below),
+            Some(rest) => match rest.rsplit_once('/') {
+                Some((rest, "")) => (Some(rest), End::Below),
+                Some((rest, begin)) => (Some(rest), End::Begins(begin.into())),
+                None => (None, End::Begins(rest.into())),
+            },
+        };
+        let begin = match &end {
+            End::Begins(begin) => Some(&**begin),
+            End::Here | End::Below => None,
+        };
+        if rest.into_iter().chain(begin).any(|part| part.contains(['*', ' ', '?', '#'])) {
             return Err(wrong("is not a path with at most one `*`, at its end"));
         }
-        Ok(Self { methods, path: path.into(), prefix })
+        if begin.is_some_and(|begin| begin.contains(['{', '}'])) {
+            return Err(wrong(PARAMETER));
+        }
+        let segment = |part: &str| match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
+            Some(name) if !name.is_empty() && !name.contains(['{', '}']) => Ok(Segment::Any),
+            None if !part.contains(['{', '}']) => Ok(Segment::Literal(part.into())),
+            _ => Err(wrong(PARAMETER)),
+        };
+        let segments = rest.into_iter().flat_map(|rest| rest.split('/')).map(segment);
+        Ok(Self { methods, segments: segments.collect::<Result<_, _>>()?, end })
     }
 }
 
@@ -111,10 +169,25 @@ mod tests {
             ("/health", "GET", "/healthy", false),
             ("/api/auth/*", "POST", "/api/auth/login", true),
             ("/api/auth/*", "POST", "/api/auth/", true),
-            ("/api/auth/*", "POST", "/api/auth", false),
+            ("/api/auth/*", "POST", "/api/auth", true),
+            ("/api/auth/*", "POST", "/api", false),
             ("/api/auth/*", "POST", "/api/authors", false),
             ("/api/auth*", "POST", "/api/authors", true),
+            ("/api*", "POST", "/apis/1", true),
+            ("/api*", "POST", "/", false),
             ("/*", "GET", "/anything/at/all", true),
+            ("/*", "GET", "/", true),
+            ("/", "GET", "/", true),
+            ("/", "GET", "/x", false),
+            ("/x/", "GET", "/x/", true),
+            ("/x/", "GET", "/x", false),
+            ("GET /p/{id}", "GET", "/p/7", true),
+            ("GET /p/{id}", "GET", "/p/", false),
+            ("GET /p/{id}", "GET", "/p/7/8", false),
+            ("/p/{id}/*", "GET", "/p/7/8/9", true),
+            ("/p/{id}/*", "GET", "/p/7", true),
+            ("/p/{id}", "GET", "/p/..", false),
+            ("/p/{id}/x", "GET", "/p/a%2Fb/x", false),
             ("GET,HEAD /p/*", "GET", "/p/1", true),
             ("GET,HEAD /p/*", "HEAD", "/p/1", true),
             ("get /p/*", "GET", "/p/1", true),
@@ -138,7 +211,21 @@ mod tests {
 
     #[test]
     fn what_is_no_path_is_refused_with_what_was_found() {
-        for text in ["", "health", "GET", "GET health", "G T /x", "/a*b", "/a/**", "/a?b"] {
+        for text in [
+            "",
+            "health",
+            "GET",
+            "GET health",
+            "G T /x",
+            "/a*b",
+            "/a/**",
+            "/*/a",
+            "/a?b",
+            "/{",
+            "/{}",
+            "/a{b}",
+            "/{a}*",
+        ] {
             let error = text.parse::<PublicPath>().unwrap_err();
             assert!(error.starts_with(&format!("`{text}`")) && error.contains("expected a path"), "{error}");
         }
@@ -154,7 +241,9 @@ mod tests {
         fn nothing_outside_the_prefix_is_public(path in "/[a-z.%2eEfF/]{0,16}") {
             let Ok(uri) = path.parse::<http::Uri>() else { return Ok(()) };
             if matches("/pub/*", "GET", &path) {
-                prop_assert!(uri.path().starts_with("/pub/") && !uri.path().contains(".."));
+                let below = uri.path().strip_prefix("/pub");
+                prop_assert!(below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+                prop_assert!(!uri.path().contains(".."));
             }
         }
     }

@@ -3,6 +3,7 @@
 mod diagnose;
 mod file;
 mod mistake;
+mod strict;
 mod substitute;
 
 pub(crate) use file::{Source, join};
@@ -62,7 +63,7 @@ pub(crate) struct Origin {
     taken: Taken,
     /// By key: what was put in for a variable, and the text that stood there.
     put_in: Secrets,
-    /// Keys whose variables could not be put in: what else is wrong with them follows from that.
+    /// Keys whose variables could not be put in.
     unresolved: Vec<String>,
 }
 
@@ -76,6 +77,36 @@ impl Origin {
     pub(crate) fn folder(&self) -> PathBuf {
         let file = self.file.as_ref().map(|file| Path::new(&*file.name));
         file.and_then(Path::parent).map(Path::to_owned).unwrap_or_default()
+    }
+
+    /// What follows a key in the one below it that a message is about: the key that the message begins with, or else the
+    /// only one whose text it tells. Whoever checks settings does not know where they stand.
+    pub(crate) fn meant_below(&self, key: &str, message: &str) -> Option<String> {
+        let original = self.original(key);
+        let written = self.written(&original)?;
+        if let Some((first, _)) = message.strip_prefix('`').and_then(|message| message.split_once('`'))
+            && first.starts_with(|c: char| c.is_ascii_lowercase())
+            && self.written(&format!("{original}.{first}")).is_some()
+        {
+            return Some(format!(".{first}"));
+        }
+        let mut told = Vec::new();
+        let mut left = vec![(String::new(), written)];
+        while let Some((below, value)) = left.pop() {
+            match value {
+                Value::Object(table) => {
+                    let keys =
+                        table.iter().map(|(name, inner)| (format!("{below}.{}", join("", name)), inner));
+                    left.extend(keys);
+                }
+                Value::Array(list) => {
+                    left.extend(list.iter().enumerate().map(|(i, inner)| (format!("{below}[{i}]"), inner)));
+                }
+                Value::String(text) if message.contains(&format!("`{text}`")) => told.push(below),
+                _ => {}
+            }
+        }
+        told.pop().filter(|_| told.is_empty())
     }
 
     /// A mistake in the value of a key of the settings.
@@ -98,10 +129,11 @@ impl Origin {
         self.taken.original_key(key)
     }
 
-    /// Whether a key, or one below it, has a variable that could not be put in.
-    pub(crate) fn is_unresolved(&self, key: &str) -> bool {
+    /// Whether a key, or one below it, has a variable that could not be put in, or was left out for its shape: what
+    /// else is wrong with it follows from that.
+    pub(crate) fn is_known_wrong(&self, key: &str) -> bool {
         let key = self.original(key);
-        self.unresolved.iter().any(|unresolved| unresolved.starts_with(&key))
+        self.unresolved.iter().any(|unresolved| unresolved.starts_with(&key)) || self.taken.is_of(&key)
     }
 
     /// The names of the tables in a table, also of those that have mistakes.
@@ -128,6 +160,12 @@ impl Origin {
             Value::Array(elements) => elements.get(step.parse::<usize>().ok()?),
             _ => value.get(step),
         })
+    }
+
+    /// The text of a key, variables put in: it may be a secret.
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
+        let put_in = self.put_in.get(key).map(|(put_in, _)| put_in.as_str());
+        put_in.or_else(|| self.written(key)?.as_str())
     }
 
     /// What could be read once can be read again.

@@ -1,17 +1,19 @@
 //! `gateway explain --diff`: which of the logged requests take another route or meet other policies by another
-//! configuration.
+//! configuration. Policies differ if they are written otherwise, or if a file that they name says something else.
 
 use super::find::{Fate, Finder, LooksAt};
 use super::logged::{Logged, Unread};
 use super::policies::policies;
 use super::report::endpoints;
 use crate::config::Checked;
+use contents::{Contents, FileRead};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, BufRead};
 use std::rc::Rc;
 
+mod contents;
 mod text;
 
 /// What changes.
@@ -57,7 +59,8 @@ struct Place {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct PolicyChange {
-    name: &'static str,
+    /// Of the policy, or of a file that it names, such as `auth file`.
+    name: String,
     /// `null` where there is none.
     before: Value,
     after: Value,
@@ -78,26 +81,37 @@ struct Side<'a> {
     /// By route, as every request of it meets them.
     ways: HashMap<usize, Rc<Way>>,
     refused: HashMap<&'static str, Rc<Way>>,
+    contents: Contents,
 }
 
 /// A place and the policies on the way to it.
 struct Way {
     place: Place,
     policies: Vec<(&'static str, Value)>,
+    files: Vec<FileRead>,
 }
 
 impl<'a> Side<'a> {
     fn new(checked: &'a Checked) -> Self {
-        Self { checked, finder: Finder::new(&checked.config), ways: HashMap::new(), refused: HashMap::new() }
+        Self {
+            checked,
+            finder: Finder::new(&checked.config),
+            ways: HashMap::new(),
+            refused: HashMap::new(),
+            contents: Contents::default(),
+        }
     }
 
     fn way(&mut self, fate: &Fate) -> Rc<Way> {
         let checked = self.checked;
         match *fate {
-            Fate::Route(index) => self.ways.entry(index).or_insert_with(|| Rc::new(Way::of(checked, index))),
+            Fate::Route(index) => {
+                let contents = &mut self.contents;
+                self.ways.entry(index).or_insert_with(|| Rc::new(Way::of(checked, index, contents)))
+            }
             Fate::Refused(outcome) => self.refused.entry(outcome).or_insert_with(|| {
                 let place = Place { outcome, name: None, path: None, place: None };
-                Rc::new(Way { place, policies: Vec::new() })
+                Rc::new(Way { place, policies: Vec::new(), files: Vec::new() })
             }),
         }
         .clone()
@@ -105,10 +119,12 @@ impl<'a> Side<'a> {
 }
 
 impl Way {
-    fn of(checked: &Checked, index: usize) -> Self {
+    fn of(checked: &Checked, index: usize, contents: &mut Contents) -> Self {
         let route = &checked.config.plan.routes[index];
         let mut all: Vec<(&'static str, Value)> = Vec::new();
+        let mut files = Vec::new();
         for policy in policies(checked, index) {
+            files.extend(policy.files.into_iter().map(|file| contents.read(policy.name, file)));
             let value = match policy.definition {
                 Some(definition) => json!({ "name": policy.value, "is": definition }),
                 None => policy.value,
@@ -130,7 +146,7 @@ impl Way {
             path: Some(route.matches.path.as_str().to_owned()),
             place: checked.origin.place(&format!("routes[{index}]")),
         };
-        Self { place, policies: all }
+        Self { place, policies: all, files }
     }
 
     fn is_found(&self) -> bool {
@@ -152,9 +168,13 @@ impl Way {
         let only_after =
             after.policies.iter().filter(|(name, _)| !self.policies.iter().any(|(known, _)| known == name));
         let names = self.policies.iter().chain(only_after).map(|(name, _)| *name);
-        let changes =
-            names.map(|name| PolicyChange { name, before: value(self, name), after: value(after, name) });
-        changes.filter(|change| change.before != change.after).collect()
+        let change = |name: &str| PolicyChange {
+            name: name.to_owned(),
+            before: value(self, name),
+            after: value(after, name),
+        };
+        let changes = names.map(change).filter(|change| change.before != change.after);
+        changes.chain(contents::changes(&self.files, &after.files)).collect()
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::config::{AuthSettings, Checked, Levels, Origin, Policies, join};
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 
 /// One policy of a route.
 #[derive(Debug, Serialize)]
@@ -16,6 +17,20 @@ pub(super) struct Policy {
     pub(super) from: String,
     /// The place of that key.
     pub(super) place: Option<String>,
+    /// Those that it is read from in part.
+    #[serde(skip)]
+    pub(super) files: Vec<NamedFile>,
+}
+
+/// A file that a policy names.
+#[derive(Debug)]
+pub(super) struct NamedFile {
+    /// The key that names it, within the policy or what its name stands for.
+    pub(super) key: String,
+    /// As it is written.
+    pub(super) name: String,
+    /// Where it is.
+    pub(super) path: PathBuf,
 }
 
 /// Those of a route. The order is that of the layers in `assemble`, from the outside.
@@ -61,6 +76,8 @@ pub(super) fn policies(checked: &Checked, index: usize) -> Vec<Policy> {
             let (timeout, retry) = (&service.timeout, &service.retry);
             all.add(true, "timeout", &key("timeout"), json!(timeout.total));
             all.add(retry.attempts > 1, "retry", &key("retry"), json!(retry.attempts));
+            let tls = key("connection.tls");
+            all.add(checked.origin.written(&tls).is_some(), "tls", &tls, Value::Null);
             all.add(true, "balance", &key("balance"), json!(service.balance.strategy));
         }
     }
@@ -94,7 +111,43 @@ impl<'a> Policed<'a> {
             definition: None,
             from: from.to_owned(),
             place: self.origin.place(key),
+            files: Vec::new(),
         });
+        self.note_files(key, name, None);
+    }
+
+    /// Notes the files that a key names, or those below it: relative paths are taken from the folder, or where there is
+    /// none from the working directory, as they are when they are read.
+    fn note_files(&mut self, key: &str, within: &str, folder: Option<&Path>) {
+        let origin = self.origin;
+        let (Some(policy), Some(written)) = (self.policies.last_mut(), origin.written(key)) else { return };
+        let is_file = |name: &str| match folder {
+            Some(_) => matches!(name, "policies" | "schema" | "entities"),
+            None => is_file(name),
+        };
+        let mut left = vec![(key.to_owned(), within.to_owned(), false, written)];
+        while let Some((key, within, named, value)) = left.pop() {
+            match value {
+                Value::Object(table) => left.extend(
+                    table
+                        .iter()
+                        .rev()
+                        .map(|(name, inner)| (join(&key, name), join(&within, name), is_file(name), inner)),
+                ),
+                Value::Array(list) => left.extend(
+                    list.iter()
+                        .enumerate()
+                        .rev()
+                        .map(|(i, inner)| (format!("{key}[{i}]"), format!("{within}[{i}]"), named, inner)),
+                ),
+                Value::String(name) if named => {
+                    let path = Path::new(origin.text(&key).unwrap_or(name));
+                    let path = folder.map_or_else(|| path.to_owned(), |folder| folder.join(path));
+                    policy.files.push(NamedFile { key: within, name: name.clone(), path });
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Adds to the last policy, if it is `auth`, what the names in it stand for.
@@ -108,18 +161,19 @@ impl<'a> Policed<'a> {
             Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
             name => name.as_str().into_iter().collect(),
         };
-        let mut definitions = Vec::new();
+        let mut keys = Vec::new();
         for (kind, of_kind) in auth.kinds() {
-            for name in of_kind.iter().filter(|name| names.contains(name)) {
-                definitions
-                    .extend(self.origin.written(&join(&format!("auth.{kind}"), name)).map(without_secrets));
-            }
+            let named = of_kind.iter().filter(|name| names.contains(name));
+            keys.extend(named.map(|name| join(&format!("auth.{kind}"), name)));
         }
+        let written = |key: &String| self.origin.written(key).map(without_secrets);
+        let mut definitions: Vec<Value> = keys.iter().filter_map(written).collect();
         policy.definition = match definitions.len() {
             0 => None,
             1 => definitions.pop(),
             _ => Some(Value::Array(definitions)),
         };
+        keys.iter().for_each(|key| self.note_files(key, key, None));
     }
 
     /// Adds to the last policy, if it is `authorize`, the policies in Cedar that it names.
@@ -127,9 +181,10 @@ impl<'a> Policed<'a> {
         let Some(policy) = self.policies.last_mut().filter(|policy| policy.name == "authorize") else {
             return;
         };
-        let name = policy.value.get("cedar").and_then(Value::as_str);
-        policy.definition =
-            name.and_then(|name| self.origin.written(&join("cedar", name)).map(without_secrets));
+        let Some(name) = policy.value.get("cedar").and_then(Value::as_str) else { return };
+        let key = join("cedar", name);
+        policy.definition = self.origin.written(&key).map(without_secrets);
+        self.note_files(&key, &key, Some(&self.origin.folder()));
     }
 
     /// Adds to the last policy, if it is this one, what its name stands for in a table.
@@ -138,6 +193,12 @@ impl<'a> Policed<'a> {
         let key = policy.value.as_str().map(|name| join(table, name)).unwrap_or_default();
         policy.definition = self.origin.written(&key).map(without_secrets);
     }
+}
+
+/// Whether a key of this name holds the name of a file that is read for what it says.
+fn is_file(key: &str) -> bool {
+    let named = key.ends_with("_file") && key != "quota_file";
+    named || matches!(key, "file" | "client_certificate" | "client_key")
 }
 
 /// The same value without what is secret: keys, and what signs the cookies of sticky clients.

@@ -92,3 +92,42 @@ fn explain_asks_rules_too() {
         assert!(ended.stdout.contains(said), "{}{}", ended.stdout, ended.stderr);
     }
 }
+
+#[test]
+fn explain_diff_says_where_policies_read_from_the_same_names_say_something_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = "[services.a]\nendpoints = [\"http://127.0.0.1:1\"]\n\
+                  [auth.jwt.shop]\nsecret = \"a secret for tests, 32 bytes long\"\n\
+                  [cedar.shop]\npolicies = [\"orders.cedar\"]\nschema = \"shop.cedarschema\"\n\
+                  claims = [\"tenant\", \"level\"]\nheaders = [\"X-Tenant\"]\nparams = [\"tenant\"]\n\
+                  [[routes]]\nname = \"orders\"\npath = \"/orders/*\"\nservice = \"a\"\nauth = \"shop\"\n\
+                  authorize = { cedar = \"shop\" }\n[[routes]]\npath = \"/free\"\nservice = \"a\"\n";
+    let changed = format!("{POLICIES}\n@id(\"all\")\npermit(principal, action, resource);\n");
+    for (side, policies) in [("old", POLICIES), ("new", &changed)] {
+        let side = dir.path().join(side);
+        std::fs::create_dir(&side).unwrap();
+        std::fs::write(side.join("gateway.toml"), config).unwrap();
+        std::fs::write(side.join("orders.cedar"), policies).unwrap();
+        std::fs::write(side.join("shop.cedarschema"), SCHEMA).unwrap();
+    }
+    std::fs::write(dir.path().join("requests"), "GET /orders/1\nGET /free\n").unwrap();
+    let diff = |old: &str, new: &str| {
+        let requests = std::fs::File::open(dir.path().join("requests")).unwrap();
+        let mut command = Command::new(EXE);
+        command.current_dir(dir.path()).args(["explain", "--diff", old, new]).stdin(requests);
+        let ended = command.output().unwrap();
+        let text = String::from_utf8(ended.stdout).unwrap();
+        assert!(ended.stderr.is_empty(), "{}", String::from_utf8_lossy(&ended.stderr));
+        (ended.status.code(), text)
+    };
+    let lines = POLICIES.lines().count();
+    let expected = format!(
+        "1 of 2 requests change, all in the same way\n\n1 request, still to orders\n  authorize file  \
+         {{ lines = {lines}, name = \"orders.cedar\", only_here = 0 }} → \
+         {{ lines = {}, name = \"orders.cedar\", only_here = 3 }}\n  such as GET /orders/1\n",
+        lines + 3
+    );
+    assert_eq!(diff("old/gateway.toml", "new/gateway.toml"), (Some(1), expected));
+    let same = diff("old/gateway.toml", "old/gateway.toml");
+    assert_eq!(same, (Some(0), "None of 2 requests changes\n".to_owned()));
+}

@@ -20,14 +20,18 @@ impl TargetRules {
         if key.query.is_some() && !key.ignore_query.is_empty() {
             return Err(CacheError::Query);
         }
+        let is_named = key.query.is_some() || !key.ignore_query.is_empty() || key.sort_query;
+        if key.learn_no_vary_search && (is_named || key.no_vary_search.is_some()) {
+            return Err(CacheError::LearnBesides);
+        }
         if let Some(found) = &key.no_vary_search {
-            if key.query.is_some() || !key.ignore_query.is_empty() || key.sort_query {
+            if is_named {
                 return Err(CacheError::NoVarySearchBesides);
             }
             let wrong = || CacheError::NoVarySearch { found: found.clone() };
             return Ok(Self::Variance(SearchVariance::read(found).ok_or_else(wrong)?));
         }
-        if key.query.is_none() && key.ignore_query.is_empty() && !key.sort_query {
+        if !is_named {
             return Ok(Self::Whole);
         }
         let (only, ignored) = (key.query.clone(), key.ignore_query.clone());
@@ -36,14 +40,10 @@ impl TargetRules {
 
     /// Adds path and query to a key.
     pub(crate) fn push(&self, text: &mut String, uri: &Uri) {
-        let path = uri.path();
-        text.push_str(if path.is_empty() { "/" } else { path });
+        push_path(text, uri);
         let Some(query) = uri.query() else { return };
         match self {
-            Self::Whole => {
-                text.push('?');
-                text.push_str(query);
-            }
+            Self::Whole => push_query(text, uri),
             Self::Variance(variance) => variance.push(text, query),
             Self::Named { only, ignored, sorted } => {
                 let counts = |part: &&str| match only {
@@ -61,6 +61,20 @@ impl TargetRules {
                 }
             }
         }
+    }
+}
+
+/// Adds the path.
+pub(super) fn push_path(text: &mut String, uri: &Uri) {
+    let path = uri.path();
+    text.push_str(if path.is_empty() { "/" } else { path });
+}
+
+/// Adds the query as it stands.
+pub(super) fn push_query(text: &mut String, uri: &Uri) {
+    if let Some(query) = uri.query() {
+        text.push('?');
+        text.push_str(query);
     }
 }
 

@@ -1,6 +1,7 @@
 //! How long an answer is fresh, and how old it is (RFC 9111 §4.2).
 
 use super::cache_control::{FOREVER, ResponseDirectives, delta_seconds};
+use super::targeted;
 use http::header::{AGE, DATE, EXPIRES, LAST_MODIFIED};
 use http::{HeaderMap, HeaderName, StatusCode};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -40,6 +41,13 @@ pub(crate) fn explicit(
         // What is no date, `0` above all, is in the past (RFC 9111 §5.3).
         Some(expires.and_then(|at| at.duration_since(made).ok()).unwrap_or_default().min(FOREVER))
     })
+}
+
+/// Whether the answer itself says how long it is fresh.
+pub(crate) fn is_explicit(headers: &HeaderMap, received: SystemTime) -> bool {
+    let targeted = targeted::directives(headers);
+    let says = targeted.unwrap_or_else(|| ResponseDirectives::of(headers));
+    explicit(headers, &says, targeted.is_some(), received).is_some()
 }
 
 /// The time for which an answer may be taken to be fresh that says nothing but when it last changed.

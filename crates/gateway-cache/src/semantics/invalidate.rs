@@ -27,6 +27,13 @@ pub(crate) fn named(origin: &str, asked: &Uri, headers: &HeaderMap) -> Vec<Strin
         .collect()
 }
 
+/// The target that the answer names in `Content-Location`, if it names one of the same origin.
+pub(crate) fn content_location(origin: &str, asked: &Uri, headers: &HeaderMap) -> Option<String> {
+    let mut lines = headers.get_all(CONTENT_LOCATION).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+    target(origin, asked, line.to_str().ok()?)
+}
+
 fn target(origin: &str, asked: &Uri, reference: &str) -> Option<String> {
     let reference = reference.split('#').next().unwrap_or_default();
     if reference.is_empty() {

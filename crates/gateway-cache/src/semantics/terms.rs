@@ -84,7 +84,7 @@ pub(crate) fn terms(
     if asked.no_store {
         return Err(Unstorable::Request);
     }
-    // Parts are not combined; a 304 is about another answer; 101 is none.
+    // Parts are not combined (docs/caching.md says why); a 304 is about another answer; 101 is none.
     if status.is_informational() || matches!(status.as_u16(), 206 | 304) {
         return Err(Unstorable::Status);
     }

@@ -216,6 +216,7 @@ impl Asking {
         let purges = self.engine.store.purges();
         Box::new(Fetch {
             method: request.method().clone(),
+            uri: self.engine.keys.learns().then(|| request.uri().clone()),
             engine: self.engine,
             key: self.key,
             wants: self.wants,

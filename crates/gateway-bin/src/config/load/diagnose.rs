@@ -4,8 +4,9 @@
 use super::Origin;
 use super::file::join;
 use super::mistake::{Mistake, nearest};
+use super::strict::Strict;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
 use std::collections::{HashMap, HashSet};
 
@@ -33,12 +34,12 @@ pub(super) fn extract<T: DeserializeOwned>(tree: &Value, secrets: &Secrets, orig
     let mut mistakes = Vec::new();
     let mut taken = Taken::default();
     // Where nothing is wrong nobody asks where.
-    if let Ok(settings) = T::deserialize(tree) {
+    if let Ok(settings) = T::deserialize(Strict(tree)) {
         return Extracted { settings: Some(settings), mistakes, taken };
     }
     let mut tree = tree.clone();
     for _ in 0..MOST {
-        let error = match serde_path_to_error::deserialize(&tree) {
+        let error = match serde_path_to_error::deserialize(Strict(&tree)) {
             Ok(settings) => return Extracted { settings: Some(settings), mistakes, taken },
             Err(error) => error,
         };
@@ -61,9 +62,19 @@ pub(super) fn extract<T: DeserializeOwned>(tree: &Value, secrets: &Secrets, orig
         }
         match &wrong {
             Wrong::MissingKey(name) if taken.keys.contains(&join(&key, name)) => {}
+            // That nothing is left of it is the same mistake.
+            Wrong::Unfit { .. } | Wrong::Other(_)
+                if find(&tree, &steps).is_some_and(is_empty) && taken.is_below(&key) => {}
             Wrong::MissingKey(name) => {
                 let place = if key.is_empty() { String::new() } else { format!(" in {key}") };
                 mistakes.push(origin.at(&key, format!("`{name}` is missing{place}"), true));
+            }
+            // A table stands for the choice that its only key names.
+            Wrong::UnknownValue { name, known } if matches!(steps.last(), Some(Step::Key(last)) if last == name) =>
+            {
+                let table = taken.original(&steps[..steps.len() - 1]);
+                let mistake = origin.at(&key, format!("`{name}` is not a value of `{table}`"), true);
+                mistakes.push(mistake.with_help(suggestion(name, known, "values")));
             }
             _ => mistakes.push(describe(&wrong, &key, find(&tree, &steps), secrets.get(&key), origin)),
         }
@@ -92,6 +103,20 @@ pub(super) struct Taken {
 }
 
 impl Taken {
+    /// Whether a key, as the file calls it, or one below it was taken out.
+    pub(super) fn is_of(&self, key: &str) -> bool {
+        let below = |taken: &String| {
+            taken.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        self.keys.iter().any(below)
+    }
+
+    /// Whether something below a key, as the file calls it, was taken out.
+    fn is_below(&self, key: &str) -> bool {
+        let below = |taken: &String| taken.strip_prefix(key).is_some_and(|rest| rest.starts_with(['.', '[']));
+        self.keys.iter().any(below)
+    }
+
     /// A key of what is left, as it is called in the file.
     pub(super) fn original_key(&self, key: &str) -> String {
         let mut path = String::new();
@@ -153,12 +178,20 @@ fn find<'t>(tree: &'t Value, steps: &[Step]) -> Option<&'t Value> {
     })
 }
 
+fn is_empty(value: &Value) -> bool {
+    value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty)
+}
+
 fn find_mut<'t>(tree: &'t mut Value, steps: &[Step]) -> Option<&'t mut Value> {
     steps.iter().try_fold(tree, |value, step| match step {
         Step::Key(key) => value.get_mut(key),
         Step::Index(index) => value.get_mut(index),
     })
 }
+
+/// What stands where an address with the length of its prefix is read.
+const NETWORK: &str =
+    "a network such as \"10.0.0.0/8\" or \"2001:db8::/32\", or \"192.0.2.7/32\" for one address";
 
 /// What serde's message says.
 enum Wrong<'m> {
@@ -190,6 +223,12 @@ impl<'m> Wrong<'m> {
         if message.starts_with("missing field") {
             return Self::MissingKey(quoted.next().unwrap_or_default());
         }
+        if let Some(expected) = message.strip_prefix("expected ") {
+            return Self::Unfit { expected };
+        }
+        if message == "invalid IP address syntax" {
+            return Self::Unfit { expected: NETWORK };
+        }
         match message.split_once(", expected ") {
             Some((_, expected)) if message.starts_with("invalid ") => Self::Unfit { expected },
             _ => Self::Other(message),
@@ -220,7 +259,7 @@ fn describe(
                 Some((_, written)) => format!("the text \"{written}\""),
                 None => found(value),
             };
-            origin.mistake(key, format!("`{key}` is {found}; expected {}", plain(expected)))
+            origin.mistake(key, format!("`{key}` is {found}; expected {}", plain(expected, value)))
         }
         Wrong::Other(message) => {
             let message = match secret {
@@ -247,14 +286,18 @@ fn found(value: Option<&Value>) -> String {
         Some(Value::Bool(on)) => format!("`{on}`"),
         Some(Value::Number(number)) => format!("the number {number}"),
         Some(Value::String(text)) => format!("the text \"{text}\""),
+        Some(Value::Array(list)) if list.is_empty() => "an empty list".to_owned(),
         Some(Value::Array(_)) => "a list".to_owned(),
         Some(Value::Object(_)) => "a table".to_owned(),
     }
 }
 
 /// serde's words for types in an operator's.
-fn plain(expected: &str) -> &str {
+fn plain<'e>(expected: &'e str, found: Option<&Value>) -> &'e str {
+    let number = found.and_then(Value::as_u64);
     match expected {
+        "u16" if number > Some(u16::MAX.into()) => "a whole number of at most 65535",
+        "u32" | "a nonzero u32" if number > Some(u32::MAX.into()) => "a whole number of at most 4294967295",
         "a boolean" => "`true` or `false`",
         "a string" | "a borrowed string" | "path string" => "a text",
         "a sequence" => "a list",

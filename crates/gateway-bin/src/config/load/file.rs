@@ -119,8 +119,11 @@ impl FileText {
         match Document::parse(&*self.text) {
             Ok(document) => Ok(toml_table(document.into_table())),
             Err(error) => {
-                let (span, message) =
+                let (span, mut message) =
                     (error.span().unwrap_or(0..0), error.message().trim().replace('\n', "; "));
+                if let (true, Some(name)) = (message == "duplicate key", self.text.get(span.clone())) {
+                    message += &format!(" `{name}`");
+                }
                 Err(Mistake::new(message).with_place(self, span).into())
             }
         }

@@ -4,7 +4,7 @@ use super::chore::Chore;
 use super::identity::IDENTITY;
 use super::planner::Planner;
 use crate::config::Origin;
-use crate::config::load::nearest;
+use crate::config::load::{join, nearest};
 use crate::config::settings::{AUTH_KINDS, AuthSettings, RouteAuthSettings};
 use gateway_auth::{
     ApiKeyMethod, AuthError, AuthLayer, BasicMethod, ForwardMethod, HeaderNames, IntrospectionMethod,
@@ -251,7 +251,7 @@ impl Planner<'_> {
             let kept =
                 self.kept(name, way, |config| (of(&config.settings.auth), &config.plan.auth.methods)).0;
             let kept = kept.filter(|kept| store_kept && lives_on(kept, way));
-            let made = kept.or_else(|| self.noted(format_args!("auth.{kind}.{name}"), make(name, way)));
+            let made = kept.or_else(|| self.noted(join(&format!("auth.{kind}"), name), make(name, way)));
             into.extend(made.map(|made| (name.clone(), made)));
         }
     }
@@ -261,9 +261,10 @@ impl Planner<'_> {
         let mut names: BTreeMap<&str, &str> = BTreeMap::new();
         for (kind, of_kind) in self.settings.auth.kinds() {
             for name in of_kind {
-                let key = format!("auth.{kind}.{name}");
+                let key = join(&format!("auth.{kind}"), name);
                 let taken = match name {
                     "none" => "`none` is what routes say for no authentication",
+                    "" => "the name of a way to authenticate is empty, so that no route can use it",
                     IDENTITY => "`identity` is what routes say for the gateway's own accounts",
                     _ => "",
                 };
@@ -275,6 +276,22 @@ impl Planner<'_> {
                     let message = format!("there is an [auth.{other}] `{name}` already");
                     self.mistakes.push(self.origin.mistake(&key, message));
                 }
+            }
+        }
+    }
+
+    /// A table that names no way to authenticate would leave its routes open, which is said by `"none"`.
+    pub(super) fn auth_names_one(&mut self, key: &str, auth: &RouteAuthSettings) {
+        let is_table = self.origin.written(key).is_some_and(Value::is_object);
+        if auth.methods.is_empty() && is_table && !self.origin.is_known_wrong(key) {
+            let at = if self.origin.written(&format!("{key}.methods")).is_some() { ".methods" } else { "" };
+            let message =
+                format!("`{key}` names no way to authenticate, so that nobody would be asked who they are");
+            let mistake = self.origin.mistake(&format!("{key}{at}"), message);
+            let mistake = mistake.with_help("name one in `methods`, or write `auth = \"none\"`");
+            // Said once, however many routes it is for.
+            if !self.mistakes.contains(&mistake) {
+                self.mistakes.push(mistake);
             }
         }
     }

@@ -40,7 +40,7 @@ impl Planner<'_> {
         let mut all = BTreeMap::new();
         for (name, settings) in &self.settings.cedar {
             let key = join("cedar", name);
-            if self.origin.is_unresolved(&key) {
+            if self.origin.is_known_wrong(&key) {
                 continue;
             }
             let settings = settings.within(&folder);

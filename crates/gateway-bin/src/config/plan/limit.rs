@@ -2,6 +2,7 @@
 
 use super::chore::Chore;
 use super::planner::Planner;
+use crate::config::load::join;
 use gateway_core::units::Short;
 use gateway_ratelimit::{CountWhat, RateLimitLayer, RateLimitSettings};
 use gateway_store::Store;
@@ -46,7 +47,7 @@ impl Planner<'_> {
                 same => same.or(earlier),
             };
             let Short(limit) = limit;
-            let key = format!("rate_limits.{name}");
+            let key = join("rate_limits", name);
             let layer = self.noted(&key, RateLimitLayer::new(name, limit))?.with_store(store.clone());
             let layer = match earlier {
                 Some(earlier) => layer.learn_from(&earlier.layer),

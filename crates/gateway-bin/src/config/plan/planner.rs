@@ -52,9 +52,15 @@ impl<'a> Planner<'a> {
             Err(error) => error,
         };
         let key = key.to_string();
-        if !self.origin.is_unresolved(&key) {
-            let message = format!("`{}`: {error}", self.origin.original(&key));
-            self.mistakes.push(self.origin.mistake(&key, message));
+        if !self.origin.is_known_wrong(&key) {
+            let error = error.to_string();
+            let below = self.origin.meant_below(&key, &error).unwrap_or_default();
+            let meant = format!("{key}{below}");
+            // What begins with a key's name and a colon need not say it twice.
+            let rest = below.strip_prefix('.').and_then(|name| error.strip_prefix(&format!("`{name}`: ")));
+            let shown = if rest.is_some() { &meant } else { &key };
+            let message = format!("`{}`: {}", self.origin.original(shown), rest.unwrap_or(&error));
+            self.mistakes.push(self.origin.mistake(&meant, message));
         }
         None
     }

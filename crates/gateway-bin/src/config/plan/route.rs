@@ -170,6 +170,9 @@ impl Planner<'_> {
         let name = route.name.clone().unwrap_or_else(|| route.path.as_str().to_owned());
 
         let (auth_key, auth) = levels.first("auth", |policies| policies.auth);
+        if let Some(auth) = auth {
+            self.auth_names_one(&auth_key, auth);
+        }
         let auth = auth.filter(|auth| !auth.methods.is_empty() && self.auth_is_known(&auth_key, auth));
         let auth = auth.map(|asked| {
             let layer = shared.auth_layers.of(asked, shared.auth);

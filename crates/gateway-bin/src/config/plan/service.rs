@@ -63,8 +63,8 @@ impl Planner<'_> {
             }
             endpoints.push(parsed);
         }
-        if endpoints.is_empty() {
-            let key = format!("services.{name}.endpoints");
+        let key = format!("services.{name}.endpoints");
+        if endpoints.is_empty() && !self.origin.is_known_wrong(&key) {
             self.mistakes.push(self.origin.mistake(&key, format!("the service `{name}` has no endpoints")));
         }
         if let Some(health) = &service.health

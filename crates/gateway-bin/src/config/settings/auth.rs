@@ -69,8 +69,9 @@ pub(crate) struct RouteAuthSettings {
     pub(crate) optional: bool,
     /// `enforce`, or `report` to refuse nobody and only say so. Default `enforce`.
     pub(crate) mode: Mode,
-    /// Paths that nobody is asked for credentials on: `"/health"`, `"/api/auth/*"`, `"GET,HEAD /api/products/*"`.
-    /// Default: none.
+    /// Paths that nobody is asked for credentials on, read as a route's `path` is: `"/health"`, `"/api/auth/*"` (that is
+    /// `/api/auth` too), `"GET,HEAD /api/products/{id}"`. A `*` within the last segment stands for any rest:
+    /// `"/api/auth*"` is `/api/authors` too. Default: none.
     pub(crate) public: Vec<PublicPath>,
 }
 
@@ -103,6 +104,37 @@ impl ShortForm for RouteAuthSettings {
     }
 
     fn from_list(names: Vec<String>) -> Option<Result<Self, String>> {
+        if names.is_empty() {
+            let wrong = "the list is empty, so that nobody would be asked who they are; expected names of ways to \
+                         authenticate, or \"none\"";
+            return Some(Err(wrong.to_owned()));
+        }
         Some(Ok(Self::of(names)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gateway_auth::{Head, PublicPath};
+    use gateway_routing::{Match, PathPattern, RouteMatch, RouteTable};
+    use http::Request;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_public_path_is_read_as_the_path_of_a_route_is(
+            pattern in "(/([ab]|\\{i\\}|\\{j\\})){0,3}(/\\*|/)?",
+            path in "(/[ab]?){1,5}",
+        ) {
+            let (Ok(public), Ok(route)) = (pattern.parse::<PublicPath>(), pattern.parse::<PathPattern>()) else {
+                return Ok(());
+            };
+            // What services may read in several ways is never public by a pattern.
+            prop_assume!(!path.contains("//"));
+            let request = Request::builder().uri(path.as_str()).body(()).unwrap();
+            let table = RouteTable::build(vec![(RouteMatch::new(route), ())]).unwrap();
+            let routed = matches!(table.find(&request), Match::Found(_));
+            prop_assert_eq!(public.matches(Head::of(&request)), routed, "{} of {}", path, pattern);
+        }
     }
 }
