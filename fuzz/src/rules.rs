@@ -3,7 +3,7 @@
 use gateway_auth::{JwtLayer, JwtSettings, mint};
 use gateway_routing::{HostPattern, Match, PathPattern, RouteMatch, RouteTable};
 use gateway_store::Store;
-use gateway_transform::{NormalizeSettings, normalize_path};
+use gateway_transform::{NormalizeSettings, TrailingSlash, normalize_path};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -17,13 +17,18 @@ type Answer = Response<Full<bytes::Bytes>>;
 /// A normal path is rooted, holds no dot segments however they are spelled, and is its own normal form.
 pub fn path(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    for (merge_slashes, allow_encoded_slashes) in [(true, false), (false, false), (true, true), (false, true)]
-    {
-        let settings = NormalizeSettings { merge_slashes, allow_encoded_slashes };
+    let rules = [TrailingSlash::Keep, TrailingSlash::Strip, TrailingSlash::Redirect];
+    for number in 0..12 {
+        let (merge_slashes, allow_encoded_slashes) = (number & 1 == 0, number & 2 != 0);
+        let settings =
+            NormalizeSettings { merge_slashes, allow_encoded_slashes, trailing_slash: rules[number / 4] };
         let Ok(normal) = normalize_path(text, &settings) else { continue };
         assert!(normal == "*" || normal.starts_with('/'), "{normal:?}");
         assert!(normal.len() <= text.len(), "{text:?} has grown to {normal:?}");
         assert!(!merge_slashes || !normal.contains("//"), "{normal:?}");
+        assert!(number < 4 || normal == "/" || !normal.ends_with('/'), "{text:?} became {normal:?}");
+        let location = settings.redirect(text, &normal, None).unwrap_or_default();
+        assert!(!location.starts_with("//"), "{text:?} leads to {location:?}");
         for segment in normal.split('/') {
             let decoded = segment.replace("%2e", ".").replace("%2E", ".");
             assert!(decoded != "." && decoded != "..", "{text:?} became {normal:?}");

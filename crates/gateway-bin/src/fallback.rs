@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use gateway_core::{Code, Problem};
-use http::header::{ALLOW, HeaderValue};
+use http::header::{ALLOW, HeaderValue, LOCATION};
 use http::{Request, Response, StatusCode};
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -17,6 +17,8 @@ pub(crate) enum Refusal {
     Problem(Problem),
     /// It only asks which methods there are: these.
     Options(HeaderValue),
+    /// It is to be made elsewhere, here.
+    Moved(HeaderValue),
 }
 
 /// Answers with what the edge found.
@@ -51,6 +53,12 @@ impl<B, R: From<Bytes>> Service<Request<B>> for Refuse<R> {
                 let mut answer = Response::new(R::from(Bytes::new()));
                 *answer.status_mut() = StatusCode::NO_CONTENT;
                 answer.headers_mut().insert(ALLOW, allow);
+                answer
+            }
+            Some(Refusal::Moved(location)) => {
+                let mut answer = Response::new(R::from(Bytes::new()));
+                *answer.status_mut() = StatusCode::PERMANENT_REDIRECT;
+                answer.headers_mut().insert(LOCATION, location);
                 answer
             }
         };

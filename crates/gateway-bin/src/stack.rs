@@ -80,11 +80,15 @@ pub(crate) struct Edge<B: RequestStream> {
 impl<B: RequestStream> Edge<B> {
     /// Answers one request of this client.
     pub(crate) fn call(&self, mut request: Request<B>, client: ClientAddr) -> Answering<B> {
-        if let Err(problem) = self.receive(&mut request, client) {
-            return self.refuse(request, Refusal::Problem(*problem));
-        }
+        let moved = match self.receive(&mut request, client) {
+            Ok(moved) => moved,
+            Err(problem) => return self.refuse(request, Refusal::Problem(*problem)),
+        };
         match self.routes.find(&request) {
             Match::Found(found) => {
+                if let Some(location) = moved {
+                    return self.refuse(request, Refusal::Moved(location));
+                }
                 if let Some(captures) = found.captures(&request) {
                     request.extensions_mut().insert(captures);
                 }
@@ -103,8 +107,13 @@ impl<B: RequestStream> Edge<B> {
         }
     }
 
-    /// Makes a request what routes are looked up by: who the client is, one host and one path.
-    pub(crate) fn receive(&self, request: &mut Request<B>, client: ClientAddr) -> Result<(), Box<Problem>> {
+    /// Makes a request what routes are looked up by: who the client is, one host and one path. Says where the client is
+    /// to be sent if a route takes it, where that is not here.
+    pub(crate) fn receive(
+        &self,
+        request: &mut Request<B>,
+        client: ClientAddr,
+    ) -> Result<Option<HeaderValue>, Box<Problem>> {
         request.extensions_mut().insert(client);
         self.client_ip.apply(request);
         self.clean(request)
@@ -128,7 +137,7 @@ impl<B: RequestStream> Edge<B> {
     }
 
     /// One host and one normalised path, the same for matching, policies and the upstream.
-    fn clean(&self, request: &mut Request<B>) -> Result<(), Box<Problem>> {
+    fn clean(&self, request: &mut Request<B>) -> Result<Option<HeaderValue>, Box<Problem>> {
         let bad = |detail: Cow<'static, str>| Box::new(Problem::new(Code::BadRequest).with_detail(detail));
         let mut hosts = request.headers().get_all(HOST).iter();
         match (hosts.next(), hosts.next()) {
@@ -177,13 +186,14 @@ impl<B: RequestStream> Edge<B> {
             request.headers_mut().insert(HOST, host);
             *request.uri_mut() = target;
         }
-        let path = request.uri().path();
+        let (path, query) = (request.uri().path(), request.uri().query());
         match normalize_path(path, &self.normalize) {
-            Ok(Cow::Borrowed(_)) => {}
-            Ok(Cow::Owned(path)) => {
-                let target = match request.uri().query() {
-                    Some(query) => format!("{path}?{query}"),
-                    None => path,
+            Ok(Cow::Borrowed(_)) => Ok(None),
+            Ok(Cow::Owned(normal)) => {
+                let moved = self.normalize.redirect(path, &normal, query);
+                let target = match query {
+                    Some(query) => format!("{normal}?{query}"),
+                    None => normal,
                 };
                 let target = PathAndQuery::try_from(target)
                     .map_err(|_| bad("the path is not valid once normalised".into()))?;
@@ -191,10 +201,11 @@ impl<B: RequestStream> Edge<B> {
                 parts.path_and_query = Some(target);
                 *request.uri_mut() =
                     Uri::from_parts(parts).map_err(|_| bad("the target is not valid".into()))?;
+                // What is valid in a target is valid in a header.
+                Ok(moved.and_then(|location| HeaderValue::try_from(location).ok()))
             }
-            Err(error) => return Err(bad(error.to_string().into())),
+            Err(error) => Err(bad(error.to_string().into())),
         }
-        Ok(())
     }
 }
 

@@ -26,7 +26,8 @@
 //! named group of an expression, or `{*}` for the rest below a prefix. `{{id}}` is the text `{id}`.
 //! [`check_placeholders`] tells before the first request whether a route has them all.
 //!
-//! [`normalize_path`] is no layer: a path must be one and the same before anything is decided by it.
+//! [`normalize_path`] is no layer: a path must be one and the same before anything is decided by it. A slash at its end
+//! stays, goes, or is redirected away ([`TrailingSlash`]).
 //!
 //! ```
 //! use axum::{body::Body, extract::Request, routing::get, Router};
@@ -80,7 +81,7 @@ pub use error::TransformError;
 pub use fallback::{Fallback, FallbackFuture, FallbackLayer, FallbackOn, FallbackSettings};
 pub use forwarded::{ClientFrom, Forwarded, ForwardedLayer, ForwardedSettings};
 pub use headers::{HeaderEdits, HeaderRules, Headers, HeadersLayer};
-pub use normalize::{NormalizeSettings, PathError, normalize_path};
+pub use normalize::{NormalizeSettings, PathError, TrailingSlash, normalize_path};
 pub use redirect::{Redirect, RedirectLayer, RedirectScheme, RedirectSettings};
 pub use respond::{MaintenanceLayer, MaintenanceSettings, Respond, RespondLayer, RespondSettings};
 pub use rewrite::{

@@ -10,11 +10,44 @@ pub struct NormalizeSettings {
     pub merge_slashes: bool,
     /// Whether `%2F` and `%5C`, which some servers take for slashes and others do not, pass. Default false: 400.
     pub allow_encoded_slashes: bool,
+    /// What becomes of a slash at the end of a path, as in `/cart/`: `keep`, `strip` or `redirect`. Default `keep`.
+    pub trailing_slash: TrailingSlash,
+}
+
+/// What becomes of a slash at the end of a path. `/` stays in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TrailingSlash {
+    /// It stays: `/cart/` and `/cart` are two paths, as they are to HTTP (RFC 3986 §6.2.3).
+    #[default]
+    Keep,
+    /// It goes: `/cart/` is read as `/cart`, as with tower-http's `NormalizePath`.
+    Strip,
+    /// It goes, and where a route takes what is left the client is sent there: 308, so that method and body stay.
+    Redirect,
+}
+
+impl NormalizeSettings {
+    /// Where a client that asked for `path` is to be sent, which is `normal` in its one form: nowhere, but for a slash
+    /// at its end. The query goes along.
+    #[must_use]
+    pub fn redirect(&self, path: &str, normal: &str, query: Option<&str>) -> Option<String> {
+        let last = path.rsplit('/').next()?;
+        // What ends in a dot segment is a folder, too.
+        let had_slash = last.is_empty() || is_dot_segment(last);
+        if self.trailing_slash != TrailingSlash::Redirect || !had_slash || normal == "/" || normal == "*" {
+            return None;
+        }
+        // What begins with two slashes would be another host (RFC 3986 §4.2).
+        let guard = if normal.starts_with("//") { "/." } else { "" };
+        let (mark, query) = query.map_or(("", ""), |query| ("?", query));
+        Some([guard, normal, mark, query].concat())
+    }
 }
 
 impl Default for NormalizeSettings {
     fn default() -> Self {
-        Self { merge_slashes: true, allow_encoded_slashes: false }
+        Self { merge_slashes: true, allow_encoded_slashes: false, trailing_slash: TrailingSlash::default() }
     }
 }
 
@@ -46,7 +79,8 @@ pub enum PathError {
 
 /// The one form of a path by which everything is decided: without dot segments (RFC 3986 §5.2.4) and doubled
 /// slashes, and with letters, digits, `-`, `.`, `_` and `~` as themselves (§6.2.2.2), for `/%61dmin` is `/admin` to
-/// any service; what cannot be understood in one way only is refused.
+/// any service; and without a slash at its end, unless [`TrailingSlash::Keep`]. What cannot be understood in one way only
+/// is refused.
 ///
 /// Borrows the path when there is nothing to do, after one look at each byte. Never leads above the root. `*`,
 /// the target of `OPTIONS *`, stays.
@@ -61,7 +95,7 @@ pub fn normalize_path<'p>(path: &'p str, settings: &NormalizeSettings) -> Result
         return Err(PathError::NotRooted);
     }
     let bytes = path.as_bytes();
-    let mut plain = true;
+    let mut plain = settings.trailing_slash == TrailingSlash::Keep || path.len() == 1 || !path.ends_with('/');
     for (i, byte) in bytes.iter().enumerate() {
         match byte {
             b'\\' => return Err(PathError::Backslash),
@@ -106,6 +140,11 @@ fn rebuild(path: &str, settings: &NormalizeSettings) -> String {
             }
             "" if settings.merge_slashes && !last => {}
             _ => kept.push(segment),
+        }
+    }
+    if settings.trailing_slash != TrailingSlash::Keep {
+        while kept.last().is_some_and(|segment| segment.is_empty()) {
+            kept.pop();
         }
     }
     // "/a//" is "/a/" and not "/a" followed by two ends.
@@ -193,8 +232,49 @@ mod tests {
         ] {
             assert_eq!(normal(path), expected, "{path}");
         }
-        let lax = NormalizeSettings { merge_slashes: false, allow_encoded_slashes: true };
+        let lax =
+            NormalizeSettings { merge_slashes: false, allow_encoded_slashes: true, ..Default::default() };
         assert_eq!(normalize_path("/a//b%2Fc/../d", &lax), Ok("/a//d".into()));
+    }
+
+    #[test]
+    fn s0_06_a_slash_at_the_end_stays_goes_or_is_told_to_go() {
+        let rules = |trailing_slash, merge_slashes| NormalizeSettings {
+            trailing_slash,
+            merge_slashes,
+            ..NormalizeSettings::default()
+        };
+        for (path, merge, stripped, location) in [
+            ("/", true, "/", None),
+            ("//", true, "/", None),
+            ("//", false, "/", None),
+            ("*", true, "*", None),
+            ("/a", true, "/a", None),
+            ("//a", true, "/a", None),
+            ("/a/", true, "/a", Some("/a?x=/")),
+            ("/a//", true, "/a", Some("/a?x=/")),
+            ("/a//", false, "/a", Some("/a?x=/")),
+            ("/a/b/.", true, "/a/b", Some("/a/b?x=/")),
+            ("/a/b/%2e.", true, "/a", Some("/a?x=/")),
+            ("/a/..", true, "/", None),
+            ("/%61/", true, "/a", Some("/a?x=/")),
+            ("/a%20b/", true, "/a%20b", Some("/a%20b?x=/")),
+            ("//evil.example/", true, "/evil.example", Some("/evil.example?x=/")),
+            ("//evil.example/", false, "//evil.example", Some("/.//evil.example?x=/")),
+        ] {
+            for rule in [TrailingSlash::Strip, TrailingSlash::Redirect] {
+                let settings = rules(rule, merge);
+                let normal = normalize_path(path, &settings).unwrap();
+                assert_eq!(normal, stripped, "{path}");
+                let expected = location.filter(|_| rule == TrailingSlash::Redirect);
+                assert_eq!(settings.redirect(path, &normal, Some("x=/")).as_deref(), expected, "{path}");
+            }
+            let kept = rules(TrailingSlash::Keep, merge);
+            let normal = normalize_path(path, &kept).unwrap();
+            assert_eq!(kept.redirect(path, &normal, None), None, "{path}");
+        }
+        let settings = rules(TrailingSlash::Redirect, true);
+        assert_eq!(settings.redirect("/a/", "/a", None).as_deref(), Some("/a"));
     }
 
     proptest! {
@@ -211,10 +291,21 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_it_panic(path in ".{0,60}", merge: bool, allow: bool) {
-            let settings = NormalizeSettings { merge_slashes: merge, allow_encoded_slashes: allow };
+        fn no_text_makes_it_panic(path in "[/.%2e5c]{0,12}|.{0,60}", merge: bool, allow: bool, rule in 0..3) {
+            let trailing_slash =
+                [TrailingSlash::Keep, TrailingSlash::Strip, TrailingSlash::Redirect][rule as usize];
+            let settings = NormalizeSettings { merge_slashes: merge, allow_encoded_slashes: allow, trailing_slash };
             if let Ok(once) = normalize_path(&path, &settings) {
                 prop_assert!(once == "*" || once.starts_with('/'));
+                prop_assert!(rule == 0 || once == "/" || !once.ends_with('/'), "{}", once);
+                let twice = normalize_path(&once, &settings);
+                prop_assert_eq!(twice.as_deref(), Ok(&*once));
+                // Whoever follows a redirect is not sent on, nor to another host.
+                if let Some(location) = settings.redirect(&path, &once, None) {
+                    prop_assert!(!location.starts_with("//"), "{}", location);
+                    let next = normalize_path(&location, &settings).unwrap();
+                    prop_assert_eq!(settings.redirect(&location, &next, None), None);
+                }
             }
         }
     }

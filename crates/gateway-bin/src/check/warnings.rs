@@ -5,7 +5,7 @@ use gateway_auth::JwtSettings;
 use gateway_core::units::{Short, Switch, Timespan};
 use gateway_ratelimit::{CountWhat, RateLimitSettings};
 use gateway_routing::Unreachable;
-use gateway_transform::CorsSettings;
+use gateway_transform::{CorsSettings, TrailingSlash};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything that is likely not what was meant: routes that no request reaches, names that nothing uses, times
@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) fn warnings(settings: &Settings, plan: &Plan, origin: &Origin) -> Vec<Mistake> {
     let reader = Reader { settings, plan, origin };
     let mut found = reader.unreachable();
+    found.extend(reader.slashed());
     found.extend(reader.unused());
     found.extend(reader.times());
     found.extend(reader.retried_successes());
@@ -53,6 +54,26 @@ impl Reader<'_> {
             warning.with_help("take it out, make it more specific, or give it a higher `priority`")
         };
         by_route.into_iter().map(warning).collect()
+    }
+
+    /// Routes for paths that end with a slash, where none does.
+    fn slashed(&self) -> Vec<Mistake> {
+        let rule = match self.plan.normalize.trailing_slash {
+            TrailingSlash::Keep => return Vec::new(),
+            TrailingSlash::Strip => "strip",
+            TrailingSlash::Redirect => "redirect",
+        };
+        let paths = self.plan.routes.iter().map(|route| route.matches.path.as_str()).enumerate();
+        let slashed =
+            paths.filter(|(_, path)| path.len() > 1 && path.ends_with('/') && !path.starts_with('~'));
+        let warning = |(route, path)| {
+            let message = format!(
+                "`{path}` is never used: `normalize.trailing_slash` is `{rule}`, so that no path ends with a slash"
+            );
+            let warning = self.origin.warning(&format!("routes[{route}].path"), message);
+            warning.with_help("take the slash at its end away")
+        };
+        slashed.map(warning).collect()
     }
 
     /// What is defined by name and named by no route.
