@@ -66,6 +66,15 @@ impl CookieMatch {
     }
 }
 
+/// The names and values of a query's parameters, decoded.
+#[cfg(feature = "cel")]
+pub(crate) fn query_pairs(query: Option<&str>) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
+    query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decoded(name), decoded(value))
+    })
+}
+
 /// The values of a query's parameter, decoded.
 pub(crate) fn query_values<'q>(query: Option<&'q str>, name: &str) -> impl Iterator<Item = Cow<'q, [u8]>> {
     query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).filter_map(move |pair| {
@@ -76,14 +85,27 @@ pub(crate) fn query_values<'q>(query: Option<&'q str>, name: &str) -> impl Itera
 
 /// The values of a cookie, of which there may be several by one name (RFC 6265 §5.4: for other paths).
 pub(crate) fn cookie_values<'h>(headers: &'h HeaderMap, name: &str) -> impl Iterator<Item = &'h [u8]> {
-    // HTTP/2 may spread cookies over several fields (RFC 9113 §8.2.3).
-    let pairs = headers.get_all(COOKIE).iter().flat_map(|field| field.as_bytes().split(|b| *b == b';'));
-    pairs.filter_map(move |pair| {
-        let pair = pair.trim_ascii();
-        let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-        let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
-        Some(unquoted.unwrap_or(value))
+    cookie_fields(headers)
+        .filter_map(move |pair| Some(unquoted(pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?)))
+}
+
+/// The names and values of all cookies.
+#[cfg(feature = "cel")]
+pub(crate) fn cookie_pairs(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    cookie_fields(headers).filter_map(|pair| {
+        let equals = pair.iter().position(|b| *b == b'=')?;
+        Some((&pair[..equals], unquoted(&pair[equals + 1..])))
     })
+}
+
+/// Each `name=value`. HTTP/2 may spread cookies over several fields (RFC 9113 §8.2.3).
+fn cookie_fields(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let pairs = headers.get_all(COOKIE).iter().flat_map(|field| field.as_bytes().split(|b| *b == b';'));
+    pairs.map(<[u8]>::trim_ascii)
+}
+
+fn unquoted(value: &[u8]) -> &[u8] {
+    value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
 }
 
 /// As of `application/x-www-form-urlencoded`; what is no valid encoding stays as it is.
