@@ -21,10 +21,6 @@ mod program;
 #[cfg(feature = "cel")]
 mod variables;
 
-#[cfg(test)]
-#[cfg(feature = "cel")]
-mod tests;
-
 #[cfg(not(feature = "cel"))]
 use absent::Program;
 #[cfg(feature = "cel")]
@@ -120,6 +116,12 @@ impl When {
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.text()
+    }
+
+    /// The variables of the table above that it names, sorted.
+    #[must_use]
+    pub fn variables(&self) -> &[&'static str] {
+        self.0.variables()
     }
 
     /// Whether it holds. What fails does not.

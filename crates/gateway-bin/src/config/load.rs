@@ -4,6 +4,7 @@ mod diagnose;
 mod file;
 mod mistake;
 mod substitute;
+mod when;
 
 pub(crate) use file::{Source, join};
 pub(crate) use mistake::{Mistake, Mistakes, Severity, nearest};
@@ -98,6 +99,11 @@ impl Origin {
         self.taken.original_key(key)
     }
 
+    /// Whether a key, or one below it, was wrong and is not in the settings.
+    pub(crate) fn lacks(&self, key: &str) -> bool {
+        self.taken.has_any_of(&self.original(key))
+    }
+
     /// Whether a key, or one below it, has a variable that could not be put in.
     pub(crate) fn is_unresolved(&self, key: &str) -> bool {
         let key = self.original(key);
@@ -149,6 +155,11 @@ impl Origin {
         let of_headers = self.put_in.iter().filter(|(key, _)| key.contains("headers."));
         let known = of_headers.map(|(_, known)| known).find(|(put_in, _)| put_in == value);
         known.map_or(value, |(_, written)| written)
+    }
+
+    /// The value of a key with its variables as they stand there: what was put in for them may be a secret.
+    pub(crate) fn shown<'t>(&'t self, key: &str, value: &'t str) -> &'t str {
+        self.put_in.get(&self.original(key)).map_or(value, |(_, written)| written)
     }
 
     fn at(&self, key: &str, message: String, at_key: bool) -> Mistake {

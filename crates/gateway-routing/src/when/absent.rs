@@ -18,6 +18,10 @@ impl Program {
         match self.0 {}
     }
 
+    pub(super) fn variables(&self) -> &[&'static str] {
+        match self.0 {}
+    }
+
     pub(super) fn ask<R>(&self, _: &Head<'_>, _: impl FnOnce(Result<bool, &'static str>) -> R) -> R {
         match self.0 {}
     }

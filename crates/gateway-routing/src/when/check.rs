@@ -1,11 +1,14 @@
 //! The types of an expression, and what else can be known to be wrong with it before there is a request.
 
+mod names;
+mod places;
+
 use super::WhenMistake;
-use super::kind::{FUNCTIONS, Kind, MACROS, VARIABLES};
+use super::kind::{FUNCTIONS, Kind, MACROS};
 use crate::regex::searching;
 use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr, LiteralValue, SourceInfo, operators};
+use places::Places;
 use regex::bytes::Regex;
-use std::mem::take;
 
 /// The deepest tree. What evaluates it goes down the stack with it, by some 35 KiB a step where it is not optimised:
 /// then it takes a third of a thread's usual 2 MiB.
@@ -19,7 +22,7 @@ pub(super) type Checked = (IdedExpr, Vec<(String, Regex)>);
 /// Checks an expression, and makes it what is evaluated: with the names of variables in one piece, and patterns that
 /// are compiled.
 pub(super) fn check(mut expression: IdedExpr, source: &SourceInfo) -> Result<Checked, Vec<WhenMistake>> {
-    let places = Places { source, starts: source.source.chars().collect() };
+    let places = Places::new(source);
     let mut checker =
         Checker { places, scope: Vec::new(), loops: 0, long: 0, patterns: Vec::new(), mistakes: Vec::new() };
     match checker.expression(&mut expression, 1) {
@@ -33,11 +36,6 @@ pub(super) fn check(mut expression: IdedExpr, source: &SourceInfo) -> Result<Che
     mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
     mistakes.dedup();
     if mistakes.is_empty() { Ok((expression, checker.patterns)) } else { Err(mistakes) }
-}
-
-struct Places<'s> {
-    source: &'s SourceInfo,
-    starts: Vec<char>,
 }
 
 struct Checker<'s> {
@@ -100,110 +98,6 @@ impl Checker<'_> {
             }
             Expr::Call(_) => self.call(expression, depth),
             Expr::Comprehension(comprehension) => self.each(id, comprehension, depth),
-        }
-    }
-
-    /// The names of `a.b.c` from the left, unless the first is that of a loop.
-    fn path(&self, expression: &IdedExpr) -> Option<Vec<String>> {
-        let (mut path, mut expression) = (Vec::new(), &expression.expr);
-        loop {
-            match expression {
-                Expr::Select(select) if !select.test => {
-                    path.push(select.field.clone());
-                    expression = &select.operand.expr;
-                }
-                Expr::Ident(name) if self.local(name).is_none() => {
-                    path.push(name.clone());
-                    path.reverse();
-                    return Some(path);
-                }
-                _ => return None,
-            }
-        }
-    }
-
-    fn local(&self, name: &str) -> Option<Option<Kind>> {
-        self.scope.iter().rev().find(|(known, _)| known == name).map(|(_, kind)| kind.clone())
-    }
-
-    fn variable(&mut self, expression: &mut IdedExpr, path: &[String]) -> Option<Kind> {
-        let whole = path.join(".");
-        let known = |name: &str| VARIABLES.iter().find(|(known, _)| *known == name);
-        if let Some((name, kind)) = known(&whole) {
-            expression.expr = Expr::Ident((*name).to_owned());
-            return Some(kind.clone());
-        }
-        let (start, length) = (self.start(expression), whole.chars().count());
-        let (key, map) = path.split_last()?;
-        let map = map.join(".");
-        if let Some((name, kind)) = known(&map) {
-            if *kind != Kind::Map {
-                return self.wrong_at(start, length, format!("`{name}` is {kind} and has no `.{key}`"), None);
-            }
-            let id = expression.id;
-            let of = IdedExpr { id, expr: Expr::Ident((*name).to_owned()) };
-            let key = IdedExpr { id, expr: Expr::Literal(LiteralValue::String(key.clone().into())) };
-            self.key(&of, &key);
-            expression.expr = call(operators::INDEX, vec![of, key]);
-            return Some(Kind::Text);
-        }
-        let names = || VARIABLES.iter().map(|(name, _)| *name);
-        let within: Vec<&str> = names().filter(|name| name.starts_with(&format!("{whole}."))).collect();
-        if !within.is_empty() {
-            let message = format!("`{whole}` by itself is no variable");
-            return self.wrong_at(start, length, message, Some(format!("there are {}", within.join(", "))));
-        }
-        let ends = names().filter(|name| name.rsplit('.').next() == Some(&whole));
-        let meant = ends.chain(nearest(&whole, names())).next();
-        // What follows a map is one of its names.
-        let meant = meant.or_else(|| {
-            nearest(&map, names()).filter(|name| known(name).is_some_and(|(_, kind)| *kind == Kind::Map))
-        });
-        let help = match meant {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => {
-                format!("the variables are {}; texts stand in quotes", names().collect::<Vec<_>>().join(", "))
-            }
-        };
-        self.wrong_at(start, length, format!("there is no variable `{whole}`"), Some(help))
-    }
-
-    /// `has(a.b)`, or a field of what is no variable.
-    fn select(&mut self, expression: &mut IdedExpr, depth: usize) -> Option<Kind> {
-        let id = expression.id;
-        let Expr::Select(select) = &mut expression.expr else { return None };
-        let (test, field) = (select.test, select.field.clone());
-        if test && self.path(&select.operand).is_some_and(|path| path.len() == 1) {
-            let help = "such as `has(request.headers.host)`".to_owned();
-            return self.wrong(id, 3, "`has` asks for a name in a map".to_owned(), Some(help));
-        }
-        match self.expression(&mut select.operand, depth + 1)? {
-            Kind::Map => {
-                let of = take(&mut *select.operand);
-                let key = IdedExpr { id, expr: Expr::Literal(LiteralValue::String(field.into())) };
-                self.key(&of, &key);
-                let (called, kind) = if test {
-                    (call(operators::IN, vec![key, of]), Kind::Bool)
-                } else {
-                    (call(operators::INDEX, vec![of, key]), Kind::Text)
-                };
-                expression.expr = called;
-                Some(kind)
-            }
-            kind => self.wrong(id, 1, format!("{kind} has no `.{field}`"), None),
-        }
-    }
-
-    /// Header fields have their names in lower case.
-    fn key(&mut self, of: &IdedExpr, key: &IdedExpr) {
-        let (Expr::Ident(of), Expr::Literal(LiteralValue::String(name))) = (&of.expr, &key.expr) else {
-            return;
-        };
-        let name = name.inner();
-        if of == "request.headers" && name.bytes().any(|b| b.is_ascii_uppercase()) {
-            let help = format!("write `{}`", name.to_ascii_lowercase());
-            let message = format!("`{name}` is never there: names of headers are in lower case here");
-            self.wrong(key.id, name.chars().count() + 2, message, Some(help));
         }
     }
 
@@ -356,55 +250,4 @@ fn nearest<'c>(name: &str, known: impl Iterator<Item = &'c str>) -> Option<&'c s
         .filter(|(distance, known)| *distance <= 1 + known.len().min(name.len()) / 3)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
-}
-
-/// Where things stand.
-impl Checker<'_> {
-    /// Notes what is wrong, which has no type.
-    fn wrong(&mut self, id: u64, length: usize, message: String, help: Option<String>) -> Option<Kind> {
-        let start = self.places.start_of(id);
-        self.wrong_at(start, length, message, help)
-    }
-
-    /// The same, of a call whose name stands just before its place, or at it.
-    fn wrong_call(&mut self, id: u64, name: &str, message: String, help: Option<String>) -> Option<Kind> {
-        let start = self.places.start_of(id);
-        let length = name.chars().count();
-        let before = start.saturating_sub(length);
-        let stands = |at: usize| self.places.starts.iter().skip(at).take(length).copied().eq(name.chars());
-        let start = if !stands(start) && stands(before) { before } else { start };
-        let length = if stands(start) { length } else { 1 };
-        self.wrong_at(start, length, message, help)
-    }
-
-    fn wrong_at(
-        &mut self,
-        start: usize,
-        length: usize,
-        message: String,
-        help: Option<String>,
-    ) -> Option<Kind> {
-        let before = &self.places.starts[..start.min(self.places.starts.len())];
-        let line = before.iter().filter(|c| **c == '\n').count() + 1;
-        let column = before.iter().rev().take_while(|c| **c != '\n').count() + 1;
-        self.mistakes.push(WhenMistake { line, column, length: length.max(1), message, help });
-        None
-    }
-
-    /// Where the first name of a path stands.
-    fn start(&self, expression: &IdedExpr) -> usize {
-        match &expression.expr {
-            Expr::Select(select) => self.start(&select.operand),
-            _ => self.places.start_of(expression.id),
-        }
-    }
-}
-
-impl Places<'_> {
-    fn start_of(&self, id: u64) -> usize {
-        let Some((start, _)) = self.source.offset_for(id) else { return 0 };
-        // It counts bytes.
-        let before = self.source.source.char_indices().take_while(|(at, _)| *at < start as usize);
-        before.count()
-    }
 }

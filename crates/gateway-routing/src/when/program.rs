@@ -1,6 +1,7 @@
 //! An expression that can be asked.
 
 use super::check::check;
+use super::kind::VARIABLES;
 use super::parse::parse;
 use super::variables::Variables;
 use super::{When, WhenMistake};
@@ -85,6 +86,7 @@ pub(super) struct Program(Arc<Checked>);
 struct Checked {
     text: Box<str>,
     expression: IdedExpr,
+    variables: Vec<&'static str>,
     /// The library, and the patterns of this expression.
     context: Context<'static, 'static>,
 }
@@ -100,11 +102,19 @@ impl Program {
         for (name, regex) in patterns {
             context.add_variable_as_val(name, Box::new(Pattern(regex)));
         }
-        Ok(Self(Arc::new(Checked { text: text.into(), expression, context })))
+        let names = expression.references();
+        let variables =
+            VARIABLES.iter().map(|(name, _)| *name).filter(|name| names.has_variable(name)).collect();
+        drop(names);
+        Ok(Self(Arc::new(Checked { text: text.into(), expression, variables, context })))
     }
 
     pub(super) fn text(&self) -> &str {
         &self.0.text
+    }
+
+    pub(super) fn variables(&self) -> &[&'static str] {
+        &self.0.variables
     }
 
     /// Tells whether it holds for a request, or what failed.

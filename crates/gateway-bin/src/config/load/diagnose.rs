@@ -1,9 +1,9 @@
 //! Every mistake in the shape of settings: serde stops at the first, so what is wrong is noted, taken out, and the
 //! rest is tried again.
 
-use super::Origin;
 use super::file::join;
 use super::mistake::{Mistake, nearest};
+use super::{Origin, when};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::Segment;
@@ -65,7 +65,14 @@ pub(super) fn extract<T: DeserializeOwned>(tree: &Value, secrets: &Secrets, orig
                 let place = if key.is_empty() { String::new() } else { format!(" in {key}") };
                 mistakes.push(origin.at(&key, format!("`{name}` is missing{place}"), true));
             }
-            _ => mistakes.push(describe(&wrong, &key, find(&tree, &steps), secrets.get(&key), origin)),
+            _ => {
+                let (value, secret) = (find(&tree, &steps), secrets.get(&key));
+                let text = value.and_then(Value::as_str).filter(|_| secret.is_none());
+                match text.map(|text| when::mistakes(&key, text, origin)).unwrap_or_default() {
+                    several if !several.is_empty() => mistakes.extend(several),
+                    _ => mistakes.push(describe(&wrong, &key, value, secret, origin)),
+                }
+            }
         }
         if steps.is_empty() {
             break;
@@ -106,6 +113,12 @@ impl Taken {
             }
         }
         path
+    }
+
+    /// Whether a key of the file, or one below it, was taken out.
+    pub(super) fn has_any_of(&self, key: &str) -> bool {
+        let is_below = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);
+        self.keys.iter().any(|taken| taken.strip_prefix(key).is_some_and(is_below))
     }
 
     fn original_element(&self, list: &str, index: usize) -> String {
