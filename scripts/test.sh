@@ -40,5 +40,6 @@ fi
 export PATH
 
 cargo test --workspace --locked "$@"
-# Policies in Cedar are a choice at build time, for their crates take minutes to build.
-cargo test --locked -p gateway-auth -p gateway-bin --features gateway-bin/cedar --test cedar "$@"
+# Policies in Cedar are a choice at build time, for their crates take minutes to build; expressions in CEL likewise.
+cargo test --locked -p gateway-auth -p gateway-bin -p gateway-routing --features gateway-bin/cedar,gateway-bin/cel \
+  --test cedar --test cel "$@"

@@ -10,6 +10,7 @@ struct Row {
     hosts: Vec<String>,
     path: String,
     methods: Vec<String>,
+    when: Option<String>,
     service: Option<String>,
     endpoints: Vec<String>,
     strip: Option<String>,
@@ -29,6 +30,7 @@ fn rows(plan: &Plan) -> Vec<Row> {
         hosts: route.matches.hosts.iter().map(ToString::to_string).collect(),
         path: route.matches.path.as_str().to_owned(),
         methods: route.matches.methods.iter().map(ToString::to_string).collect(),
+        when: route.when.as_deref().map(str::to_owned),
         service: route.service.clone(),
         endpoints: endpoints(route),
         strip: route.strip.as_deref().map(|(prefix, _)| prefix.clone()),
@@ -117,13 +119,17 @@ fn cells(plan: &Plan) -> Vec<[String; 6]> {
     let mut lines = vec![header];
     for row in rows(plan) {
         let endpoints: Vec<String> = row.endpoints.iter().map(|url| url.replacen("http://", "", 1)).collect();
+        // In one line, and last, for it has spaces.
+        let when =
+            |when: String| format!("when {}", when.lines().map(str::trim).collect::<Vec<_>>().join(" "));
+        let policies = row.policies.into_iter().chain(row.when.map(when)).collect::<Vec<_>>().join(" ");
         lines.push([
             any(&row.hosts, " "),
             row.path,
             any(&row.methods, ","),
             row.service.unwrap_or_else(|| "-".to_owned()),
             endpoints.join(" "),
-            row.policies.join(" "),
+            policies,
         ]);
     }
     lines

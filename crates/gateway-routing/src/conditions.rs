@@ -67,6 +67,15 @@ impl CookieMatch {
     }
 }
 
+/// The names and values of a query's parameters, decoded.
+#[cfg(feature = "cel")]
+pub(crate) fn query_pairs(query: Option<&str>) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
+    query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (form_decoded(name), form_decoded(value))
+    })
+}
+
 /// The values of a query's parameter, decoded.
 pub(crate) fn query_values<'q>(query: Option<&'q str>, name: &str) -> impl Iterator<Item = Cow<'q, [u8]>> {
     query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).filter_map(move |pair| {
@@ -78,6 +87,15 @@ pub(crate) fn query_values<'q>(query: Option<&'q str>, name: &str) -> impl Itera
 /// The values of a cookie, of which there may be several by one name.
 pub(crate) fn cookie_values<'h>(headers: &'h HeaderMap, name: &str) -> impl Iterator<Item = &'h [u8]> {
     cookie::values(headers, name).map(cookie::unquoted)
+}
+
+/// The names and values of all cookies.
+#[cfg(feature = "cel")]
+pub(crate) fn cookie_pairs(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    cookie::pairs(headers).filter_map(|pair| {
+        let equals = pair.iter().position(|b| *b == b'=')?;
+        Some((&pair[..equals], cookie::unquoted(&pair[equals + 1..])))
+    })
 }
 
 #[cfg(test)]

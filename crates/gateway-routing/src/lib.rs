@@ -9,7 +9,7 @@
 //! | 2. host | exact, then the longest `*.shop.example`, then the longest `www.*`, then regular expressions, then none |
 //! | 3. path | exact, then parameters, then the longest prefix, then regular expressions; a literal segment before a parameter |
 //! | 4. method | routes that name methods |
-//! | 5. conditions | more header matches, then more query matches, then cookies, then client networks |
+//! | 5. conditions | more header matches, then more query matches, then cookies, then client networks, then an expression |
 //! | 6. order | as written |
 //!
 //! When a route's method or conditions do not fit, the next best is tried, down to the shortest prefix. Only if
@@ -26,7 +26,9 @@
 //! Besides host, path and method a route may ask for [headers](HeaderMatch), [query parameters](QueryMatch),
 //! [cookies](CookieMatch) and the client's [network](Networks). A value is tested by a [`ValueMatch`]: present,
 //! exact, prefix, suffix, contains, regular expression (linear time), range of numbers, or the opposite of one.
-//! [`MatchSettings`] is how an operator writes them.
+//! [`MatchSettings`] is how an operator writes them. With the feature `cel` a route may ask for more at once by an
+//! [expression](When), `request.method == 'GET' || 'x-plan' in request.headers`, which is looked at last; routes
+//! without one pay nothing for it.
 //!
 //! Two routes that take the same requests with the same right are a [`Conflict`], and there is no table. A route
 //! that another one always comes before is [`Unreachable`], which [`RouteTable::lint`] finds.
@@ -68,6 +70,7 @@ mod route;
 mod settings;
 mod table;
 mod value;
+mod when;
 
 pub use conditions::{CookieMatch, HeaderMatch, QueryMatch};
 pub use dispatch::{Dispatch, DispatchFuture};
@@ -81,3 +84,4 @@ pub use table::{
     Unreachable,
 };
 pub use value::{ValueMatch, ValueSettings};
+pub use when::{When, WhenMistake, WhenMistakes};

@@ -19,15 +19,8 @@ pub(crate) struct Expression {
 impl Expression {
     /// Says what is wrong with the text.
     pub(crate) fn new(text: &str) -> Result<Self, String> {
-        let compile = |text: &str| RegexBuilder::new(text).unicode(false).size_limit(SIZE).build();
         // By itself first, so that no parenthesis of it closes the one of the anchors.
-        let regex = compile(text).and_then(|_| compile(&wrapped(text))).map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => format!("it takes more than {} KiB compiled", SIZE >> 10),
-            // The last line says what is wrong, those before draw where.
-            error => {
-                error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
-            }
-        })?;
+        let regex = searching(text).and_then(|_| searching(&wrapped(text)))?;
         Ok(Self { text: text.into(), ignore_case: false, regex })
     }
 
@@ -65,6 +58,17 @@ impl Hash for Expression {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (&self.text, self.ignore_case).hash(state);
     }
+}
+
+/// One that is found anywhere. Says what is wrong with the text.
+pub(crate) fn searching(text: &str) -> Result<Regex, String> {
+    RegexBuilder::new(text).unicode(false).size_limit(SIZE).build().map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => format!("it takes more than {} KiB compiled", SIZE >> 10),
+        // The last line says what is wrong, those before draw where.
+        error => {
+            error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+        }
+    })
 }
 
 fn wrapped(text: &str) -> String {

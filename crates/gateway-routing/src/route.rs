@@ -1,5 +1,5 @@
 use crate::request::Head;
-use crate::{CookieMatch, HeaderMatch, HostPattern, Networks, PathPattern, PatternError, QueryMatch};
+use crate::{CookieMatch, HeaderMatch, HostPattern, Networks, PathPattern, PatternError, QueryMatch, When};
 use http::Method;
 
 /// What a request must be for a route to take it.
@@ -23,6 +23,8 @@ pub struct RouteMatch {
     pub clients: Networks,
     /// The client is in none of these, or unknown.
     pub not_clients: Networks,
+    /// This holds; it is asked last. Always `None` without the feature `cel`.
+    pub when: Option<When>,
     /// Before all other rules of precedence; the higher wins.
     pub priority: i32,
     /// Whether what stands in the place of parameters is told in [`Captures`](gateway_core::Captures), which costs
@@ -52,6 +54,7 @@ impl RouteMatch {
             cookies: Vec::new(),
             clients: Networks::default(),
             not_clients: Networks::default(),
+            when: None,
             priority: 0,
             captures: true,
         }
@@ -69,6 +72,7 @@ impl RouteMatch {
             && self.query.iter().all(|wanted| wanted.takes(head.query))
             && self.cookies.iter().all(|wanted| wanted.takes(head.headers))
             && self.takes_client(head)
+            && self.when.as_ref().is_none_or(|when| when.takes(head))
     }
 
     pub(crate) fn takes_client(&self, head: &Head<'_>) -> bool {

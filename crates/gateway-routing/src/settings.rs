@@ -1,4 +1,4 @@
-use crate::{CookieMatch, HeaderMatch, Networks, QueryMatch, RouteMatch, ValueMatch};
+use crate::{CookieMatch, HeaderMatch, Networks, QueryMatch, RouteMatch, ValueMatch, When};
 use gateway_core::units::Short;
 use http::HeaderName;
 use schemars::JsonSchema;
@@ -41,6 +41,10 @@ pub struct MatchSettings {
     pub clients: Networks,
     /// The client's address is in none of these networks. Default: any address.
     pub not_clients: Networks,
+    /// An expression in CEL that must hold, asked last: for one thing or another, or a loop. It sees `request.method`,
+    /// `.scheme`, `.host`, `.path` and `client.ip`, and by name `request.headers` (in lower case), `.query` and
+    /// `.cookies`. Only in a gateway built with the feature `cel`. Default: none.
+    pub when: Option<When>,
 }
 
 type ByName = BTreeMap<String, Short<ValueMatch>>;
@@ -78,6 +82,9 @@ impl RouteMatch {
         }
         if !settings.not_clients.is_empty() {
             self.not_clients = settings.not_clients.clone();
+        }
+        if settings.when.is_some() {
+            self.when.clone_from(&settings.when);
         }
         self
     }

@@ -5,6 +5,7 @@ mod file;
 mod mistake;
 mod strict;
 mod substitute;
+mod when;
 
 pub(crate) use file::{Source, join};
 pub(crate) use mistake::{Mistake, Mistakes, Severity, nearest};
@@ -187,6 +188,11 @@ impl Origin {
         let of_headers = self.put_in.iter().filter(|(key, _)| key.contains("headers."));
         let known = of_headers.map(|(_, known)| known).find(|(put_in, _)| put_in == value);
         known.map_or(value, |(_, written)| written)
+    }
+
+    /// The value of a key with its variables as they stand there: what was put in for them may be a secret.
+    pub(crate) fn shown<'t>(&'t self, key: &str, value: &'t str) -> &'t str {
+        self.put_in.get(&self.original(key)).map_or(value, |(_, written)| written)
     }
 
     fn at(&self, key: &str, message: String, at_key: bool) -> Mistake {

@@ -6,7 +6,7 @@ use crate::assemble::{Assembly, Observers};
 use crate::config::{AuthPlan, Config, Plan};
 use crate::stack::Edge;
 use gateway_core::Code;
-use gateway_routing::Match;
+use gateway_routing::{Match, RouteMatch, When};
 use gateway_server::RequestBody;
 use gateway_store::Store;
 use std::net::IpAddr;
@@ -69,12 +69,19 @@ pub(crate) struct LooksAt {
 impl LooksAt {
     pub(crate) fn of(plan: &Plan) -> Self {
         let routes = || plan.routes.iter().map(|route| &*route.matches);
+        let sees = |matches: &RouteMatch, names: &[&str]| {
+            let variables = matches.when.as_ref().map(When::variables).unwrap_or_default();
+            variables.iter().any(|variable| names.contains(variable))
+        };
+        let networks = |matches: &RouteMatch| !(matches.clients.is_empty() && matches.not_clients.is_empty());
+        let untold = |matches: &RouteMatch| {
+            !(matches.headers.is_empty() && matches.cookies.is_empty())
+                || sees(matches, &["request.headers", "request.cookies"])
+        };
         Self {
-            query: routes().any(|matches| !matches.query.is_empty()),
-            client: routes().any(|matches| !(matches.clients.is_empty() && matches.not_clients.is_empty())),
-            untold: routes()
-                .filter(|matches| !(matches.headers.is_empty() && matches.cookies.is_empty()))
-                .count(),
+            query: routes().any(|matches| !matches.query.is_empty() || sees(matches, &["request.query"])),
+            client: routes().any(|matches| networks(matches) || sees(matches, &["client.ip"])),
+            untold: routes().filter(|matches| untold(matches)).count(),
         }
     }
 

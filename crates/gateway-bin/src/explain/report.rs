@@ -156,7 +156,11 @@ impl Report {
             key: format!("routes[{}]", candidate.index),
             path: plan.routes[candidate.index].matches.path.as_str().to_owned(),
             takes,
-            refusals: candidate.refusals.iter().map(ToString::to_string).collect(),
+            refusals: candidate
+                .refusals
+                .iter()
+                .map(|refusal| told(refusal, &plan.routes[candidate.index]))
+                .collect(),
         };
         let near =
             || explanation.nearest().take(MOST_NEAR).map(|candidate| tried(candidate, false)).collect();
@@ -249,6 +253,16 @@ fn service(checked: &Checked, route: &RoutePlan) -> Option<Service> {
         strategy: serde_json::to_value(strategy).unwrap_or_default(),
         endpoints: endpoints.collect(),
     })
+}
+
+/// A refusal as a clause; an expression with its variables as they are written.
+fn told(refusal: &Refusal, route: &RoutePlan) -> String {
+    match (refusal, &route.when) {
+        (Refusal::Expression { failed, .. }, Some(when)) => {
+            Refusal::Expression { wanted: when.to_string(), failed: failed.clone() }.to_string()
+        }
+        _ => refusal.to_string(),
+    }
 }
 
 /// Whether a route is tried at all.

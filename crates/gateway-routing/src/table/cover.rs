@@ -18,6 +18,8 @@ pub(super) fn covers(route: &RouteMatch, other: &RouteMatch) -> bool {
             other.cookies.iter().any(|given| given.name == own.name && implies(&given.value, &own.value))
         })
         && clients(route, other)
+        // Nobody knows what else an expression implies.
+        && (route.when.is_none() || route.when == other.when)
 }
 
 fn path(route: &RouteMatch, other: &RouteMatch) -> bool {

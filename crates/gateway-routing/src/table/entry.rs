@@ -22,11 +22,12 @@ impl Entry {
     /// The route at this place in the list.
     pub(super) fn new(route: &RouteMatch, index: usize) -> Self {
         let conditions = route.headers.len() + route.query.len() + route.cookies.len();
+        let networks = !route.clients.is_empty() || !route.not_clients.is_empty();
         Self {
             // More routes than that fit into no memory.
             index: index as u32,
             methods: Methods::taken_by(route),
-            has_conditions: conditions > 0 || !route.clients.is_empty() || !route.not_clients.is_empty(),
+            has_conditions: conditions > 0 || networks || route.when.is_some(),
             captures: route.captures,
         }
     }

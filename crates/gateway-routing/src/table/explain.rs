@@ -97,6 +97,13 @@ pub enum Refusal {
         /// Where it must not be.
         without: Networks,
     },
+    /// Its expression does not hold.
+    Expression {
+        /// As it is written.
+        wanted: String,
+        /// What failed, if it could not be evaluated: a missing header, for instance.
+        failed: Option<String>,
+    },
 }
 
 /// A part of a request that holds values by name.
@@ -219,6 +226,11 @@ fn refusals(route: &RouteMatch, host: &str, head: &Head<'_>) -> Vec<Refusal> {
         let (within, without) = (route.clients.clone(), route.not_clients.clone());
         refusals.push(Refusal::Client { found: head.client(), within, without });
     }
+    if let Some(when) = &route.when
+        && let Some(failed) = when.refuses(head)
+    {
+        refusals.push(Refusal::Expression { wanted: when.as_str().to_owned(), failed });
+    }
     refusals
 }
 
@@ -301,6 +313,8 @@ impl fmt::Display for Refusal {
                 let and = if within.is_empty() { "" } else { " and" };
                 if without.is_empty() { Ok(()) } else { write!(f, "{and} not in {without}") }
             }
+            Self::Expression { wanted, failed: None } => write!(f, "`{wanted}` is false"),
+            Self::Expression { wanted, failed: Some(failed) } => write!(f, "`{wanted}` fails: {failed}"),
         }
     }
 }

@@ -33,7 +33,7 @@ fn kinds(route: &RouteMatch) -> impl Iterator<Item = u8> {
 /// The more a route asks for, the earlier it is tried.
 pub(super) fn conditions(route: &RouteMatch) -> impl Ord + use<> {
     let networks = usize::from(!route.clients.is_empty()) + usize::from(!route.not_clients.is_empty());
-    Reverse((route.headers.len(), route.query.len(), route.cookies.len(), networks))
+    Reverse((route.headers.len(), route.query.len(), route.cookies.len(), networks, route.when.is_some()))
 }
 
 /// Equal but for what was registered: the same requests, and no rule says who wins.
@@ -60,6 +60,7 @@ pub(super) fn conflicts(routes: &[Arc<RouteMatch>]) -> Vec<Conflict> {
             set(&route.cookies),
             &route.clients,
             &route.not_clients,
+            &route.when,
         );
         let next = known.len();
         let kind = *known.entry((path, conditions)).or_insert(next);

@@ -1,10 +1,10 @@
 //! Every mistake in the shape of settings: serde stops at the first, so what is wrong is noted, taken out, and the
 //! rest is tried again.
 
-use super::Origin;
 use super::file::join;
 use super::mistake::{Mistake, nearest};
 use super::strict::Strict;
+use super::{Origin, when};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
@@ -76,7 +76,14 @@ pub(super) fn extract<T: DeserializeOwned>(tree: &Value, secrets: &Secrets, orig
                 let mistake = origin.at(&key, format!("`{name}` is not a value of `{table}`"), true);
                 mistakes.push(mistake.with_help(suggestion(name, known, "values")));
             }
-            _ => mistakes.push(describe(&wrong, &key, find(&tree, &steps), secrets.get(&key), origin)),
+            _ => {
+                let (value, secret) = (find(&tree, &steps), secrets.get(&key));
+                let text = value.and_then(Value::as_str).filter(|_| secret.is_none());
+                match text.map(|text| when::mistakes(&key, text, origin)).unwrap_or_default() {
+                    several if !several.is_empty() => mistakes.extend(several),
+                    _ => mistakes.push(describe(&wrong, &key, value, secret, origin)),
+                }
+            }
         }
         if steps.is_empty() {
             break;

@@ -83,6 +83,11 @@ impl Mistake {
         self.with_span(&file.name, &file.text, span)
     }
 
+    /// The part that is meant of what it stands at in this file; what stands in the environment stays there.
+    pub(super) fn narrowed(self, file: &FileText, span: Range<usize>) -> Self {
+        if self.place.is_some() { self.with_place(file, span) } else { self }
+    }
+
     /// The part that is meant of another file, which the configuration names.
     pub(crate) fn elsewhere(self, name: &str, text: &str, span: Range<usize>) -> Self {
         Self { elsewhere: true, ..self.with_span(name, text, span) }

@@ -31,6 +31,8 @@ pub(crate) struct RoutePlan {
     pub(crate) name: String,
     /// The same as in the table.
     pub(crate) matches: Arc<RouteMatch>,
+    /// The expression of its match, for people: variables as they are written.
+    pub(crate) when: Option<Box<str>>,
     /// `None` where the gateway answers itself.
     pub(crate) service: Option<String>,
     pub(crate) correlation_id: Option<CorrelationIdLayer>,
@@ -269,8 +271,11 @@ impl Planner<'_> {
         let captures_for_policies = cedar.as_ref().is_some_and(|cedar| cedar.shows_params);
         matches.captures = !used.is_empty() || captures_for_policies;
         let headers: Vec<_> = headers.iter().map(|(_, layer)| layer.clone()).collect();
+        let when = matches.when.as_ref();
+        let when = when.map(|when| self.origin.shown(&key("match.when").to_string(), when.as_str()).into());
         Some(RoutePlan {
             name,
+            when,
             matches: Arc::new(matches),
             service: if answers_itself { service } else { Some(service?) },
             correlation_id,
@@ -394,6 +399,13 @@ impl Planner<'_> {
                 Err(conflicts) => conflicts,
             };
         for Conflict { first, second } in conflicts {
+            // What cannot be read of a match may well be what tells them apart.
+            if [first, second]
+                .iter()
+                .any(|route| self.origin.is_known_wrong(&format!("routes[{route}].match")))
+            {
+                continue;
+            }
             let path = routes[second].matches.path.as_str();
             let first = self.origin.original(&format!("routes[{first}]"));
             let message = format!("`{path}` takes the same requests as {first}, so this route is never used");

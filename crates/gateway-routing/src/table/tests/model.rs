@@ -6,7 +6,7 @@ use crate::table::cover::implies;
 use crate::table::{Match, RouteTable};
 use crate::{
     CookieMatch, HeaderMatch, HostPattern, MatchSettings, Networks, PathPattern, QueryMatch, RouteMatch,
-    ValueMatch,
+    ValueMatch, When,
 };
 use http::{HeaderName, Method, Request};
 use proptest::prelude::*;
@@ -23,6 +23,7 @@ fn naive(routes: &[(RouteMatch, usize)], request: &Request<()>) -> Option<usize>
                 Reverse(route.query.len()),
                 Reverse(route.cookies.len()),
                 Reverse([&route.clients, &route.not_clients].iter().filter(|n| !n.is_empty()).count()),
+                Reverse(route.when.is_some()),
             );
             let path = path_rank(&route.path);
             let host = host_rank(route, request)?;
@@ -80,6 +81,26 @@ fn host_expressions() -> [(&'static str, Meaning); 3] {
     ]
 }
 
+type Holds = fn(&Request<()>) -> bool;
+
+/// Expressions in CEL, and what they mean; none in a build without them.
+fn whens() -> Vec<(&'static str, Holds)> {
+    if cfg!(not(feature = "cel")) {
+        return Vec::new();
+    }
+    vec![
+        ("has(request.headers.h) || request.method == 'POST'", |request| {
+            request.headers().contains_key("h") || request.method() == Method::POST
+        }),
+        // Fails without the header, which is a no.
+        ("request.headers.k != 'ab'", |request| {
+            request.headers().contains_key("k")
+                && request.headers().get_all("k").iter().map(|v| v.to_str().unwrap()).collect::<Vec<_>>()
+                    != ["ab"]
+        }),
+    ]
+}
+
 /// Segment by segment: a literal, a parameter, the end of a prefix; and last an expression.
 fn path_rank(pattern: &PathPattern) -> Vec<u8> {
     if pattern.as_str().starts_with('~') {
@@ -134,6 +155,9 @@ fn rest_fits(route: &RouteMatch, request: &Request<()>) -> bool {
         && route.cookies.iter().all(|c| c.value.takes(all(&c.name, ';', field("cookie")).into_iter()))
         && (route.clients.is_empty() || client.is_some_and(|ip| route.clients.contains(ip)))
         && !client.is_some_and(|ip| route.not_clients.contains(ip))
+        && route.when.as_ref().is_none_or(|when| {
+            whens().into_iter().any(|(text, holds)| text == when.as_str() && holds(request))
+        })
 }
 
 fn any_path() -> impl Strategy<Value = PathPattern> {
@@ -179,8 +203,10 @@ fn any_conditions() -> impl Strategy<Value = MatchSettings> {
     let networks = [vec![], vec![], vec!["10.0.0.0/8"], vec!["10.1.0.0/16", "192.0.2.0/24"]];
     let networks = networks.map(|list| Networks::new(list.iter().map(|n| n.parse().unwrap()))).to_vec();
     let networks = prop::sample::select(networks);
-    (named.clone(), named.clone(), named, networks.clone(), networks).prop_map(
-        |(headers, query, cookies, clients, not_clients)| MatchSettings {
+    let whens = whens().into_iter().map(|(text, _)| Some(text.parse::<When>().unwrap()));
+    let whens = prop::sample::select(vec![None; 6].into_iter().chain(whens).collect::<Vec<_>>());
+    (named.clone(), named.clone(), named, networks.clone(), networks, whens).prop_map(
+        |(headers, query, cookies, clients, not_clients, when)| MatchSettings {
             headers: headers
                 .into_iter()
                 .map(|(name, value)| HeaderMatch { name: HeaderName::from_static(name), value })
@@ -192,6 +218,7 @@ fn any_conditions() -> impl Strategy<Value = MatchSettings> {
                 .collect(),
             clients,
             not_clients,
+            when,
         },
     )
 }

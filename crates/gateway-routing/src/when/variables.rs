@@ -1,0 +1,66 @@
+//! What expressions see of a request.
+
+use super::fields::{Fields, Source};
+use crate::request::Head;
+use cel::common::types::CelString;
+use cel::common::value::CowVal;
+use cel::context::VariableResolver;
+use gateway_core::Scheme;
+use std::sync::OnceLock;
+
+/// The variables of one request. What costs more than a pointer is made when it is asked for.
+pub(super) struct Variables<'r> {
+    head: Head<'r>,
+    method: CelString<'r>,
+    path: CelString<'r>,
+    scheme: CelString<'r>,
+    host: OnceLock<CelString<'r>>,
+    client: OnceLock<Option<CelString<'r>>>,
+    headers: Fields<'r>,
+    query: Fields<'r>,
+    cookies: Fields<'r>,
+}
+
+impl<'r> Variables<'r> {
+    pub(super) fn of(head: &Head<'r>) -> Self {
+        let scheme = head.extensions.and_then(|extensions| extensions.get()).copied().unwrap_or_default();
+        Self {
+            method: CelString::from(head.method.as_str()),
+            path: CelString::from(head.path),
+            scheme: CelString::from(Scheme::as_str(scheme)),
+            host: OnceLock::new(),
+            client: OnceLock::new(),
+            headers: Fields::new(Source::Headers(head.headers)),
+            query: Fields::new(Source::Query(head.query)),
+            cookies: Fields::new(Source::Cookies(head.headers)),
+            head: *head,
+        }
+    }
+
+    fn host(&self) -> &CelString<'r> {
+        self.host.get_or_init(|| match self.head.host {
+            host if host.bytes().any(|b| b.is_ascii_uppercase()) => host.to_ascii_lowercase().into(),
+            host => host.into(),
+        })
+    }
+
+    fn client(&self) -> Option<&CelString<'r>> {
+        self.client.get_or_init(|| Some(self.head.client()?.to_string().into())).as_ref()
+    }
+}
+
+impl VariableResolver for Variables<'_> {
+    fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
+        Some(CowVal::Borrowed(match name {
+            "request.method" => &self.method,
+            "request.path" => &self.path,
+            "request.host" => self.host(),
+            "request.scheme" => &self.scheme,
+            "request.headers" => &self.headers,
+            "request.query" => &self.query,
+            "request.cookies" => &self.cookies,
+            "client.ip" => self.client()?,
+            _ => return None,
+        }))
+    }
+}
