@@ -77,6 +77,12 @@ pub(crate) struct Edge<B: RequestStream> {
     pub(crate) identity_headers: HeaderNames,
 }
 
+/// Where a client is to be sent, and what it asked for.
+pub(crate) struct Moved {
+    location: HeaderValue,
+    asked: Uri,
+}
+
 impl<B: RequestStream> Edge<B> {
     /// Answers one request of this client.
     pub(crate) fn call(&self, mut request: Request<B>, client: ClientAddr) -> Answering<B> {
@@ -86,8 +92,9 @@ impl<B: RequestStream> Edge<B> {
         };
         match self.routes.find(&request) {
             Match::Found(found) => {
-                if let Some(location) = moved {
-                    return self.refuse(request, Refusal::Moved(location));
+                if let Some(moved) = moved {
+                    *request.uri_mut() = moved.asked;
+                    return self.refuse(request, Refusal::Moved(moved.location));
                 }
                 if let Some(captures) = found.captures(&request) {
                     request.extensions_mut().insert(captures);
@@ -113,7 +120,7 @@ impl<B: RequestStream> Edge<B> {
         &self,
         request: &mut Request<B>,
         client: ClientAddr,
-    ) -> Result<Option<HeaderValue>, Box<Problem>> {
+    ) -> Result<Option<Box<Moved>>, Box<Problem>> {
         request.extensions_mut().insert(client);
         self.client_ip.apply(request);
         self.clean(request)
@@ -137,7 +144,7 @@ impl<B: RequestStream> Edge<B> {
     }
 
     /// One host and one normalised path, the same for matching, policies and the upstream.
-    fn clean(&self, request: &mut Request<B>) -> Result<Option<HeaderValue>, Box<Problem>> {
+    fn clean(&self, request: &mut Request<B>) -> Result<Option<Box<Moved>>, Box<Problem>> {
         let bad = |detail: Cow<'static, str>| Box::new(Problem::new(Code::BadRequest).with_detail(detail));
         let mut hosts = request.headers().get_all(HOST).iter();
         match (hosts.next(), hosts.next()) {
@@ -190,7 +197,11 @@ impl<B: RequestStream> Edge<B> {
         match normalize_path(path, &self.normalize) {
             Ok(Cow::Borrowed(_)) => Ok(None),
             Ok(Cow::Owned(normal)) => {
-                let moved = self.normalize.redirect(path, &normal, query);
+                let moved = self.normalize.redirect(path, &normal, query).and_then(|location| {
+                    // What is valid in a target is valid in a header.
+                    let location = HeaderValue::try_from(location).ok()?;
+                    Some(Box::new(Moved { location, asked: request.uri().clone() }))
+                });
                 let target = match query {
                     Some(query) => format!("{normal}?{query}"),
                     None => normal,
@@ -201,8 +212,7 @@ impl<B: RequestStream> Edge<B> {
                 parts.path_and_query = Some(target);
                 *request.uri_mut() =
                     Uri::from_parts(parts).map_err(|_| bad("the target is not valid".into()))?;
-                // What is valid in a target is valid in a header.
-                Ok(moved.and_then(|location| HeaderValue::try_from(location).ok()))
+                Ok(moved)
             }
             Err(error) => Err(bad(error.to_string().into())),
         }

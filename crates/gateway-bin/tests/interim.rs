@@ -243,3 +243,18 @@ fn a_client_that_goes_after_a_hint_takes_its_request_along() {
     drop(client);
     assert!(upstream.bytes(1).is_err(), "the service's connection is kept");
 }
+
+#[test]
+fn hints_of_those_whom_the_gateway_asks_for_itself_are_not_for_clients() {
+    let asked = Upstream::start(|_| {
+        let hint = "HTTP/1.1 103 Early Hints\r\nLink: </secret>\r\n\r\n".as_bytes();
+        Reply::raw(&[hint, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"].concat(), false)
+    });
+    let upstream = Upstream::start(|_| Reply::raw(&[HINT.as_bytes(), DONE].concat(), true));
+    let policy = format!("auth = \"ask\"\n[auth.forward.ask]\nurl = \"{}\"\n", asked.url());
+    let gateway = gateway(upstream.addr(), "", &policy);
+    let mut client = Wire::connect(gateway.addr()).with_patience(SOON);
+    client.send(GET).unwrap();
+    assert_eq!(head(&mut client), HINT);
+    assert_eq!((client.answer("GET").unwrap().text().as_str(), asked.hits()), ("done", 1));
+}

@@ -1,7 +1,7 @@
 //! The one form of a path (`normalize`), and that routes, policies, the cache and services all go by it.
 #![allow(clippy::unwrap_used)]
 
-use gateway_testkit::{Client, Gateway, Reply, Request, Response, Upstream, Wire, get};
+use gateway_testkit::{Client, Gateway, Reply, Request, Response, Upstream, Wire, get, wait_until};
 
 const EXE: &str = env!("CARGO_BIN_EXE_gateway");
 const URL: &str = "http://127.0.0.1:1";
@@ -9,7 +9,7 @@ const URL: &str = "http://127.0.0.1:1";
 /// `/admin` and what is below it needs a token, `/cart` is cached, all else is open.
 fn config(upstream: &str, normalize: &str) -> String {
     format!(
-        "access_log = false\n[normalize]\n{normalize}\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 1\n\
+        "access_log = \"@DIR@/access.log\"\n[normalize]\n{normalize}\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 1\n\
          [services.a]\nendpoints = [\"{upstream}\"]\n\
          [auth.jwt.staff]\nsecret = \"a secret for tests, 32 bytes long\"\n\
          [[routes]]\npath = \"/*\"\nservice = \"a\"\n\
@@ -77,6 +77,10 @@ fn s0_06_a_client_is_sent_to_the_path_without_its_slash_where_a_route_takes_that
         let there = client.send(&Request::get(expected));
         assert_eq!(there.header("location"), None, "{target} leads on to {expected}");
     }
+    let logged = wait_until("the log", std::time::Duration::from_secs(10), || {
+        gateway.access_log().into_iter().find(|line| line["status"] == 308)
+    });
+    assert_eq!(logged["uri"], "/b/c/", "as it was asked for");
     // Method and body stay, so they are to be sent again.
     let post = Request::new("POST", "/b/").body("hello");
     assert_eq!(location(&client.send(&post)), (308, Some("/b")));
