@@ -6,6 +6,17 @@ use http::Uri;
 use http::header::{HeaderValue, RETRY_AFTER};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// The URL of the setting `url`, which is needed.
+pub(crate) fn needed_url(text: &str) -> Result<Uri, AuthError> {
+    if text.is_empty() {
+        return Err(AuthError::setting(
+            "url",
+            "it is missing; expected something like https://auth.example/verify",
+        ));
+    }
+    url(text)
+}
+
 /// The URL of a setting.
 pub(crate) fn url(text: &str) -> Result<Uri, AuthError> {
     let wrong = || AuthError::Url(text.to_owned());

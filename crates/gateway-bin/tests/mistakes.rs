@@ -86,6 +86,18 @@ fn a_mistake_stands_where_its_value_does_with_what_was_found_and_expected() {
             format!("{GOOD}[auth.api_keys.x]\nquery = \"\"\n"),
             ":7:9: `auth.api_keys.x.query`: it is empty; expected a name",
         ),
+        (
+            format!("{GOOD}[auth.forward.x]\n"),
+            ":6:15: `auth.forward.x`: `url`: it is missing; expected something like",
+        ),
+        (
+            format!("{GOOD}[auth.signatures.x]\nkeys = [{{}}]\n"),
+            ":7:9: `auth.signatures.x`: `keys[0].id`: it is empty; expected what signatures call the key",
+        ),
+        (
+            limit("quota = \"7/day\"\nquota_file = \"/nowhere/x\""),
+            ":9:14: `rate_limits.x.quota_file`: the quotas cannot be read: there is no folder `/nowhere`",
+        ),
         // The words of libraries.
         (
             format!("{GOOD}[auth.mtls.x]\ntrusted_proxies = [\"10.0.0.0/99\"]\n"),

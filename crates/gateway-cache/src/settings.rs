@@ -222,7 +222,7 @@ pub enum CacheError {
     NoVarySearchBesides,
     /// Two ways to say which parameters count.
     #[error(
-        "with `key.learn_no_vary_search` answers say what of the query counts; leave out `key.query`, \
+        "`key.learn_no_vary_search` has answers say what of the query counts; leave out `key.query`, \
          `key.ignore_query`, `key.sort_query` and `key.no_vary_search`"
     )]
     LearnBesides,

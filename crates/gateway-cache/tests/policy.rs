@@ -40,7 +40,7 @@ fn short_forms_and_tables_are_read_and_mistakes_named() {
         ("false", "expected true, a length of time"),
         ("30", "expected true, a length of time"),
         (r#"{"tll": "1s"}"#, "unknown field `tll`"),
-        (r#"{"methods": ["POST"]}"#, "unknown variant `POST`, expected one of `GET`, `HEAD`, `QUERY`"),
+        (r#"{"methods": ["PUT"]}"#, "unknown variant `PUT`, expected one of `GET`, `HEAD`, `QUERY`, `POST`"),
     ] {
         let error = read(text).unwrap_err();
         assert!(error.contains(part), "{text}: {error}");

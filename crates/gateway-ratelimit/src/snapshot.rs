@@ -8,7 +8,7 @@ use crate::limiter::Limiter;
 use gateway_core::KeyedHash;
 use http::Request;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What such a file begins with.
@@ -35,12 +35,19 @@ impl RateLimitLayer {
     /// version is passed over with a warning.
     ///
     /// # Errors
-    /// The file is there and cannot be read.
+    /// The file is there and cannot be read, or its folder is not there.
     pub fn restored(&self) -> io::Result<Self> {
         let Some(Snapshots { path, .. }) = self.snapshots() else { return Ok(self.clone()) };
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(self.clone()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let folder = path.parent().filter(|folder| *folder != Path::new(""));
+                if let Some(missing) = folder.filter(|folder| !folder.is_dir()) {
+                    let why = format!("there is no folder `{}` to write them to", missing.display());
+                    return Err(io::Error::new(io::ErrorKind::NotFound, why));
+                }
+                return Ok(self.clone());
+            }
             Err(error) => return Err(error),
         };
         let Some((hash, all)) = decode(&bytes, self.limiter.shape()) else {

@@ -99,7 +99,7 @@ impl ForwardMethod {
         let own = HeaderNames::of(response_headers.iter().chain(&principal_header).cloned());
         Ok(Self(Arc::new(Shared {
             own: prefix.iter().fold(own, |own, prefix| own.with_prefix(prefix)),
-            url: remote::url(&settings.url)?,
+            url: remote::needed_url(&settings.url)?,
             fetch: Fetch::new(&settings.http)?,
             request_headers: names(&settings.request_headers)?,
             response_headers,

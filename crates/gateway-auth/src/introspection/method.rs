@@ -76,7 +76,7 @@ impl IntrospectionMethod {
     /// # Errors
     /// The URL is none, the secret's file cannot be read, or TLS cannot be set up.
     pub fn new(settings: &IntrospectionSettings) -> Result<Self, AuthError> {
-        let url = remote::url(&settings.url)?;
+        let url = remote::needed_url(&settings.url)?;
         let secret = match (&settings.client_secret, &settings.client_secret_file) {
             (Some(secret), _) => Some(secret.clone()),
             (None, Some(path)) => Some(secret_file(path)?),

@@ -85,11 +85,17 @@ impl Origin {
     pub(crate) fn meant_below(&self, key: &str, message: &str) -> Option<String> {
         let original = self.original(key);
         let written = self.written(&original)?;
-        if let Some((first, _)) = message.strip_prefix('`').and_then(|message| message.split_once('`'))
-            && first.starts_with(|c: char| c.is_ascii_lowercase())
-            && self.written(&format!("{original}.{first}")).is_some()
+        let first = message.strip_prefix('`').and_then(|message| message.split_once('`'));
+        if let Some((mut first, _)) =
+            first.filter(|(first, _)| first.starts_with(|c: char| c.is_ascii_lowercase()))
         {
-            return Some(format!(".{first}"));
+            // What is missing stands nowhere, but what it is missing in does.
+            while !first.is_empty() {
+                if self.written(&format!("{original}.{first}")).is_some() {
+                    return Some(format!(".{first}"));
+                }
+                first = first.rfind(['.', '[']).map_or("", |end| &first[..end]);
+            }
         }
         let mut told = Vec::new();
         let mut left = vec![(String::new(), written)];
