@@ -50,5 +50,31 @@ fn look_ups(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, look_ups);
+/// One route with an expression: `--features cel`.
+#[cfg(feature = "cel")]
+fn expressions(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("when");
+    for (name, when) in [
+        ("method", "request.method == 'GET'"),
+        ("header", "request.headers['x-tenant'] == 'acme' && request.method in ['GET', 'HEAD']"),
+        ("matches", "request.path.matches('^/r[0-9]+/')"),
+        ("loop", "request.headers.exists(name, name.startsWith('x-') && request.headers[name] == 'acme')"),
+        ("fails", "request.headers['x-plan'] == 'gold'"),
+    ] {
+        let (Ok(when), Ok(any)) = (when.parse(), RouteMatch::path("/*")) else { continue };
+        let route = RouteMatch { when: Some(when), ..any };
+        let request =
+            Request::get("/r1/x").header("host", "shop.example").header("x-tenant", "acme").body(());
+        let (Ok(table), Ok(request)) = (RouteTable::build(vec![(route, 0)]), request) else { continue };
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| matches!(table.find(black_box(&request)), Match::Found(_)));
+        });
+    }
+    group.finish();
+}
+
+#[cfg(not(feature = "cel"))]
+fn expressions(_: &mut Criterion) {}
+
+criterion_group!(benches, look_ups, expressions);
 criterion_main!(benches);
