@@ -11,4 +11,6 @@ pub(crate) mod load;
 pub(crate) mod mistake;
 pub(crate) mod settings;
 #[cfg(feature = "cedar")]
+pub(crate) mod slice;
+#[cfg(feature = "cedar")]
 pub(crate) mod source;

@@ -339,3 +339,42 @@ async fn of_a_hundred_policies_the_right_one_decides() {
     }
     assert_eq!(outcome(&ask(&cedar, request("GET", "/", "ada", json!({ "roles": ["r100"] }))).await).0, 403);
 }
+
+/// Heads are read when the policies are loaded, not with each request: that must make no difference.
+#[tokio::test]
+async fn a_policy_applies_to_the_actions_and_routes_of_its_head_and_to_no_others() {
+    let groups = "entity Area; entity Team; entity User in [Team] { id: String, method: String, roles: Set<String>, scopes: Set<String>, tenant?: String, level?: Long };
+        entity Route in [Area] { path: String, service: String, host: String };
+        action any; action read in [any];
+        type Seen = { ip?: ipaddr, time: Long, headers: { x_tenant?: String } };
+        action GET in [read] appliesTo { principal: User, resource: Route, context: Seen };
+        action POST appliesTo { principal: User, resource: Route, context: Seen };";
+    let entities = r#"[{ "uid": { "type": "Route", "id": "orders" }, "attrs": { "path": "", "service": "", "host": "" }, "parents": [{ "type": "Area", "id": "shop" }] },
+        { "uid": { "type": "Area", "id": "shop" }, "attrs": {}, "parents": [] }]"#;
+    for (head, get_orders, post_orders, get_users) in [
+        ("action, resource", true, true, true),
+        (r#"action == Action::"GET", resource"#, true, false, true),
+        (r#"action in [Action::"POST", Action::"read"], resource"#, true, true, true),
+        (r#"action in Action::"any", resource"#, true, false, true),
+        (r#"action, resource == Route::"orders""#, true, true, false),
+        (r#"action, resource in Area::"shop""#, true, true, false),
+        (r#"action, resource in Route::"users""#, false, false, true),
+        (r#"action, resource is Route"#, true, true, true),
+        (r#"action == Action::"POST", resource is Route in Area::"shop""#, false, true, false),
+    ] {
+        let files = Files::new(groups, &format!("permit(principal, {head});"));
+        files.put("entities.json", entities);
+        let entities = Some(files.0.path().join("entities.json"));
+        let cedar = Cedar::load(&CedarSettings { entities, ..files.settings() }).unwrap();
+        for (method, route, expected) in
+            [("GET", "orders", get_orders), ("POST", "orders", post_orders), ("GET", "users", get_users)]
+        {
+            let request = request(method, "/", "ada", json!({}));
+            let decided = cedar.layer(route, "s").decide(request.extensions().get(), Head::of(&request));
+            assert_eq!((decided.allowed, decided.errors), (expected, vec![]), "{head}: {method} {route}");
+        }
+        let unknown = request("PATCH", "/", "ada", json!({}));
+        let decided = cedar.layer("orders", "s").decide(unknown.extensions().get(), Head::of(&unknown));
+        assert_eq!(decided.allowed, !head.contains("Action") && get_orders, "{head}: PATCH");
+    }
+}

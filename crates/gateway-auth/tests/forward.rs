@@ -188,7 +188,7 @@ async fn an_answer_is_remembered_for_the_same_caller_only_and_refusals_are_not()
 #[test]
 fn settings_that_cannot_work_say_what_is_wrong() {
     for (toml, expected) in [
-        ("url = ''", "`` is not a URL"),
+        ("url = ''", "`url`: it is missing"),
         ("url = 'http://auth/'\nresponse_headers = ['a b']", "`a b` cannot name a header"),
     ] {
         let settings: ForwardSettings = toml_edit::de::from_str(toml).unwrap();

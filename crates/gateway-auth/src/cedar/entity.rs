@@ -64,6 +64,8 @@ pub(crate) struct Shown {
     /// With what policies call them.
     headers: Vec<(HeaderName, String)>,
     params: Vec<String>,
+    /// Whether any policy may look at the client's address.
+    pub(crate) ip: bool,
 }
 
 impl Shown {
@@ -74,7 +76,7 @@ impl Shown {
             let shown = header.as_str().replace('-', "_");
             Some((header, shown))
         });
-        Self { headers: headers.collect(), params: settings.params.clone() }
+        Self { headers: headers.collect(), params: settings.params.clone(), ip: true }
     }
 }
 
@@ -94,7 +96,8 @@ pub(crate) fn context(head: Head<'_>, shown: &Shown, now: i64) -> Result<Context
             Some(Expression::new_record(params).map_err(|error| error.to_string())?)
         }
     };
-    let ip = head.extensions.get::<ClientAddr>().map(|client| Expression::new_ip(client.ip().to_string()));
+    let ip = head.extensions.get::<ClientAddr>().filter(|_| shown.ip);
+    let ip = ip.map(|client| Expression::new_ip(client.ip().to_string()));
     let pairs = [
         ("time", Some(Expression::new_long(now))),
         ("headers", Some(headers)),

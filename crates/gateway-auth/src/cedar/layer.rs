@@ -3,6 +3,7 @@ use crate::cedar::entity::{OWN, Shown, context, principal, resource, uid};
 use crate::cedar::load::{Loaded, Sources, load};
 use crate::cedar::mistake::{CedarMistake, CedarMistakes};
 use crate::cedar::settings::CedarSettings;
+use crate::cedar::slice::{Slices, look_at_ip};
 use crate::cedar::source::{said, wrong_setting};
 use crate::gate::GateFuture;
 use crate::text::unix_now;
@@ -86,9 +87,12 @@ impl Cedar {
             name.parse::<EntityTypeName>()
                 .map_err(|error| CedarMistakes(vec![wrong_setting("schema", error.to_string())]))
         };
+        let loaded = load(&sources, settings)?;
+        let mut shown = Shown::of(settings);
+        shown.ip = look_at_ip(&loaded.policies);
         Ok(Self(Arc::new(Shared {
-            shown: Shown::of(settings),
-            loaded: load(&sources, settings)?,
+            shown,
+            loaded,
             authorizer: Authorizer::new(),
             user: kind("User")?,
             route: kind("Route")?,
@@ -114,55 +118,13 @@ impl Cedar {
     #[must_use]
     pub fn layer(&self, route: &str, service: &str) -> CedarLayer {
         let mode = self.0.settings.mode;
-        CedarLayer { cedar: self.clone(), route: uid(&self.0.route, route), service: service.into(), mode }
+        let route = uid(&self.0.route, route);
+        let slices = Arc::new(Slices::of(&self.0.loaded, &route));
+        CedarLayer { cedar: self.clone(), route, slices, service: service.into(), mode }
     }
 
     fn parents(&self, entity: &EntityUid) -> HashSet<EntityUid> {
         self.0.loaded.entities.ancestors(entity).map_or_else(HashSet::new, |all| all.cloned().collect())
-    }
-
-    fn decide(
-        &self,
-        route: &EntityUid,
-        service: &str,
-        caller: Option<&Principal>,
-        head: Head<'_>,
-    ) -> PolicyDecision {
-        self.try_decide(route, service, caller, head).unwrap_or_else(PolicyDecision::failed)
-    }
-
-    fn try_decide(
-        &self,
-        route: &EntityUid,
-        service: &str,
-        caller: Option<&Principal>,
-        head: Head<'_>,
-    ) -> Result<PolicyDecision, String> {
-        let Shared { loaded, settings, .. } = &*self.0;
-        let user = uid(&self.0.user, caller.map_or("", Principal::id));
-        let action = settings.action.as_deref().unwrap_or(head.method.as_str());
-        let shown = [
-            principal(user.clone(), self.parents(&user), caller, &settings.claims)?,
-            resource(route.clone(), self.parents(route), service, head)?,
-        ];
-        let entities = loaded.base.clone();
-        // What a claim is, is up to whoever issued the token: if not what the schema says, policies would be wrong of it.
-        let entities = entities.upsert_entities(shown, Some(&loaded.schema)).map_err(|error| said(&error))?;
-        let request = cedar_policy::Request::new(
-            user,
-            uid(&self.0.action, action),
-            route.clone(),
-            context(head, &self.0.shown, unix_now() as i64)?,
-            None,
-        );
-        let request = request.map_err(|error| error.to_string())?;
-        let answer = self.0.authorizer.is_authorized(&request, &loaded.policies, &entities);
-        let errors: Vec<String> = answer.diagnostics().errors().map(ToString::to_string).collect();
-        Ok(PolicyDecision {
-            allowed: answer.decision() == Decision::Allow && errors.is_empty(),
-            policies: answer.diagnostics().reason().map(ToString::to_string).collect(),
-            errors,
-        })
     }
 }
 
@@ -195,6 +157,7 @@ fn check(settings: &CedarSettings) -> Result<(), CedarMistakes> {
 pub struct CedarLayer {
     cedar: Cedar,
     route: EntityUid,
+    slices: Arc<Slices>,
     service: Arc<str>,
     mode: Mode,
 }
@@ -215,7 +178,32 @@ impl CedarLayer {
     /// What the policies say, whatever the mode: for tools that explain decisions.
     #[must_use]
     pub fn decide(&self, caller: Option<&Principal>, head: Head<'_>) -> PolicyDecision {
-        self.cedar.decide(&self.route, &self.service, caller, head)
+        self.try_decide(caller, head).unwrap_or_else(PolicyDecision::failed)
+    }
+
+    fn try_decide(&self, caller: Option<&Principal>, head: Head<'_>) -> Result<PolicyDecision, String> {
+        let Shared { loaded, settings, shown, .. } = &*self.cedar.0;
+        let user = uid(&self.cedar.0.user, caller.map_or("", Principal::id));
+        let action = uid(&self.cedar.0.action, settings.action.as_deref().unwrap_or(head.method.as_str()));
+        let policies = self.slices.of_action(&action);
+        let seen = [
+            principal(user.clone(), self.cedar.parents(&user), caller, &settings.claims)?,
+            resource(self.route.clone(), self.cedar.parents(&self.route), &self.service, head)?,
+        ];
+        // What a claim is, is up to whoever issued the token: if not what the schema says, policies would be wrong of it.
+        // All else is always of one form, which was checked.
+        let schema = (!settings.claims.is_empty()).then_some(&loaded.schema);
+        let entities = loaded.base.clone().upsert_entities(seen, schema).map_err(|error| said(&error))?;
+        let context = context(head, shown, unix_now() as i64)?;
+        let request = cedar_policy::Request::new(user, action, self.route.clone(), context, None);
+        let request = request.map_err(|error| error.to_string())?;
+        let answer = self.cedar.0.authorizer.is_authorized(&request, policies, &entities);
+        let errors: Vec<String> = answer.diagnostics().errors().map(ToString::to_string).collect();
+        Ok(PolicyDecision {
+            allowed: answer.decision() == Decision::Allow && errors.is_empty(),
+            policies: answer.diagnostics().reason().map(ToString::to_string).collect(),
+            errors,
+        })
     }
 
     /// The refusal, if it is one, and the decision, if the policies were asked.
