@@ -165,7 +165,7 @@ async fn s4_16_s4_17_a_user_service_that_is_shown_the_token_says_whose_it_is() {
 #[test]
 fn settings_that_cannot_work_say_what_is_wrong() {
     for (toml, expected) in [
-        ("", "`` is not a URL"),
+        ("", "`url`: it is missing"),
         ("url = 'auth.example/introspect'", "`auth.example/introspect` is not a URL"),
         ("url = 'ftp://auth.example/'", "`ftp://auth.example/` is not a URL"),
         ("url = 'http://auth.example/'\nclient_secret = 'x'", "without a `client_id`"),
