@@ -172,7 +172,10 @@ where
             match parse_request(self.input.buffer(), self.limits.max_head, self.limits.max_headers) {
                 Ok(Some(head)) => {
                     self.fresh = false;
-                    let exchange = Exchange::begin(head, &self.handler);
+                    let mut exchange = Exchange::begin(head, &self.handler);
+                    if let Some(upload) = &mut exchange.upload {
+                        upload.begin(&mut self.input, cx);
+                    }
                     return self.become_state(State::Exchange(exchange));
                 }
                 Ok(None) => {}

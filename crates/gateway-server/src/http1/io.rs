@@ -13,7 +13,7 @@ use tokio_util::io::poll_read_buf;
 /// What a read asks for at least: nearly every head in one call.
 const READ: usize = 4096;
 /// What the shared buffers are made for: many heads, one after the other.
-const SHARED: usize = 16 * 1024;
+const SHARED: usize = 32 * 1024;
 /// A piece of a body up to this size is copied next to what is before it; a larger one is written from where it is.
 const COPY: usize = 4096;
 /// How much may wait to be written before more of an answer is taken.
@@ -200,8 +200,10 @@ impl Output {
         if was_full && !std::mem::take(&mut self.behind) {
             self.room = MUCH.min(self.room * 2);
         }
-        // An idle connection holds no memory.
-        (self.pieces, self.tail) = Default::default();
+        if self.pieces.capacity() > 0 {
+            // An idle connection holds no memory.
+            (self.pieces, self.tail) = Default::default();
+        }
         let lead = std::mem::take(&mut self.lead);
         SPARE.with_borrow_mut(|(_, spare)| {
             if spare.capacity() < lead.capacity() && lead.capacity() <= 4 * SHARED {

@@ -140,6 +140,18 @@ impl Upload {
         }
     }
 
+    /// Hands over what came with the head, before anybody asks: so that both can go on in one call.
+    pub(crate) fn begin(&mut self, input: &mut Input, cx: &mut Context<'_>) {
+        if matches!(self.reader, Reader::Length(_))
+            && !input.is_empty()
+            && let Next::Data(data) = self.next(input.buffer())
+        {
+            // Whoever sends does not wait.
+            self.expect = Expect::Nothing;
+            self.pipe.put(Piece::Data(data), cx);
+        }
+    }
+
     /// Hands the next piece over, if somebody wants one and it is there.
     pub(crate) fn pump<I: AsyncRead + Unpin>(
         &mut self,

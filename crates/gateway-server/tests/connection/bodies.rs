@@ -1,9 +1,12 @@
 use crate::support::*;
 use gateway_server::Limits;
 use http::Response;
+use http_body::Body;
 use http_body_util::BodyExt;
 use std::cell::RefCell;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 #[tokio::test(flavor = "local", start_paused = true)]
@@ -21,6 +24,26 @@ async fn a_chunked_body_arrives_with_its_trailers_and_without_those_that_would_c
         .await;
     let seen = client.rest().await;
     assert!(seen.ends_with("abcde Some({\"checksum\": \"7\"})"), "{seen}");
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn what_came_with_the_head_is_there_at_once() {
+    let mut client = connect(answer(|request: http::Request<_>| async {
+        let mut body = request.into_body();
+        let first = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(Some(Ok(first))) = first else { panic!("it waits") };
+        let rest = body.collect().await.unwrap().to_bytes();
+        text([first.into_data().unwrap(), rest].concat())
+    }));
+    client.send("POST / HTTP/1.1\r\ncontent-length: 6\r\n\r\nabc").await;
+    client.send("def").await;
+    assert!(client.until("abcdef").await.starts_with("HTTP/1.1 200 OK\r\n"));
+    // What follows a body is not of it.
+    client
+        .send("POST / HTTP/1.1\r\ncontent-length: 1\r\n\r\naPOST / HTTP/1.1\r\ncontent-length: 2\r\n\r\nbc")
+        .await;
+    assert!(client.until("\r\n\r\na").await.contains("content-length: 1"));
+    assert!(client.until("\r\n\r\nbc").await.contains("content-length: 2"));
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
