@@ -378,3 +378,33 @@ async fn a_policy_applies_to_the_actions_and_routes_of_its_head_and_to_no_others
         assert_eq!(decided.allowed, !head.contains("Action") && get_orders, "{head}: PATCH");
     }
 }
+
+/// Only what policies look at is shown to them, where no claim has to be held against the schema.
+#[tokio::test]
+async fn each_attribute_is_there_for_the_policy_that_looks_at_it() {
+    for condition in [
+        r#"principal.id == "ada""#,
+        r#"principal.method == "jwt""#,
+        r#"principal.roles.contains("editor")"#,
+        r#"principal.scopes.containsAll(["read", "write"])"#,
+        r#"resource.path == "/orders/7""#,
+        r#"resource.service == "order-service""#,
+        r#"resource.host == "shop.example""#,
+        r#"context has ip && context.ip.isIpv4()"#,
+        "context.time > 1700000000",
+        r#"context.headers has x_tenant && context.headers.x_tenant == "a""#,
+        r#"[context] == [context] && context has ip && context.ip.isInRange(ip("192.0.2.0/24"))"#,
+    ] {
+        let files =
+            Files::new(SCHEMA, &format!("permit(principal, action, resource) when {{ {condition} }};"));
+        let cedar = Cedar::load(&CedarSettings { claims: vec![], ..files.settings() }).unwrap();
+        let mut request =
+            request("GET", "/orders/7", "ada", json!({ "roles": ["editor"], "scope": "read write" }));
+        request.headers_mut().insert("host", "shop.example".parse().unwrap());
+        request.headers_mut().insert("x-tenant", "a".parse().unwrap());
+        request.extensions_mut().insert(ClientAddr("192.0.2.7:4711".parse().unwrap()));
+        let decided =
+            cedar.layer("orders", "order-service").decide(request.extensions().get(), Head::of(&request));
+        assert_eq!((decided.allowed, decided.errors), (true, vec![]), "{condition}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use crate::Head;
 use crate::cedar::settings::CedarSettings;
+use crate::cedar::slice::Attributes;
 use cedar_policy::{
     Context, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression as Expression,
 };
@@ -24,21 +25,24 @@ pub(crate) fn principal(
     parents: HashSet<EntityUid>,
     caller: Option<&Principal>,
     claims: &[String],
+    shown: &Shown,
 ) -> Result<Entity, String> {
     let mut attributes = HashMap::with_capacity(OWN.len() + claims.len());
-    let mut put = |name: &str, value| drop(attributes.insert(name.to_owned(), value));
-    let id = caller.map_or("", Principal::id);
-    let method = caller.map_or("", |caller| caller.method().name());
-    put("id", text(id));
-    put("method", text(method));
-    put("roles", Expression::new_set(caller.into_iter().flat_map(Principal::roles).map(text)));
-    put("scopes", Expression::new_set(caller.into_iter().flat_map(Principal::scopes).map(text)));
+    let mut put = |name: &str, value: &dyn Fn() -> Expression| {
+        if shown.attributes.have(name) {
+            attributes.insert(name.to_owned(), value());
+        }
+    };
+    put("id", &|| text(caller.map_or("", Principal::id)));
+    put("method", &|| text(caller.map_or("", |caller| caller.method().name())));
+    put("roles", &|| Expression::new_set(caller.into_iter().flat_map(Principal::roles).map(text)));
+    put("scopes", &|| Expression::new_set(caller.into_iter().flat_map(Principal::scopes).map(text)));
     for name in claims {
         let Some(claim) = caller.and_then(|caller| caller.claim_at(name)) else { continue };
         if let Some(value) =
             value(claim).map_err(|why| format!("the claim `{name}` cannot be judged: {why}"))?
         {
-            put(name, value);
+            attributes.insert(name.clone(), value);
         }
     }
     Entity::new(uid, attributes, parents).map_err(|error| error.to_string())
@@ -50,12 +54,14 @@ pub(crate) fn resource(
     parents: HashSet<EntityUid>,
     service: &str,
     head: Head<'_>,
+    shown: &Shown,
 ) -> Result<Entity, String> {
     let host = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
     let host = head.uri.host().or(host).unwrap_or_default();
     let attributes = [("path", head.uri.path()), ("service", service), ("host", host)];
+    let attributes = attributes.into_iter().filter(|(name, _)| shown.attributes.have(name));
     let attributes = attributes.map(|(name, value)| (name.to_owned(), text(value)));
-    Entity::new(uid, attributes.into(), parents).map_err(|error| error.to_string())
+    Entity::new(uid, attributes.collect(), parents).map_err(|error| error.to_string())
 }
 
 /// What of a request the settings have shown in the context.
@@ -64,8 +70,8 @@ pub(crate) struct Shown {
     /// With what policies call them.
     headers: Vec<(HeaderName, String)>,
     params: Vec<String>,
-    /// Whether any policy may look at the client's address.
-    pub(crate) ip: bool,
+    /// Those of caller, route and context that any policy may look at.
+    pub(crate) attributes: Attributes,
 }
 
 impl Shown {
@@ -76,7 +82,7 @@ impl Shown {
             let shown = header.as_str().replace('-', "_");
             Some((header, shown))
         });
-        Self { headers: headers.collect(), params: settings.params.clone(), ip: true }
+        Self { headers: headers.collect(), params: settings.params.clone(), attributes: Attributes::any() }
     }
 }
 
@@ -96,7 +102,8 @@ pub(crate) fn context(head: Head<'_>, shown: &Shown, now: i64) -> Result<Context
             Some(Expression::new_record(params).map_err(|error| error.to_string())?)
         }
     };
-    let ip = head.extensions.get::<ClientAddr>().filter(|_| shown.ip);
+    let seen = |name: &&str| shown.attributes.have(name);
+    let ip = head.extensions.get::<ClientAddr>().filter(|_| seen(&"ip"));
     let ip = ip.map(|client| Expression::new_ip(client.ip().to_string()));
     let pairs = [
         ("time", Some(Expression::new_long(now))),
@@ -104,7 +111,8 @@ pub(crate) fn context(head: Head<'_>, shown: &Shown, now: i64) -> Result<Context
         ("params", params),
         ("ip", ip),
     ];
-    let pairs = pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    let pairs = pairs.into_iter().filter(|(name, _)| seen(name));
+    let pairs = pairs.filter_map(|(name, value)| Some((name.to_owned(), value?)));
     Context::from_pairs(pairs).map_err(|error| error.to_string())
 }
 

@@ -46,8 +46,8 @@ fn sample(schema: &Schema, source: &Source, settings: &CedarSettings) -> Result<
         }
     };
     let none = HashSet::new;
-    check("User", principal(uid(&user, "id"), none(), Some(&caller), &[])?, USER);
-    check("Route", resource(uid(&route, "name"), none(), "service", head)?, ROUTE);
+    check("User", principal(uid(&user, "id"), none(), Some(&caller), &[], &shown)?, USER);
+    check("Route", resource(uid(&route, "name"), none(), "service", head, &shown)?, ROUTE);
 
     let actions: Vec<_> = schema.actions_for_principal_and_resource(&user, &route).collect();
     if actions.is_empty() {

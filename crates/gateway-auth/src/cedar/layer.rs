@@ -3,7 +3,7 @@ use crate::cedar::entity::{OWN, Shown, context, principal, resource, uid};
 use crate::cedar::load::{Loaded, Sources, load};
 use crate::cedar::mistake::{CedarMistake, CedarMistakes};
 use crate::cedar::settings::CedarSettings;
-use crate::cedar::slice::{Slices, look_at_ip};
+use crate::cedar::slice::{Attributes, Slices};
 use crate::cedar::source::{said, wrong_setting};
 use crate::gate::GateFuture;
 use crate::text::unix_now;
@@ -89,7 +89,10 @@ impl Cedar {
         };
         let loaded = load(&sources, settings)?;
         let mut shown = Shown::of(settings);
-        shown.ip = look_at_ip(&loaded.policies);
+        // What a claim is, is up to whoever issued the token: with claims, all is held against the schema.
+        if settings.claims.is_empty() {
+            shown.attributes = Attributes::of(&loaded.policies);
+        }
         Ok(Self(Arc::new(Shared {
             shown,
             loaded,
@@ -187,11 +190,11 @@ impl CedarLayer {
         let action = uid(&self.cedar.0.action, settings.action.as_deref().unwrap_or(head.method.as_str()));
         let policies = self.slices.of_action(&action);
         let seen = [
-            principal(user.clone(), self.cedar.parents(&user), caller, &settings.claims)?,
-            resource(self.route.clone(), self.cedar.parents(&self.route), &self.service, head)?,
+            principal(user.clone(), self.cedar.parents(&user), caller, &settings.claims, shown)?,
+            resource(self.route.clone(), self.cedar.parents(&self.route), &self.service, head, shown)?,
         ];
-        // What a claim is, is up to whoever issued the token: if not what the schema says, policies would be wrong of it.
-        // All else is always of one form, which was checked.
+        // A claim that is not what the schema says would make policies wrong. All else is always of one form, which was
+        // checked.
         let schema = (!settings.claims.is_empty()).then_some(&loaded.schema);
         let entities = loaded.base.clone().upsert_entities(seen, schema).map_err(|error| said(&error))?;
         let context = context(head, shown, unix_now() as i64)?;
