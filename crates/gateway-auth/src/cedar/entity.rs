@@ -88,32 +88,37 @@ impl Shown {
 
 /// `ip`, where it is known, `time` in seconds since 1970, `headers`, and `params` if there are any to be shown.
 pub(crate) fn context(head: Head<'_>, shown: &Shown, now: i64) -> Result<Context, String> {
-    let headers = shown.headers.iter().filter_map(|(name, shown)| {
-        let value = head.headers.get(name)?.to_str().ok()?;
-        Some((shown.clone(), text(value)))
-    });
-    let headers = Expression::new_record(headers).map_err(|error| error.to_string())?;
-    let params = match shown.params.is_empty() {
-        true => None,
-        false => {
-            let found = head.extensions.get::<Captures>();
-            let params = shown.params.iter();
-            let params = params.filter_map(|name| Some((name.clone(), text(found?.get(name)?))));
-            Some(Expression::new_record(params).map_err(|error| error.to_string())?)
+    let mut pairs = Vec::with_capacity(4);
+    let mut put = |name: &str, value: &dyn Fn() -> Result<Option<Expression>, String>| {
+        if shown.attributes.have(name) {
+            pairs.extend(value()?.map(|value| (name.to_owned(), value)));
         }
+        Ok::<_, String>(())
     };
-    let seen = |name: &&str| shown.attributes.have(name);
-    let ip = head.extensions.get::<ClientAddr>().filter(|_| seen(&"ip"));
-    let ip = ip.map(|client| Expression::new_ip(client.ip().to_string()));
-    let pairs = [
-        ("time", Some(Expression::new_long(now))),
-        ("headers", Some(headers)),
-        ("params", params),
-        ("ip", ip),
-    ];
-    let pairs = pairs.into_iter().filter(|(name, _)| seen(name));
-    let pairs = pairs.filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    put("time", &|| Ok(Some(Expression::new_long(now))))?;
+    put("headers", &|| {
+        let headers = shown.headers.iter().filter_map(|(name, shown)| {
+            let value = head.headers.get(name)?.to_str().ok()?;
+            Some((shown.clone(), text(value)))
+        });
+        record(headers).map(Some)
+    })?;
+    put("params", &|| {
+        if shown.params.is_empty() {
+            return Ok(None);
+        }
+        let found = head.extensions.get::<Captures>();
+        record(shown.params.iter().filter_map(|name| Some((name.clone(), text(found?.get(name)?))))).map(Some)
+    })?;
+    put("ip", &|| {
+        let client = head.extensions.get::<ClientAddr>();
+        Ok(client.map(|client| Expression::new_ip(client.ip().to_string())))
+    })?;
     Context::from_pairs(pairs).map_err(|error| error.to_string())
+}
+
+fn record(pairs: impl IntoIterator<Item = (String, Expression)>) -> Result<Expression, String> {
+    Expression::new_record(pairs).map_err(|error| error.to_string())
 }
 
 fn text(text: &str) -> Expression {
@@ -139,8 +144,7 @@ fn value(claim: &Value) -> Result<Option<Expression>, String> {
             let pairs = table.iter();
             let pairs =
                 pairs.filter_map(|(name, claim)| Some(value(claim).transpose()?.map(|v| (name.clone(), v))));
-            Expression::new_record(pairs.collect::<Result<Vec<_>, _>>()?)
-                .map_err(|error| error.to_string())?
+            record(pairs.collect::<Result<Vec<_>, _>>()?)?
         }
     }))
 }
