@@ -1,6 +1,8 @@
 //! May they: policies in Cedar, evaluated in this process.
 
 #[cfg(feature = "cedar")]
+pub(crate) mod attributes;
+#[cfg(feature = "cedar")]
 pub(crate) mod entity;
 #[cfg(feature = "cedar")]
 pub(crate) mod fit;

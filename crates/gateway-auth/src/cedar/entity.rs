@@ -1,8 +1,8 @@
 //! What policies see of a request.
 
 use crate::Head;
+use crate::cedar::attributes::Attributes;
 use crate::cedar::settings::CedarSettings;
-use crate::cedar::slice::Attributes;
 use cedar_policy::{
     Context, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression as Expression,
 };

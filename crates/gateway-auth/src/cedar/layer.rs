@@ -1,9 +1,10 @@
 use crate::authorize::layer::unenforced;
+use crate::cedar::attributes::Attributes;
 use crate::cedar::entity::{OWN, Shown, context, principal, resource, uid};
 use crate::cedar::load::{Loaded, Sources, load};
 use crate::cedar::mistake::{CedarMistake, CedarMistakes};
 use crate::cedar::settings::CedarSettings;
-use crate::cedar::slice::{Attributes, Slices};
+use crate::cedar::slice::Slices;
 use crate::cedar::source::{said, wrong_setting};
 use crate::gate::GateFuture;
 use crate::text::unix_now;
