@@ -52,6 +52,7 @@
 //! ```
 
 mod body;
+mod date;
 mod drain;
 mod handler;
 mod http1;
