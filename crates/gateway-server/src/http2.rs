@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use gateway_core::{Code, Problem};
 use h2::server::{Builder, Connection, Handshake, SendResponse};
 use h2::{Reason, RecvStream};
-use http::header::{COOKIE, HeaderValue};
+use http::header::{COOKIE, EXPECT, HeaderValue};
 use http::{HeaderMap, Method, Request};
 use ping::{Heard, Pings};
 use rewound::Rewound;
@@ -122,6 +122,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Conversation<I> {
 
     /// Begins to answer what comes in. Resolves when the connection has ended.
     fn poll<H: Handler + Clone>(&mut self, shared: &Rc<Shared<H>>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut gone = false;
         loop {
             match &mut self.phase {
                 Phase::Opening(opening) => {
@@ -135,10 +136,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Conversation<I> {
                     self.phase = Phase::Open { connection, pings };
                 }
                 Phase::Open { connection, pings } => {
-                    let gone = pings.as_mut().is_some_and(|pings| pings.poll_gone(cx).is_ready());
-                    if gone {
+                    if pings.as_mut().is_some_and(|pings| pings.poll_gone(cx).is_ready()) {
                         // Said once, as far as anybody takes it.
                         connection.abrupt_shutdown(Reason::NO_ERROR);
+                        gone = true;
                     }
                     match connection.poll_accept(cx) {
                         Poll::Ready(Some(Ok((request, reply)))) => {
@@ -162,7 +163,8 @@ fn begin<H: Handler + Clone>(
 ) -> Waiting<H> {
     let Shared { handler, limits, .. } = shared;
     let head_only = *request.method() == Method::HEAD;
-    let waiting = |future| Waiting { reply, future, signals: None, extended: None, head_only };
+    let waiting =
+        |future| Waiting { reply, future, signals: None, expects_continue: false, extended: None, head_only };
     if request.headers().len() > limits.max_headers {
         return waiting(handler.refuse(Problem::new(Code::HeadersTooLarge)));
     }
@@ -177,7 +179,12 @@ fn begin<H: Handler + Clone>(
     let (mut head, stream) = request.into_parts();
     join_cookies(&mut head.headers);
     let (body, signals) = RequestBody::http2(stream, &head.headers, limits.body_timeout);
-    Waiting { signals, ..waiting(handler.call(Request::from_parts(head, body))) }
+    let expects_continue = signals.is_some() && head.headers.get(EXPECT).is_some_and(is_continue);
+    Waiting { signals, expects_continue, ..waiting(handler.call(Request::from_parts(head, body))) }
+}
+
+fn is_continue(expectation: &HeaderValue) -> bool {
+    expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")
 }
 
 /// HTTP/2 may send cookies one by one; nobody else expects more than one field (RFC 9113 §8.2.3).

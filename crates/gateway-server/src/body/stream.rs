@@ -108,12 +108,7 @@ impl StreamBody {
     }
 }
 
-/// HTTP/2 itself has looked at the first field, and refuses what is no number.
+/// HTTP/2 itself refuses what is no number, and numbers that differ.
 fn content_length(headers: &HeaderMap) -> Option<u64> {
-    let mut fields = headers.get_all(CONTENT_LENGTH).iter();
-    let first = fields.next()?;
-    if fields.any(|other| other != first) {
-        return None;
-    }
-    first.to_str().ok()?.parse().ok()
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -7,7 +7,7 @@ use crate::body::Signals;
 use crate::http1::{is_bodiless, is_for_this_connection};
 use crate::{Handler, date};
 use bytes::Bytes;
-use gateway_core::{Code, Problem};
+use gateway_core::{Code, Problem, interim};
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, TE};
@@ -79,6 +79,8 @@ pub(super) struct Waiting<H: Handler> {
     pub(super) future: H::Future,
     /// What is told by who reads the request's body.
     pub(super) signals: Option<Arc<Signals>>,
+    /// Whether the client waits to be asked for its body (RFC 9110 §10.1.1).
+    pub(super) expects_continue: bool,
     /// What the stream becomes when the answer is 101.
     pub(super) extended: Option<Extended>,
     /// Whether the answer has no body, whatever it says.
@@ -113,7 +115,10 @@ impl<H: Handler + Clone> Waiting<H> {
     /// What follows; nothing, where the answer was its head alone, or the client has gone.
     fn poll(&mut self, shared: &Shared<H>, cx: &mut Context<'_>) -> Poll<Option<Phase<H>>> {
         loop {
-            let polled = Pin::new(&mut self.future).poll(cx);
+            let (polled, heard) = interim::listen(|| Pin::new(&mut self.future).poll(cx));
+            for early in heard {
+                self.say(early, cx);
+            }
             // Whatever the handler made of a body that broke off: the client was too slow.
             if self.signals.as_ref().is_some_and(|signals| signals.is_late()) {
                 self.signals = None;
@@ -121,6 +126,12 @@ impl<H: Handler + Clone> Waiting<H> {
                 continue;
             }
             let Poll::Ready(Ok(response)) = polled else {
+                if self.expects_continue && self.signals.as_ref().is_some_and(|signals| signals.is_wanted()) {
+                    self.expects_continue = false;
+                    let mut ask = Response::new(());
+                    *ask.status_mut() = StatusCode::CONTINUE;
+                    self.say(ask, cx);
+                }
                 // The client may lose interest meanwhile.
                 return self.reply.poll_reset(cx).map(|_| None);
             };
@@ -144,6 +155,18 @@ impl<H: Handler + Clone> Waiting<H> {
                 .with_detail("the upstream does not change protocols");
             self.future = shared.handler.refuse(problem);
         }
+    }
+
+    /// Sends an interim answer (RFC 9110 §15.2): it has no body, and says nothing of the connection.
+    fn say(&mut self, mut early: Response<()>, cx: &mut Context<'_>) {
+        // A frame would be sent on a stream that has ended, too.
+        if self.reply.poll_reset(cx).is_ready() {
+            return;
+        }
+        clean(early.headers_mut());
+        early.headers_mut().remove(CONTENT_LENGTH);
+        // Refused for nothing that is left in it.
+        let _ = self.reply.send_informational(early);
     }
 
     fn begin_answer(&mut self, mut head: Parts, body: H::Body) -> Option<Phase<H>> {
