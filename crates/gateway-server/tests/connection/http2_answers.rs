@@ -30,7 +30,7 @@ async fn an_answer_has_a_date_a_length_and_nothing_that_concerns_a_connection() 
         response
     })
     .await;
-    let mut names: Vec<_> = head.headers().keys().map(|name| name.as_str()).collect();
+    let mut names: Vec<_> = head.headers().keys().map(http::HeaderName::as_str).collect();
     names.sort_unstable();
     assert_eq!(
         (names, &head.headers()["content-length"]),
