@@ -3,14 +3,14 @@
 use crate::http1::{Timer, Wait};
 use bytes::Bytes;
 use h2::{Reason, SendStream};
-use http_body::Body;
+use http_body::{Body, Frame};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// How much of the client's window is asked for at once, as large as HTTP/2's frames are; and how much a client must
 /// take within its time. One that is merely slow is seen to move, one that takes byte by byte is not.
-const PIECE: usize = 16 * 1024;
+pub(super) const PIECE: usize = 16 * 1024;
 
 /// Nothing is given to the connection that there is no room for in the client's window. So what waits, waits here:
 /// when the client takes nothing for too long, the stream's end lets go of all that it holds, the upstream's side of it
@@ -45,7 +45,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
                 // The client may lose interest meanwhile.
                 return self.stream.poll_reset(cx).map(|_| ());
             };
-            match frame.map(|frame| frame.map(http_body::Frame::into_data)) {
+            match frame.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => {
                     (self.data, self.last) = (data, self.body.is_end_stream());
                     if self.data.is_empty() && self.last {

@@ -1,12 +1,10 @@
+use super::sending::PIECE;
 use bytes::{Buf, Bytes};
 use h2::{RecvStream, SendStream};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-/// How much of the client's window is asked for at once.
-const PIECE: usize = 16 * 1024;
 
 /// An HTTP/2 stream as a connection: what is in its DATA frames, both ways.
 pub(super) struct Tunnel {
