@@ -5,8 +5,10 @@ use bytes::Bytes;
 use gateway_testkit::{Exchange, Gateway, Reply, Upstream, Wire, scripted};
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::pin::Pin;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
+use std::task::Poll;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -91,18 +93,19 @@ fn a_body_is_asked_for_behind_a_hint_and_sent() {
     assert_eq!(client.answer("PUT").unwrap().text(), "done");
 }
 
-/// HTTP/1.0 knows no interim answers; over HTTP/2 they are not sent.
+/// HTTP/1.0 knows no interim answers.
 #[test]
-fn other_versions_get_the_answer_alone() {
+fn other_versions_get_what_they_know() {
     let upstream = Upstream::start(|_| Reply::raw(&[HINT.as_bytes(), DONE].concat(), true));
     let gateway = gateway(upstream.addr(), "", "");
     let mut client = Wire::connect(gateway.addr()).with_patience(SOON);
     client.send(b"GET / HTTP/1.0\r\n\r\n").unwrap();
     let seen = String::from_utf8(client.rest().unwrap()).unwrap();
     assert!(seen.starts_with("HTTP/1.1 200 OK\r\n") && seen.ends_with("\r\n\r\ndone"), "{seen}");
-    for (version, statuses) in
-        [("--http2-prior-knowledge", &["HTTP/2 200"][..]), ("--http1.1", &["HTTP/1.1 103", "HTTP/1.1 200"])]
-    {
+    for (version, statuses) in [
+        ("--http2-prior-knowledge", ["HTTP/2 103", "HTTP/2 200"]),
+        ("--http1.1", ["HTTP/1.1 103", "HTTP/1.1 200"]),
+    ] {
         let url = format!("http://{}/", gateway.addr());
         let output = Command::new("curl").args(["-si", "--max-time", "20", version, &url]).output();
         let output = output.expect("curl; install it");
@@ -110,8 +113,57 @@ fn other_versions_get_the_answer_alone() {
         let lines = seen.lines().filter_map(|line| line.get(..statuses[0].len()));
         let all: Vec<_> = lines.filter(|line| line.starts_with("HTTP/")).collect();
         assert_eq!(all, statuses, "{seen}");
-        assert!(seen.ends_with("done"), "{seen}");
+        assert!(seen.contains("link: </a.css>; rel=preload") && seen.ends_with("done"), "{seen}");
     }
+}
+
+#[test]
+fn hints_arrive_over_http_2_before_the_service_has_its_answer() {
+    let (addr, requests) = scripted();
+    let gateway = gateway(addr, "", "headers = { response = { set = { x-mine = \"1\" } } }");
+    let to = gateway.addr();
+    let (tell, heard) = channel();
+    let client = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let socket = tokio::net::TcpStream::connect(to).await.unwrap();
+            let (mut send, connection) = h2::client::handshake(socket).await.unwrap();
+            tokio::spawn(connection);
+            let request = http::Request::get("http://a/").body(()).unwrap();
+            let (mut answer, _) = send.send_request(request, true).unwrap();
+            let answer = std::future::poll_fn(|cx| {
+                while let Poll::Ready(Some(early)) = answer.poll_informational(cx) {
+                    tell.send(early.unwrap()).unwrap();
+                }
+                Pin::new(&mut answer).poll(cx)
+            });
+            let (head, mut body) = answer.await.unwrap().into_parts();
+            (head, body.data().await.unwrap().unwrap())
+        })
+    });
+    let mut upstream = next(&requests);
+    for (sent, status, fields) in [
+        ("HTTP/1.1 102 Processing\r\n\r\n", 102, None),
+        (HINT, 103, Some("</a.css>; rel=preload")),
+        (
+            "HTTP/1.1 103 Early Hints\r\nLink: </b.js>\r\nConnection: x-hop\r\nX-Hop: 1\r\n\r\n",
+            103,
+            Some("</b.js>"),
+        ),
+    ] {
+        upstream.send(sent.as_bytes()).unwrap();
+        let early = heard.recv_timeout(SOON).expect("an interim answer");
+        let link = early.headers().get("link").map(|link| link.to_str().unwrap());
+        assert_eq!((early.status().as_u16(), link), (status, fields));
+        assert_eq!(early.headers().len(), fields.iter().count(), "{early:?}");
+    }
+    upstream.send(DONE).unwrap();
+    let (head, body) = client.join().unwrap();
+    assert_eq!(
+        (head.status.as_u16(), &body[..], &head.headers["x-mine"]),
+        (200, &b"done"[..], &"1".parse().unwrap())
+    );
+    assert!(!head.headers.contains_key("link"));
 }
 
 #[test]

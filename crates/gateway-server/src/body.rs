@@ -1,17 +1,18 @@
 mod pipe;
+mod stream;
 
 use bytes::Bytes;
 use gateway_core::BodyTooLarge;
+use h2::RecvStream;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 pub(crate) use pipe::{Abandoned, Demand, Piece, Pipe};
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::time::{Instant, Sleep, sleep};
+pub(crate) use stream::Signals;
+use stream::StreamBody;
 
 /// The body of a request, read from the client only as fast as it is taken.
 ///
@@ -35,37 +36,8 @@ enum Kind {
         left: Option<u64>,
         ended: bool,
     },
-    Http2 {
-        body: Incoming,
-        patience: Box<Patience>,
-    },
-}
-
-/// How long the client of an HTTP/2 stream may send nothing while somebody waits.
-#[derive(Debug)]
-struct Patience {
-    limit: Duration,
-    sleep: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
-    /// Tells who answers the request.
-    late: Arc<AtomicBool>,
-}
-
-impl Patience {
-    fn arrived(&mut self) {
-        self.waiting = false;
-    }
-
-    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
-        let limit = self.limit;
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(limit)));
-        if !std::mem::replace(&mut self.waiting, true) {
-            sleep.as_mut().reset(Instant::now() + limit);
-        }
-        ready!(sleep.as_mut().poll(cx));
-        self.late.store(true, Ordering::Relaxed);
-        Poll::Ready(BodyError::TimedOut(limit))
-    }
+    /// Boxed, that what HTTP/1 has be no larger for it.
+    Http2(Box<StreamBody>),
 }
 
 /// Why a request's body broke off.
@@ -86,7 +58,7 @@ pub enum BodyError {
     TooLarge(#[source] BodyTooLarge),
     /// HTTP/2 says why.
     #[error("{0}")]
-    Http2(hyper::Error),
+    Http2(h2::Error),
 }
 
 /// No body.
@@ -113,14 +85,18 @@ impl RequestBody {
         self.allowed = bytes;
     }
 
-    /// The body, and what is set when the client makes it wait for too long.
-    pub(crate) fn http2(body: Incoming, limit: Duration) -> (Self, Option<Arc<AtomicBool>>) {
-        if body.is_end_stream() {
+    /// The body, and what its reader has to tell. `headers` are those of its request.
+    pub(crate) fn http2(
+        stream: RecvStream,
+        headers: &HeaderMap,
+        patience: Duration,
+    ) -> (Self, Option<Arc<Signals>>) {
+        if stream.is_end_stream() {
             return (Self::of(Kind::Empty), None);
         }
-        let late = Arc::new(AtomicBool::new(false));
-        let patience = Patience { limit, sleep: None, waiting: false, late: late.clone() };
-        (Self::of(Kind::Http2 { body, patience: Box::new(patience) }), Some(late))
+        let signals = Arc::new(Signals::default());
+        let body = StreamBody::new(stream, headers, patience, signals.clone());
+        (Self::of(Kind::Http2(Box::new(body))), Some(signals))
     }
 
     pub(crate) fn piped(length: Option<u64>) -> (Self, Arc<Pipe>) {
@@ -138,13 +114,7 @@ impl Kind {
                 *self = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Self::Http2 { body, patience } => match Pin::new(body).poll_frame(cx) {
-                Poll::Ready(frame) => {
-                    patience.arrived();
-                    Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Http2)))
-                }
-                Poll::Pending => patience.poll_late(cx).map(|error| Some(Err(error))),
-            },
+            Self::Http2(body) => body.poll_frame(cx),
             Self::Piped { ended: true, .. } | Self::Piped { left: Some(0), .. } => Poll::Ready(None),
             Self::Piped { pipe, left, ended } => {
                 let piece = ready!(pipe.poll_take(cx));
@@ -188,7 +158,7 @@ impl Body for RequestBody {
         match &self.kind {
             Kind::Empty => true,
             Kind::Whole(_) => false,
-            Kind::Http2 { body, .. } => body.is_end_stream(),
+            Kind::Http2(body) => body.is_end_stream(),
             Kind::Piped { left, ended, .. } => *ended || *left == Some(0),
         }
     }
@@ -197,7 +167,7 @@ impl Body for RequestBody {
         match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Http2 { body, .. } => body.size_hint(),
+            Kind::Http2(body) => body.size_hint(),
             Kind::Piped { left, .. } => left.map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }

@@ -26,6 +26,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use upload::Discarded;
 
+pub(crate) use answer::{is_bodiless, is_for_this_connection};
 pub(crate) use timer::{Timer, Wait};
 pub(crate) use upload::Upload;
 
@@ -299,7 +300,7 @@ where
     fn expired(&mut self, wait: Wait) -> Turn {
         match wait {
             Wait::Idle | Wait::Tunnel | Wait::Farewell => self.close(false),
-            Wait::Write | Wait::Linger => Turn::Close,
+            Wait::Write | Wait::Linger | Wait::Pong => Turn::Close,
             Wait::Head if self.input.is_empty() => Turn::Close,
             Wait::Head => self.refuse(Problem::new(Code::RequestTimeout)),
             Wait::Body => match &self.state {

@@ -1,37 +1,36 @@
-//! HTTP/2 connections, by hyper.
+//! HTTP/2 connections: frames, windows and header compression are the h2 crate's, what they carry is handled here.
 
-mod stalled;
+mod ping;
+mod rewound;
+mod sending;
 mod stream;
+mod tunnel;
 mod websocket;
 
 use crate::http1::{Timer, Wait};
 use crate::{Drain, Handler, Limits, RequestBody};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use gateway_core::{Code, Problem};
-use http::header::{COOKIE, HeaderValue};
-use http::{HeaderMap, Method, Request, Response};
-use hyper::body::Incoming;
-use hyper::server::conn::http2;
-use hyper::service::Service;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use stalled::Local;
-use std::convert::Infallible;
+use h2::server::{Builder, Connection, Handshake, SendResponse};
+use h2::{Reason, RecvStream};
+use http::header::{COOKIE, EXPECT, HeaderValue};
+use http::{HeaderMap, Method, Request};
+use ping::{Heard, Pings};
+use rewound::Rewound;
 use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use stream::{AnswerBody, Answering, Counted, Streams};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use stream::{Stream, Streams, Waiting};
+use tokio::io::{AsyncRead, AsyncWrite};
 use websocket::as_upgrade;
 
-/// How often a silent connection is asked whether it is still there, and how long it may take to say so.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// How much of request bodies may be under way: enough for 1 Gbit/s at 10 ms.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// The most of an answer that may wait for the connection to be written.
+const MAX_OUTPUT: usize = 400 * 1024;
 /// The most streams that a client may have opened and reset again (CVE-2023-44487) before it is sent away.
 const MAX_RESETS: usize = 64;
 /// The most streams that were reset for the client's own errors before it is sent away.
@@ -54,86 +53,138 @@ where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
     H: Handler + Clone,
 {
-    let mut builder = http2::Builder::new(Local { write_timeout: limits.write_timeout });
+    let mut builder = Builder::new();
     builder
-        .timer(TokioTimer::new())
         .max_concurrent_streams(limits.max_streams)
         .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(MAX_RESETS)
-        .max_local_error_reset_streams(MAX_ERRORS)
-        .initial_stream_window_size(STREAM_WINDOW)
+        .max_local_error_reset_streams(Some(MAX_ERRORS))
+        .max_send_buffer_size(MAX_OUTPUT)
+        .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT)
         .enable_connect_protocol();
-    let io = TokioIo::new(Rewound { io, read });
+    let heard = Heard::now();
+    let opening = builder.handshake(Rewound { io, read, heard: heard.clone() });
     let shared = Rc::new(Shared { handler, limits, drain, streams: Streams::default() });
-    let mut connection = pin!(builder.serve_connection(io, ToHandler(shared.clone())));
+    let mut conversation = Conversation { phase: Phase::Opening(opening), heard, leaving: false };
     let mut begins = pin!(shared.drain.begins());
-    let (mut listening, mut told, mut timer) = (false, false, Timer::default());
+    let (mut listening, mut timer) = (false, Timer::default());
     // How a connection ends is the client's affair: there is nobody to tell.
     poll_fn(|cx| {
         if !listening {
             listening = true;
             let _ = begins.as_mut().poll(cx);
         }
-        if !told && shared.drain.has_begun() {
-            told = true;
-            connection.as_mut().graceful_shutdown();
+        if shared.drain.has_begun() {
+            conversation.leave();
         }
         loop {
-            if connection.as_mut().poll(cx).is_ready() {
+            if conversation.poll(&shared, cx).is_ready() {
                 return Poll::Ready(());
             }
             match shared.streams.is_idle(cx) {
                 false => timer.clear(),
-                true if told => timer.set(Wait::Linger, GOODBYE),
+                true if conversation.leaving => timer.set(Wait::Linger, GOODBYE),
                 true => timer.set(Wait::Idle, shared.limits.idle_timeout),
             }
             match timer.poll(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(_) if told => return Poll::Ready(()),
-                Poll::Ready(_) => {
-                    told = true;
-                    connection.as_mut().graceful_shutdown();
-                }
+                Poll::Ready(_) if conversation.leaving => return Poll::Ready(()),
+                Poll::Ready(_) => conversation.leave(),
             }
         }
     })
     .await;
 }
 
-struct ToHandler<H>(Rc<Shared<H>>);
+/// A connection, and what is known of its client.
+struct Conversation<I> {
+    phase: Phase<I>,
+    heard: Heard,
+    /// Whether the client is told that no streams are to follow.
+    leaving: bool,
+}
 
-impl<H: Handler + Clone> Service<Request<Incoming>> for ToHandler<H> {
-    type Response = Response<AnswerBody<H>>;
-    type Error = Infallible;
-    type Future = Answering<H>;
+enum Phase<I> {
+    Opening(Handshake<Rewound<I>, Bytes>),
+    Open { connection: Connection<Rewound<I>, Bytes>, pings: Option<Pings> },
+}
 
-    fn call(&self, request: Request<Incoming>) -> Answering<H> {
-        let Shared { handler, limits, .. } = &*self.0;
-        let counted = Some(Counted::new(&self.0));
-        let answering = |future| Answering { future, late: None, extended: None, counted };
-        if request.headers().len() > limits.max_headers {
-            return answering(handler.refuse(Problem::new(Code::HeadersTooLarge)));
+impl<I: AsyncRead + AsyncWrite + Unpin> Conversation<I> {
+    /// Says GOAWAY, now or as soon as the connection is open. To be followed by a poll.
+    fn leave(&mut self) {
+        if !std::mem::replace(&mut self.leaving, true)
+            && let Phase::Open { connection, .. } = &mut self.phase
+        {
+            connection.graceful_shutdown();
         }
-        if *request.method() == Method::CONNECT {
-            let Some((mut request, extended)) = as_upgrade(request) else {
-                let problem = Problem::new(Code::BadRequest).with_detail("CONNECT is for forward proxies");
-                return answering(handler.refuse(problem));
-            };
-            join_cookies(request.headers_mut());
-            return Answering { extended: Some(extended), ..answering(handler.call(request)) };
-        }
-        let mut late = None;
-        let mut request = request.map(|body| {
-            let (body, signal) = RequestBody::http2(body, limits.body_timeout);
-            late = signal;
-            body
-        });
-        join_cookies(request.headers_mut());
-        Answering { late, ..answering(handler.call(request)) }
     }
+
+    /// Begins to answer what comes in. Resolves when the connection has ended.
+    fn poll<H: Handler + Clone>(&mut self, shared: &Rc<Shared<H>>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut gone = false;
+        loop {
+            match &mut self.phase {
+                Phase::Opening(opening) => {
+                    let Ok(mut connection) = ready!(Pin::new(opening).poll(cx)) else {
+                        return Poll::Ready(());
+                    };
+                    if self.leaving {
+                        connection.graceful_shutdown();
+                    }
+                    let pings = connection.ping_pong().map(|pings| Pings::new(pings, self.heard.clone()));
+                    self.phase = Phase::Open { connection, pings };
+                }
+                Phase::Open { connection, pings } => {
+                    if pings.as_mut().is_some_and(|pings| pings.poll_gone(cx).is_ready()) {
+                        // Said once, as far as anybody takes it.
+                        connection.abrupt_shutdown(Reason::NO_ERROR);
+                        gone = true;
+                    }
+                    match connection.poll_accept(cx) {
+                        Poll::Ready(Some(Ok((request, reply)))) => {
+                            tokio::task::spawn_local(Stream::new(begin(request, reply, shared), shared));
+                        }
+                        Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
+                        Poll::Pending if gone => return Poll::Ready(()),
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Gives a request to the handler, or has it refused.
+fn begin<H: Handler + Clone>(
+    request: Request<RecvStream>,
+    reply: SendResponse<Bytes>,
+    shared: &Shared<H>,
+) -> Waiting<H> {
+    let Shared { handler, limits, .. } = shared;
+    let head_only = *request.method() == Method::HEAD;
+    let waiting =
+        |future| Waiting { reply, future, signals: None, expects_continue: false, extended: None, head_only };
+    if request.headers().len() > limits.max_headers {
+        return waiting(handler.refuse(Problem::new(Code::HeadersTooLarge)));
+    }
+    if *request.method() == Method::CONNECT {
+        let Some((mut request, extended)) = as_upgrade(request) else {
+            let problem = Problem::new(Code::BadRequest).with_detail("CONNECT is for forward proxies");
+            return waiting(handler.refuse(problem));
+        };
+        join_cookies(request.headers_mut());
+        return Waiting { extended: Some(extended), ..waiting(handler.call(request)) };
+    }
+    let (mut head, stream) = request.into_parts();
+    join_cookies(&mut head.headers);
+    let (body, signals) = RequestBody::http2(stream, &head.headers, limits.body_timeout);
+    let expects_continue = signals.is_some() && head.headers.get(EXPECT).is_some_and(is_continue);
+    Waiting { signals, expects_continue, ..waiting(handler.call(Request::from_parts(head, body))) }
+}
+
+fn is_continue(expectation: &HeaderValue) -> bool {
+    expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")
 }
 
 /// HTTP/2 may send cookies one by one; nobody else expects more than one field (RFC 9113 §8.2.3).
@@ -145,53 +196,6 @@ fn join_cookies(headers: &mut HeaderMap) {
         if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
             headers.insert(COOKIE, joined);
         }
-    }
-}
-
-/// A connection of which the first bytes were read already.
-struct Rewound<I> {
-    io: I,
-    read: BytesMut,
-}
-
-impl<I: AsyncRead + Unpin> AsyncRead for Rewound<I> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.read.is_empty() {
-            return Pin::new(&mut self.io).poll_read(cx, buf);
-        }
-        let here = self.read.len().min(buf.remaining());
-        buf.put_slice(&self.read.split_to(here));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<I: AsyncWrite + Unpin> AsyncWrite for Rewound<I> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 

@@ -10,8 +10,10 @@
 //!   it; a WebSocket over an HTTP/2 stream (RFC 8441) is the same to them;
 //! * whoever is connected when it drains ends in order: HTTP/1 by `connection: close`, HTTP/2 by GOAWAY, a WebSocket
 //!   by a Close frame 1001 between two of its frames (RFC 6455 §7.4.1), another tunnel when it is done;
-//! * interim answers such as `103 Early Hints` ([`gateway_core::interim`]) go out as they come, over HTTP/1.1: hyper's
-//!   server, which HTTP/2 is left to, has no way to send them, and HTTP/1.0 does not know them;
+//! * interim answers such as `103 Early Hints` ([`gateway_core::interim`]) go out as they come, over HTTP/1.1 and HTTP/2;
+//!   HTTP/1.0 does not know them;
+//! * HTTP/1 is this crate's own, HTTP/2 stands on [h2](https://docs.rs/h2) for frames, windows and header compression:
+//!   what a stream's client does not take waits in the stream's own task, and is let go with it;
 //! * an idle connection holds no buffers.
 //!
 //! What comes before a connection is served is plain functions: [`ListenAddress::listen`] opens TCP and Unix sockets,
@@ -52,6 +54,7 @@
 //! ```
 
 mod body;
+mod date;
 mod drain;
 mod handler;
 mod http1;

@@ -1,14 +1,13 @@
 //! An answer as bytes: head, framing and pieces.
 
 use super::io::Output;
+use crate::date;
 use bytes::{Bytes, BytesMut};
 use gateway_http1::{put_chunk_size, put_field, put_last_chunk, put_length};
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, TRANSFER_ENCODING, UPGRADE};
 use http::response::Parts;
 use http::{Response, StatusCode};
 use http_body::Frame;
-use std::cell::RefCell;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How the client finds the end of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +43,8 @@ impl AnswerFraming {
     }
 }
 
-fn is_bodiless(status: StatusCode) -> bool {
+/// Whether answers with this status have no body, whatever was asked.
+pub(crate) fn is_bodiless(status: StatusCode) -> bool {
     status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
 }
 
@@ -89,8 +89,9 @@ pub(crate) fn put_head(
         }
         AnswerFraming::None | AnswerFraming::UntilClose => {}
     }
+    // Upstreams date theirs (RFC 9110 §6.6.1).
     if !has_date && !switching {
-        put_date(out);
+        date::now(|date| put_field(out, &DATE, date));
     }
     if switching {
         out.extend_from_slice(b"connection: upgrade\r\n");
@@ -129,32 +130,12 @@ fn put_status(out: &mut BytesMut, status: StatusCode) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn is_for_this_connection(name: &HeaderName) -> bool {
+/// Whether a header is said to the next hop alone (RFC 9110 §7.6.1).
+pub(crate) fn is_for_this_connection(name: &HeaderName) -> bool {
     *name == CONNECTION
         || *name == TRANSFER_ENCODING
         || *name == UPGRADE
         || matches!(name.as_str(), "keep-alive" | "proxy-connection")
-}
-
-thread_local! {
-    /// The second that was written last, as text.
-    static NOW: RefCell<(u64, HeaderValue)> =
-        const { RefCell::new((0, HeaderValue::from_static(""))) };
-}
-
-/// For answers of the gateway's own; upstreams date theirs (RFC 9110 §6.6.1).
-fn put_date(out: &mut BytesMut) {
-    let now = SystemTime::now();
-    let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    NOW.with_borrow_mut(|(at, text)| {
-        if *at != second {
-            *at = second;
-            // A date is always a valid header value.
-            *text = HeaderValue::try_from(httpdate::fmt_http_date(now))
-                .unwrap_or_else(|_| HeaderValue::from_static(""));
-        }
-        put_field(out, &DATE, text);
-    });
 }
 
 /// What a piece made of an answer.

@@ -22,6 +22,8 @@ pub(crate) enum Wait {
     Farewell,
     /// The client to notice that this is the end.
     Linger,
+    /// An HTTP/2 client to say that it is still there.
+    Pong,
 }
 
 /// The one deadline of a connection.

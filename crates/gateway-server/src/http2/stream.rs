@@ -1,19 +1,24 @@
-//! One HTTP/2 stream: its answer, its deadline, and its count among the streams of its connection.
+//! One HTTP/2 stream: a request and its answer, and its count among the streams of its connection.
 
-use super::websocket::{Extended, granted};
-use super::{Shared, stalled};
-use crate::Handler;
+use super::Shared;
+use super::sending::Sending;
+use super::websocket::{Extended, grant};
+use crate::body::Signals;
+use crate::http1::{is_bodiless, is_for_this_connection};
+use crate::{Handler, date};
 use bytes::Bytes;
-use gateway_core::{Code, Problem};
-use http::Response;
-use http_body::{Body, Frame, SizeHint};
+use gateway_core::{Code, Problem, interim};
+use h2::server::SendResponse;
+use h2::{Reason, SendStream};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, TE};
+use http::response::Parts;
+use http::{HeaderMap, Response, StatusCode};
+use http_body::Body;
 use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 
 /// How many streams of a connection are under way.
@@ -35,16 +40,12 @@ impl Streams {
 }
 
 /// Counts one stream for as long as it lives.
-pub(super) struct Counted<H>(Rc<Shared<H>>);
+struct Counted<H>(Rc<Shared<H>>);
 
 impl<H> Counted<H> {
-    pub(super) fn new(shared: &Rc<Shared<H>>) -> Self {
+    fn new(shared: &Rc<Shared<H>>) -> Self {
         shared.streams.open.set(shared.streams.open.get() + 1);
         Self(shared.clone())
-    }
-
-    pub(super) fn shared(&self) -> &Shared<H> {
-        &self.0
     }
 }
 
@@ -60,107 +61,189 @@ impl<H> Drop for Counted<H> {
     }
 }
 
-/// An answer on its way.
-pub(super) struct Answering<H: Handler> {
+/// One request being answered. Resolves when the answer was given; dropped before, the stream is reset (CANCEL).
+pub(super) struct Stream<H: Handler> {
+    phase: Phase<H>,
+    counted: Counted<H>,
+}
+
+enum Phase<H: Handler> {
+    Waiting(Waiting<H>),
+    Sending(Sending<H::Body>),
+    Tunnel(Pin<Box<dyn Future<Output = ()>>>),
+}
+
+/// A request whose answer is still to come.
+pub(super) struct Waiting<H: Handler> {
+    pub(super) reply: SendResponse<Bytes>,
     pub(super) future: H::Future,
-    /// Set when the client has let its request's body wait for too long.
-    pub(super) late: Option<Arc<AtomicBool>>,
+    /// What is told by who reads the request's body.
+    pub(super) signals: Option<Arc<Signals>>,
+    /// Whether the client waits to be asked for its body (RFC 9110 §10.1.1).
+    pub(super) expects_continue: bool,
     /// What the stream becomes when the answer is 101.
     pub(super) extended: Option<Extended>,
-    pub(super) counted: Option<Counted<H>>,
+    /// Whether the answer has no body, whatever it says.
+    pub(super) head_only: bool,
 }
 
-impl<H: Handler + Clone> Future for Answering<H> {
-    type Output = Result<Response<AnswerBody<H>>, Infallible>;
+impl<H: Handler + Clone> Stream<H> {
+    pub(super) fn new(waiting: Waiting<H>, shared: &Rc<Shared<H>>) -> Self {
+        Self { phase: Phase::Waiting(waiting), counted: Counted::new(shared) }
+    }
+}
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
+impl<H: Handler + Clone> Future for Stream<H> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { phase, counted: Counted(shared) } = self.get_mut();
         loop {
-            let polled = Pin::new(&mut this.future).poll(cx);
+            match phase {
+                Phase::Waiting(waiting) => match ready!(waiting.poll(shared, cx)) {
+                    Some(next) => *phase = next,
+                    None => return Poll::Ready(()),
+                },
+                Phase::Sending(sending) => return sending.poll(shared.limits.write_timeout, cx),
+                Phase::Tunnel(tunnel) => return tunnel.as_mut().poll(cx),
+            }
+        }
+    }
+}
+
+impl<H: Handler + Clone> Waiting<H> {
+    /// What follows; nothing, where the answer was its head alone, or the client has gone.
+    fn poll(&mut self, shared: &Shared<H>, cx: &mut Context<'_>) -> Poll<Option<Phase<H>>> {
+        loop {
+            let (polled, heard) = interim::listen(|| Pin::new(&mut self.future).poll(cx));
+            for early in heard {
+                self.say(early, cx);
+            }
             // Whatever the handler made of a body that broke off: the client was too slow.
-            if let Some(late) = &this.late
-                && late.load(Ordering::Relaxed)
-                && let Some(counted) = &this.counted
-            {
-                this.future = counted.shared().handler.refuse(Problem::new(Code::RequestTimeout));
-                this.late = None;
+            if self.signals.as_ref().is_some_and(|signals| signals.is_late()) {
+                self.signals = None;
+                self.future = shared.handler.refuse(Problem::new(Code::RequestTimeout));
                 continue;
             }
-            let response = match ready!(polled) {
-                Ok(response) => response,
-                Err(never) => match never {},
-            };
-            // An answer is given once.
-            let Some(counted) = this.counted.take() else { return Poll::Pending };
-            let Some(extended) = this.extended.take() else {
-                return Poll::Ready(Ok(response.map(|body| AnswerBody::of(body, counted))));
-            };
-            match granted(extended, response, counted) {
-                Ok(response) => return Poll::Ready(Ok(response)),
-                Err(counted) => {
-                    let problem = Problem::new(Code::UpstreamProtocolError)
-                        .with_detail("the upstream does not change protocols");
-                    this.future = counted.shared().handler.refuse(problem);
-                    this.counted = Some(counted);
+            let Poll::Ready(Ok(response)) = polled else {
+                if self.expects_continue && self.signals.as_ref().is_some_and(|signals| signals.is_wanted()) {
+                    self.expects_continue = false;
+                    let mut ask = Response::new(());
+                    *ask.status_mut() = StatusCode::CONTINUE;
+                    self.say(ask, cx);
                 }
+                // The client may lose interest meanwhile.
+                return self.reply.poll_reset(cx).map(|_| None);
+            };
+            let (mut head, body) = response.into_parts();
+            let Some(extended) = self.extended.take() else {
+                return Poll::Ready(self.begin_answer(head, body));
+            };
+            if head.status == StatusCode::SWITCHING_PROTOCOLS {
+                grant(&mut head);
+                let stream = self.send_head(head, false);
+                return Poll::Ready(
+                    stream.map(|stream| Phase::Tunnel(Box::pin(extended.open(stream, body, shared)))),
+                );
             }
+            extended.refuse();
+            if !head.status.is_success() {
+                return Poll::Ready(self.begin_answer(head, body));
+            }
+            // HTTP/2 would take its body for the tunnel's bytes.
+            let problem = Problem::new(Code::UpstreamProtocolError)
+                .with_detail("the upstream does not change protocols");
+            self.future = shared.handler.refuse(problem);
         }
+    }
+
+    /// Sends an interim answer (RFC 9110 §15.2): it has no body, and says nothing of the connection.
+    fn say(&mut self, mut early: Response<()>, cx: &mut Context<'_>) {
+        // A frame would be sent on a stream that has ended, too.
+        if self.reply.poll_reset(cx).is_ready() {
+            return;
+        }
+        clean(early.headers_mut());
+        early.headers_mut().remove(CONTENT_LENGTH);
+        // Refused for nothing that is left in it.
+        let _ = self.reply.send_informational(early);
+    }
+
+    fn begin_answer(&mut self, mut head: Parts, body: H::Body) -> Option<Phase<H>> {
+        // Only a service that does not know what it does answers so.
+        if head.status.is_informational() {
+            head.status = StatusCode::BAD_GATEWAY;
+        }
+        if head.status == StatusCode::NO_CONTENT {
+            head.headers.remove(CONTENT_LENGTH);
+        }
+        let bodiless = is_bodiless(head.status);
+        let ended = body.is_end_stream();
+        if !ended
+            && !bodiless
+            && let Some(length) = body.size_hint().exact()
+        {
+            head.headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+        }
+        let end = ended || bodiless || self.head_only;
+        let stream = self.send_head(head, end)?;
+        (!end).then(|| Phase::Sending(Sending::new(stream, body)))
+    }
+
+    fn send_head(&mut self, mut head: Parts, end: bool) -> Option<SendStream<Bytes>> {
+        clean(&mut head.headers);
+        // Upstreams date theirs (RFC 9110 §6.6.1).
+        if !head.headers.contains_key(DATE) {
+            date::now(|date| head.headers.insert(DATE, date.clone()));
+        }
+        let sent = self.reply.send_response(Response::from_parts(head, ()), end);
+        if sent.is_err() {
+            self.reply.send_reset(Reason::INTERNAL_ERROR);
+        }
+        sent.ok()
     }
 }
 
-/// An answer's body, which keeps its stream counted.
-pub(super) struct AnswerBody<H: Handler> {
-    body: Option<(H::Body, Counted<H>)>,
-    /// What is left of its last piece.
-    rest: Bytes,
+/// Removes what HTTP/2 has no place for (RFC 9113 §8.2.2).
+fn clean(headers: &mut HeaderMap) {
+    let alien = |name: &HeaderName| is_for_this_connection(name) || *name == TE;
+    if !headers.keys().any(alien) {
+        return;
+    }
+    let named: Vec<_> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|names| names.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .chain(headers.keys().filter(|name| alien(name)).cloned())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
 }
 
-impl<H: Handler> AnswerBody<H> {
-    pub(super) fn of(body: H::Body, counted: Counted<H>) -> Self {
-        Self { body: Some((body, counted)), rest: Bytes::new() }
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    pub(super) fn empty() -> Self {
-        Self { body: None, rest: Bytes::new() }
-    }
-}
-
-impl<H: Handler> Body for AnswerBody<H> {
-    type Data = Bytes;
-    type Error = <H::Body as Body>::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let this = self.get_mut();
-        stalled::asked();
-        if this.rest.is_empty() {
-            let Some((body, _)) = &mut this.body else { return Poll::Ready(None) };
-            match ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map(Frame::into_data)) {
-                Some(Ok(Ok(data))) => this.rest = data,
-                Some(Ok(Err(frame))) => return Poll::Ready(Some(Ok(frame))),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => return Poll::Ready(None),
-            }
+    #[test]
+    fn what_concerns_a_connection_is_removed_and_what_it_names() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "x-hop, Close"),
+            ("connection", " x-other ,,("),
+            ("keep-alive", "5"),
+            ("x-hop", "1"),
+            ("x-other", "1"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("proxy-connection", "close"),
+            ("content-type", "a/b"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
         }
-        Poll::Ready(Some(Ok(Frame::data(stalled::give(&mut this.rest)))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.as_ref().is_none_or(|(body, _)| body.is_end_stream())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let Some((body, _)) = &self.body else { return SizeHint::with_exact(0) };
-        let (mut hint, rest) = (body.size_hint(), self.rest.len() as u64);
-        if rest > 0 {
-            let upper = hint.upper();
-            hint.set_lower(hint.lower() + rest);
-            if let Some(upper) = upper {
-                hint.set_upper(upper + rest);
-            }
-        }
-        hint
+        clean(&mut headers);
+        assert_eq!(headers.keys().collect::<Vec<_>>(), ["content-type"]);
     }
 }

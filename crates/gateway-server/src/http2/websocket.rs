@@ -1,36 +1,38 @@
 //! WebSocket and other tunnels over one HTTP/2 stream (RFC 8441): for the handler they are what they are over HTTP/1.1.
 
-use super::stream::{AnswerBody, Counted};
+use super::Shared;
+use super::tunnel::Tunnel;
 use crate::http1::{Connection, Upload};
 use crate::serve::run;
 use crate::{Handler, RequestBody};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use gateway_core::Upgrade;
 use gateway_http1::Framing;
+use h2::ext::Protocol;
+use h2::{RecvStream, SendStream};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
 };
-use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
-use hyper::ext::Protocol;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
+use http::response::Parts;
+use http::{Method, Request, StatusCode};
+use std::future::Future;
 
 /// What becomes of an extended CONNECT when its answer is 101.
 pub(super) struct Extended {
-    on_upgrade: OnUpgrade,
+    stream: RecvStream,
     upload: Upload,
     protocol: HeaderValue,
 }
 
 /// The same request as HTTP/1.1 has it: a GET that asks to change protocols. `None` is a plain CONNECT.
-pub(super) fn as_upgrade(mut request: Request<Incoming>) -> Option<(Request<RequestBody>, Extended)> {
+pub(super) fn as_upgrade(mut request: Request<RecvStream>) -> Option<(Request<RequestBody>, Extended)> {
     let protocol = request.extensions_mut().remove::<Protocol>()?;
     let protocol = HeaderValue::from_str(protocol.as_str()).ok()?;
-    let on_upgrade = hyper::upgrade::on(&mut request);
     let (body, pipe) = RequestBody::piped(None);
-    let mut request = request.map(|_| body);
+    let (head, stream) = request.into_parts();
+    let mut request = Request::from_parts(head, body);
     *request.method_mut() = Method::GET;
     request.headers_mut().remove(CONTENT_LENGTH);
     if protocol.as_bytes().eq_ignore_ascii_case(b"websocket") {
@@ -42,38 +44,36 @@ pub(super) fn as_upgrade(mut request: Request<Incoming>) -> Option<(Request<Requ
     }
     request.extensions_mut().insert(Upgrade(protocol.clone()));
     let upload = Upload::new(Framing::None, pipe, false);
-    Some((request, Extended { on_upgrade, upload, protocol }))
+    Some((request, Extended { stream, upload, protocol }))
 }
 
-/// The answer to an extended CONNECT. 101 is 200 here, and the tunnel is begun.
-///
-/// Another success is an error, which is to be answered instead: HTTP/2 would take its body for the tunnel's bytes.
-pub(super) fn granted<H: Handler + Clone>(
-    extended: Extended,
-    response: Response<H::Body>,
-    counted: Counted<H>,
-) -> Result<Response<AnswerBody<H>>, Counted<H>> {
-    let Extended { on_upgrade, upload, protocol } = extended;
-    let (mut head, body) = response.into_parts();
-    if head.status != StatusCode::SWITCHING_PROTOCOLS {
-        upload.refuse_tunnel();
-        if head.status.is_success() {
-            return Err(counted);
-        }
-        return Ok(Response::from_parts(head, AnswerBody::of(body, counted)));
-    }
+/// Makes of 101 what HTTP/2 says instead.
+pub(super) fn grant(head: &mut Parts) {
     head.status = StatusCode::OK;
     for name in [CONNECTION, UPGRADE, SEC_WEBSOCKET_ACCEPT, CONTENT_LENGTH] {
         head.headers.remove(name);
     }
-    tokio::task::spawn_local(async move {
-        // It fails when the stream has ended meanwhile: then there is nothing to do.
-        if let Ok(stream) = on_upgrade.await {
-            let shared = counted.shared();
-            let io = TokioIo::new(stream);
-            let (handler, limits) = (shared.handler.clone(), shared.limits.clone());
-            run(Connection::tunnel(io, handler, limits, (body, upload), &protocol), &shared.drain).await;
+}
+
+impl Extended {
+    /// The answer grants no tunnel.
+    pub(super) fn refuse(self) {
+        self.upload.refuse_tunnel();
+    }
+
+    /// Bytes both ways until the end.
+    pub(super) fn open<H: Handler + Clone>(
+        self,
+        send: SendStream<Bytes>,
+        body: H::Body,
+        shared: &Shared<H>,
+    ) -> impl Future<Output = ()> + 'static {
+        let io = Tunnel::new(self.stream, send);
+        let (handler, limits) = (shared.handler.clone(), shared.limits.clone());
+        let tunnel = Connection::tunnel(io, handler, limits, (body, self.upload), &self.protocol);
+        let drain = shared.drain.clone();
+        async move {
+            run(tunnel, &drain).await;
         }
-    });
-    Ok(Response::from_parts(head, AnswerBody::empty()))
+    }
 }

@@ -9,12 +9,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 
-type Ended = JoinHandle<Result<(), h2::Error>>;
+pub(crate) type Ended = JoinHandle<Result<(), h2::Error>>;
 
-async fn start<H: Handler + Clone>(handler: H, limits: Limits) -> (SendRequest<Bytes>, Ended) {
+pub(crate) async fn start<H: Handler + Clone>(handler: H, limits: Limits) -> (SendRequest<Bytes>, Ended) {
     let client = connect_with(handler, limits, 1024 * 1024);
     let (send, connection) = h2::client::handshake(client.io).await.unwrap();
     let ended = tokio::task::spawn_local(async move {
@@ -24,11 +24,11 @@ async fn start<H: Handler + Clone>(handler: H, limits: Limits) -> (SendRequest<B
     (send.ready().await.unwrap(), ended)
 }
 
-fn post() -> Request<()> {
+pub(crate) fn post() -> Request<()> {
     Request::post("http://a/1").body(()).unwrap()
 }
 
-async fn read(mut body: h2::RecvStream) -> Result<(Vec<u8>, Option<HeaderMap>), h2::Error> {
+pub(crate) async fn read(mut body: h2::RecvStream) -> Result<(Vec<u8>, Option<HeaderMap>), h2::Error> {
     let mut seen = Vec::new();
     while let Some(data) = body.data().await {
         let data = data?;
@@ -221,7 +221,7 @@ async fn no_more_streams_run_at_once_than_allowed() {
 }
 
 /// A frame: length, type, flags, stream.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
     frame.extend([kind, flags]);
     frame.extend(stream.to_be_bytes());
@@ -230,8 +230,8 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// `:method GET`, `:scheme http`, `:path /` and `:authority a`, as HPACK has them.
-const GET: &[u8] = &[0x82, 0x86, 0x84, 0x41, 0x01, b'a'];
-const HEADERS: u8 = 1;
+pub(crate) const GET: &[u8] = &[0x82, 0x86, 0x84, 0x41, 0x01, b'a'];
+pub(crate) const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const CONTINUATION: u8 = 9;
 

@@ -132,3 +132,68 @@ async fn a_client_that_resets_its_stream_ends_the_tunnel() {
     settle().await;
     assert!(script.is_dropped());
 }
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn much_passes_both_ways() {
+    const MUCH: usize = 3_000_000;
+    let (mut send, _drain) = start(answer(echoing)).await;
+    let (answer, mut up) = send.send_request(connect_to("websocket"), false).unwrap();
+    let mut down = answer.await.unwrap().into_body();
+    tokio::task::spawn_local(async move {
+        let mut left = MUCH;
+        while left > 0 {
+            up.reserve_capacity(left);
+            let room = std::future::poll_fn(|cx| up.poll_capacity(cx)).await.unwrap().unwrap();
+            left -= room.min(left);
+            up.send_data(vec![b'x'; room].into(), left == 0).unwrap();
+        }
+    });
+    let mut seen = 0;
+    while let Some(data) = data(&mut down).await {
+        seen += data.len();
+    }
+    assert_eq!(seen, MUCH);
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn an_upstream_that_has_said_all_may_still_listen() {
+    let heard = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let told = heard.clone();
+    let (mut send, _drain) = start(answer(move |request: Request<RequestBody>| {
+        let told = told.clone();
+        tokio::task::spawn_local(async move {
+            let sent = http_body_util::BodyExt::collect(request.into_body()).await.unwrap();
+            told.borrow_mut().extend_from_slice(&sent.to_bytes());
+        });
+        let script = Script::of(&["bye"]);
+        script.end();
+        async move { Response::builder().status(101).body(script.body()).unwrap() }
+    }))
+    .await;
+    let (answer, mut up) = send.send_request(connect_to("websocket"), false).unwrap();
+    let mut down = answer.await.unwrap().into_body();
+    assert_eq!(data(&mut down).await.unwrap(), "bye");
+    assert_eq!(data(&mut down).await, None);
+    for (text, end) in [("abc", false), ("def", true)] {
+        up.send_data(Bytes::from_static(text.as_bytes()), end).unwrap();
+        settle().await;
+    }
+    assert_eq!(*heard.borrow(), b"abcdef");
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_tunnel_whose_client_resets_it_breaks_for_who_reads_from_it() {
+    let (mut send, _drain) = start(answer(echoing)).await;
+    let (answer, mut up) = send.send_request(connect_to("websocket"), false).unwrap();
+    let mut down = answer.await.unwrap().into_body();
+    up.send_data(Bytes::from_static(b"a"), false).unwrap();
+    assert_eq!(data(&mut down).await.unwrap(), "a");
+    up.send_reset(h2::Reason::CANCEL);
+    settle().await;
+    // Others go on.
+    let (answer, mut up) = send.send_request(connect_to("mine"), false).unwrap();
+    let mut down = answer.await.unwrap().into_body();
+    up.send_data(Bytes::from_static(b"b"), true).unwrap();
+    assert_eq!(data(&mut down).await.unwrap(), "b");
+    assert_eq!(data(&mut down).await, None);
+}

@@ -1,0 +1,114 @@
+//! How a body comes over an HTTP/2 stream.
+
+use super::BodyError;
+use bytes::Bytes;
+use h2::RecvStream;
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
+use http_body::{Frame, SizeHint};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep};
+
+/// What the reader of a body tells who answers its request.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    late: AtomicBool,
+    wanted: AtomicBool,
+}
+
+impl Signals {
+    /// Whether the client has let its body wait for too long.
+    pub(crate) fn is_late(&self) -> bool {
+        self.late.load(Ordering::Relaxed)
+    }
+
+    /// Whether the reader has waited for the client.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
+    }
+}
+
+/// Room for as much as was read is given to the client at once; for what is unread, when the body is dropped.
+#[derive(Debug)]
+pub(super) struct StreamBody {
+    stream: RecvStream,
+    /// How much is to come, where the client has said so. HTTP/2 holds it to that.
+    left: Option<u64>,
+    /// Whether nothing but trailers may follow.
+    data_ended: bool,
+    /// How long the client may send nothing while somebody waits.
+    patience: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
+    signals: Arc<Signals>,
+}
+
+impl StreamBody {
+    pub(super) fn new(
+        stream: RecvStream,
+        headers: &HeaderMap,
+        patience: Duration,
+        signals: Arc<Signals>,
+    ) -> Self {
+        let left = content_length(headers);
+        Self { stream, left, data_ended: false, patience, sleep: None, waiting: false, signals }
+    }
+
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.poll_stream(cx) {
+            Poll::Ready(frame) => {
+                self.waiting = false;
+                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Http2)))
+            }
+            Poll::Pending => self.poll_late(cx).map(|error| Some(Err(error))),
+        }
+    }
+
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        if !self.data_ended {
+            if let Some(data) = ready!(self.stream.poll_data(cx)) {
+                let data = data?;
+                // Refused only where the stream has ended.
+                let _ = self.stream.flow_control().release_capacity(data.len());
+                self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            self.data_ended = true;
+        }
+        let trailers = ready!(self.stream.poll_trailers(cx))?;
+        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
+        let patience = self.patience;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(patience)));
+        if !std::mem::replace(&mut self.waiting, true) {
+            self.signals.wanted.store(true, Ordering::Relaxed);
+            sleep.as_mut().reset(Instant::now() + patience);
+        }
+        ready!(sleep.as_mut().poll(cx));
+        self.signals.late.store(true, Ordering::Relaxed);
+        Poll::Ready(BodyError::TimedOut(patience))
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.stream.is_end_stream()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+/// HTTP/2 itself refuses what is no number, and numbers that differ.
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,133 @@
+use crate::http2::{post, read, start};
+use crate::support::*;
+use gateway_server::{BodyError, Limits, RequestBody};
+use h2::{Reason, SendStream};
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::BodyExt;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// Sends so many bytes as the server takes them.
+async fn send_all(mut stream: SendStream<bytes::Bytes>, mut left: usize) -> Result<(), h2::Error> {
+    while left > 0 {
+        stream.reserve_capacity(left);
+        let Some(room) = std::future::poll_fn(|cx| stream.poll_capacity(cx)).await else { break };
+        let here = room?.min(left);
+        left -= here;
+        stream.send_data(vec![b'x'; here].into(), left == 0)?;
+    }
+    Ok(())
+}
+
+async fn count(request: Request<RequestBody>) -> Response<AnyBody> {
+    let (mut body, mut seen) = (request.into_body(), 0);
+    while let Some(frame) = body.frame().await {
+        seen += frame.unwrap().into_data().unwrap().len();
+    }
+    text(seen.to_string())
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_body_of_many_windows_passes_as_it_is_read() {
+    let (mut send, _ended) = start(answer(count), Limits::default()).await;
+    let (answer, stream) = send.send_request(post(), false).unwrap();
+    let sending = tokio::task::spawn_local(send_all(stream, 5_000_000));
+    assert_eq!(read(answer.await.unwrap().into_body()).await.unwrap().0, b"5000000");
+    sending.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn bodies_that_nobody_reads_take_no_room_from_others() {
+    let script = Script::default();
+    let silent = script.clone();
+    let (mut send, _ended) =
+        start(
+            answer(move |request: Request<RequestBody>| {
+                let silent = silent.body();
+                async move {
+                    if request.uri().path() == "/1" { Response::new(silent) } else { count(request).await }
+                }
+            }),
+            Limits::default(),
+        )
+        .await;
+    // Each of them has a window, together they are more than the connection has.
+    let mut streams = Vec::new();
+    for _ in 0..8 {
+        let (answer, stream) = send.send_request(post(), false).unwrap();
+        let sending = tokio::task::spawn_local(send_all(stream, 256 * 1024));
+        streams.push((answer.await.unwrap(), sending));
+        settle().await;
+    }
+    let (answer, stream) = send.send_request(Request::post("http://a/2").body(()).unwrap(), false).unwrap();
+    tokio::task::spawn_local(send_all(stream, 1_000_000));
+    let counted = async { read(answer.await.unwrap().into_body()).await.unwrap().0 };
+    let counted = tokio::time::timeout(std::time::Duration::from_secs(20), counted).await;
+    assert_eq!(counted.expect("there is no room"), b"1000000");
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_body_knows_its_length_as_far_as_the_client_has_said_it() {
+    for (lengths, expected) in [(&["3"][..], Some(3)), (&["3", "3"], Some(3)), (&[], None)] {
+        let (mut send, _ended) = start(
+            answer(|request: Request<RequestBody>| async move {
+                let body = request.into_body();
+                let before = body.size_hint().exact();
+                text(format!("{before:?} {}", body.collect().await.unwrap().to_bytes().len()))
+            }),
+            Limits::default(),
+        )
+        .await;
+        let mut request = post();
+        for length in lengths {
+            request.headers_mut().append("content-length", length.parse().unwrap());
+        }
+        let (answer, mut stream) = send.send_request(request, false).unwrap();
+        stream.send_data("abc".into(), true).unwrap();
+        let seen = read(answer.await.unwrap().into_body()).await.unwrap().0;
+        assert_eq!(String::from_utf8(seen).unwrap(), format!("{expected:?} 3"), "{lengths:?}");
+    }
+}
+
+/// How the reader of a body sees it break when `cut` does something to it after three bytes.
+async fn broken(length: Option<&str>, cut: impl FnOnce(&mut SendStream<bytes::Bytes>)) -> Option<BodyError> {
+    let seen = Rc::new(RefCell::new(None));
+    let told = seen.clone();
+    let (mut send, _ended) = start(
+        answer(move |request: Request<RequestBody>| {
+            let told = told.clone();
+            tokio::task::spawn_local(async move {
+                *told.borrow_mut() = request.into_body().collect().await.err();
+            });
+            std::future::pending()
+        }),
+        Limits::default(),
+    )
+    .await;
+    let mut request = post();
+    if let Some(length) = length {
+        request.headers_mut().insert("content-length", length.parse().unwrap());
+    }
+    let (_answer, mut stream) = send.send_request(request, false).unwrap();
+    stream.send_data("abc".into(), false).unwrap();
+    settle().await;
+    cut(&mut stream);
+    settle().await;
+    seen.take()
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_body_that_is_not_whole_is_never_taken_for_one_that_is() {
+    for reason in [Reason::CANCEL, Reason::NO_ERROR] {
+        let error = broken(None, |stream| stream.send_reset(reason)).await;
+        assert!(
+            matches!(&error, Some(BodyError::Http2(error)) if error.reason() == Some(reason)),
+            "{reason:?}: {error:?}"
+        );
+    }
+    let short = broken(Some("9"), |stream| stream.send_data("def".into(), true).unwrap()).await;
+    assert!(matches!(short, Some(BodyError::Http2(_))), "{short:?}");
+    let long = broken(Some("4"), |stream| stream.send_data("def".into(), true).unwrap()).await;
+    assert!(matches!(long, Some(BodyError::Http2(_))), "{long:?}");
+}
