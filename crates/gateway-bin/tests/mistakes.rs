@@ -62,6 +62,14 @@ fn a_mistake_stands_where_its_value_does_with_what_was_found_and_expected() {
             ":6:23: `routes[0].cache`: `max_entry` is 1GiB, but the store",
         ),
         (route("cache = { max_entry = \"0B\" }"), ":6:23: `routes[0].cache`: `max_entry` is 0"),
+        (
+            route("cache = { methods = [\"POST\"] }"),
+            ":6:21: `routes[0].cache`: `methods` has `POST` but not `GET`",
+        ),
+        (
+            route("cache = { methods = [\"QUERY\", \"HEAD\"] }"),
+            ":6:21: `routes[0].cache`: `methods` has `HEAD` but not `GET`",
+        ),
         (jwt("algorithms = [\"RS256\"]"), ":8:15: `auth.jwt.x`: `RS256` does not go with a secret"),
         (
             jwt("audience = []"),

@@ -8,21 +8,25 @@ use crate::semantics::conditional::{is_conditional, is_not_modified};
 use crate::semantics::range::{Part, part};
 use crate::semantics::status::{Forward, Told};
 use bytes::Bytes;
+use gateway_core::spare;
 use http::header::{
     AGE, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap,
     HeaderValue,
 };
 use http::{Method, Response, StatusCode};
-use std::time::SystemTime;
+use std::time::Duration;
+
+/// `Age`, `Cache-Status`, and what the layers around it may add.
+const ADDED: usize = 6;
 
 /// Answers a request from a stored answer: whole, in part, with its head alone, or with a 304.
 pub(crate) fn from_entry<R>(
     entry: &Entry,
     method: &Method,
     request: &HeaderMap,
-    now: SystemTime,
+    age: Duration,
 ) -> Response<CacheBody<R>> {
-    let mut response = head(entry, now);
+    let mut response = head(entry, age);
     let headers = response.headers_mut();
     if entry.status == StatusCode::OK {
         if is_conditional(request) && is_not_modified(request, &entry.headers) {
@@ -58,9 +62,6 @@ pub(crate) fn from_entry<R>(
             }
         }
     }
-    if entry.length > 0 || !is_without_content(entry.status) {
-        headers.insert(CONTENT_LENGTH, entry.length.into());
-    }
     if *method == Method::HEAD {
         return response;
     }
@@ -73,9 +74,9 @@ pub(crate) fn from_fill<R>(
     head: &Entry,
     reader: FillReader,
     request: &HeaderMap,
-    now: SystemTime,
+    age: Duration,
 ) -> Response<CacheBody<R>> {
-    let mut response = self::head(head, now);
+    let mut response = self::head(head, age);
     if head.status == StatusCode::OK && is_conditional(request) && is_not_modified(request, &head.headers) {
         return not_modified(response);
     }
@@ -83,12 +84,23 @@ pub(crate) fn from_fill<R>(
     response
 }
 
-fn head<R>(entry: &Entry, now: SystemTime) -> Response<CacheBody<R>> {
-    let mut response = Response::new(CacheBody::from(Bytes::new()));
+fn head<R>(entry: &Entry, age: Duration) -> Response<CacheBody<R>> {
+    let mut response = Response::new(CacheBody::default());
     *response.status_mut() = entry.status;
-    *response.headers_mut() = entry.headers.clone();
-    response.headers_mut().insert(AGE, entry.age(now).as_secs().into());
+    // With room for what is added on the way to the client, which a plain copy would have to be moved for.
+    let mut headers = spare::headers(entry.headers.len() + ADDED);
+    for (name, value) in &entry.headers {
+        headers.append(name, value.clone());
+    }
+    headers.insert(AGE, number(age.as_secs()));
+    *response.headers_mut() = headers;
     response
+}
+
+/// As `HeaderValue::from`, in memory of just that size.
+fn number(number: u64) -> HeaderValue {
+    let mut digits = itoa::Buffer::new();
+    HeaderValue::from_str(digits.format(number)).unwrap_or(HeaderValue::from_static("0"))
 }
 
 /// Without what describes a body that is not sent (RFC 9110 §15.4.5).
@@ -110,11 +122,6 @@ pub(crate) fn not_cached<R>(engine: &Engine, why: Forward) -> Response<CacheBody
     let told = Told::Forwarded { why, upstream: None, stored: false, would_hit: false };
     engine.tell(response.headers_mut(), told);
     response
-}
-
-/// 204 and the like have no `Content-Length` (RFC 9110 §8.6).
-fn is_without_content(status: StatusCode) -> bool {
-    status == StatusCode::NO_CONTENT || status == StatusCode::RESET_CONTENT
 }
 
 /// The length that the answer announces; `None` where it announces none, or several.

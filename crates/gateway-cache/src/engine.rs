@@ -3,6 +3,7 @@
 use crate::CacheStore;
 use crate::key::{KeyRules, cookies, header_names};
 use crate::query::{Asks, QueryLayer, is_query};
+use crate::semantics::cache_control::RequestDirectives;
 use crate::semantics::status::{CACHE_STATUS, Told};
 use crate::semantics::terms::Rules;
 use crate::settings::{CacheError, CacheMethod, CacheSettings};
@@ -20,7 +21,7 @@ pub(crate) struct Engine {
     pub(crate) keys: KeyRules,
     pub(crate) rules: Rules,
     pub(crate) max_entry: u64,
-    pub(crate) client_directives: bool,
+    client_directives: bool,
     pub(crate) collapse: bool,
     pub(crate) collapse_timeout: Duration,
     pub(crate) is_report: bool,
@@ -68,6 +69,13 @@ impl Engine {
         if settings.methods.is_empty() {
             return Err(CacheError::NoMethods);
         }
+        let has = |method| settings.methods.contains(&method);
+        let found = [(CacheMethod::Post, "POST"), (CacheMethod::Head, "HEAD")]
+            .into_iter()
+            .find(|(method, _)| has(*method));
+        if let Some((_, found)) = found.filter(|_| !has(CacheMethod::Get)) {
+            return Err(CacheError::NoGet { found });
+        }
         if settings.max_entry.bytes() == 0 {
             return Err(CacheError::NoRoom);
         }
@@ -108,13 +116,10 @@ impl Engine {
             is_report: settings.mode == Mode::Report,
             purgers: settings.purge.as_ref().map(|purge| purge.networks.clone()),
             counts: Arc::default(),
-            get: settings.methods.contains(&CacheMethod::Get),
-            head: settings.methods.contains(&CacheMethod::Head),
-            post: settings.methods.contains(&CacheMethod::Post),
-            query: settings
-                .methods
-                .contains(&CacheMethod::Query)
-                .then(|| QueryLayer::new(settings.max_query.bytes())),
+            get: has(CacheMethod::Get),
+            head: has(CacheMethod::Head),
+            post: has(CacheMethod::Post),
+            query: has(CacheMethod::Query).then(|| QueryLayer::new(settings.max_query.bytes())),
             bypass_headers: header_names("bypass.headers", &settings.bypass.headers)?,
             bypass_cookies: settings.bypass.cookies.clone(),
             tells: settings.status_header,
@@ -158,6 +163,11 @@ impl Engine {
             || self.bypass_headers.iter().any(|name| headers.contains_key(name))
             || (!self.bypass_cookies.is_empty()
                 && cookies(headers).any(|(name, _)| self.bypass_cookies.iter().any(|n| n.as_bytes() == name)))
+    }
+
+    /// What of a client's wishes is followed.
+    pub(crate) fn wants(&self, headers: &HeaderMap) -> RequestDirectives {
+        if self.client_directives { RequestDirectives::of(headers) } else { RequestDirectives::default() }
     }
 
     /// Says in the answer what happened, and counts it.

@@ -1,6 +1,7 @@
 use crate::semantics::terms::Terms;
 use crate::semantics::vary::Selected;
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, StatusCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,10 +39,10 @@ impl Entry {
         self.terms.initial_age + now.duration_since(self.received).unwrap_or_default()
     }
 
-    /// Seconds until it is stale; negative since when it is.
-    pub(crate) fn ttl(&self, now: SystemTime) -> i64 {
+    /// Seconds until it is stale at this age; negative since when it is.
+    pub(crate) fn ttl(&self, age: Duration) -> i64 {
         let signed = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-        let ttl = signed(self.terms.lifetime) - signed(self.age(now));
+        let ttl = signed(self.terms.lifetime) - signed(age);
         if self.is_marked() { ttl.min(0) } else { ttl }
     }
 
@@ -63,6 +64,15 @@ impl Entry {
         let body = usize::try_from(self.length).unwrap_or(usize::MAX);
         body.saturating_add(headers + selected + tags + 2 * self.key.len() + self.body.len() * 32 + OVERHEAD)
     }
+}
+
+/// The fields of an answer with its length among them, whatever was announced; but 204 and the like have none
+/// (RFC 9110 §8.6).
+pub(crate) fn with_length(mut headers: HeaderMap, status: StatusCode, length: u64) -> HeaderMap {
+    if length > 0 || !matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
+        headers.insert(CONTENT_LENGTH, length.into());
+    }
+    headers
 }
 
 /// The tags of an answer.

@@ -56,17 +56,12 @@ impl Fetch {
         if !may_be || engine.goes_around(request) {
             return None;
         }
-        let wants = if engine.client_directives {
-            RequestDirectives::of(request.headers())
-        } else {
-            RequestDirectives::default()
-        };
         Some(Box::new(Self {
             key: engine.keys.key(request)?,
             uri: engine.keys.learns().then(|| request.uri().clone()),
             method: Method::POST,
             headers: request.headers().clone(),
-            wants,
+            wants: engine.wants(request.headers()),
             why: Forward::Method,
             stale: None,
             validates: false,
@@ -123,8 +118,9 @@ impl Fetch {
             if let Some(lead) = &self.lead {
                 lead.land(Landing::Failed);
             }
-            let mut response = from_entry(stale, &self.method, &self.headers, now);
-            self.engine.tell(response.headers_mut(), Told::StaleOnError { ttl: stale.ttl(now), upstream });
+            let age = stale.age(now);
+            let mut response = from_entry(stale, &self.method, &self.headers, age);
+            self.engine.tell(response.headers_mut(), Told::StaleOnError { ttl: stale.ttl(age), upstream });
             return Ok(response);
         }
         let response = match result {
@@ -188,7 +184,7 @@ impl Fetch {
         if let Some(lead) = &self.lead {
             lead.land(if stored { Landing::Entry(fresh.clone()) } else { Landing::Alone });
         }
-        let mut response = from_entry(&fresh, &self.method, &self.headers, now);
+        let mut response = from_entry(&fresh, &self.method, &self.headers, fresh.age(now));
         let upstream = Some(StatusCode::NOT_MODIFIED);
         let told = Told::Forwarded { why: self.why, upstream, stored, would_hit: self.would_hit };
         engine.tell(response.headers_mut(), told);
@@ -245,7 +241,7 @@ impl Fetch {
             tags: tags(&headers),
             headers,
             marked: AtomicBool::new(false),
-            key: key.text.clone(),
+            key: key.text.as_str().into(),
         });
         self.engine.tell(&mut parts.headers, told(true, upstream));
         let can_share = is_for_others

@@ -3,7 +3,7 @@
 mod reader;
 
 use crate::CacheStore;
-use crate::entry::Entry;
+use crate::entry::{Entry, with_length};
 use crate::flight::{Landing, Lead};
 use crate::wakers::Wakers;
 use bytes::Bytes;
@@ -203,7 +203,7 @@ impl State {
             key: head.key.clone(),
             url: head.url,
             status: head.status,
-            headers: head.headers.clone(),
+            headers: with_length(head.headers.clone(), head.status, self.total),
             body: self.chunks.iter().cloned().collect(),
             length: self.total,
             terms: head.terms,

@@ -35,7 +35,7 @@ pub(crate) struct KeyRules {
 /// A request's key: the URL first, so that all answers of a URL are found by it, whoever asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
-    pub(crate) text: Box<str>,
+    pub(crate) text: String,
     /// How much of it is the URL.
     pub(crate) url: usize,
     /// Where the part begins that a learned rule makes of the query; its length where there is no such rule.
@@ -150,7 +150,6 @@ impl KeyRules {
             && cookies(request.headers()).any(|(name, _)| !self.cookies.iter().any(|n| n.as_bytes() == name));
         let tail = text.len();
         push_by_rule(&mut text, rule.as_deref(), request.uri());
-        let text = text.into();
         Some(Key { text, url, tail, rule, identified, isolated, cookies: with_cookies })
     }
 
@@ -175,7 +174,7 @@ impl KeyRules {
         text.push_str(&key.text[key.url..key.tail]);
         let tail = text.len();
         push_by_rule(&mut text, rule.as_deref(), uri);
-        Some(Key { text: text.into(), url, tail, rule, ..key.clone() })
+        Some(Key { text, url, tail, rule, ..key.clone() })
     }
 
     /// The URL of a request's key, for a purge.

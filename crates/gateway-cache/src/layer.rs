@@ -2,10 +2,15 @@ use crate::CacheStore;
 use crate::engine::Engine;
 use crate::executor::TokioExecutor;
 use crate::query::QueryLayer;
+use crate::semantics::conditional::is_for_origin;
+use crate::semantics::reuse::{Reuse, reuse};
 use crate::service::Cache;
 use crate::settings::{CacheError, CacheSettings};
+use crate::store::shard::Found;
+use http::Request;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tower::Layer;
 
 /// Answers requests from stored answers where it may; see the [crate's page](crate). Clones share the answers.
@@ -63,6 +68,36 @@ impl<X> CacheLayer<X> {
     #[must_use]
     pub fn query(&self) -> Option<QueryLayer> {
         self.engine.query
+    }
+
+    /// For how long an answer that is stored here is still as fresh as this request wants it; `None` where the service
+    /// would be asked. To tell before a request is made what it will meet: for who fills a cache in advance, or tests
+    /// one. What only the second tier has does not count. An answer that was looked for is forgotten later.
+    ///
+    /// ```
+    /// use gateway_cache::{CacheLayer, CacheSettings, CacheStore};
+    /// use gateway_core::units::ByteSize;
+    ///
+    /// let cache = CacheLayer::new("demo", &CacheSettings::default(), &CacheStore::new(ByteSize::kib(64 * 1024)))?;
+    /// let request = http::Request::get("http://shop.example/products").body(())?;
+    /// assert_eq!(cache.fresh_for(&request), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn fresh_for<B>(&self, request: &Request<B>) -> Option<Duration> {
+        let (engine, headers) = (&self.engine, request.headers());
+        if engine.is_report
+            || !engine.takes(request.method())
+            || engine.bypasses(request)
+            || is_for_origin(headers)
+        {
+            return None;
+        }
+        let key = engine.keys.key(request)?;
+        let Found::Entry(entry) = engine.store.find(key.url(), &key.text, headers) else { return None };
+        let age = entry.age(engine.now());
+        let is_fresh = reuse(&entry.terms, age, entry.is_marked(), &engine.wants(headers)) == Reuse::Fresh;
+        is_fresh.then(|| entry.terms.lifetime.saturating_sub(age))
     }
 
     /// How often it did what.

@@ -9,7 +9,6 @@ use crate::fetch::Fetch;
 use crate::future::{CacheFuture, Kind, RefreshFuture};
 use crate::invalidation::Invalidation;
 use crate::purging;
-use crate::semantics::cache_control::RequestDirectives;
 use crate::semantics::invalidate;
 use crate::semantics::status::Forward;
 use asking::Asking;
@@ -67,11 +66,7 @@ where
             return Kind::Pass { future, engine, why: Forward::Bypass, invalidation: None, fetch: None }
                 .into();
         };
-        let wants = if engine.client_directives {
-            RequestDirectives::of(request.headers())
-        } else {
-            RequestDirectives::default()
-        };
+        let wants = engine.wants(request.headers());
         Asking::new(engine, key, wants).look(&mut self.inner, &self.executor, request).into()
     }
 }

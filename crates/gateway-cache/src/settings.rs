@@ -162,11 +162,11 @@ pub struct PurgeSettings {
 pub enum CacheMethod {
     /// `GET`
     Get,
-    /// `HEAD`, answered from what a `GET` left.
+    /// `HEAD`, beside `GET`: answered from what that left.
     Head,
     /// `QUERY` (RFC 10008): its body is part of the key, with the headers that say how to read it.
     Query,
-    /// `POST`: its answer is kept for `GET` where it says that it may be (RFC 9110 §9.3.3).
+    /// `POST`, beside `GET`: its answer is kept for that where it says that it may be (RFC 9110 §9.3.3).
     Post,
 }
 
@@ -231,6 +231,15 @@ pub enum CacheError {
         "`methods` is empty, so that nothing would be answered from the cache; leave the cache out instead"
     )]
     NoMethods,
+    /// A method that is nothing without `GET`.
+    #[error(
+        "`methods` has `{found}` but not `GET`; `HEAD` is answered from what a `GET` left, and what a `POST` answers is \
+         kept for `GET`: expected `GET` besides"
+    )]
+    NoGet {
+        /// `HEAD` or `POST`.
+        found: &'static str,
+    },
     /// No entry fits.
     #[error("`max_entry` is {max_entry}, but the store holds no more than {memory}")]
     TooLarge {

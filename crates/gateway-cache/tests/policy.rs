@@ -9,6 +9,7 @@ use gateway_cache::{
 };
 use gateway_core::units::{ByteSize, Short, Timespan};
 use gateway_core::{AuthMethod, ClientAddr, Principal};
+use std::time::Duration;
 use support::{World, answer, later, ok, request, world, world_on};
 
 fn plain(settings: CacheSettings) -> World {
@@ -60,6 +61,15 @@ async fn settings_that_make_no_sense_are_refused() {
     assert_eq!(error(|s| s.statuses = vec![99]), wrong("statuses", "99"));
     assert_eq!(error(|s| s.negative = [("4xx".into(), Timespan::secs(1))].into()), wrong("negative", "4xx"));
     assert_eq!(error(|s| s.methods = vec![]), CacheError::NoMethods);
+    for (methods, found) in [
+        (&[CacheMethod::Post][..], "POST"),
+        (&[CacheMethod::Head], "HEAD"),
+        (&[CacheMethod::Query, CacheMethod::Post], "POST"),
+    ] {
+        let settings = CacheSettings { methods: methods.into(), ..CacheSettings::default() };
+        let store = CacheStore::new(ByteSize::kib(64 << 10));
+        assert_eq!(CacheLayer::new("x", &settings, &store).unwrap_err(), CacheError::NoGet { found });
+    }
     assert_eq!(error(|s| s.r#override = true), CacheError::OverrideOfNothing);
     assert_eq!(error(|s| s.purge = Some(PurgeSettings::default())), CacheError::NoNetworks);
     let found = "except=(\"q\")".to_owned();
@@ -279,4 +289,22 @@ async fn urls_that_are_equal_by_no_vary_search_share_an_answer_and_a_purge() {
     }
     world.ask("POST", "/?b=x+y&a=1&utm_source=z", &[]).await;
     assert_eq!(world.get("/?a=1&b=x%20y").await.text(), "5", "made out of date by what changed it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_layer_tells_how_long_a_request_would_be_answered_from_what_is_stored() {
+    let world = says(CacheSettings::default(), "max-age=60");
+    let fresh = |lines: &[(&str, &str)]| world.layer.fresh_for(&request("GET", "/", lines));
+    assert_eq!(fresh(&[]), None, "nothing is stored yet");
+    world.get("/").await;
+    later(20).await;
+    assert_eq!(fresh(&[]), Some(Duration::from_secs(40)));
+    assert_eq!(world.layer.fresh_for(&request("HEAD", "/", &[])), Some(Duration::from_secs(40)));
+    for line in [("cache-control", "no-cache"), ("cache-control", "min-fresh=50"), ("if-match", "\"a\"")] {
+        assert_eq!(fresh(&[line]), None, "the upstream would be asked: {line:?}");
+    }
+    assert_eq!(world.layer.fresh_for(&request("POST", "/", &[])), None);
+    later(40).await;
+    assert_eq!(fresh(&[]), None, "it is stale");
+    assert_eq!(world.upstream.calls(), 1, "nobody was asked to tell");
 }

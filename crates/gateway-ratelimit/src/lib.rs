@@ -82,6 +82,7 @@
 //! # Ok(()) }
 //! ```
 //!
+//! What is no HTTP request is limited by a [`KeyedLimit`]: messages of a WebSocket, mails, attempts at a password.
 //! The arithmetic stands alone: [`decide`] and [`take`] are functions of a [`State`], the time, a cost and a [`Rule`].
 
 mod algorithm;
@@ -94,6 +95,7 @@ mod exempt;
 mod facts;
 mod headers;
 mod key;
+mod keyed;
 mod layer;
 mod limit;
 mod limiter;
@@ -114,6 +116,7 @@ pub use error::RateLimitError;
 pub use events::QuotaEvent;
 pub use gateway_core::Mode;
 pub use key::{KeyBy, KeyPart, OnMissing};
+pub use keyed::KeyedLimit;
 pub use layer::RateLimitLayer;
 pub use limit::Limit;
 pub use quota::{Quota, TimeZone};

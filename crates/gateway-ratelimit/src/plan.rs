@@ -82,10 +82,11 @@ pub(crate) fn is_tighter(one: &Decision, other: &Decision) -> bool {
 
 /// Decides by all rules; takes from all if all have room, else from none.
 pub(crate) fn decide_all(states: &mut [State], now: u64, cost: u32, rules: &[Rule], taking: bool) -> Outcome {
-    let each = || states.iter().zip(rules).map(|(state, rule)| (decide(state, now, cost, rule), rule));
-    let refused = each().any(|(decision, _)| decision.is_refusal());
-    if !refused {
-        let outcome = Outcome::join(each().map(|(decision, _)| (decision, decision.remaining())));
+    let outcome = Outcome::join(states.iter().zip(rules).map(|(state, rule)| {
+        let decision = decide(state, now, cost, rule);
+        (decision, decision.remaining())
+    }));
+    if !outcome.decision.is_refusal() {
         if taking && cost > 0 {
             take_all(states, now, i64::from(cost), rules);
         }

@@ -1,12 +1,13 @@
 //! Where the counts of this process live: a bounded map in shards.
 
+mod table;
+
 use crate::algorithm::{Rule, State, decide, used};
 use crate::key::Key;
 use crate::plan::{Outcome, decide_all, take_all};
-use hashbrown::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use table::Table;
 
 /// Enough that workers rarely meet.
 const SHARDS: usize = 64;
@@ -19,7 +20,7 @@ pub(crate) struct Counts {
     max_per_shard: AtomicUsize,
 }
 
-type Shard = HashMap<Key, Entry, BuildHasherDefault<Low64>>;
+type Shard = Table<Entry>;
 
 #[derive(Debug)]
 struct Entry {
@@ -59,24 +60,6 @@ impl States {
     }
 }
 
-/// Keys are keyed hashes already: half of one is as good as another hash of it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Low64(u64);
-
-impl Hasher for Low64 {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 << 8) | u64::from(*byte);
-        }
-    }
-    fn write_u128(&mut self, key: u128) {
-        self.0 = key as u64;
-    }
-}
-
 impl Counts {
     pub(crate) fn new(max_keys: usize) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
@@ -97,7 +80,7 @@ impl Counts {
     /// Does something with the states of a key and keeps them. The lock is held for some 50 ns.
     fn with<T>(&self, key: Key, now: u64, rules: &[Rule], act: impl FnOnce(&mut [State]) -> T) -> T {
         let mut shard = self.shard(key);
-        if let Some(entry) = shard.get_mut(&key) {
+        if let Some(entry) = shard.get_mut(key) {
             if entry.states.as_ref().len() != rules.len() {
                 entry.states = States::new(rules.len());
             }
@@ -128,13 +111,13 @@ impl Counts {
     /// How much of each rule is used up.
     pub(crate) fn used(&self, key: Key, now: u64, rules: &[Rule]) -> Option<Vec<u64>> {
         let shard = self.shard(key);
-        let states = shard.get(&key)?.states.as_ref();
+        let states = shard.get(key)?.states.as_ref();
         Some(states.iter().zip(rules).map(|(state, rule)| used(state, now, rule)).collect())
     }
 
     /// Forgets a key.
     pub(crate) fn forget(&self, key: Key) {
-        self.shard(key).remove(&key);
+        self.shard(key).remove(key);
     }
 
     /// All that is still worth keeping.
@@ -143,7 +126,7 @@ impl Counts {
         for shard in &self.shards {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             let warm = shard.iter().filter(|(_, entry)| entry.warm_until > now);
-            all.extend(warm.map(|(key, entry)| (*key, entry.warm_until, entry.states.as_ref().to_vec())));
+            all.extend(warm.map(|(key, entry)| (key, entry.warm_until, entry.states.as_ref().to_vec())));
         }
         all
     }
@@ -187,13 +170,13 @@ fn warm_until(states: &[State], now: u64, rules: &[Rule]) -> u64 {
 /// Amortised: what is thrown out is at least as much as has come in since the last time, or half.
 fn make_room(shard: &mut Shard, now: u64) {
     let before = shard.len();
-    shard.retain(|_, entry| entry.warm_until > now);
+    shard.retain(|entry| entry.warm_until > now);
     if shard.len() > before / 2 {
-        let mut warm: Vec<u64> = shard.values().map(|entry| entry.warm_until).collect();
+        let mut warm: Vec<u64> = shard.iter().map(|(_, entry)| entry.warm_until).collect();
         let middle = warm.len() / 2;
         let (_, median, _) = warm.select_nth_unstable(middle);
         let median = *median;
-        shard.retain(|_, entry| entry.warm_until > median);
+        shard.retain(|entry| entry.warm_until > median);
     }
 }
 

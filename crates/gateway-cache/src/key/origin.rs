@@ -26,12 +26,14 @@ pub(crate) fn push_origin<B>(text: &mut String, request: &Request<B>) {
     };
     let authority = match request.uri().authority() {
         Some(authority) => Cow::Borrowed(authority.as_str()),
-        None => request
-            .headers()
-            .get(HOST)
-            .map_or(Cow::Borrowed(""), |host| String::from_utf8_lossy(host.as_bytes())),
+        None => request.headers().get(HOST).map_or(Cow::Borrowed(""), |host| lossy(host.as_bytes())),
     };
     push_parts(text, scheme, &authority);
+}
+
+/// As [`String::from_utf8_lossy`], which looks at each byte by itself.
+fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 fn push_parts(text: &mut String, scheme: &str, authority: &str) {

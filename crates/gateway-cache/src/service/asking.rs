@@ -22,7 +22,7 @@ use http::header::RANGE;
 use http::{Method, Request, Response};
 use http_body::Body;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tower::Service;
 
@@ -61,15 +61,16 @@ impl Asking {
         let (why, stale) = match engine.store.find(self.key.url(), &self.key.text, headers) {
             Found::Entry(_) if conditional::is_for_origin(headers) => (Forward::Request, None),
             Found::Entry(entry) => {
-                match reuse(&entry.terms, entry.age(now), entry.is_marked(), &self.wants) {
+                let age = entry.age(now);
+                match reuse(&entry.terms, age, entry.is_marked(), &self.wants) {
                     Reuse::Fresh | Reuse::Stale | Reuse::Refresh if engine.is_report => {
                         return self.forward(inner, executor, request, Forward::Bypass, None, now);
                     }
                     Reuse::Fresh | Reuse::Stale => {
-                        return Kind::Ready { response: Some(self.hit(&entry, &request, now)) };
+                        return Kind::Ready { response: Some(self.hit(&entry, &request, age)) };
                     }
                     Reuse::Refresh => {
-                        let response = self.hit(&entry, &request, now);
+                        let response = self.hit(&entry, &request, age);
                         self.refresh(inner, executor, request, entry, now);
                         return Kind::Ready { response: Some(response) };
                     }
@@ -86,9 +87,9 @@ impl Asking {
         self.forward(inner, executor, request, why, stale, now)
     }
 
-    fn hit<B, R>(&self, entry: &Entry, request: &Request<B>, now: SystemTime) -> Response<CacheBody<R>> {
-        let mut response = from_entry(entry, request.method(), request.headers(), now);
-        self.engine.tell(response.headers_mut(), Told::Hit { ttl: entry.ttl(now) });
+    fn hit<B, R>(&self, entry: &Entry, request: &Request<B>, age: Duration) -> Response<CacheBody<R>> {
+        let mut response = from_entry(entry, request.method(), request.headers(), age);
+        self.engine.tell(response.headers_mut(), Told::Hit { ttl: entry.ttl(age) });
         response
     }
 

@@ -43,10 +43,10 @@ impl Waiting {
             Landing::Fill(fill, head) => {
                 let reader = self.may_share(&head, headers, now).then(|| fill.reader()).flatten();
                 let Some(reader) = reader else { return Poll::Ready(None) };
-                from_fill(&head, reader, headers, now)
+                from_fill(&head, reader, headers, head.age(now))
             }
             Landing::Entry(entry) if self.may_share(&entry, headers, now) => {
-                from_entry(&entry, request.method(), headers, now)
+                from_entry(&entry, request.method(), headers, entry.age(now))
             }
             Landing::Failed => {
                 let wants = &self.asking.wants;
@@ -55,8 +55,9 @@ impl Waiting {
                     self.asking.alone = true;
                     return Poll::Ready(None);
                 };
-                let mut response = from_entry(stale, request.method(), headers, now);
-                let told = Told::StaleOnError { ttl: stale.ttl(now), upstream: None };
+                let age = stale.age(now);
+                let mut response = from_entry(stale, request.method(), headers, age);
+                let told = Told::StaleOnError { ttl: stale.ttl(age), upstream: None };
                 self.asking.engine.tell(response.headers_mut(), told);
                 return Poll::Ready(Some(response));
             }
