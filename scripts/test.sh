@@ -43,3 +43,6 @@ cargo test --workspace --locked "$@"
 # Policies in Cedar are a choice at build time, for their crates take minutes to build; expressions in CEL likewise.
 cargo test --locked -p gateway-auth -p gateway-bin -p gateway-routing --features gateway-bin/cedar,gateway-bin/cel \
   --test cedar --test cel "$@"
+# What the expressions' own crate says of them, beside its sources.
+cargo test --locked -p gateway-routing --features cel --lib "$@"
+cargo test --locked -p gateway-routing --features cel --doc "$@"

@@ -166,7 +166,7 @@ fn rows() -> Vec<Row> {
     use Disturbance as D;
     use Retried::{All, Idempotent, None};
     use Then::{Answers, BreaksOff, Fails};
-    let connect = Fails(502, "upstream-connect-failed", "destination_unavailable");
+    let connect = Fails(502, "upstream-connect-failed", "connection_refused");
     let reset = Fails(502, "upstream-reset", "connection_terminated");
     let protocol = Fails(502, "upstream-protocol-error", "http_protocol_error");
     let timeout = Fails(504, "upstream-timeout", "http_response_timeout");
@@ -239,6 +239,7 @@ fn matrix(connect: fn(SocketAddr) -> Client) {
                         (&status.into(), &code.into()),
                         "{what}: {line}"
                     );
+                    assert_eq!(line["error"], error, "{what}: {line}");
                 }
                 Then::Answers(status) => {
                     assert_eq!(
@@ -293,6 +294,29 @@ fn every_fault_has_its_answer_over_http_1() {
 #[test]
 fn every_fault_has_its_answer_over_http_2() {
     matrix(Client::http2);
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_said_to_the_client_in_the_log_and_in_the_metrics() {
+    // RFC 6761 §6.4: there is no such name. A resolver that cannot be reached may take long to say so.
+    let gateway = gateway(
+        "http://does-not-exist.invalid:80",
+        "retry = { backoff = \"none\" }\nconnection.connect_timeout = \"20s\"\n",
+    );
+    let answer = get(gateway.addr(), "/");
+    let problem = answer.json();
+    assert_eq!((answer.status, &problem["code"]), (502, &"upstream-connect-failed".into()), "{problem}");
+    let said = answer.header("proxy-status").unwrap();
+    assert_eq!(said, "gateway; error=dns_error; details=\"upstream-connect-failed\"");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.starts_with("its name cannot be resolved: "), "{detail}");
+    assert!(!detail.contains("does-not-exist"), "clients are told no internal name: {detail}");
+
+    let line = line(&gateway, 1);
+    assert_eq!((&line["reason"], &line["error"]), (&"upstream-connect-failed".into(), &"dns_error".into()));
+    assert_eq!(line["detail"], detail, "{line}");
+    let metrics = get(gateway.admin(), "/metrics").text();
+    assert!(metrics.contains("code=\"upstream-connect-failed\""), "{metrics}");
 }
 
 #[test]

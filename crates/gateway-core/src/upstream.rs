@@ -44,7 +44,7 @@ pub enum FailureKind {
 }
 
 /// Why an upstream gave no answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct UpstreamError {
     kind: FailureKind,
     message: String,

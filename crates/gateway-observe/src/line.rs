@@ -90,6 +90,14 @@ fn write_json(line: &mut Vec<u8>, r: &Record<'_>, redact: &[String]) {
         Some(Limited::By(limit)) => text(line, "limited_by", limit.as_bytes()),
         Some(Limited::Would(limit)) => text(line, "would_limit", limit.as_bytes()),
     }
+    if let Some(problem) = r.problem {
+        if problem.code().status().is_server_error() {
+            text(line, "error", problem.proxy_error().name().as_bytes());
+        }
+        if let Some(detail) = problem.detail() {
+            text(line, "detail", detail.as_bytes());
+        }
+    }
     if let Some(decision) = r.decision {
         text(line, "decision", decision.outcome().as_bytes());
         field(line, "policies");
@@ -288,16 +296,19 @@ mod tests {
     use proptest::prelude::*;
 
     fn line(format: LogFormat, agent: &[u8], uri: &str) -> Vec<u8> {
-        line_of(format, agent, uri, None, None)
+        line_of(format, agent, uri, Said::default())
     }
 
-    fn line_of(
-        format: LogFormat,
-        agent: &[u8],
-        uri: &str,
-        limited: Option<&Limited>,
-        decision: Option<&PolicyDecision>,
-    ) -> Vec<u8> {
+    /// What policies left to be said.
+    #[derive(Default)]
+    struct Said<'a> {
+        problem: Option<&'a Problem>,
+        limited: Option<&'a Limited>,
+        decision: Option<&'a PolicyDecision>,
+    }
+
+    fn line_of(format: LogFormat, agent: &[u8], uri: &str, said: Said<'_>) -> Vec<u8> {
+        let Said { problem, limited, decision } = said;
         let agent = HeaderValue::from_bytes(agent).ok();
         let record = Record {
             time: Utc { second: *b"2024-01-15T10:30:00", nanos: 1_000_020 },
@@ -311,7 +322,7 @@ mod tests {
             route: &RouteLabels { endpoint: "/a/*".to_owned(), service: "a".to_owned() },
             status: 200,
             broke: None,
-            problem: None,
+            problem,
             principal: None,
             endpoint: None,
             limited,
@@ -344,8 +355,34 @@ mod tests {
             (Some(Limited::By("standard".into())), "\"user_agent\":\"curl\",\"limited_by\":\"standard\"}\n"),
             (Some(Limited::Would("new".into())), "\"user_agent\":\"curl\",\"would_limit\":\"new\"}\n"),
         ] {
-            let text =
-                String::from_utf8(line_of(LogFormat::Json, b"curl", "/", limited.as_ref(), None)).unwrap();
+            let said = Said { limited: limited.as_ref(), ..Said::default() };
+            let text = String::from_utf8(line_of(LogFormat::Json, b"curl", "/", said)).unwrap();
+            assert!(text.ends_with(end), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_gateway_answers_itself_is_explained_at_the_end() {
+        use gateway_core::{Code, ProxyError};
+        for (problem, end) in [
+            (Problem::new(Code::NoRoute), "\"user_agent\":\"curl\"}\n"),
+            (
+                Problem::new(Code::Forbidden).with_detail("not for \"guests\""),
+                "\"user_agent\":\"curl\",\"detail\":\"not for \\\"guests\\\"\"}\n",
+            ),
+            (
+                Problem::new(Code::NoEndpoint),
+                "\"user_agent\":\"curl\",\"error\":\"destination_unavailable\"}\n",
+            ),
+            (
+                Problem::new(Code::UpstreamConnectFailed)
+                    .with_proxy_error(ProxyError::DnsError)
+                    .with_detail("no such name"),
+                "\"user_agent\":\"curl\",\"error\":\"dns_error\",\"detail\":\"no such name\"}\n",
+            ),
+        ] {
+            let said = Said { problem: Some(&problem), ..Said::default() };
+            let text = String::from_utf8(line_of(LogFormat::Json, b"curl", "/", said)).unwrap();
             assert!(text.ends_with(end), "{text}");
         }
     }
@@ -365,7 +402,8 @@ mod tests {
             (decision(false, &[], &[]), r#","decision":"deny","policies":[]}"#),
             (decision(false, &[], &["a secret"]), r#","decision":"error","policies":[]}"#),
         ] {
-            let line = line_of(LogFormat::Json, b"curl", "/", None, Some(&decision));
+            let said = Said { decision: Some(&decision), ..Said::default() };
+            let line = line_of(LogFormat::Json, b"curl", "/", said);
             let text = String::from_utf8(line).unwrap();
             assert!(text.trim_end().ends_with(end), "{text}");
         }

@@ -57,7 +57,9 @@ impl ShortForm for AccessLogSettings {
 pub enum LogFormat {
     /// `time`, `id`, `client`, `method`, `host`, `uri`, `route`, `service`, `upstream`, `status`, `reason`, `user`,
     /// `duration_ms`, `bytes_in`, `bytes_out`, `user_agent`. `reason` is the code of the gateway's own answer,
-    /// `client-gone` or `answer-cut-off`; null where a service has answered. Where written policies were asked, also
+    /// `client-gone` or `answer-cut-off`; null where a service has answered. Where that is a failure of the
+    /// gateway or the service (500 and above), `error` is its error type of RFC 9209; where there is more to say than
+    /// the code does, `detail` says it. Where written policies were asked, also
     /// `decision` (`allow`, `deny`, or `error` where one could not be evaluated) and `policies`, the ids of those that
     /// decided.
     #[default]

@@ -4,7 +4,7 @@ use crate::http2::Links;
 use crate::settings::{HostHeader, Protocol, UpstreamSettings};
 use crate::tls::UpstreamTls;
 use bytes::Bytes;
-use gateway_core::{BoxError, Endpoint, FailureKind, Scheme, Upstream, UpstreamError};
+use gateway_core::{BoxError, Endpoint, FailureKind, ProxyError, Scheme, Upstream, UpstreamError};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response};
 use http_body::Body;
@@ -94,6 +94,11 @@ impl HttpUpstream {
 
     pub(crate) fn failure(&self, kind: FailureKind, message: impl Into<String>) -> UpstreamError {
         UpstreamError::new(kind, &self.0.endpoint, message)
+    }
+
+    /// The upstream took our connection, but not who we are.
+    pub(crate) fn refused_by_alert(&self, message: String) -> UpstreamError {
+        self.failure(FailureKind::Connect, message).with_cause(ProxyError::TlsAlertReceived)
     }
 
     /// Whether the upstream chose HTTP/1.1 where it could have chosen HTTP/2.

@@ -4,8 +4,8 @@ use crate::http1::describe;
 use crate::proxy_header::encode;
 use crate::settings::UpstreamSettings;
 use crate::socket::Socket;
-use crate::tls::UpstreamTls;
-use gateway_core::{Endpoint, FailureKind, Scheme, UpstreamError};
+use crate::tls::{UpstreamTls, tls_cause};
+use gateway_core::{Endpoint, FailureKind, ProxyError, Scheme, UpstreamError};
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::net::SocketAddr;
@@ -43,13 +43,55 @@ pub(crate) async fn dial(
     offer: Offer,
     client: Option<SocketAddr>,
 ) -> Result<Dialed, UpstreamError> {
-    let why = match timeout(*settings.connect_timeout, connect(endpoint, settings, tls, offer, client)).await
-    {
-        Ok(Ok(dialed)) => return Ok(dialed),
-        Ok(Err(e)) => describe(&e),
-        Err(_) => format!("no connection within {}", settings.connect_timeout),
+    let limit = settings.connect_timeout;
+    let mut step = Step::Connect;
+    let dialed = timeout(*limit, connect(endpoint, settings, tls, offer, client, &mut step)).await;
+    let (why, cause) = match (step, dialed) {
+        (_, Ok(Ok(dialed))) => return Ok(dialed),
+        (Step::Resolve, Ok(Err(e))) => (unresolved(&e), Some(ProxyError::DnsError)),
+        (Step::Resolve, Err(_)) => {
+            (format!("its name was not resolved within {limit}"), Some(ProxyError::DnsTimeout))
+        }
+        (Step::Connect, Ok(Err(e))) => (describe(&e), cause_of(&e)),
+        (Step::Connect, Err(_)) => {
+            (format!("no connection within {limit}"), Some(ProxyError::ConnectionTimeout))
+        }
     };
-    Err(UpstreamError::new(FailureKind::Connect, endpoint, why))
+    let error = UpstreamError::new(FailureKind::Connect, endpoint, why);
+    Err(match cause {
+        Some(cause) => error.with_cause(cause),
+        None => error,
+    })
+}
+
+/// How far an attempt has come.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// The name's addresses are asked for.
+    Resolve,
+    /// They are known, or the endpoint is a Unix socket.
+    Connect,
+}
+
+/// What the resolver said, without the words that every failure of it begins with.
+fn unresolved(error: &io::Error) -> String {
+    let why = describe(error);
+    let why = why.strip_prefix("failed to lookup address information: ").unwrap_or(&why);
+    format!("its name cannot be resolved: {why}")
+}
+
+/// What RFC 9209 calls a connection that could not be made.
+fn cause_of(error: &io::Error) -> Option<ProxyError> {
+    use io::ErrorKind as K;
+    tls_cause(error).or(match error.kind() {
+        K::ConnectionRefused => Some(ProxyError::ConnectionRefused),
+        K::ConnectionReset | K::ConnectionAborted | K::BrokenPipe | K::UnexpectedEof => {
+            Some(ProxyError::ConnectionTerminated)
+        }
+        K::HostUnreachable | K::NetworkUnreachable => Some(ProxyError::DestinationIpUnroutable),
+        K::TimedOut => Some(ProxyError::ConnectionTimeout),
+        _ => None,
+    })
 }
 
 async fn connect(
@@ -58,6 +100,7 @@ async fn connect(
     tls: Option<&UpstreamTls>,
     offer: Offer,
     client: Option<SocketAddr>,
+    step: &mut Step,
 ) -> io::Result<Dialed> {
     if let Some(path) = endpoint.socket_path() {
         let mut stream = UnixStream::connect(path).await?;
@@ -67,7 +110,10 @@ async fn connect(
         let socket = Socket::Unix(stream);
         return Ok(Dialed { socket, chose_http2: false });
     }
-    let mut stream = connect_tcp(endpoint.host(), endpoint.port()).await?;
+    *step = Step::Resolve;
+    let addresses = resolve(endpoint.host(), endpoint.port()).await?;
+    *step = Step::Connect;
+    let mut stream = connect_tcp(addresses).await?;
     // Heads and small bodies are written whole: Nagle's algorithm would only delay them.
     stream.set_nodelay(true)?;
     let keepalive = *settings.tcp_keepalive;
@@ -90,17 +136,26 @@ async fn connect(
     Ok(Dialed { socket: Socket::Tls(stream), chose_http2 })
 }
 
+/// At least one address.
+async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+    if addresses.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, NO_ADDRESS));
+    }
+    Ok(addresses)
+}
+
+const NO_ADDRESS: &str = "it has no address";
+
 /// Tries the addresses of a host in turn, each a little after the one before or as soon as that has failed; the
 /// first connection wins and the other attempts end.
-async fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let mut addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+async fn connect_tcp(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     if let [only] = addresses[..] {
         return TcpStream::connect(only).await;
     }
-    addresses = interleaved(&addresses);
-    let mut waiting = addresses.into_iter();
+    let mut waiting = interleaved(&addresses).into_iter();
     let mut attempts = JoinSet::new();
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, NO_ADDRESS);
     loop {
         match waiting.next() {
             Some(address) => drop(attempts.spawn(TcpStream::connect(address))),

@@ -18,7 +18,7 @@ use crate::dial::{Offer, dial};
 use crate::tls::is_refusal;
 use body::Exchange;
 use bytes::{Bytes, BytesMut};
-use gateway_core::{BoxError, ClientAddr, FailureKind, UpstreamError, interim};
+use gateway_core::{BoxError, ClientAddr, FailureKind, ProxyError, UpstreamError, interim};
 use gateway_http1::{Framing, ResponseHead, parse_response};
 use http::request::Parts;
 use http::{Response, StatusCode};
@@ -110,7 +110,8 @@ impl HttpUpstream {
             Ok(Ok(permit)) => Ok(permit),
             _ => {
                 let message = format!("all connections are in use, and none became free within {limit}");
-                Err(self.failure(FailureKind::Connect, message))
+                let error = self.failure(FailureKind::Connect, message);
+                Err(error.with_cause(ProxyError::ConnectionLimitReached))
             }
         }
     }
@@ -128,13 +129,10 @@ impl HttpUpstream {
         B: Body<Data = Bytes> + Unpin,
         B::Error: Into<BoxError>,
     {
-        let broken = |bytes_seen: bool, e: &io::Error| {
-            let kind = match (bytes_seen, reused) {
-                (false, true) => FailureKind::Stale,
-                (false, false) if is_refusal(e) => FailureKind::Connect,
-                _ => FailureKind::Reset,
-            };
-            self.failure(kind, describe(e))
+        let broken = |bytes_seen: bool, e: &io::Error| match (bytes_seen, reused) {
+            (false, true) => self.failure(FailureKind::Stale, describe(e)),
+            (false, false) if is_refusal(e) => self.refused_by_alert(describe(e)),
+            _ => self.failure(FailureKind::Reset, describe(e)),
         };
         let tunnel = framing == BodyFraming::Tunnel;
         // What goes through a tunnel waits until the upstream has agreed to it.

@@ -15,7 +15,7 @@ use crate::http1::{BodyFraming, Connection, describe};
 use crate::tls::is_refusal;
 use body::Exchange;
 use bytes::Bytes;
-use gateway_core::{BoxError, FailureKind, UpstreamError, interim};
+use gateway_core::{BoxError, FailureKind, ProxyError, UpstreamError, interim};
 use h2::Reason;
 use h2::client::{ResponseFuture, SendRequest};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
@@ -125,12 +125,12 @@ impl HttpUpstream {
         if self.chose_http1() {
             return Ok(None);
         }
-        if let Some((kind, message)) = links.failed_since(failures) {
-            return Err(self.failure(kind, message));
+        if let Some(error) = links.failed_since(failures) {
+            return Err(error);
         }
         let opened = self.open_http2().await;
         if let Err(error) = &opened {
-            links.note_failure(error.kind(), error.message());
+            links.note_failure(error);
         }
         Ok(opened?.map(|link| links.add(link)))
     }
@@ -141,7 +141,8 @@ impl HttpUpstream {
         let plain = endpoint.scheme() == gateway_core::Scheme::Http;
         if !plain && !dialed.chose_http2 {
             if self.must_speak_http2() {
-                return Err(self.failure(FailureKind::Connect, "the upstream does not speak HTTP/2"));
+                let error = self.failure(FailureKind::Connect, "the upstream does not speak HTTP/2");
+                return Err(error.with_cause(ProxyError::HttpProtocolError));
             }
             self.note_http1();
             if self.0.slots.is_none() {
@@ -241,8 +242,10 @@ impl HttpUpstream {
                 lease.leave();
             }
             let attempt = if lease.reused { Attempt::Reused } else { Attempt::First };
-            let (kind, message) = failure(&error, attempt);
-            self.failure(kind, message)
+            match failure(&error, attempt) {
+                (FailureKind::Connect, message) => self.refused_by_alert(message),
+                (kind, message) => self.failure(kind, message),
+            }
         })
     }
 }

@@ -3,6 +3,7 @@
 mod unverified;
 
 use crate::settings::{Protocol, TlsSettings, TlsVersion, UpstreamSettings};
+use gateway_core::ProxyError;
 use rustls::client::WantsClientCert;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
@@ -219,6 +220,15 @@ pub(crate) fn describe_tls(error: &io::Error) -> Option<String> {
         other => return Some(format!("TLS failed: {other}")),
     };
     Some(text.to_owned())
+}
+
+/// What RFC 9209 calls what failed in TLS.
+pub(crate) fn tls_cause(error: &io::Error) -> Option<ProxyError> {
+    Some(match tls_error(error)? {
+        rustls::Error::InvalidCertificate(_) => ProxyError::TlsCertificateError,
+        rustls::Error::AlertReceived(_) => ProxyError::TlsAlertReceived,
+        _ => ProxyError::TlsProtocolError,
+    })
 }
 
 /// A TLS failure with its words in place of its type, which does not survive the way through HTTP/2.

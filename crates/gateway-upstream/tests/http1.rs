@@ -4,7 +4,7 @@
 mod support;
 
 use gateway_core::units::Timespan;
-use gateway_core::{Endpoint, FailureKind};
+use gateway_core::{Endpoint, FailureKind, ProxyError};
 use gateway_upstream::{HttpUpstream, UpstreamSettings};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
@@ -53,6 +53,17 @@ async fn a_unix_socket_answers_and_its_connection_is_kept() {
         assert_eq!(read(get(&upstream, "/").await).await.0, "hello");
         assert_eq!(upstream.idle_connections(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_resolve_is_told_from_a_host_that_is_away() {
+    // RFC 6761 §6.4: there is no such name.
+    let endpoint = Endpoint::parse("http://does-not-exist.invalid:80").unwrap();
+    let settings = UpstreamSettings { connect_timeout: Timespan::millis(60_000), ..Default::default() };
+    let error = get(&HttpUpstream::new(endpoint, settings), "/").await.unwrap_err();
+    assert_eq!((error.kind(), error.cause()), (FailureKind::Connect, Some(ProxyError::DnsError)), "{error}");
+    assert!(error.message().starts_with("its name cannot be resolved: "), "{error}");
+    assert!(!error.message().contains("lookup"), "{error}");
 }
 
 #[tokio::test]
@@ -148,6 +159,7 @@ async fn a_request_that_finds_no_connection_free_in_time_fails_unsent() {
     let error = get(&upstream, "/").await.unwrap_err();
     assert_eq!(error.kind(), FailureKind::Connect);
     assert_eq!(error.message(), "all connections are in use, and none became free within 50ms");
+    assert_eq!(error.cause(), Some(ProxyError::ConnectionLimitReached));
     drop(held);
     assert_eq!(read(get(&upstream, "/").await).await.0, "hello");
 }

@@ -5,7 +5,7 @@ mod support;
 
 use bytes::Bytes;
 use gateway_core::units::Timespan;
-use gateway_core::{FailureKind, Upstream};
+use gateway_core::{FailureKind, ProxyError, Upstream};
 use gateway_upstream::{HttpUpstream, Protocol, UpstreamSettings};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
@@ -405,6 +405,7 @@ async fn nobody_there_is_told_to_all_who_waited() {
     while let Some(error) = requests.join_next().await {
         let error = error.unwrap();
         assert_eq!((error.kind(), error.message()), (FailureKind::Connect, "connection refused"));
+        assert_eq!(error.cause(), Some(ProxyError::ConnectionRefused));
     }
 }
 

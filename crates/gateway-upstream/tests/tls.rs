@@ -3,7 +3,7 @@
 
 mod support;
 
-use gateway_core::{Endpoint, FailureKind, Upgrade, Upstream};
+use gateway_core::{Endpoint, FailureKind, ProxyError, Upgrade, Upstream};
 use gateway_upstream::{HttpUpstream, Protocol, TlsSettings, TlsVersion, UpstreamSettings, UpstreamTls};
 use http::{HeaderValue, Request};
 use http_body_util::Full;
@@ -88,6 +88,7 @@ async fn an_upstream_is_refused_for_the_reason_that_is_given() {
             let upstream = upstream(port, UpstreamSettings { protocol, ..settings.clone() });
             let error = get(&upstream, "/").await.unwrap_err();
             assert_eq!((error.kind(), error.message()), (FailureKind::Connect, expected), "{protocol:?}");
+            assert_eq!(error.cause(), Some(ProxyError::TlsCertificateError), "{protocol:?}");
         }
     }
 }
@@ -101,12 +102,14 @@ async fn what_is_no_tls_or_no_such_protocol_is_said() {
     });
     let error = get(&upstream(port.await, trusting(&authority, "users")), "/").await.unwrap_err();
     assert_eq!((error.kind(), error.message()), (FailureKind::Connect, "it does not speak TLS"));
+    assert_eq!(error.cause(), Some(ProxyError::TlsProtocolError));
 
     let port = server(authority.server("users", &["http/1.1"], false)).await;
     let settings = UpstreamSettings { protocol: Protocol::Http2, ..trusting(&authority, "users") };
     let error = get(&upstream(port, settings), "/").await.unwrap_err();
     let expected = (FailureKind::Connect, "it does not speak this version of HTTP");
     assert_eq!((error.kind(), error.message()), expected);
+    assert_eq!(error.cause(), Some(ProxyError::TlsAlertReceived));
 }
 
 #[tokio::test]
@@ -130,6 +133,7 @@ async fn a_client_certificate_is_shown_where_one_is_demanded() {
         let error = get(&upstream(port, settings.clone()), "/").await.unwrap_err();
         assert_eq!(error.kind(), FailureKind::Connect, "{error}");
         assert!(error.message().ends_with("it demands a client certificate"), "{error}");
+        assert_eq!(error.cause(), Some(ProxyError::TlsAlertReceived), "{protocol:?}");
 
         settings.tls.client_certificate = Some(authority.file("gateway.pem"));
         settings.tls.client_key = Some(authority.file("gateway.key"));

@@ -3,7 +3,7 @@
 use crate::settings::UpstreamSettings;
 use crate::socket::Socket;
 use bytes::Bytes;
-use gateway_core::FailureKind;
+use gateway_core::UpstreamError;
 use h2::client::{Connection, SendRequest};
 use h2::{Ping, PingPong};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -31,7 +31,7 @@ pub(crate) struct Links {
 #[derive(Debug, Default)]
 struct Failed {
     times: u64,
-    last: Option<(FailureKind, String)>,
+    last: Option<UpstreamError>,
 }
 
 /// One connection, driven by a task.
@@ -97,14 +97,14 @@ impl Links {
         lock(&self.failed).times
     }
 
-    pub(super) fn note_failure(&self, kind: FailureKind, message: &str) {
+    pub(super) fn note_failure(&self, error: &UpstreamError) {
         let mut failed = lock(&self.failed);
         failed.times += 1;
-        failed.last = Some((kind, message.to_owned()));
+        failed.last = Some(error.clone());
     }
 
     /// The last failure, if there was one since there had been this many.
-    pub(super) fn failed_since(&self, times: u64) -> Option<(FailureKind, String)> {
+    pub(super) fn failed_since(&self, times: u64) -> Option<UpstreamError> {
         let failed = lock(&self.failed);
         if failed.times == times { None } else { failed.last.clone() }
     }
