@@ -13,7 +13,7 @@ use gateway_overload::{
     AdaptiveLimitLayer, AdaptiveSettings, AdmissionLayer, AdmissionSettings, ConcurrencyLimitLayer,
     ConcurrencySettings,
 };
-use gateway_ratelimit::{RateLimitLayer, RateLimitSettings};
+use gateway_ratelimit::{Algorithm, KeyedLimit, RateLimitLayer, RateLimitSettings, Rule};
 use gateway_routing::{RouteMatch, RouteTable};
 use gateway_server::{Drain, Limits, serve_connection};
 use gateway_store::Store;
@@ -163,8 +163,29 @@ fn token() -> Vec<Case> {
     [("verified, HS256", 0), ("remembered", 1_000)].map(make).into()
 }
 
+/// So many that what is known of them does not fit a processor's caches. Where nothing is optimized there is no time to
+/// tell.
+const MANY: u32 = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
+
+/// A number below `count`, by chance (a linear congruential generator): what is asked for next is not near in memory.
+fn any_below(count: u32, seed: &mut u64) -> u32 {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+    (((*seed >> 32) * u64::from(count)) >> 32) as u32
+}
+
 fn limit() -> Vec<Case> {
-    let make = |clients: u32| {
+    let decide = |keys: u32| {
+        let rule = Rule::new(&"1000000/s".parse().expect("a limit"), Algorithm::Gcra, Duration::ZERO);
+        let limit = KeyedLimit::new(rule, keys as usize * 2);
+        for key in 0..keys {
+            assert!(!limit.decide(&key.to_be_bytes(), 1).is_refusal(), "the first of its key");
+        }
+        let mut seed = 1;
+        case("limit", format!("decision alone, {keys} keys"), move || {
+            black_box(limit.decide(&any_below(keys, &mut seed).to_be_bytes(), 1));
+        })
+    };
+    let serve = |clients: u32| {
         let settings = RateLimitSettings {
             headers: false,
             max_keys: clients as usize * 2,
@@ -181,11 +202,28 @@ fn limit() -> Vec<Case> {
             ask(&mut service, request(next));
         })
     };
-    // Where nothing is optimized there is no time to tell.
-    [10_000, if cfg!(debug_assertions) { 100_000 } else { 1_000_000 }].map(make).into()
+    vec![decide(10_000), decide(MANY), serve(10_000), serve(MANY)]
 }
 
 fn cache() -> Vec<Case> {
+    // What is asked for is there and fresh.
+    let find = |count: u32| {
+        let store = CacheStore::new(ByteSize::kib(1 << 20));
+        let settings = CacheSettings::ttl(Timespan::secs(86_400));
+        let layer = CacheLayer::new("bench", &settings, &store).expect("settings");
+        let mut service = layer.clone().layer(Answer::of(128));
+        let about = |i: u32| {
+            let mut request = request(1);
+            *request.uri_mut() = format!("/api/items/{i}?page=2").parse().expect("a target");
+            request
+        };
+        (0..count).for_each(|i| ask(&mut service, about(i)));
+        let (requests, mut seed) = ((0..count).map(about).collect::<Vec<_>>(), 1);
+        case("cache", format!("key and hit alone, {count} answers"), move || {
+            let request = &requests[any_below(count, &mut seed) as usize];
+            assert!(black_box(layer.fresh_for(request)).is_some(), "it is stored");
+        })
+    };
     let make = |name, settings: Option<CacheSettings>| {
         let store = CacheStore::new(ByteSize::kib(16 << 10));
         let layer = CacheLayer::new("bench", &settings.unwrap_or_default(), &store).expect("settings");
@@ -195,6 +233,8 @@ fn cache() -> Vec<Case> {
     vec![
         make("hit, 1 KiB", Some(CacheSettings::ttl(Timespan::secs(86_400)))),
         make("key and look-up, not to be stored", None),
+        find(1),
+        find(MANY / 10),
     ]
 }
 
