@@ -545,7 +545,8 @@ fn settings_that_cannot_work_say_what_is_wrong() {
     let good = format!("issuer = 'https://op.example'\nclient_id = 'shop'\ncookie_secret = '{SECRET}'\n");
     for (toml, expected) in [
         ("issuer = 'https://op.example'", "`client_id` is missing"),
-        ("client_id = 'shop'", "`` is not a URL"),
+        ("client_id = 'shop'", "`issuer` is missing; expected the provider as it calls itself"),
+        (&good.replace("https://", ""), "`op.example` is not a URL"),
         ("issuer = 'https://op.example'\nclient_id = 'shop'", "`cookie_secret` is missing"),
         (
             "issuer = 'https://op.example'\nclient_id = 'shop'\ncookie_secret = 'short'",

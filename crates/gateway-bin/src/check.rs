@@ -102,6 +102,7 @@ fn summary(path: &Path, checked: &Checked, warned: usize) -> String {
         1 => ", 1 warning".to_owned(),
         many => format!(", {many} warnings"),
     };
-    let (routes, services) = (plan.routes.len(), plan.services.len());
-    format!("{}: no mistakes{warnings}; {routes} routes to {services} services\n", path.display())
+    let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let (routes, services) = (counted(plan.routes.len(), "route"), counted(plan.services.len(), "service"));
+    format!("{}: no mistakes{warnings}; {routes} to {services}\n", path.display())
 }

@@ -204,7 +204,7 @@ fn unix_now() -> u64 {
 }
 
 /// What a configuration is read from.
-fn files_of(path: &Path, config: &Config) -> Vec<PathBuf> {
+pub(crate) fn files_of(path: &Path, config: &Config) -> Vec<PathBuf> {
     [path.to_owned()].into_iter().chain(config.plan.cedar_files.iter().cloned()).collect()
 }
 

@@ -6,7 +6,7 @@ use crate::assemble::Observers;
 use crate::config::{Config, ServerSettings};
 use crate::gauges::{Gauges, flag};
 use crate::handover::{self, Handover, Inherited};
-use crate::live::{Live, View, Watch};
+use crate::live::{Live, View, Watch, files_of};
 use crate::seats::Seats;
 use crate::server::{self, Orders};
 use arc_swap::ArcSwap;
@@ -71,11 +71,13 @@ fn start_logging(config: &Config) {
     // One line in the log; the place matters, the way there does not to an operator.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!("panic at {place}");
+        tracing::error!("panic at {place}: {}", panic.payload_as_str().unwrap_or("no message"));
     }));
 }
 
 async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), RunError> {
+    // From before anything that takes time: a change meanwhile counts.
+    let mut files = Watch::new(&files_of(path, &config));
     let Config { settings, plan } = &config;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -171,7 +173,6 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
     tracing::info!("listening on {address} with {workers} workers, {routes} routes");
     handover::tell_ready();
 
-    let mut files = Watch::new(live.files());
     loop {
         let watched = live.config().settings.server.watch;
         let (why, asked) = tokio::select! {

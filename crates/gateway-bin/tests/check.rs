@@ -44,6 +44,16 @@ fn every_warning_has_its_place_and_leaves_the_exit_code_0() {
             ],
         ),
         (
+            GOOD.replace("\"http://127.0.0.1:1\"", "{ url = \"http://x\", weight = 0 }"),
+            vec![
+                "gateway.toml:2:13: warning: every endpoint of `a` has the weight 0: its requests are answered 503",
+            ],
+        ),
+        (
+            format!("[server]\nlisten = \"0.0.0.0:9\"\n{}", GOOD.replace("127.0.0.1:1", "127.0.0.1:9")),
+            vec!["gateway.toml:4:14: warning: the gateway itself listens at http://127.0.0.1:9"],
+        ),
+        (
             format!("{GOOD}[services.b]\nendpoints = [\"http://x\"]\n"),
             vec![
                 "gateway.toml:6:11: warning: no route uses the service `b`\n  |\n6 | [services.b]\n  |           ^\n",

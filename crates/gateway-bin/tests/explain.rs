@@ -198,6 +198,13 @@ fn what_no_route_takes_shows_the_nearest_and_ends_with_1() {
              Nearest routes\n  routes[3]  ~/v(?P<version>[0-9]+)/orders  the method is POST; expected `GET`\n",
         ),
         (
+            "OPTIONS",
+            "/v2/orders",
+            "OPTIONS /v2/orders at localhost from 127.0.0.1\n\n\
+             No route takes it with this method: 204, Allow: GET, HEAD\n\n\
+             Nearest routes\n  routes[3]  ~/v(?P<version>[0-9]+)/orders  the method is OPTIONS; expected `GET`\n",
+        ),
+        (
             "GET",
             "http://api.example/old/x",
             "GET /old/x at api.example from 127.0.0.1\n\nNo route takes it: 404\n\n\

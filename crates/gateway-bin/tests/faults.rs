@@ -299,10 +299,11 @@ fn every_fault_has_its_answer_over_http_2() {
 #[test]
 fn a_name_that_does_not_resolve_is_said_to_the_client_in_the_log_and_in_the_metrics() {
     // RFC 6761 §6.4: there is no such name. A resolver that cannot be reached may take long to say so.
-    let gateway = gateway(
-        "http://does-not-exist.invalid:80",
-        "retry = { backoff = \"none\" }\nconnection.connect_timeout = \"20s\"\n",
-    );
+    let config = "[server]\nlisten = \"127.0.0.1:@PORT@\"\n[admin]\nlisten = \"127.0.0.1:@ADMIN@\"\n\
+         [access_log]\npath = \"@DIR@/access.log\"\nflush = \"10ms\"\n\
+         [services.a]\nendpoints = [\"http://does-not-exist.invalid:80\"]\ntimeout = \"60s\"\n\
+         connection.connect_timeout = \"20s\"\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n";
+    let gateway = Gateway::builder(env!("CARGO_BIN_EXE_gateway")).config(config).start();
     let answer = get(gateway.addr(), "/");
     let problem = answer.json();
     assert_eq!((answer.status, &problem["code"]), (502, &"upstream-connect-failed".into()), "{problem}");

@@ -44,6 +44,19 @@ fn a_mistake_stands_where_its_value_does_with_what_was_found_and_expected() {
             route("cache = { purge = [\"10.0.0.0/8\"] }"),
             ":6:19: `routes[0].cache.purge` is a list; expected a table",
         ),
+        (
+            format!("[server]\nlisten = \"0.0.0.0:9\"\n[admin]\nlisten = \"127.0.0.1:9\"\n{GOOD}"),
+            ":4:10: `admin.listen` is 127.0.0.1:9, and `server.listen` is 0.0.0.0:9; expected another port",
+        ),
+        // No number passes for nothing at all.
+        (route("max_body = inf"), ":6:12: `routes[0].max_body`: `inf` is no size; expected"),
+        (format!("[server]\nworkers = nan\n{GOOD}"), ":2:11: `server.workers` is the text \"NaN\"; expected"),
+        // Names may hold what the words around them do.
+        (route("\"a`b\" = 1"), ":6:1: unknown key `a`b` in routes[0]"),
+        (
+            format!("{GOOD}[admin]\nlisten = \"localhost:9000\"\n"),
+            ":7:10: `admin.listen` is the text \"localhost:9000\"; expected an address and port such as",
+        ),
         // What a check says of a key stands at the key, and what it says of a value at the value.
         (limit("max_keys = 0"), ":8:12: `rate_limits.x`: `max_keys` is 0"),
         (limit("replicas = 0"), ":8:12: `rate_limits.x`: `replicas` is 0"),
@@ -169,6 +182,26 @@ fn what_follows_from_a_mistake_is_no_mistake_of_its_own() {
         assert!(said.contains(part), "no `{part}` in {said}");
         let count = if tables.contains("true") { "2 mistakes" } else { "1 mistake" };
         assert!(said.contains(&format!("\n{count} in the configuration")), "{tables}: {said}");
+    }
+    let only = |route: &str| GOOD.replace("path = \"/*\"\nservice = \"a\"\n", route);
+    for (config, part) in [
+        (only("path = \"api\"\nservice = \"a\"\n"), "`routes[0].path`: `api` is not a path pattern"),
+        (only("path = \"/*\"\nservice = [\"a\"]\n"), "`routes[0].service` is a list; expected a text"),
+        (only("path = \"/*\"\nrespond = 7.5\n"), "`routes[0].respond`"),
+        (GOOD.replace("[[routes]]", "[routes]"), "`routes` is a table; expected a list"),
+        (format!("{GOOD}[admin]\nlisten = \"${{NO_SUCH}}\"\n"), "the environment variable NO_SUCH is not set"),
+        // The name of one service begins as another's does.
+        (
+            "[services.a]\nendpoints = []\n[services.ab]\nendpoints = [\"http://x\"]\n[[routes]]\npath = \"/*\"\n\
+             service = \"a\"\n"
+                .to_owned(),
+            "the service `a` has no endpoints",
+        ),
+    ] {
+        let finished = check(&config);
+        let said = refused(&finished, 2);
+        assert!(said.contains(part), "no `{part}` in {said}");
+        assert!(said.contains("\n1 mistake in the configuration"), "{config}: {said}");
     }
 }
 
@@ -348,7 +381,7 @@ fn yaml_and_json_are_read_and_their_mistakes_have_places_too() {
     for (name, text) in [("g.yaml", yaml), ("g.json", json)] {
         let finished = check(name, text);
         assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-        assert_eq!(finished.stdout, format!("{name}: no mistakes; 1 routes to 1 services\n"));
+        assert_eq!(finished.stdout, format!("{name}: no mistakes; 1 route to 1 service\n"));
         let wrong =
             check(name, &text.replace("service\": \"a", "servce\": \"a").replace("service: a", "servce: a"));
         let place = if name == "g.yaml" { "g.yaml:6:5" } else { "g.json:2:31" };

@@ -9,6 +9,9 @@ use std::sync::{Arc, OnceLock};
 /// Which paths a route takes: `/exact`, `/prefix/*` (the prefix itself and all below, ending at a segment),
 /// `/users/{id}`, `/users/{id}/*`, `/*` for all, or a regular expression such as `~/v(?P<version>[0-9]+)/.*`.
 ///
+/// What is percent-encoded is read as requests have it that are in their one form (RFC 3986 §6.2.2): `/caf%c3%a9` is
+/// `/caf%C3%A9`, and `/%61` is `/a`. An expression is not read so: write `%C3%A9`.
+///
 /// An expression stands for the whole path, as if between `^` and `$`. It takes time linear in the path's
 /// length, knows no look-around and no back-references, and takes at most 256 KiB compiled. Its named groups
 /// become [`Captures`](gateway_core::Captures).
@@ -169,15 +172,39 @@ impl FromStr for PathPattern {
                 return Err(wrong("a parameter must be a whole segment"));
             } else if part.contains('*') {
                 return Err(wrong("`*` may only stand at the end"));
-            } else if part == "." || part == ".." {
-                return Err(wrong("dot segments never reach the routes"));
             } else {
-                Segment::Literal(part.to_owned())
+                let text =
+                    normal(part).ok_or_else(|| wrong("a `%` without two hexadecimal digits is refused"))?;
+                if text == "." || text == ".." {
+                    return Err(wrong("dot segments never reach the routes"));
+                }
+                Segment::Literal(text)
             };
             segments.push(segment);
         }
         Ok(Self { segments: segments.into(), prefix, regex: None, text: text.into() })
     }
+}
+
+/// A segment as requests have it: what need not be encoded as itself, what no path has as it is encoded, and the
+/// digits of that in capitals (RFC 3986 §3.3 and §6.2.2).
+fn normal(segment: &str) -> Option<String> {
+    let mut normal = String::with_capacity(segment.len());
+    let mut bytes = segment.bytes();
+    while let Some(byte) = bytes.next() {
+        let mut digit = || bytes.next().and_then(|b| char::from(b).to_digit(16));
+        let (byte, is_encoded) = match byte {
+            b'%' => (u8::try_from(digit()? * 16 + digit()?).ok()?, true),
+            byte => (byte, false),
+        };
+        let is_unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        if is_unreserved || (!is_encoded && b"!$&'()*+,;=:@".contains(&byte)) {
+            normal.push(char::from(byte));
+        } else {
+            normal += &format!("%{byte:02X}");
+        }
+    }
+    Some(normal)
 }
 
 impl<'de> Deserialize<'de> for PathPattern {
@@ -228,6 +255,9 @@ mod tests {
             ("/a?b", Err("query")),
             ("/a b", Err("white space")),
             ("/a/../b", Err("dot segments")),
+            ("/a/%2e%2E/b", Err("dot segments")),
+            ("/a%", Err("without two hexadecimal digits")),
+            ("/a%+1", Err("without two hexadecimal digits")),
             ("~/v[0-9]+", Ok((0, false))),
             ("~^/(a|b)$", Ok((0, false))),
             ("~", Err("empty")),
@@ -243,6 +273,21 @@ mod tests {
                 (Err(e), Err(part)) => assert!(e.to_string().contains(part), "{text}: {e}"),
                 (seen, _) => panic!("{text}: {seen:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_is_matched_in_the_form_that_requests_have() {
+        for (text, path) in [
+            ("/caf%c3%a9", "/caf%C3%A9"),
+            ("/%61dmin/*", "/admin/x"),
+            ("/a%7eb/{id}", "/a~b/7"),
+            ("/%7Bid%7d", "/%7Bid%7D"),
+            ("/a|b;v=1", "/a%7Cb;v=1"),
+        ] {
+            let pattern: PathPattern = text.parse().unwrap();
+            assert!(pattern.takes(path, false), "{text}");
+            assert_eq!(pattern.as_str(), text);
         }
     }
 

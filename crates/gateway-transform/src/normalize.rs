@@ -79,7 +79,8 @@ pub enum PathError {
 
 /// The one form of a path by which everything is decided: without dot segments (RFC 3986 §5.2.4) and doubled
 /// slashes, and with letters, digits, `-`, `.`, `_` and `~` as themselves (§6.2.2.2), for `/%61dmin` is `/admin` to
-/// any service; and without a slash at its end, unless [`TrailingSlash::Keep`]. What cannot be understood in one way only
+/// any service; with the digits of what is encoded in capitals (§6.2.2.1), for `%c3` is `%C3`; with all encoded that
+/// no path has as it is, for `/ä` is `/%C3%A4` to many services; and without a slash at its end, unless [`TrailingSlash::Keep`]. What cannot be understood in one way only
 /// is refused.
 ///
 /// Borrows the path when there is nothing to do, after one look at each byte. Never leads above the root. `*`,
@@ -97,24 +98,25 @@ pub fn normalize_path<'p>(path: &'p str, settings: &NormalizeSettings) -> Result
     let bytes = path.as_bytes();
     let mut plain = settings.trailing_slash == TrailingSlash::Keep || path.len() == 1 || !path.ends_with('/');
     for (i, byte) in bytes.iter().enumerate() {
+        if PLAIN[usize::from(*byte)] {
+            continue;
+        }
         match byte {
             b'\\' => return Err(PathError::Backslash),
             b'%' => plain &= !check_encoded(&bytes[i + 1..], settings)?,
             b'/' => plain &= !matches!(bytes.get(i + 1), Some(b'/' | b'.')),
-            _ => {}
+            _ => plain = false,
         }
     }
     if plain { Ok(Cow::Borrowed(path)) } else { Ok(Cow::Owned(rebuild(path, settings))) }
 }
 
-/// Whether the encoded byte need not be encoded.
+/// Whether the byte need not be encoded, or would be in capitals.
 fn check_encoded(after: &[u8], settings: &NormalizeSettings) -> Result<bool, PathError> {
-    let digit = |i: usize| after.get(i).and_then(|b| char::from(*b).to_digit(16));
-    let (Some(high), Some(low)) = (digit(0), digit(1)) else { return Err(PathError::BadEncoding) };
-    match high * 16 + low {
+    match decoded(after).ok_or(PathError::BadEncoding)? {
         0x2f | 0x5c if !settings.allow_encoded_slashes => Err(PathError::EncodedSlash),
         0x00..=0x1f | 0x7f => Err(PathError::Control),
-        byte => Ok(is_unreserved(byte as u8)),
+        byte => Ok(is_unreserved(byte) || after[..2].iter().any(u8::is_ascii_lowercase)),
     }
 }
 
@@ -125,7 +127,7 @@ fn is_unreserved(byte: u8) -> bool {
 
 fn rebuild(path: &str, settings: &NormalizeSettings) -> String {
     let mut kept: Vec<Cow<'_, str>> = Vec::new();
-    let mut segments = path[1..].split('/').map(decode_unreserved).peekable();
+    let mut segments = path[1..].split('/').map(encoded_as_needed).peekable();
     while let Some(segment) = segments.next() {
         let last = segments.peek().is_none();
         match &*segment {
@@ -156,31 +158,56 @@ fn rebuild(path: &str, settings: &NormalizeSettings) -> String {
     if result.is_empty() { "/".to_owned() } else { result }
 }
 
-/// A segment with all that need not be encoded as itself.
-fn decode_unreserved(segment: &str) -> Cow<'_, str> {
-    let mut decoded = String::new();
-    let mut rest = segment;
-    while let Some(at) = rest.find('%') {
-        let byte = rest.get(at + 1..at + 3).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        // A whole triplet, or the sign alone where it is none: both are ASCII.
-        let end = if byte.is_some() { at + 3 } else { at + 1 };
-        decoded.push_str(&rest[..at]);
-        match byte.filter(|byte| is_unreserved(*byte)) {
-            Some(byte) => decoded.push(char::from(byte)),
-            None => decoded.push_str(&rest[at..end]),
+/// A path with all that need not be encoded as itself, and the rest encoded, in capitals.
+pub(crate) fn encoded_as_needed(path: &str) -> Cow<'_, str> {
+    const DIGITS: [u8; 16] = *b"0123456789ABCDEF";
+    let bytes = path.as_bytes();
+    if bytes.iter().all(|byte| PLAIN[usize::from(*byte)] || *byte == b'/') {
+        return Cow::Borrowed(path);
+    }
+    let mut normal = String::with_capacity(path.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        // A whole triplet, or the sign alone where it is none.
+        let triplet = (byte == b'%').then(|| decoded(&bytes[at + 1..])).flatten();
+        at += if triplet.is_some() { 3 } else { 1 };
+        let is_itself = match triplet {
+            Some(byte) => is_unreserved(byte),
+            None => PLAIN[usize::from(byte)] || matches!(byte, b'/' | b'%'),
+        };
+        let byte = triplet.unwrap_or(byte);
+        if is_itself {
+            normal.push(char::from(byte));
+        } else {
+            let digit = |digit: u8| char::from(DIGITS[usize::from(digit)]);
+            normal.extend(['%', digit(byte >> 4), digit(byte & 15)]);
         }
-        rest = &rest[end..];
     }
-    if rest.len() == segment.len() {
-        return Cow::Borrowed(segment);
-    }
-    decoded.push_str(rest);
-    Cow::Owned(decoded)
+    Cow::Owned(normal)
 }
+
+/// The byte that two hexadecimal digits stand for.
+fn decoded(digits: &[u8]) -> Option<u8> {
+    let digit = |i: usize| digits.get(i).and_then(|b| char::from(*b).to_digit(16));
+    u8::try_from(digit(0)? * 16 + digit(1)?).ok()
+}
+
+/// The bytes that stand in paths as they are (RFC 3986 §3.3, `pchar`) and mean nothing to us. Others are let pass by
+/// the parsers of requests, and by many servers taken for their encoded form.
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let known = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,;=:@";
+    let mut i = 0;
+    while i < known.len() {
+        plain[known[i] as usize] = true;
+        i += 1;
+    }
+    plain
+};
 
 /// `.` or `..`, encoded or not.
 pub(crate) fn is_dot_segment(segment: &str) -> bool {
-    matches!(&*decode_unreserved(segment), "." | "..")
+    matches!(&*encoded_as_needed(segment), "." | "..")
 }
 
 #[cfg(test)]
@@ -217,6 +244,9 @@ mod tests {
             ("/a/...", ok("/a/...")),
             ("/a%20b", ok("/a%20b")),
             ("/%C3%A9", ok("/%C3%A9")),
+            ("/%c3%A9/%3a%41b%2a", ok("/%C3%A9/%3AAb%2A")),
+            ("/é/a|b/../\"[x]", ok("/%C3%A9/%22%5Bx%5D")),
+            ("/a!$&'()*+,;=:@-._~", ok("/a!$&'()*+,;=:@-._~")),
             ("*", ok("*")),
             ("", Err(PathError::NotRooted)),
             ("a", Err(PathError::NotRooted)),

@@ -1,4 +1,5 @@
 use crate::error::TransformError;
+use crate::normalize::encoded_as_needed;
 use crate::target;
 use gateway_core::units::{Scalar, ShortForm};
 use http::Request;
@@ -59,7 +60,8 @@ impl StripPrefixLayer {
             return Err(wrong());
         }
         let told = HeaderValue::from_str(prefix).map_err(|_| wrong())?;
-        Ok(Self { prefix: prefix.to_owned(), told: Some(told), ignore_case: false })
+        // In the form that paths have by now.
+        Ok(Self { prefix: encoded_as_needed(prefix).into_owned(), told: Some(told), ignore_case: false })
     }
 
     /// A layer with these settings.
@@ -164,6 +166,9 @@ mod tests {
                 "{target}"
             );
         }
+        // Both in the one form that paths have.
+        let encoded = StripPrefixLayer::new("/caf%c3%a9").unwrap();
+        assert_eq!(encoded.strip("/caf%C3%A9/x").as_ref().map(PathAndQuery::as_str), Some("/x"));
         for prefix in ["", "/", "api", "/api/", "/api/*"] {
             assert!(StripPrefixLayer::new(prefix).is_err(), "{prefix}");
         }

@@ -41,6 +41,13 @@ impl Shared {
     /// What these settings make, or what is wrong with them.
     pub(super) fn new(settings: &OidcSettings) -> Result<Self, AuthError> {
         let wrong = |key, why: String| AuthError::Oidc { key, why };
+        if settings.issuer.is_empty() {
+            return Err(wrong(
+                "issuer",
+                "is missing; expected the provider as it calls itself, such as https://login.example/realms/shop"
+                    .to_owned(),
+            ));
+        }
         if settings.client_id.is_empty() {
             return Err(wrong(
                 "client_id",

@@ -2,11 +2,14 @@
 
 use crate::config::{Mistake, Origin, Plan, Settings, Severity, join, of_policies};
 use gateway_auth::JwtSettings;
+use gateway_core::Endpoint;
 use gateway_core::units::{Short, Switch, Timespan};
 use gateway_ratelimit::{CountWhat, RateLimitSettings};
 use gateway_routing::Unreachable;
+use gateway_server::ListenAddress;
 use gateway_transform::{CorsSettings, TrailingSlash};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// Everything that is likely not what was meant: routes that no request reaches, names that nothing uses, times
 /// that do not add up, and doors that stand open.
@@ -15,6 +18,8 @@ pub(crate) fn warnings(settings: &Settings, plan: &Plan, origin: &Origin) -> Vec
     let mut found = reader.unreachable();
     found.extend(reader.slashed());
     found.extend(reader.unused());
+    found.extend(reader.drained());
+    found.extend(reader.loops());
     found.extend(reader.times());
     found.extend(reader.retried_successes());
     found.extend(reader.cors());
@@ -240,6 +245,43 @@ impl Reader<'_> {
             Some(warning.with_help("give `api_key` too, or `limit` for every caller"))
         };
         forgetful.filter_map(warning).collect()
+    }
+
+    /// Services that answer nothing, for all of their endpoints are drained.
+    fn drained(&self) -> Vec<Mistake> {
+        let drained = self
+            .settings
+            .services
+            .iter()
+            .filter(|(_, service)| service.endpoints.iter().all(|e| e.weight == 0));
+        let warning = |(name, _): (&String, _)| {
+            let message =
+                format!("every endpoint of `{name}` has the weight 0: its requests are answered 503");
+            self.origin.warning(&format!("{}.endpoints", join("services", name)), message)
+        };
+        drained.map(warning).collect()
+    }
+
+    /// Endpoints at which the gateway itself listens.
+    fn loops(&self) -> Vec<Mistake> {
+        let ListenAddress::Tcp(own) = &self.settings.server.listen else { return Vec::new() };
+        let is_own = |endpoint: &Endpoint| {
+            let address = endpoint.host().trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+            endpoint.port() == own.port()
+                && address.is_ok_and(|ip| ip == own.ip() || (own.ip().is_unspecified() && ip.is_loopback()))
+        };
+        let mut found = Vec::new();
+        for (name, service) in &self.settings.services {
+            for (i, endpoint) in service.endpoints.iter().enumerate() {
+                if Endpoint::parse(&endpoint.url).is_ok_and(|endpoint| is_own(&endpoint)) {
+                    let message = format!("the gateway itself listens at {}", endpoint.url);
+                    let key = format!("{}.endpoints[{i}]", join("services", name));
+                    found
+                        .push(self.origin.warning(&key, message).with_help("name the service's own address"));
+                }
+            }
+        }
+        found
     }
 
     fn open_admin(&self) -> Option<Mistake> {

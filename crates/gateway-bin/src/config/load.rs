@@ -140,7 +140,7 @@ impl Origin {
     /// else is wrong with it follows from that.
     pub(crate) fn is_known_wrong(&self, key: &str) -> bool {
         let key = self.original(key);
-        self.unresolved.iter().any(|unresolved| unresolved.starts_with(&key)) || self.taken.is_of(&key)
+        self.unresolved.iter().any(|unresolved| is_of(unresolved, &key)) || self.taken.is_of(&key)
     }
 
     /// The names of the tables in a table, also of those that have mistakes.
@@ -260,6 +260,9 @@ pub(crate) fn parse<T: DeserializeOwned>(source: Option<Source>) -> Result<Loade
     let tree = substituted.tree.as_ref().unwrap_or(&origin.tree);
     let extracted = diagnose::extract(tree, &substituted.secrets, &origin);
     let mut mistakes = extracted.mistakes;
+    let unresolved = |mistake: &Mistake| substituted.mistakes.iter().any(|(key, _)| mistake.is_of(key));
+    // What is wrong with a variable's name in place of its value follows from that.
+    mistakes.retain(|mistake| !unresolved(mistake));
     for (key, mistake) in substituted.mistakes {
         mistakes.push(mistake);
         origin.unresolved.push(key);
@@ -272,6 +275,11 @@ pub(crate) fn parse<T: DeserializeOwned>(source: Option<Source>) -> Result<Loade
     }
     origin.put_in = substituted.secrets;
     Ok(Loaded { settings: extracted.settings, mistakes, origin })
+}
+
+/// Whether a key is this one or below it.
+fn is_of(key: &str, above: &str) -> bool {
+    key.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// One table over another: tables are put together, all else is replaced.

@@ -128,7 +128,8 @@ impl Plan {
         auth.layers = shared.auth_layers.into_layers();
         planner.shared_policies(&cedar);
         let table = planner.table(&routes);
-        if settings.routes.is_empty() && mistakes.len() == before {
+        planner.listeners();
+        if settings.routes.is_empty() && mistakes.len() == before && !origin.is_known_wrong("routes") {
             let hint = "add at least one, such as\n\n    [[routes]]\n    path = \"/api/users/*\"\n    service = \"users\"\n";
             mistakes.push(origin.mistake("routes", "there are no routes").with_help(hint));
         }

@@ -189,7 +189,11 @@ impl Report {
             }
             Outcome::MethodNotAllowed { allow } => {
                 self.outcome = "method-not-allowed";
-                self.status = Some(StatusCode::METHOD_NOT_ALLOWED.as_u16());
+                // Whoever asks with `OPTIONS` what is allowed is told.
+                self.status = Some(match end {
+                    End::Gateway { status, .. } => status.as_u16(),
+                    End::Service { .. } => StatusCode::METHOD_NOT_ALLOWED.as_u16(),
+                });
                 self.allow = allow.to_str().ok().map(str::to_owned);
                 self.candidates = near();
             }

@@ -4,7 +4,7 @@
 use super::file::join;
 use super::mistake::{Mistake, nearest};
 use super::strict::Strict;
-use super::{Origin, when};
+use super::{Origin, is_of, when};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
@@ -112,16 +112,12 @@ pub(super) struct Taken {
 impl Taken {
     /// Whether a key, as the file calls it, or one below it was taken out.
     pub(super) fn is_of(&self, key: &str) -> bool {
-        let below = |taken: &String| {
-            taken.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-        };
-        self.keys.iter().any(below)
+        self.keys.iter().any(|taken| is_of(taken, key))
     }
 
     /// Whether something below a key, as the file calls it, was taken out.
     fn is_below(&self, key: &str) -> bool {
-        let below = |taken: &String| taken.strip_prefix(key).is_some_and(|rest| rest.starts_with(['.', '[']));
-        self.keys.iter().any(below)
+        self.keys.iter().any(|taken| taken != key && is_of(taken, key))
     }
 
     /// A key of what is left, as it is called in the file.
@@ -220,15 +216,14 @@ enum Wrong<'m> {
 
 impl<'m> Wrong<'m> {
     fn read(message: &'m str) -> Self {
-        let mut quoted = message.split('`').skip(1).step_by(2);
-        if message.starts_with("unknown field") {
-            return Self::UnknownKey { name: quoted.next().unwrap_or_default(), known: quoted.collect() };
+        if let Some((name, known)) = message.strip_prefix("unknown field `").and_then(Self::unknown) {
+            return Self::UnknownKey { name, known };
         }
-        if message.starts_with("unknown variant") {
-            return Self::UnknownValue { name: quoted.next().unwrap_or_default(), known: quoted.collect() };
+        if let Some((name, known)) = message.strip_prefix("unknown variant `").and_then(Self::unknown) {
+            return Self::UnknownValue { name, known };
         }
-        if message.starts_with("missing field") {
-            return Self::MissingKey(quoted.next().unwrap_or_default());
+        if let Some(name) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+            return Self::MissingKey(name);
         }
         if let Some(expected) = message.strip_prefix("expected ") {
             return Self::Unfit { expected };
@@ -236,10 +231,20 @@ impl<'m> Wrong<'m> {
         if message == "invalid IP address syntax" {
             return Self::Unfit { expected: NETWORK };
         }
+        if message == "invalid socket address syntax" {
+            return Self::Unfit { expected: "socket address" };
+        }
         match message.split_once(", expected ") {
             Some((_, expected)) if message.starts_with("invalid ") => Self::Unfit { expected },
             _ => Self::Other(message),
         }
+    }
+
+    /// The name, in which there may be anything, and those that are known.
+    fn unknown(rest: &'m str) -> Option<(&'m str, Vec<&'m str>)> {
+        let end = rest.rfind("`, expected ").or_else(|| rest.rfind("`, there are no "))?;
+        let known = rest[end + 1..].split('`').skip(1).step_by(2);
+        Some((&rest[..end], known.collect()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::mistake::{Mistake, Mistakes};
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
@@ -199,7 +199,7 @@ fn plain_value(value: DeValue<'_>) -> Option<Value> {
     Some(match value {
         DeValue::String(text) => Value::String(text.into_owned()),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok()?.into(),
-        DeValue::Float(number) => number.as_str().parse::<f64>().ok()?.into(),
+        DeValue::Float(number) => float(number.as_str().parse().ok()?),
         DeValue::Boolean(on) => on.into(),
         DeValue::Datetime(time) => time.to_string().into(),
         DeValue::Array(elements) => {
@@ -208,6 +208,11 @@ fn plain_value(value: DeValue<'_>) -> Option<Value> {
         }
         DeValue::Table(table) => Value::Object(plain_table(table)?),
     })
+}
+
+/// A number; the text of one that is none, or has no end: no setting takes those, and they must not pass for nothing.
+fn float(number: f64) -> Value {
+    Number::from_f64(number).map_or_else(|| number.to_string().into(), Value::Number)
 }
 
 fn toml_table(table: Table) -> Map<String, Value> {
@@ -229,7 +234,7 @@ fn toml_value(value: TomlValue) -> Value {
     match value {
         TomlValue::String(text) => Value::String(text.into_value()),
         TomlValue::Integer(number) => number.into_value().into(),
-        TomlValue::Float(number) => number.into_value().into(),
+        TomlValue::Float(number) => float(number.into_value()),
         TomlValue::Boolean(on) => on.into_value().into(),
         TomlValue::Datetime(time) => time.into_value().to_string().into(),
         TomlValue::Array(array) => Value::Array(array.into_iter().map(toml_value).collect()),
@@ -282,7 +287,7 @@ fn yaml_value(node: MarkedYaml<'_>) -> Option<Value> {
         YamlData::Value(Scalar::Null) => Value::Null,
         YamlData::Value(Scalar::Boolean(on)) => on.into(),
         YamlData::Value(Scalar::Integer(number)) => number.into(),
-        YamlData::Value(Scalar::FloatingPoint(number)) => number.into_inner().into(),
+        YamlData::Value(Scalar::FloatingPoint(number)) => float(number.into_inner()),
         YamlData::Value(Scalar::String(text)) => Value::String(text.into_owned()),
         YamlData::Sequence(elements) => Value::Array(elements.into_iter().filter_map(yaml_value).collect()),
         YamlData::Mapping(pairs) => {

@@ -61,6 +61,11 @@ impl Mistake {
         self
     }
 
+    /// Whether it is about this key, as the file calls it.
+    pub(super) fn is_of(&self, key: &str) -> bool {
+        self.key.as_deref() == Some(key)
+    }
+
     /// What to do about it.
     pub(crate) fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());

@@ -78,7 +78,11 @@ fn expand(text: &str) -> Result<String, Problem> {
         }
         out.push_str(&rest[..at]);
         let end = rest[at..].find('}').ok_or_else(|| ("a `${` is not closed by `}`".to_owned(), None))?;
-        out.push_str(&look_up(&rest[at + 2..at + end])?);
+        let what = &rest[at + 2..at + end];
+        if what.contains("${") {
+            return Err(("a `${` within another is not looked up".to_owned(), None));
+        }
+        out.push_str(&look_up(what)?);
         rest = &rest[at + end + 1..];
     }
     out.push_str(rest);
@@ -95,6 +99,11 @@ fn look_up(what: &str) -> Result<String, Problem> {
         Some((name, default)) => (name, Some(default)),
         None => (what, None),
     };
+    if name.is_empty() {
+        let help =
+            "write `${NAME}`, `${NAME:-default}`, `${file:/path}`, or `$${` for a literal `${`".to_owned();
+        return Err((format!("`${{{what}}}` names no variable"), Some(help)));
+    }
     match (std::env::var(name), default) {
         (Ok(value), _) => Ok(value),
         (Err(_), Some(default)) => Ok(default.to_owned()),
@@ -127,6 +136,9 @@ mod tests {
             (from_file.as_str(), Ok("from a file")),
             ("${NO_SUCH_VARIABLE}", Err("NO_SUCH_VARIABLE is not set")),
             ("${PATH", Err("not closed")),
+            ("${}", Err("`${}` names no variable")),
+            ("${:-a}", Err("`${:-a}` names no variable")),
+            ("${NO_SUCH_VARIABLE:-${PATH}}", Err("within another")),
             ("${file:/nowhere}", Err("/nowhere cannot be read: No such file")),
         ] {
             match (expand(text), expected) {

@@ -5,9 +5,11 @@ use crate::config::Config;
 use crate::config::load::{Mistake, Origin, nearest};
 use crate::config::settings::Settings;
 use gateway_core::units::Switch;
+use gateway_server::ListenAddress;
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
+use std::net::IpAddr;
 
 pub(super) struct Planner<'a> {
     pub(super) settings: &'a Settings,
@@ -43,6 +45,21 @@ impl<'a> Planner<'a> {
             routes
         });
         routes.get(name).copied().flatten()
+    }
+
+    /// Sees to it that both listeners find a place.
+    pub(super) fn listeners(&mut self) {
+        let (Some(admin), ListenAddress::Tcp(server)) = (&self.settings.admin, &self.settings.server.listen)
+        else {
+            return;
+        };
+        let (admin, is_any) = (admin.listen, |ip: IpAddr| ip.is_unspecified());
+        let meet = admin.ip() == server.ip() || is_any(admin.ip()) || is_any(server.ip());
+        if meet && admin.port() == server.port() && admin.port() != 0 {
+            let message =
+                format!("`admin.listen` is {admin}, and `server.listen` is {server}; expected another port");
+            self.mistakes.push(self.origin.mistake("admin.listen", message));
+        }
     }
 
     /// The value, or its error as a mistake in a key, which is made into a text only then.

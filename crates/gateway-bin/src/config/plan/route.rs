@@ -224,7 +224,9 @@ impl Planner<'_> {
             let mistake = self.origin.mistake(&key("identity").to_string(), message);
             self.mistakes.push(mistake.with_help("an empty [identity] keeps them in `identity.db`"));
         }
-        if route.service.is_none() && !answers_itself {
+        let answers = ["service", "redirect", "respond", "identity", "jwks"];
+        let is_known = |name: &&'static str| self.origin.is_known_wrong(&key(name).to_string());
+        if route.service.is_none() && !answers_itself && !answers.iter().any(is_known) {
             let place = format!("routes[{index}]");
             let message = format!("`service` is missing in {}", self.origin.original(&place));
             let mistake = self.origin.mistake(&place, message);
