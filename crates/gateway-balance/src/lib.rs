@@ -14,8 +14,8 @@
 //! | no answer in time, retries included; or none before the client's own deadline | 504 `upstream-timeout` |
 //!
 //! Such an answer has its [`Problem`](gateway_core::Problem), and with it the [`Code`](gateway_core::Code), in its
-//! extensions, for a layer around it that asks someone else or answers from a cache. An answer that came from an endpoint,
-//! whatever its status, has the [`Endpoint`](gateway_core::Endpoint) there instead.
+//! extensions, for a layer around it that asks someone else or answers from a cache. An answer that came from an endpoint has
+//! no problem, whatever its status. Either has the [`Endpoint`](gateway_core::Endpoint) there that was asked last, if any was.
 //!
 //! What is decided by whom:
 //!

@@ -42,7 +42,8 @@ const RESENDS: u32 = 2;
 /// runtime that it is first used in: where there are several, each has a balance of its own over the same
 /// [`EndpointSet`].
 ///
-/// Answers carry the [`Endpoint`] they came from in their extensions, for logs and metrics.
+/// Answers carry the [`Endpoint`] they came from in their extensions, for logs and metrics. The gateway's own in its
+/// place, such as 502, carry the one that was tried last; none where none was tried.
 #[derive(Debug)]
 pub struct Balance<U> {
     inner: Arc<Inner<U>>,
@@ -54,6 +55,9 @@ impl<U> Clone for Balance<U> {
         Self { inner: self.inner.clone(), names_endpoints: self.names_endpoints }
     }
 }
+
+/// Which member of the set was tried last, if any was.
+type LastTried = Option<usize>;
 
 #[derive(Debug)]
 struct Inner<U> {
@@ -131,7 +135,13 @@ where
                         gateway_core::Body::stream(BalancedBody { body, _picked: picked, _entry: entry })
                     })
                 }
-                Err(failure) => failure.into_problem(inner.reveal_endpoints).into_response(),
+                Err((failure, tried)) => {
+                    let mut response = failure.into_problem(inner.reveal_endpoints).into_response();
+                    if names_endpoints && let Some(tried) = tried {
+                        response.extensions_mut().insert(inner.set.members()[tried].endpoint.clone());
+                    }
+                    response
+                }
             })
         })
     }
@@ -163,10 +173,10 @@ fn outcome<B>(result: &Result<Response<B>, Failure>) -> (Outcome<'_>, Verdict) {
 }
 
 /// What the end of a request says about the service.
-fn verdict<B>(answer: &Result<(Response<B>, Picked), Failure>) -> Verdict {
+fn verdict<B>(answer: &Result<(Response<B>, Picked), (Failure, LastTried)>) -> Verdict {
     match answer {
         Ok((response, _)) => Outcome::of(response).verdict(),
-        Err(failure) => failure.verdict(),
+        Err((failure, _)) => failure.verdict(),
     }
 }
 
@@ -176,7 +186,7 @@ impl<U> Inner<U> {
         head: &mut Parts,
         body: B,
         mut now: Instant,
-    ) -> Result<(Response<U::Body>, Picked), Failure>
+    ) -> Result<(Response<U::Body>, Picked), (Failure, LastTried)>
     where
         U: Upstream<Replay<B>>,
         B: Body<Data = Bytes> + Unpin,
@@ -187,10 +197,11 @@ impl<U> Inner<U> {
         let (mut body, repeat) = Replay::prepare(body, &self.retry);
         let request = Repeatable::of(head);
         let mut tried: Vec<usize> = Vec::new();
+        let mut last: LastTried = None;
         let (mut attempt, mut resent) = (1, 0);
         loop {
             if time.client.end().is_some_and(|end| end <= now) {
-                return Err(Failure::ClientDeadline);
+                return Err((Failure::ClientDeadline, last));
             }
             let mut picked = match self.set.pick(Some(head), &tried, now) {
                 Ok(picked) => picked,
@@ -198,7 +209,7 @@ impl<U> Inner<U> {
                     // Boxed, as it is rare: its timer would make every request's future larger.
                     let picked = Box::pin(self.wait_for_endpoint(head, &tried, time.end(), why)).await;
                     now = Instant::now();
-                    picked.map_err(Failure::Unavailable)?
+                    picked.map_err(|why| (Failure::Unavailable(why), last))?
                 }
             };
             let (until, limit) = time.limit(now);
@@ -224,6 +235,7 @@ impl<U> Inner<U> {
                     hear(self.timers.limit(until, sending).await, limit)
                 }
             };
+            last = Some(picked.index);
             let (outcome, verdict) = outcome(&result);
             self.set.record(&mut picked, verdict, now);
             if outcome == Outcome::Failed(FailureKind::Stale)
@@ -265,7 +277,10 @@ impl<U> Inner<U> {
                     continue;
                 }
             }
-            return result.map(|response| (response, picked));
+            return match result {
+                Ok(response) => Ok((response, picked)),
+                Err(failure) => Err((failure, last)),
+            };
         }
     }
 

@@ -235,7 +235,22 @@ async fn z13_the_answer_tells_a_layer_around_it_who_failed_and_why() {
         let response = tower::ServiceExt::oneshot(balance, simulated::request("GET")).await.unwrap();
         let problem = response.extensions().get::<Problem>().map(|problem| problem.code().name());
         assert_eq!((response.status().as_u16(), problem), (status, code));
-        // What an endpoint answered itself names the endpoint and is no problem of the gateway's.
-        assert_eq!(response.extensions().get::<Endpoint>().is_some(), code.is_none());
+        // The endpoint that was tried is named whoever answered. An open circuit tries none.
+        let endpoint = response.extensions().get::<Endpoint>().map(Endpoint::name);
+        assert_eq!(endpoint, (code != Some("circuit-open")).then_some("a"), "{code:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_names_the_endpoint_that_was_tried_last_if_names_are_wanted() {
+    use gateway_core::Endpoint;
+    let retried = settings(r#"{"retry": {"attempts": 3, "backoff": "none"}}"#);
+    let (balance, _, log) =
+        simulate(hosts(["a", "b", "c"]), policy("{}"), &retried, |_, _, _| fails(Connect, 0));
+    let answer = tower::ServiceExt::oneshot(balance.clone(), simulated::request("GET")).await.unwrap();
+    let last = log.take().pop().unwrap().host;
+    assert_eq!(answer.extensions().get::<Endpoint>().map(Endpoint::name), Some(last.as_str()));
+    let nameless = balance.without_endpoint_names();
+    let answer = tower::ServiceExt::oneshot(nameless, simulated::request("GET")).await.unwrap();
+    assert!(answer.extensions().get::<Endpoint>().is_none());
 }
