@@ -20,8 +20,12 @@ pub fn path(data: &[u8]) {
     let rules = [TrailingSlash::Keep, TrailingSlash::Strip, TrailingSlash::Redirect];
     for number in 0..12 {
         let (merge_slashes, allow_encoded_slashes) = (number & 1 == 0, number & 2 != 0);
-        let settings =
-            NormalizeSettings { merge_slashes, allow_encoded_slashes, trailing_slash: rules[number / 4] };
+        let settings = NormalizeSettings {
+            merge_slashes,
+            allow_encoded_slashes,
+            trailing_slash: rules[number / 4],
+            ..NormalizeSettings::default()
+        };
         let Ok(normal) = normalize_path(text, &settings) else { continue };
         assert!(normal == "*" || normal.starts_with('/'), "{normal:?}");
         assert!(normal.len() <= text.len(), "{text:?} has grown to {normal:?}");

@@ -124,6 +124,13 @@ fn every_warning_has_its_place_and_leaves_the_exit_code_0() {
             format!("{GOOD}[forwarded]\ntrusted_proxies = [\"10.0.0.0/8\", \"::/0\"]\n"),
             vec!["7:34: warning: ::/0 is everybody"],
         ),
+        (
+            format!("{GOOD}[forwarded]\ndepth = 2\n"),
+            vec![
+                "7:9: warning: whoever connects is taken for a proxy",
+                "in `trusted_proxies`, if they are known",
+            ],
+        ),
     ] {
         let Finished { code, stdout, stderr } = check(&config, &[]);
         assert_eq!(code, Some(0), "{stderr}\nfor\n{config}");

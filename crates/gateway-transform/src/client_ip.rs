@@ -4,6 +4,7 @@ use http::header::{FORWARDED, HeaderName};
 use http::{HeaderMap, Request};
 use ipnet::IpNet;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower::{Layer, Service};
@@ -21,10 +22,14 @@ static REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// peer says of the client's scheme becomes the [`Scheme`]. Headers are read only, never changed:
 /// [`ForwardedLayer`](crate::ForwardedLayer), further in, does that.
 ///
-/// Without trusted proxies nothing is looked at.
+/// With a [`depth`](ForwardedSettings::depth) the walk ends there, whoever is met on the way (Traefik:
+/// `ipStrategy.depth`); its `excludedIPs` are the trusted networks.
+///
+/// Without trusted proxies and a depth nothing is looked at.
 #[derive(Clone, Debug)]
 pub struct ClientIpLayer {
     trusted: Arc<[IpNet]>,
+    depth: Option<NonZeroU32>,
     from: ClientFrom,
 }
 
@@ -32,17 +37,18 @@ impl ClientIpLayer {
     /// A layer with these settings.
     #[must_use]
     pub fn new(settings: &ForwardedSettings) -> Self {
-        Self { trusted: settings.trusted_proxies.clone().into(), from: settings.client_from }
+        let ForwardedSettings { trusted_proxies, depth, client_from, .. } = settings;
+        Self { trusted: trusted_proxies.clone().into(), depth: *depth, from: *client_from }
     }
 
     /// Sets the extensions of one request, whose [`ClientAddr`] is still that of its peer. What the layer does,
     /// for servers that call no layer before they route.
     pub fn apply<B>(&self, request: &mut Request<B>) {
-        if self.trusted.is_empty() {
+        if self.trusted.is_empty() && self.depth.is_none() {
             return;
         }
         let Some(ClientAddr(peer)) = request.extensions().get().copied() else { return };
-        if !self.is_trusted(peer) {
+        if !self.believes(peer) {
             return;
         }
         let client = self.client(peer, request.headers());
@@ -60,7 +66,12 @@ impl ClientIpLayer {
     /// somebody else. The port is 0 where none is told.
     #[must_use]
     pub fn resolve(&self, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
-        if self.is_trusted(peer) { self.client(peer, headers) } else { peer }
+        if self.believes(peer) { self.client(peer, headers) } else { peer }
+    }
+
+    /// Whether who connects may speak for others.
+    fn believes(&self, peer: SocketAddr) -> bool {
+        if self.trusted.is_empty() { self.depth.is_some() } else { self.is_trusted(peer) }
     }
 
     fn is_trusted(&self, address: SocketAddr) -> bool {
@@ -90,13 +101,17 @@ impl ClientIpLayer {
         self.walk(peer, lines.flat_map(node::plain).map(node::address))
     }
 
-    /// The first that is not trusted of the entries, nearest first.
+    /// The one at the depth of the entries, nearest first, or the first that is not trusted.
     fn walk(&self, peer: SocketAddr, entries: impl Iterator<Item = Option<SocketAddr>>) -> SocketAddr {
         let mut furthest = peer;
-        for entry in entries {
+        for (hop, entry) in (1..).zip(entries) {
             let Some(address) = entry else { return furthest };
             furthest = address;
-            if !self.is_trusted(address) {
+            let is_client = match self.depth {
+                Some(depth) => hop == depth.get(),
+                None => !self.is_trusted(address),
+            };
+            if is_client {
                 return furthest;
             }
         }

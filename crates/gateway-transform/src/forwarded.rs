@@ -4,7 +4,7 @@ mod settings;
 
 pub use settings::{ClientFrom, ForwardedSettings};
 
-use crate::client_ip::{FOR, PROTO, is_in};
+use crate::client_ip::{FOR, PROTO};
 use gateway_core::{ClientAddr, PeerAddr, Scheme};
 use http::header::{FORWARDED, HOST, HeaderName, HeaderValue};
 use http::{HeaderMap, Request};
@@ -40,7 +40,7 @@ impl ForwardedLayer {
     }
 
     fn tell(&self, hop: SocketAddr, scheme: Scheme, headers: &mut HeaderMap) {
-        if !self.0.trusted_proxies.is_empty() && is_in(&self.0.trusted_proxies, hop) {
+        if self.0.trusts(hop) {
             self.add(hop.ip().to_canonical(), scheme, headers);
         } else {
             self.replace(hop.ip().to_canonical(), scheme, headers);
@@ -250,6 +250,10 @@ mod tests {
             ("x-forwarded-proto", "https"),
         ]);
         assert_eq!(told(&["10.0.0.0/8"], "10.0.0.2", &sent), expected);
+        // Where only their number is known, whoever connects is one of them, unless networks say otherwise.
+        assert_eq!(told_over(Scheme::Http, json!({ "depth": 1 }), "10.0.0.2", &sent), expected);
+        let elsewhere = json!({ "depth": 1, "trusted_proxies": ["192.0.2.0/24"] });
+        assert_eq!(told_over(Scheme::Http, elsewhere, "10.0.0.2", &sent)[0].1, "10.0.0.2");
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub use error::TransformError;
 pub use fallback::{Fallback, FallbackFuture, FallbackLayer, FallbackOn, FallbackSettings};
 pub use forwarded::{ClientFrom, Forwarded, ForwardedLayer, ForwardedSettings};
 pub use headers::{HeaderEdits, HeaderRules, Headers, HeadersLayer};
-pub use normalize::{NormalizeSettings, PathError, TrailingSlash, normalize_path};
+pub use normalize::{EncodedSet, NormalizeSettings, PathError, TrailingSlash, normalize_path};
 pub use redirect::{Redirect, RedirectLayer, RedirectScheme, RedirectSettings};
 pub use respond::{MaintenanceLayer, MaintenanceSettings, Respond, RespondLayer, RespondSettings};
 pub use rewrite::{

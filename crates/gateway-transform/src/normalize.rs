@@ -1,3 +1,7 @@
+mod encoded;
+
+pub use encoded::EncodedSet;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -10,6 +14,11 @@ pub struct NormalizeSettings {
     pub merge_slashes: bool,
     /// Whether `%2F` and `%5C`, which some servers take for slashes and others do not, pass. Default false: 400.
     pub allow_encoded_slashes: bool,
+    /// Encoded characters that are answered 400, such as `%3B`, `%3F` and `%23`, which some servers read as `;`, `?` and
+    /// `#` and others do not, or `%25`, by which a path could be encoded twice. None of those that pass is ever decoded but
+    /// letters, digits, `-`, `.`, `_` and `~`. Default: none. Those of control characters, such as `%00`, never pass.
+    #[schemars(with = "Vec<String>")]
+    pub reject_encoded: EncodedSet,
     /// What becomes of a slash at the end of a path, as in `/cart/`: `keep`, `strip` or `redirect`. Default `keep`.
     pub trailing_slash: TrailingSlash,
 }
@@ -47,7 +56,12 @@ impl NormalizeSettings {
 
 impl Default for NormalizeSettings {
     fn default() -> Self {
-        Self { merge_slashes: true, allow_encoded_slashes: false, trailing_slash: TrailingSlash::default() }
+        Self {
+            merge_slashes: true,
+            allow_encoded_slashes: false,
+            reject_encoded: EncodedSet::default(),
+            trailing_slash: TrailingSlash::default(),
+        }
     }
 }
 
@@ -57,10 +71,13 @@ pub enum PathError {
     /// `%2F` or `%5C`.
     #[error("the path holds an encoded slash or backslash")]
     EncodedSlash,
+    /// One of [`NormalizeSettings::reject_encoded`].
+    #[error("the path holds %{0:02X}, which is refused")]
+    Rejected(u8),
     /// `\`.
     #[error("the path holds a backslash")]
     Backslash,
-    /// `%00` or another control character.
+    /// `%00` or another control character, encoded or not.
     #[error("the path holds an encoded control character")]
     Control,
     /// A `%` without two hexadecimal digits.
@@ -105,6 +122,9 @@ pub fn normalize_path<'p>(path: &'p str, settings: &NormalizeSettings) -> Result
             b'\\' => return Err(PathError::Backslash),
             b'%' => plain &= !check_encoded(&bytes[i + 1..], settings)?,
             b'/' => plain &= !matches!(bytes.get(i + 1), Some(b'/' | b'.')),
+            0x00..=0x1f | 0x7f => return Err(PathError::Control),
+            // It would be encoded.
+            byte if settings.reject_encoded.contains(*byte) => return Err(PathError::Rejected(*byte)),
             _ => plain = false,
         }
     }
@@ -116,6 +136,7 @@ fn check_encoded(after: &[u8], settings: &NormalizeSettings) -> Result<bool, Pat
     match decoded(after).ok_or(PathError::BadEncoding)? {
         0x2f | 0x5c if !settings.allow_encoded_slashes => Err(PathError::EncodedSlash),
         0x00..=0x1f | 0x7f => Err(PathError::Control),
+        byte if settings.reject_encoded.contains(byte) => Err(PathError::Rejected(byte)),
         byte => Ok(is_unreserved(byte) || after[..2].iter().any(u8::is_ascii_lowercase)),
     }
 }
@@ -256,6 +277,7 @@ mod tests {
             ("/a%00", Err(PathError::Control)),
             ("/a%0d%0a", Err(PathError::Control)),
             ("/a%7F", Err(PathError::Control)),
+            ("/a\0", Err(PathError::Control)),
             ("/a%", Err(PathError::BadEncoding)),
             ("/a%2", Err(PathError::BadEncoding)),
             ("/a%zz", Err(PathError::BadEncoding)),
@@ -265,6 +287,35 @@ mod tests {
         let lax =
             NormalizeSettings { merge_slashes: false, allow_encoded_slashes: true, ..Default::default() };
         assert_eq!(normalize_path("/a//b%2Fc/../d", &lax), Ok("/a//d".into()));
+    }
+
+    #[test]
+    fn encoded_characters_pass_as_they_are_unless_they_are_refused() {
+        let open = "/a%3Bb/%2561/%3f/%23";
+        assert_eq!(normal(open).as_deref(), Ok("/a%3Bb/%2561/%3F/%23"));
+        for (path, rejected, expected) in [
+            (open, &b""[..], None),
+            (open, b":", None),
+            (open, b";", Some(b';')),
+            ("/a%3bb", b";", Some(b';')),
+            ("/a;b", b";", None),
+            (open, b"%", Some(b'%')),
+            (open, b"?", Some(b'?')),
+            (open, b"#", Some(b'#')),
+            ("/%61", b"a", Some(b'a')),
+            ("/a|b", b"|", Some(b'|')),
+            ("/a%2Fb", b"\\", None),
+            ("/a%5Cb", b"\\", Some(b'\\')),
+        ] {
+            let settings = NormalizeSettings {
+                reject_encoded: EncodedSet::of(rejected),
+                allow_encoded_slashes: true,
+                ..NormalizeSettings::default()
+            };
+            let seen = normalize_path(path, &settings);
+            assert_eq!(seen.err(), expected.map(PathError::Rejected), "{path} without {rejected:?}");
+        }
+        assert_eq!(PathError::Rejected(b';').to_string(), "the path holds %3B, which is refused");
     }
 
     #[test]
@@ -324,7 +375,12 @@ mod tests {
         fn no_text_makes_it_panic(path in "[/.%2e5c]{0,12}|.{0,60}", merge: bool, allow: bool, rule in 0..3) {
             let trailing_slash =
                 [TrailingSlash::Keep, TrailingSlash::Strip, TrailingSlash::Redirect][rule as usize];
-            let settings = NormalizeSettings { merge_slashes: merge, allow_encoded_slashes: allow, trailing_slash };
+            let settings = NormalizeSettings {
+                merge_slashes: merge,
+                allow_encoded_slashes: allow,
+                trailing_slash,
+                ..NormalizeSettings::default()
+            };
             if let Ok(once) = normalize_path(&path, &settings) {
                 prop_assert!(once == "*" || once.starts_with('/'));
                 prop_assert!(rule == 0 || once == "/" || !once.ends_with('/'), "{}", once);

@@ -46,6 +46,28 @@ fn the_walk_goes_from_right_to_left_to_the_first_untrusted_address() {
 }
 
 #[test]
+fn the_walk_ends_at_the_depth_whoever_is_met_on_the_way() {
+    for (depth, trusted, peer, chain, expected) in [
+        (1, &[][..], "192.0.2.9", "6.6.6.6, 1.1.1.1, 10.0.0.3", "10.0.0.3"),
+        (2, &[], "192.0.2.9", "6.6.6.6, 1.1.1.1, 10.0.0.3", "1.1.1.1"),
+        (2, &[], "192.0.2.9", "1.1.1.1", "1.1.1.1"),
+        (2, &[], "192.0.2.9", "1.1.1.1, nonsense", "192.0.2.9"),
+        (2, &[], "192.0.2.9", "", "192.0.2.9"),
+        (u32::MAX, &[], "192.0.2.9", "6.6.6.6, 1.1.1.1", "6.6.6.6"),
+        (1, &["10.0.0.0/8"], "10.0.0.1", "1.1.1.1, 10.0.0.3", "10.0.0.3"),
+        (2, &["10.0.0.0/8"], "10.0.0.1", "6.6.6.6, 1.1.1.1, 2.2.2.2", "1.1.1.1"),
+        (1, &["10.0.0.0/8"], "192.0.2.9", "1.1.1.1", "192.0.2.9"),
+    ] {
+        let settings = json!({ "trusted_proxies": trusted, "depth": depth });
+        let layer = ClientIpLayer::new(&serde_json::from_value::<ForwardedSettings>(settings).unwrap());
+        let peer = SocketAddr::new(peer.parse().unwrap(), 9);
+        let client = layer.resolve(peer, &headers(&[("x-forwarded-for", chain)]));
+        assert_eq!(client.ip().to_string(), expected, "{depth} {trusted:?} {peer} {chain}");
+    }
+    assert!(serde_json::from_value::<ForwardedSettings>(json!({ "depth": 0 })).is_err());
+}
+
+#[test]
 fn several_lines_are_one_chain() {
     let sent =
         [("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "10.0.0.3")];

@@ -295,13 +295,20 @@ impl Reader<'_> {
     }
 
     fn trusts_everybody(&self) -> Vec<Mistake> {
-        let proxies = self.settings.forwarded.trusted_proxies.iter().enumerate();
+        let forwarded = &self.settings.forwarded;
+        let unnamed = forwarded.depth.filter(|_| forwarded.trusted_proxies.is_empty()).map(|_| {
+            let message =
+                "whoever connects is taken for a proxy: any client that can may say that it is somebody else";
+            let warning = self.origin.warning("forwarded.depth", message.to_owned());
+            warning.with_help("name the networks of your own proxies in `trusted_proxies`, if they are known")
+        });
+        let proxies = forwarded.trusted_proxies.iter().enumerate();
         let everybody = proxies.filter(|(_, network)| network.prefix_len() == 0);
         let warning = |(i, network)| {
             let message = format!("{network} is everybody: any client may say that it is somebody else");
             let warning = self.origin.warning(&format!("forwarded.trusted_proxies[{i}]"), message);
             warning.with_help("name the networks of your own proxies")
         };
-        everybody.map(warning).collect()
+        everybody.map(warning).chain(unnamed).collect()
     }
 }

@@ -35,6 +35,29 @@ fn the_client_is_who_a_trusted_proxy_says_in_the_log_the_limit_and_towards_the_s
 }
 
 #[test]
+fn where_only_the_number_of_proxies_is_known_the_client_is_at_its_place_from_the_right() {
+    let upstream = Upstream::named("a");
+    for (forwarded, expected, sent_on) in [
+        ("depth = 1", "192.0.2.1", "9.9.9.9, 192.0.2.7, 192.0.2.1, 127.0.0.1"),
+        ("depth = 2", "192.0.2.7", "9.9.9.9, 192.0.2.7, 192.0.2.1, 127.0.0.1"),
+        ("depth = 2\ntrusted_proxies = [\"10.0.0.0/8\"]", "127.0.0.1", "127.0.0.1"),
+    ] {
+        let config = format!("[forwarded]\n{forwarded}\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n");
+        let gateway = in_front_of(&upstream, &config);
+        let request = Request::get("/").header("X-Forwarded-For", "9.9.9.9, 192.0.2.7, 192.0.2.1");
+        assert_eq!(send(&gateway, &request).status, 200);
+        let client =
+            wait_until("a line", SOON, || Some(gateway.access_log().first()?["client"].as_str()?.to_owned()));
+        assert_eq!(client, expected, "{forwarded}");
+        assert_eq!(
+            upstream.requests().pop().unwrap().header("x-forwarded-for"),
+            Some(sent_on),
+            "{forwarded}"
+        );
+    }
+}
+
+#[test]
 fn the_header_that_names_the_client_can_be_chosen_and_what_is_sent_on_too() {
     let upstream = Upstream::named("a");
     let ask = |forwarded: &str| {

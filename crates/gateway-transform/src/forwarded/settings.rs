@@ -1,6 +1,9 @@
+use crate::client_ip::is_in;
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
 /// Which proxies in front of the gateway are believed, and what upstreams are told of the client.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -11,6 +14,12 @@ pub struct ForwardedSettings {
     #[serde(deserialize_with = "gateway_core::Network::list")]
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
+    /// How many proxies stand in front of the gateway, where their addresses are not known: the client is the address
+    /// that the furthest of them saw, at this place from the right, whatever the others are. 1 is the last address of
+    /// `X-Forwarded-For`, 2 the one before it; of fewer, the first. With `trusted_proxies`, who connects must still be
+    /// one of them; without, WHOEVER connects is believed: let nobody but the proxies reach the gateway. Too large a
+    /// number, and clients say who they are. Default: none, the first address that is not in `trusted_proxies`.
+    pub depth: Option<NonZeroU32>,
     /// Where trusted proxies say who the client is. Name the one header that yours write: a proxy passes on
     /// whatever a client wrote into the others. Default `auto`.
     pub client_from: ClientFrom,
@@ -23,10 +32,23 @@ pub struct ForwardedSettings {
     pub rfc7239: bool,
 }
 
+impl ForwardedSettings {
+    /// Whether this peer is a proxy that is believed.
+    pub(crate) fn trusts(&self, peer: SocketAddr) -> bool {
+        // Without known addresses, all that is known is that there are proxies.
+        if self.trusted_proxies.is_empty() {
+            self.depth.is_some()
+        } else {
+            is_in(&self.trusted_proxies, peer)
+        }
+    }
+}
+
 impl Default for ForwardedSettings {
     fn default() -> Self {
         Self {
             trusted_proxies: Vec::new(),
+            depth: None,
             client_from: ClientFrom::Auto,
             x_forwarded: true,
             port: false,
