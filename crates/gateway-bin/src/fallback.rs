@@ -15,8 +15,8 @@ use tower::Service;
 pub(crate) enum Refusal {
     /// It is refused.
     Problem(Problem),
-    /// It only asks which methods there are: these.
-    Options(HeaderValue),
+    /// It only asks which methods there are: these, or whether anybody is there.
+    Options(Option<HeaderValue>),
     /// It is to be made elsewhere, here.
     Moved(HeaderValue),
 }
@@ -52,7 +52,7 @@ impl<B, R: From<Bytes>> Service<Request<B>> for Refuse<R> {
             Some(Refusal::Options(allow)) => {
                 let mut answer = Response::new(R::from(Bytes::new()));
                 *answer.status_mut() = StatusCode::NO_CONTENT;
-                answer.headers_mut().insert(ALLOW, allow);
+                answer.headers_mut().extend(allow.map(|allow| (ALLOW, allow)));
                 answer
             }
             Some(Refusal::Moved(location)) => {

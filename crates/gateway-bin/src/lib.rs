@@ -33,6 +33,7 @@ mod explain;
 mod fallback;
 mod gauges;
 mod handover;
+mod hops;
 mod live;
 mod panic;
 mod reference;

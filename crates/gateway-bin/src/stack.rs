@@ -2,6 +2,7 @@
 
 use crate::end::{AnyBody, RequestStream};
 use crate::fallback::Refusal;
+use crate::hops;
 use gateway_auth::HeaderNames;
 use gateway_core::{ClientAddr, Code, Problem};
 use gateway_observe::ObservedBody;
@@ -90,11 +91,17 @@ impl<B: RequestStream> Edge<B> {
             Ok(moved) => moved,
             Err(problem) => return self.refuse(request, Refusal::Problem(*problem)),
         };
+        if hops::is_ping(&request) {
+            return self.refuse(request, Refusal::Options(None));
+        }
         match self.routes.find(&request) {
             Match::Found(found) => {
                 if let Some(moved) = moved {
                     *request.uri_mut() = moved.asked;
                     return self.refuse(request, Refusal::Moved(moved.location));
+                }
+                if let Some(refusal) = hops::count_off(&mut request, &self.routes) {
+                    return self.refuse(request, refusal);
                 }
                 if let Some(captures) = found.captures(&request) {
                     request.extensions_mut().insert(captures);
@@ -103,11 +110,10 @@ impl<B: RequestStream> Edge<B> {
                 found.route.get_or_init(make).call(request)
             }
             Match::MethodNotAllowed { allow } if *request.method() == Method::OPTIONS => {
-                let allow = allow.clone();
-                self.refuse(request, Refusal::Options(allow))
+                self.refuse(request, Refusal::Options(Some(allow)))
             }
             Match::MethodNotAllowed { allow } => {
-                let problem = Problem::new(Code::MethodNotAllowed).with_header(ALLOW, allow.clone());
+                let problem = Problem::new(Code::MethodNotAllowed).with_header(ALLOW, allow);
                 self.refuse(request, Refusal::Problem(problem))
             }
             Match::NotFound => self.refuse(request, Refusal::Problem(Problem::new(Code::NoRoute))),

@@ -205,6 +205,12 @@ fn what_no_route_takes_shows_the_nearest_and_ends_with_1() {
              Nearest routes\n  routes[3]  ~/v(?P<version>[0-9]+)/orders  the method is OPTIONS; expected `GET`\n",
         ),
         (
+            "OPTIONS",
+            "*",
+            "OPTIONS * at localhost from 127.0.0.1\n\nNo route takes it: 204\n\n\
+             No route comes near; `gateway routes` lists them all.\n",
+        ),
+        (
             "GET",
             "http://api.example/old/x",
             "GET /old/x at api.example from 127.0.0.1\n\nNo route takes it: 404\n\n\

@@ -109,6 +109,17 @@ fn requests_that_change_are_grouped_by_how() {
     assert_eq!(run.stdout, expected);
 }
 
+#[test]
+fn options_that_the_gateway_answers_itself_are_not_called_refused() {
+    let any = "[[routes]]\npath = \"/x\"\nrespond = \"x\"\n";
+    let get = any.to_owned() + "methods = [\"GET\"]\n";
+    let run = diff(any, &get, "OPTIONS /x\nOPTIONS *\nPOST /x\n", &[]);
+    let expected = "2 of 3 requests change, in 2 ways\n\n\
+        1 request: /x (old.toml:1:1) → options\n  such as OPTIONS /x\n\n\
+        1 request: /x (old.toml:1:1) → method-not-allowed\n  such as POST /x\n";
+    assert_eq!((run.code, run.stderr.as_str(), run.stdout.as_str()), (Some(1), "", expected));
+}
+
 /// Two configurations in folders of their own, each with these files beside it; paths in them are relative to their
 /// common parent.
 fn diff_files(config: impl Fn(&str) -> String, files: &[(&str, &str, &str)], requests: &str) -> Run {

@@ -240,6 +240,7 @@ fn matrix(connect: fn(SocketAddr) -> Client) {
                         "{what}: {line}"
                     );
                     assert_eq!(line["error"], error, "{what}: {line}");
+                    assert_eq!(line["upstream"], proxy.addr().to_string(), "{what}: {line}");
                 }
                 Then::Answers(status) => {
                     assert_eq!(
@@ -316,6 +317,7 @@ fn a_name_that_does_not_resolve_is_said_to_the_client_in_the_log_and_in_the_metr
     let line = line(&gateway, 1);
     assert_eq!((&line["reason"], &line["error"]), (&"upstream-connect-failed".into(), &"dns_error".into()));
     assert_eq!(line["detail"], detail, "{line}");
+    assert_eq!(line["upstream"], "does-not-exist.invalid:80", "{line}");
     let metrics = get(gateway.admin(), "/metrics").text();
     assert!(metrics.contains("code=\"upstream-connect-failed\""), "{metrics}");
 }

@@ -14,7 +14,7 @@ use tower::util::Oneshot;
 /// Sends each request to the service of its route.
 ///
 /// Answers 404 `no-route`, 405 `method-not-allowed` with `Allow`, or 204 with `Allow` to an `OPTIONS` that no route
-/// takes (RFC 9110 §9.3.7). Puts
+/// takes and without to `OPTIONS *`, which no route is asked for (RFC 9110 §9.3.7). Puts
 /// [`Captures`](gateway_core::Captures) into the request's extensions when the route has parameters. Differs from
 /// axum's router in that routes match by host and headers too, and fall back to the next best.
 #[derive(Debug)]
@@ -49,6 +49,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        if *request.method() == Method::OPTIONS && request.uri().path() == "*" {
+            return DispatchFuture { kind: Kind::Options { allow: None } };
+        }
         let problem = match self.0.find(&request) {
             Match::Found(found) => {
                 let route = found.route.clone();
@@ -131,6 +134,8 @@ mod tests {
             ("OPTIONS", "/a", 204, Some("GET, HEAD")),
             ("OPTIONS", "/b", 200, None),
             ("OPTIONS", "/c", 404, None),
+            ("OPTIONS", "*", 204, None),
+            ("GET", "*", 404, None),
         ] {
             let request = Request::builder().method(method).uri(path).body(()).unwrap();
             let response = dispatch.clone().oneshot(request).await.unwrap();

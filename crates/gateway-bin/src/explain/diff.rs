@@ -49,7 +49,7 @@ struct Change {
 /// Where a request ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Place {
-    /// `found`, or the code that it is refused with.
+    /// `found`, `options` where the gateway tells the methods, or the code that it is refused with.
     outcome: &'static str,
     name: Option<String>,
     path: Option<String>,
@@ -80,7 +80,8 @@ struct Side<'a> {
     finder: Finder,
     /// By route, as every request of it meets them.
     ways: HashMap<usize, Rc<Way>>,
-    refused: HashMap<&'static str, Rc<Way>>,
+    /// By outcome, where no route takes them.
+    nowhere: HashMap<&'static str, Rc<Way>>,
     contents: Contents,
 }
 
@@ -97,24 +98,27 @@ impl<'a> Side<'a> {
             checked,
             finder: Finder::new(&checked.config),
             ways: HashMap::new(),
-            refused: HashMap::new(),
+            nowhere: HashMap::new(),
             contents: Contents::default(),
         }
     }
 
     fn way(&mut self, fate: &Fate) -> Rc<Way> {
         let checked = self.checked;
-        match *fate {
+        let outcome = match *fate {
             Fate::Route(index) => {
                 let contents = &mut self.contents;
-                self.ways.entry(index).or_insert_with(|| Rc::new(Way::of(checked, index, contents)))
+                let way = self.ways.entry(index);
+                return way.or_insert_with(|| Rc::new(Way::of(checked, index, contents))).clone();
             }
-            Fate::Refused(outcome) => self.refused.entry(outcome).or_insert_with(|| {
-                let place = Place { outcome, name: None, path: None, place: None };
-                Rc::new(Way { place, policies: Vec::new(), files: Vec::new() })
-            }),
-        }
-        .clone()
+            Fate::Refused(outcome) => outcome,
+            Fate::Options => "options",
+        };
+        let way = self.nowhere.entry(outcome).or_insert_with(|| {
+            let place = Place { outcome, name: None, path: None, place: None };
+            Rc::new(Way { place, policies: Vec::new(), files: Vec::new() })
+        });
+        way.clone()
     }
 }
 

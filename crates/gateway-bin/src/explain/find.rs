@@ -4,11 +4,13 @@ use super::Logged;
 use super::request::{Asked, Limits};
 use crate::assemble::{Assembly, Observers};
 use crate::config::{AuthPlan, Config, Plan};
+use crate::hops;
 use crate::stack::Edge;
 use gateway_core::Code;
 use gateway_routing::{Match, RouteMatch, When};
 use gateway_server::RequestBody;
 use gateway_store::Store;
+use http::Method;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -19,6 +21,8 @@ pub(crate) enum Fate {
     Route(usize),
     /// The gateway refuses it with this code.
     Refused(&'static str),
+    /// The gateway answers `OPTIONS` itself.
+    Options,
 }
 
 /// Finds routes as live requests find theirs: by parser, edge and table.
@@ -46,8 +50,12 @@ impl Finder {
         if let Err(problem) = self.edge.receive(&mut request, asked.client()) {
             return Fate::Refused(problem.code().name());
         }
+        if hops::is_ping(&request) {
+            return Fate::Options;
+        }
         match self.edge.routes.find(&request) {
             Match::Found(found) => Fate::Route(found.index),
+            Match::MethodNotAllowed { .. } if *request.method() == Method::OPTIONS => Fate::Options,
             Match::MethodNotAllowed { .. } => Fate::Refused(Code::MethodNotAllowed.name()),
             Match::NotFound => Fate::Refused(Code::NoRoute.name()),
         }

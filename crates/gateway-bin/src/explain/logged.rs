@@ -85,7 +85,7 @@ impl Logged {
         let (method, url) = (words.next()?, words.next()?);
         let ends = words.next().is_none_or(|version| version.starts_with("HTTP/")) && words.next().is_none();
         let is_method = method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
-        let is_url = url.starts_with('/') || url.contains("://");
+        let is_url = url.starts_with('/') || url == "*" || url.contains("://");
         (ends && is_method && is_url).then(|| Self {
             method: method.to_owned(),
             url: url.to_owned(),

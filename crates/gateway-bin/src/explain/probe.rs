@@ -43,6 +43,16 @@ pub(super) enum End {
     Gateway { status: StatusCode, headers: HeaderMap },
 }
 
+impl End {
+    /// What the gateway answered, or this where it asked the service.
+    pub(super) fn status_or(&self, other: StatusCode) -> u16 {
+        match self {
+            Self::Gateway { status, .. } => status.as_u16(),
+            Self::Service { .. } => other.as_u16(),
+        }
+    }
+}
+
 pub(super) async fn probe(config: &Config, asked: &Asked) -> io::Result<Probed> {
     let Config { settings, plan } = config;
     let limits = Limits { max_head: plan.connections.max_head, max_headers: settings.server.max_headers };

@@ -22,7 +22,8 @@ const MOST_NEAR: usize = 10;
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     request: Shown,
-    /// `found`, `method-not-allowed`, `no-route`, or the code of what the edge refused it for.
+    /// `found`, `method-not-allowed`, `no-route`, or the code of what the edge refused it for. With `status` 204 it is
+    /// answered and not refused: it is `OPTIONS`.
     outcome: &'static str,
     /// What the gateway answers where no route takes it.
     status: Option<u16>,
@@ -190,16 +191,14 @@ impl Report {
             Outcome::MethodNotAllowed { allow } => {
                 self.outcome = "method-not-allowed";
                 // Whoever asks with `OPTIONS` what is allowed is told.
-                self.status = Some(match end {
-                    End::Gateway { status, .. } => status.as_u16(),
-                    End::Service { .. } => StatusCode::METHOD_NOT_ALLOWED.as_u16(),
-                });
+                self.status = Some(end.status_or(StatusCode::METHOD_NOT_ALLOWED));
                 self.allow = allow.to_str().ok().map(str::to_owned);
                 self.candidates = near();
             }
             Outcome::NotFound => {
                 self.outcome = "no-route";
-                self.status = Some(StatusCode::NOT_FOUND.as_u16());
+                // `OPTIONS *` is answered without a route.
+                self.status = Some(end.status_or(StatusCode::NOT_FOUND));
                 self.candidates = near();
             }
         }

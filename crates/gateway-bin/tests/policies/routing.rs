@@ -108,6 +108,70 @@ fn a_wrong_method_is_405_and_priority_comes_before_all_else() {
 }
 
 #[test]
+fn options_for_the_whole_server_are_answered_here_whatever_routes_there_are() {
+    let upstream = Upstream::named("a");
+    let routes = "[[routes]]\npath = \"/*\"\nservice = \"a\"\n[[routes]]\npath = '~.*'\nservice = \"a\"\n";
+    let gateway = in_front_of(&upstream, routes);
+    let mut wire = Wire::connect(gateway.addr());
+    for _ in 0..2 {
+        wire.send(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let answer = wire.answer("OPTIONS").unwrap();
+        assert_eq!((answer.status, answer.header("allow")), (204, None));
+    }
+    assert_eq!(upstream.hits(), 0);
+}
+
+#[test]
+fn max_forwards_of_options_and_trace_is_counted_off_and_ends_here_at_0() {
+    let upstream = Upstream::named("a");
+    let gateway = in_front_of(
+        &upstream,
+        "[[routes]]\npath = \"/any\"\nservice = \"a\"\n\
+         [[routes]]\npath = \"/some\"\nservice = \"a\"\nmethods = [\"GET\", \"OPTIONS\", \"TRACE\"]\n",
+    );
+    let any = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+    let some = "GET, HEAD, OPTIONS, TRACE";
+    for (method, path, sent, seen, status, allow) in [
+        ("OPTIONS", "/any", "3", Some("2"), 200, None),
+        ("OPTIONS", "/any", "1", Some("0"), 200, None),
+        ("OPTIONS", "/any", "0", None, 204, Some(any)),
+        ("OPTIONS", "/some", "0", None, 204, Some(some)),
+        ("OPTIONS", "/some", "soon", Some("soon"), 200, None),
+        ("TRACE", "/some", "010", Some("9"), 200, None),
+        ("TRACE", "/some", "0", None, 405, Some("GET, HEAD, OPTIONS")),
+        ("TRACE", "/any", "0", None, 405, Some(any)),
+        ("GET", "/any", "0", Some("0"), 200, None),
+        ("GET", "/any", "3", Some("3"), 200, None),
+    ] {
+        let what = format!("{method} {path}, {sent}");
+        let hits = upstream.hits();
+        let answer = send(&gateway, &Request::new(method, path).header("Max-Forwards", sent));
+        assert_eq!((answer.status, answer.header("allow")), (status, allow), "{what}");
+        let arrived = upstream.requests().split_off(hits);
+        let arrived: Vec<_> = arrived.iter().map(|request| request.header("max-forwards")).collect();
+        assert_eq!(arrived, seen.map(Some).into_iter().collect::<Vec<_>>(), "{what}");
+    }
+}
+
+#[test]
+fn encoded_characters_pass_as_they_are_unless_they_are_refused() {
+    let upstream = Upstream::named("a");
+    let route = "[[routes]]\npath = \"/*\"\nservice = \"a\"\n";
+    let open = in_front_of(&upstream, route);
+    assert_eq!(get(open.addr(), "/a%3bb%25%3F%23").status, 200);
+    assert_eq!(upstream.requests().pop().unwrap().target, "/a%3Bb%25%3F%23");
+    let config = format!("normalize.reject_encoded = [\"%3B\", \"%25\", \"%3f\", \"%23\"]\n{route}");
+    let gateway = in_front_of(&upstream, &config);
+    for refused in ["%3B", "%3b", "%25", "%3F", "%23"] {
+        let answer = get(gateway.addr(), &format!("/a{refused}b"));
+        assert_eq!(code(&answer), (400, "bad-request".to_owned()), "{refused}");
+        let detail = format!("the path holds {}, which is refused", refused.to_uppercase());
+        assert_eq!(answer.json()["detail"], detail, "{refused}");
+    }
+    assert_eq!(get(gateway.addr(), "/a;b%20c?d=%3B%25").status, 200);
+}
+
+#[test]
 fn raw_requests_with_a_regex_like_path_are_taken_as_they_are() {
     let gateway = gateway("[[routes]]\npath = \"~/a+\"\nrespond = \"plus\"\n");
     assert!(
