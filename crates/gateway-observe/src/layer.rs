@@ -76,6 +76,7 @@ pub(crate) struct Observation {
     pub(crate) cut_off: bool,
     problem: Option<Problem>,
     principal: Option<Principal>,
+    /// Who answered, or was tried last.
     endpoint: Option<Endpoint>,
     limited: Option<Limited>,
     /// Boxed: few routes have written policies.
