@@ -300,7 +300,7 @@ mod tests {
     }
 
     /// What policies left to be said.
-    #[derive(Default)]
+    #[derive(Clone, Copy, Default)]
     struct Said<'a> {
         problem: Option<&'a Problem>,
         limited: Option<&'a Limited>,

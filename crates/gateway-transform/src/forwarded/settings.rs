@@ -17,7 +17,7 @@ pub struct ForwardedSettings {
     /// How many proxies stand in front of the gateway, where their addresses are not known: the client is the address
     /// that the furthest of them saw, at this place from the right, whatever the others are. 1 is the last address of
     /// `X-Forwarded-For`, 2 the one before it; of fewer, the first. With `trusted_proxies`, who connects must still be
-    /// one of them; without, WHOEVER connects is believed: let nobody but the proxies reach the gateway. Too large a
+    /// one of them; without, whoever connects is believed: let nobody but the proxies reach the gateway. Too large a
     /// number, and clients say who they are. Default: none, the first address that is not in `trusted_proxies`.
     pub depth: Option<NonZeroU32>,
     /// Where trusted proxies say who the client is. Name the one header that yours write: a proxy passes on
