@@ -5,6 +5,7 @@ use crate::accounts::Jwks;
 use crate::config::{Plan, RouteLimit, RoutePlan};
 use crate::end::{Answer, AnyBody, End, RequestStream, from_cache};
 use crate::fallback::Refuse;
+use crate::grpc_web::PerRequest;
 use crate::panic::CatchPanicLayer;
 use crate::stack::{Edge, RouteService, Stack};
 use gateway_auth::{AuthLayer, SignedBodyLayer};
@@ -261,6 +262,11 @@ impl Worker {
             (None, _) if route.jwks => {
                 let keys = Jwks { plan: self.plan.clone(), store: self.store.clone() };
                 End::guarded(service_fn(move |_| keys.clone().answer()))
+            }
+            (None, Some(name)) if route.grpc_web => {
+                let fallback = route.fallback.as_deref();
+                let (plain, web) = (self.service(name, fallback)?, self.service(name, fallback)?);
+                End::guarded(PerRequest::new(plain, web))
             }
             (None, Some(name)) => self.service(name, route.fallback.as_deref())?,
             (None, None) => End::guarded(Refuse::new()),

@@ -32,6 +32,7 @@ mod end;
 mod explain;
 mod fallback;
 mod gauges;
+mod grpc_web;
 mod handover;
 mod hops;
 mod live;

@@ -1,6 +1,9 @@
 //! gRPC as a real client and a real server (tonic) speak it, with the gateway between them: h2c on both sides.
 #![allow(clippy::unwrap_used)]
 
+#[path = "grpc/web.rs"]
+mod web;
+
 use bytes::{Buf, BufMut, Bytes};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, Stream, StreamExt};

@@ -1,4 +1,4 @@
-//! What an API edge does to requests and answers without looking at their bodies, each as a tower layer.
+//! What an API edge does to requests and answers without knowing what their bodies mean, each as a tower layer.
 //!
 //! | layer | what it does |
 //! |---|---|
@@ -15,11 +15,13 @@
 //! | [`RespondLayer`] | an answer that is always the same: text, JSON or a file |
 //! | [`FallbackLayer`] | asks another service when the first gave no answer, then answers itself |
 //! | [`MaintenanceLayer`] | 503 with `Retry-After` to all clients but some |
+//! | [`GrpcWebLayer`] | browsers' gRPC-Web for services of gRPC: base64 decoded, trailers as a last frame |
 //! | [`UnderscoreHeadersLayer`] | `X_User_ID` kept, removed or refused |
 //!
 //! From the outside in, they stand in this order: who the client is (client IP, underscores), what needs no service
 //! (maintenance, redirects, own answers), what marks answers (CORS, security headers), then, after authentication
-//! and limits, what the upstream is to see (headers, forwarded, via) and last what it is asked (strip, rewrite).
+//! and limits, what the upstream is to see (headers, forwarded, via) and last what it is asked (strip, rewrite,
+//! gRPC-Web).
 //!
 //! Where a rewrite, a redirect or a header of the request is to hold a part of what the client asked, `{id}` stands
 //! for what the route captured by that name (core's [`Captures`](gateway_core::Captures)): a parameter of its path, a
@@ -61,6 +63,7 @@ mod cors;
 mod error;
 mod fallback;
 mod forwarded;
+mod grpc_web;
 mod headers;
 mod normalize;
 mod redirect;
@@ -80,6 +83,7 @@ pub use cors::{Cors, CorsLayer, CorsSettings};
 pub use error::TransformError;
 pub use fallback::{Fallback, FallbackFuture, FallbackLayer, FallbackOn, FallbackSettings};
 pub use forwarded::{ClientFrom, Forwarded, ForwardedLayer, ForwardedSettings};
+pub use grpc_web::{GrpcWeb, GrpcWebBody, GrpcWebError, GrpcWebFuture, GrpcWebLayer, GrpcWebRequestBody};
 pub use headers::{HeaderEdits, HeaderRules, Headers, HeadersLayer};
 pub use normalize::{EncodedSet, NormalizeSettings, PathError, TrailingSlash, normalize_path};
 pub use redirect::{Redirect, RedirectLayer, RedirectScheme, RedirectSettings};

@@ -73,6 +73,7 @@ pub(super) fn policies(checked: &Checked, index: usize) -> Vec<Policy> {
         all.add(service.admission.on().is_some(), "admission", &key("admission"), Value::Null);
         all.add(service.adaptive.on().is_some(), "adaptive", &key("adaptive"), Value::Null);
         if route.respond.is_none() {
+            all.of_levels(route.grpc_web, "grpc_web", |p| p.grpc_web.map(drop));
             let (timeout, retry) = (&service.timeout, &service.retry);
             all.add(true, "timeout", &key("timeout"), json!(timeout.total));
             all.add(retry.attempts > 1, "retry", &key("retry"), json!(retry.attempts));

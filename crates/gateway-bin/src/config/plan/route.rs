@@ -61,6 +61,8 @@ pub(crate) struct RoutePlan {
     /// With what it was made by: who is in progress is counted on over a reload that leaves it as it is.
     pub(crate) concurrency: Option<Box<(ConcurrencySettings, ConcurrencyLimitLayer)>>,
     pub(crate) fault: Option<FaultLayer>,
+    /// Whether browsers may call its service by gRPC-Web.
+    pub(crate) grpc_web: bool,
 }
 
 impl RoutePlan {
@@ -111,6 +113,7 @@ impl RoutePlan {
         named(self.rewrite.is_some(), "rewrite");
         named(self.fault.is_some(), "fault");
         named(self.concurrency.is_some(), "concurrency");
+        named(self.grpc_web, "grpc-web");
         named(self.respond.is_some(), "respond");
         named(self.identity, "identity");
         named(self.jwks, "jwks");
@@ -205,6 +208,7 @@ impl Planner<'_> {
         let concurrency = most.and_then(|most| self.concurrency(&name, &most_key, most));
         let (fault_key, fault) = levels.first("fault", |policies| policies.fault);
         let fault = fault.and_then(|fault| self.switch(&fault_key, fault, FaultLayer::new));
+        let (_, grpc_web) = levels.first("grpc_web", |policies| policies.grpc_web);
         let (id_key, id) = levels.first("correlation_id", |policies| policies.correlation_id);
         let correlation_id = match id {
             Some(id) if !id_key.starts_with("defaults") => self.switch(&id_key, id, CorrelationIdLayer::new),
@@ -304,6 +308,7 @@ impl Planner<'_> {
             maintenance,
             concurrency,
             fault,
+            grpc_web: grpc_web.unwrap_or(false),
         })
     }
 

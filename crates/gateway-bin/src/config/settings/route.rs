@@ -42,6 +42,8 @@ macro_rules! with_policies {
             pub(crate) correlation_id: Option<Box<Switch<CorrelationIdSettings>>>,
             /// Cross-origin requests: `true`, `false` or a table. Default `false`.
             pub(crate) cors: Option<Box<Switch<CorsSettings>>>,
+            /// Whether browsers may call a service of gRPC by gRPC-Web, in binary and in base64. Default `false`.
+            pub(crate) grpc_web: Option<bool>,
             /// Security headers in answers: `true`, `false` or a table. Default `false`.
             pub(crate) security_headers: Option<Box<Switch<SecurityHeadersSettings>>>,
             /// The most requests at once, for each route by itself: a number, `false` or a table. Default `false`: no
@@ -71,6 +73,7 @@ macro_rules! with_policies {
                     max_body: self.max_body,
                     correlation_id: self.correlation_id.as_deref(),
                     cors: self.cors.as_deref(),
+                    grpc_web: self.grpc_web,
                     security_headers: self.security_headers.as_deref(),
                     concurrency: self.concurrency.as_deref(),
                     fault: self.fault.as_deref(),
@@ -94,6 +97,7 @@ pub(crate) struct Policies<'a> {
     pub(crate) max_body: Option<ByteSize>,
     pub(crate) correlation_id: Option<&'a Switch<CorrelationIdSettings>>,
     pub(crate) cors: Option<&'a Switch<CorsSettings>>,
+    pub(crate) grpc_web: Option<bool>,
     pub(crate) security_headers: Option<&'a Switch<SecurityHeadersSettings>>,
     pub(crate) concurrency: Option<&'a Switch<ConcurrencySettings>>,
     pub(crate) fault: Option<&'a Switch<FaultSettings>>,
