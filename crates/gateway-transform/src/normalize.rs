@@ -94,11 +94,11 @@ pub enum PathError {
     Delimiter,
 }
 
-/// The one form of a path by which everything is decided: without dot segments (RFC 3986 §5.2.4) and doubled
-/// slashes, and with letters, digits, `-`, `.`, `_` and `~` as themselves (§6.2.2.2), for `/%61dmin` is `/admin` to
-/// any service; with the digits of what is encoded in capitals (§6.2.2.1), for `%c3` is `%C3`; with all encoded that
-/// no path has as it is, for `/ä` is `/%C3%A4` to many services; and without a slash at its end, unless [`TrailingSlash::Keep`]. What cannot be understood in one way only
-/// is refused.
+/// The one form of a path by which everything is decided: without dot segments (RFC 3986 §5.2.4) and doubled slashes;
+/// with letters, digits, `-`, `.`, `_` and `~` as themselves (§6.2.2.2), for `/%61dmin` is `/admin` to any service; with
+/// the digits of what is encoded in capitals (§6.2.2.1), for `%c3` is `%C3`; with all encoded that no path has as it is,
+/// for `/ä` is `/%C3%A4` to many services; and without a slash at its end, unless [`TrailingSlash::Keep`]. What cannot be
+/// understood in one way only is refused.
 ///
 /// Borrows the path when there is nothing to do, after one look at each byte. Never leads above the root. `*`,
 /// the target of `OPTIONS *`, stays.
