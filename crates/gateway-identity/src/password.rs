@@ -186,7 +186,15 @@ mod tests {
     async fn beyond_the_queue_there_is_no_waiting_and_a_place_is_given_back() {
         let hasher = Hasher::new(&PasswordSettings { max_queued: 1, ..cheap() }).unwrap();
         let password = Secret::new("correct horse");
-        let (a, b, c) = tokio::join!(hasher.hash(&password), hasher.hash(&password), hasher.hash(&password));
+        // Nobody is done before all have asked.
+        let only_place = hasher.permits.clone().acquire_owned().await.unwrap();
+        let (a, b, c, ()) = tokio::join!(
+            biased;
+            hasher.hash(&password),
+            hasher.hash(&password),
+            hasher.hash(&password),
+            async { drop(only_place) },
+        );
         assert!(a.is_ok() && b.is_ok(), "one computes, one waits");
         assert_eq!(c, Err(IdentityError::Busy));
         assert!(hasher.hash(&password).await.is_ok());
