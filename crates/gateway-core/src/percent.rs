@@ -48,6 +48,73 @@ fn decoded_with(text: &str, plus: u8) -> Cow<'_, [u8]> {
     Cow::Owned(plain)
 }
 
+/// A path with all that need not be encoded as itself, and the rest encoded, in capitals (RFC 3986 §3.3 and §6.2.2). A
+/// `%` that begins no triplet stays.
+///
+/// ```
+/// # use gateway_core::percent;
+/// assert_eq!(percent::encoded_as_needed("/%61/caf%c3%a9/a|b/100%"), "/a/caf%C3%A9/a%7Cb/100%");
+/// ```
+#[must_use]
+pub fn encoded_as_needed(path: &str) -> Cow<'_, str> {
+    const DIGITS: [u8; 16] = *b"0123456789ABCDEF";
+    let bytes = path.as_bytes();
+    if bytes.iter().all(|byte| is_plain(*byte) || *byte == b'/') {
+        return Cow::Borrowed(path);
+    }
+    let mut normal = String::with_capacity(path.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        // A whole triplet, or the sign alone where it is none.
+        let triplet = (byte == b'%').then(|| triplet(&bytes[at + 1..])).flatten();
+        at += if triplet.is_some() { 3 } else { 1 };
+        let is_itself = match triplet {
+            Some(byte) => is_unreserved(byte),
+            None => is_plain(byte) || matches!(byte, b'/' | b'%'),
+        };
+        let byte = triplet.unwrap_or(byte);
+        if is_itself {
+            normal.push(char::from(byte));
+        } else {
+            let digit = |digit: u8| char::from(DIGITS[usize::from(digit)]);
+            normal.extend(['%', digit(byte >> 4), digit(byte & 15)]);
+        }
+    }
+    Cow::Owned(normal)
+}
+
+/// The byte that the two hexadecimal digits after a `%` stand for.
+#[must_use]
+pub fn triplet(digits: &[u8]) -> Option<u8> {
+    let digit = |i: usize| digits.get(i).and_then(|b| char::from(*b).to_digit(16));
+    u8::try_from(digit(0)? * 16 + digit(1)?).ok()
+}
+
+/// Whether the byte stands for itself wherever it is: letters, digits, `-`, `.`, `_` and `~` (RFC 3986 §2.3).
+#[must_use]
+pub fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// Whether the byte stands in paths as it is (RFC 3986 §3.3, `pchar`) and means nothing to us. Others are let pass by the
+/// parsers of requests, and by many servers taken for their encoded form.
+#[must_use]
+#[inline]
+pub fn is_plain(byte: u8) -> bool {
+    PLAIN[usize::from(byte)]
+}
+
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let known = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,;=:@";
+    let mut i = 0;
+    while i < known.len() {
+        plain[known[i] as usize] = true;
+        i += 1;
+    }
+    plain
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;

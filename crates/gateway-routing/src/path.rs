@@ -1,4 +1,5 @@
 use crate::regex::Expression;
+use gateway_core::percent;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
@@ -186,25 +187,12 @@ impl FromStr for PathPattern {
     }
 }
 
-/// A segment as requests have it: what need not be encoded as itself, what no path has as it is encoded, and the
-/// digits of that in capitals (RFC 3986 §3.3 and §6.2.2).
+/// A segment as requests have it; none, where a `%` begins no triplet.
 fn normal(segment: &str) -> Option<String> {
-    let mut normal = String::with_capacity(segment.len());
-    let mut bytes = segment.bytes();
-    while let Some(byte) = bytes.next() {
-        let mut digit = || bytes.next().and_then(|b| char::from(b).to_digit(16));
-        let (byte, is_encoded) = match byte {
-            b'%' => (u8::try_from(digit()? * 16 + digit()?).ok()?, true),
-            byte => (byte, false),
-        };
-        let is_unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-        if is_unreserved || (!is_encoded && b"!$&'()*+,;=:@".contains(&byte)) {
-            normal.push(char::from(byte));
-        } else {
-            normal += &format!("%{byte:02X}");
-        }
-    }
-    Some(normal)
+    let mut encoded = segment.as_bytes().split(|byte| *byte == b'%').skip(1);
+    encoded
+        .all(|after| percent::triplet(after).is_some())
+        .then(|| percent::encoded_as_needed(segment).into_owned())
 }
 
 impl<'de> Deserialize<'de> for PathPattern {

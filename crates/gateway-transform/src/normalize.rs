@@ -2,6 +2,7 @@ mod encoded;
 
 pub use encoded::EncodedSet;
 
+use gateway_core::percent;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -115,7 +116,7 @@ pub fn normalize_path<'p>(path: &'p str, settings: &NormalizeSettings) -> Result
     let bytes = path.as_bytes();
     let mut plain = settings.trailing_slash == TrailingSlash::Keep || path.len() == 1 || !path.ends_with('/');
     for (i, byte) in bytes.iter().enumerate() {
-        if PLAIN[usize::from(*byte)] {
+        if percent::is_plain(*byte) {
             continue;
         }
         match byte {
@@ -133,22 +134,17 @@ pub fn normalize_path<'p>(path: &'p str, settings: &NormalizeSettings) -> Result
 
 /// Whether the byte need not be encoded, or would be in capitals.
 fn check_encoded(after: &[u8], settings: &NormalizeSettings) -> Result<bool, PathError> {
-    match decoded(after).ok_or(PathError::BadEncoding)? {
+    match percent::triplet(after).ok_or(PathError::BadEncoding)? {
         0x2f | 0x5c if !settings.allow_encoded_slashes => Err(PathError::EncodedSlash),
         0x00..=0x1f | 0x7f => Err(PathError::Control),
         byte if settings.reject_encoded.contains(byte) => Err(PathError::Rejected(byte)),
-        byte => Ok(is_unreserved(byte) || after[..2].iter().any(u8::is_ascii_lowercase)),
+        byte => Ok(percent::is_unreserved(byte) || after[..2].iter().any(u8::is_ascii_lowercase)),
     }
-}
-
-/// RFC 3986 §2.3.
-fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 fn rebuild(path: &str, settings: &NormalizeSettings) -> String {
     let mut kept: Vec<Cow<'_, str>> = Vec::new();
-    let mut segments = path[1..].split('/').map(encoded_as_needed).peekable();
+    let mut segments = path[1..].split('/').map(percent::encoded_as_needed).peekable();
     while let Some(segment) = segments.next() {
         let last = segments.peek().is_none();
         match &*segment {
@@ -179,56 +175,9 @@ fn rebuild(path: &str, settings: &NormalizeSettings) -> String {
     if result.is_empty() { "/".to_owned() } else { result }
 }
 
-/// A path with all that need not be encoded as itself, and the rest encoded, in capitals.
-pub(crate) fn encoded_as_needed(path: &str) -> Cow<'_, str> {
-    const DIGITS: [u8; 16] = *b"0123456789ABCDEF";
-    let bytes = path.as_bytes();
-    if bytes.iter().all(|byte| PLAIN[usize::from(*byte)] || *byte == b'/') {
-        return Cow::Borrowed(path);
-    }
-    let mut normal = String::with_capacity(path.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        // A whole triplet, or the sign alone where it is none.
-        let triplet = (byte == b'%').then(|| decoded(&bytes[at + 1..])).flatten();
-        at += if triplet.is_some() { 3 } else { 1 };
-        let is_itself = match triplet {
-            Some(byte) => is_unreserved(byte),
-            None => PLAIN[usize::from(byte)] || matches!(byte, b'/' | b'%'),
-        };
-        let byte = triplet.unwrap_or(byte);
-        if is_itself {
-            normal.push(char::from(byte));
-        } else {
-            let digit = |digit: u8| char::from(DIGITS[usize::from(digit)]);
-            normal.extend(['%', digit(byte >> 4), digit(byte & 15)]);
-        }
-    }
-    Cow::Owned(normal)
-}
-
-/// The byte that two hexadecimal digits stand for.
-fn decoded(digits: &[u8]) -> Option<u8> {
-    let digit = |i: usize| digits.get(i).and_then(|b| char::from(*b).to_digit(16));
-    u8::try_from(digit(0)? * 16 + digit(1)?).ok()
-}
-
-/// The bytes that stand in paths as they are (RFC 3986 §3.3, `pchar`) and mean nothing to us. Others are let pass by
-/// the parsers of requests, and by many servers taken for their encoded form.
-static PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let known = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,;=:@";
-    let mut i = 0;
-    while i < known.len() {
-        plain[known[i] as usize] = true;
-        i += 1;
-    }
-    plain
-};
-
 /// `.` or `..`, encoded or not.
 pub(crate) fn is_dot_segment(segment: &str) -> bool {
-    matches!(&*encoded_as_needed(segment), "." | "..")
+    matches!(&*percent::encoded_as_needed(segment), "." | "..")
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use crate::error::TransformError;
-use crate::normalize::encoded_as_needed;
 use crate::target;
+use gateway_core::percent;
 use gateway_core::units::{Scalar, ShortForm};
 use http::Request;
 use http::header::{HeaderName, HeaderValue};
@@ -61,7 +61,11 @@ impl StripPrefixLayer {
         }
         let told = HeaderValue::from_str(prefix).map_err(|_| wrong())?;
         // In the form that paths have by now.
-        Ok(Self { prefix: encoded_as_needed(prefix).into_owned(), told: Some(told), ignore_case: false })
+        Ok(Self {
+            prefix: percent::encoded_as_needed(prefix).into_owned(),
+            told: Some(told),
+            ignore_case: false,
+        })
     }
 
     /// A layer with these settings.

@@ -1,6 +1,6 @@
 //! Sets of encoded bytes.
 
-use super::decoded;
+use gateway_core::percent;
 use serde::de::{Deserialize, Deserializer, Error};
 use std::borrow::Cow;
 
@@ -31,7 +31,7 @@ impl<'de> Deserialize<'de> for EncodedSet {
         let texts = Vec::<Cow<'_, str>>::deserialize(deserializer)?;
         let byte = |text: &Cow<'_, str>| {
             let digits = text.strip_prefix('%').filter(|digits| digits.len() == 2);
-            digits.and_then(|digits| decoded(digits.as_bytes())).ok_or_else(|| {
+            digits.and_then(|digits| percent::triplet(digits.as_bytes())).ok_or_else(|| {
                 D::Error::custom(format!("`{text}` is no encoded character; expected one such as \"%3B\""))
             })
         };
