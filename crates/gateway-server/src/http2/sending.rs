@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// How much of the client's window is asked for at once, as large as HTTP/2's frames are; and how much a client must
 /// take within its time. One that is merely slow is seen to move, one that takes byte by byte is not.
-pub(super) const PIECE: usize = 16 * 1024;
+const PIECE: usize = 16 * 1024;
 
 /// Nothing is given to the connection that there is no room for in the client's window. So what waits, waits here:
 /// when the client takes nothing for too long, the stream's end lets go of all that it holds, the upstream's side of it
@@ -74,18 +74,14 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
 
     /// Sends what there is room for.
     fn poll_data(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<Result<(), Stuck>> {
-        self.stream.reserve_capacity(self.data.len().min(PIECE));
-        let mut room = self.stream.capacity();
-        while room == 0 {
-            room = match self.stream.poll_capacity(cx) {
-                Poll::Ready(Some(Ok(room))) => room,
-                Poll::Ready(None | Some(Err(_))) => return Poll::Ready(Err(Stuck)),
-                Poll::Pending => {
-                    self.timer.set(Wait::Write, limit);
-                    return self.timer.poll(cx).map(|_| Err(Stuck));
-                }
-            };
-        }
+        let room = match poll_room(&mut self.stream, self.data.len(), cx) {
+            Poll::Ready(Some(Ok(room))) => room,
+            Poll::Ready(None | Some(Err(_))) => return Poll::Ready(Err(Stuck)),
+            Poll::Pending => {
+                self.timer.set(Wait::Write, limit);
+                return self.timer.poll(cx).map(|_| Err(Stuck));
+            }
+        };
         let piece = self.data.split_to(room.min(self.data.len()));
         self.sent += piece.len();
         if self.sent >= PIECE || self.data.is_empty() {
@@ -95,6 +91,23 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         let end = self.last && self.data.is_empty();
         Poll::Ready(self.stream.send_data(piece, end).map_err(|_| Stuck))
     }
+}
+
+/// How many of so many bytes the client's window has room for, one at least; nothing where the stream has ended.
+pub(super) fn poll_room(
+    stream: &mut SendStream<Bytes>,
+    bytes: usize,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<usize, h2::Error>>> {
+    stream.reserve_capacity(bytes.min(PIECE));
+    let mut room = stream.capacity();
+    while room == 0 {
+        room = match ready!(stream.poll_capacity(cx)) {
+            Some(Ok(room)) => room,
+            ended => return Poll::Ready(ended),
+        };
+    }
+    Poll::Ready(Some(Ok(room)))
 }
 
 /// The client takes no more, or is gone.

@@ -1,4 +1,4 @@
-use super::sending::PIECE;
+use super::sending::poll_room;
 use bytes::{Buf, Bytes};
 use h2::{RecvStream, SendStream};
 use std::io;
@@ -43,14 +43,10 @@ impl AsyncWrite for Tunnel {
             return Poll::Ready(Ok(0));
         }
         let send = &mut self.get_mut().send;
-        send.reserve_capacity(buf.len().min(PIECE));
-        let mut room = send.capacity();
-        while room == 0 {
-            room = match ready!(send.poll_capacity(cx)) {
-                Some(room) => room.map_err(io::Error::other)?,
-                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            };
-        }
+        let Some(room) = ready!(poll_room(send, buf.len(), cx)) else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
+        let room = room.map_err(io::Error::other)?;
         let here = room.min(buf.len());
         send.send_data(Bytes::copy_from_slice(&buf[..here]), false).map_err(io::Error::other)?;
         Poll::Ready(Ok(here))
