@@ -81,15 +81,9 @@ pub(super) fn to_web(headers: &mut HeaderMap, form: Form) -> bool {
 /// A content type that begins with the one name, with the other instead: `+proto` and the like stay.
 fn renamed(value: &HeaderValue, from: &'static str, to: &'static str) -> HeaderValue {
     let rest = value.as_bytes().get(from.len()..).unwrap_or_default();
-    match (rest, to) {
-        (b"", _) => HeaderValue::from_static(to),
-        (b"+proto", NATIVE) => HeaderValue::from_static("application/grpc+proto"),
-        (b"+proto", BINARY) => HeaderValue::from_static("application/grpc-web+proto"),
-        (b"+proto", TEXT) => HeaderValue::from_static("application/grpc-web-text+proto"),
-        // A part of a header's value is always one.
-        _ => HeaderValue::from_maybe_shared(Bytes::from([to.as_bytes(), rest].concat()))
-            .unwrap_or(HeaderValue::from_static(to)),
-    }
+    // A part of a header's value is always one.
+    HeaderValue::from_maybe_shared(Bytes::from([to.as_bytes(), rest].concat()))
+        .unwrap_or(HeaderValue::from_static(to))
 }
 
 #[cfg(test)]
