@@ -17,7 +17,7 @@ use exchange::{Exchange, Phase};
 use gateway_core::{Code, Problem};
 use gateway_http1::{RequestError, parse_request};
 use http::HeaderValue;
-use io::{Input, Output};
+use io::Input;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -27,6 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use upload::Discarded;
 
 pub(crate) use answer::{is_bodiless, is_for_this_connection};
+pub(crate) use io::Output;
 pub(crate) use timer::{Timer, Wait};
 pub(crate) use upload::Upload;
 

@@ -1,11 +1,11 @@
 //! HTTP/2 connections: frames, windows and header compression are the h2 crate's, what they carry is handled here.
 
 mod ping;
-mod rewound;
 mod sending;
 mod stream;
 mod tunnel;
 mod websocket;
+mod wire;
 
 use crate::http1::{Timer, Wait};
 use crate::{Drain, Handler, Limits, RequestBody};
@@ -16,7 +16,6 @@ use h2::{Reason, RecvStream};
 use http::header::{COOKIE, EXPECT, HeaderValue};
 use http::{HeaderMap, Method, Request};
 use ping::{Heard, Pings};
-use rewound::Rewound;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -25,6 +24,7 @@ use std::time::Duration;
 use stream::{Stream, Streams, Waiting};
 use tokio::io::{AsyncRead, AsyncWrite};
 use websocket::as_upgrade;
+use wire::Wire;
 
 /// How much of request bodies may be under way: enough for 1 Gbit/s at 10 ms.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -64,7 +64,8 @@ where
         .initial_connection_window_size(CONNECTION_WINDOW)
         .enable_connect_protocol();
     let heard = Heard::now();
-    let opening = builder.handshake(Rewound { io, read, heard: heard.clone() });
+    let wire = Wire::new(io, read, heard.clone());
+    let opening = builder.handshake(wire.clone());
     let shared = Rc::new(Shared { handler, limits, drain, streams: Streams::default() });
     let mut conversation = Conversation { phase: Phase::Opening(opening), heard, leaving: false };
     let mut begins = pin!(shared.drain.begins());
@@ -78,9 +79,9 @@ where
         if shared.drain.has_begun() {
             conversation.leave();
         }
-        loop {
+        let ended = loop {
             if conversation.poll(&shared, cx).is_ready() {
-                return Poll::Ready(());
+                break Poll::Ready(());
             }
             match shared.streams.is_idle(cx) {
                 false => timer.clear(),
@@ -88,10 +89,14 @@ where
                 true => timer.set(Wait::Idle, shared.limits.idle_timeout),
             }
             match timer.poll(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(_) if conversation.leaving => return Poll::Ready(()),
+                Poll::Pending => break Poll::Pending,
+                Poll::Ready(_) if conversation.leaving => break Poll::Ready(()),
                 Poll::Ready(_) => conversation.leave(),
             }
+        };
+        match wire.poll_leave(cx) {
+            Poll::Ready(Err(_)) => Poll::Ready(()),
+            _ => ended,
         }
     })
     .await;
@@ -106,8 +111,8 @@ struct Conversation<I> {
 }
 
 enum Phase<I> {
-    Opening(Handshake<Rewound<I>, Bytes>),
-    Open { connection: Connection<Rewound<I>, Bytes>, pings: Option<Pings> },
+    Opening(Handshake<Wire<I>, Bytes>),
+    Open { connection: Connection<Wire<I>, Bytes>, pings: Option<Pings> },
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Conversation<I> {

@@ -178,12 +178,12 @@ impl Output {
         timer: &mut Timer,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.is_empty() {
-            return if self.unflushed { self.poll_leave(io, timer, cx) } else { Poll::Ready(Ok(())) };
+        if self.is_empty() && !self.unflushed {
+            return Poll::Ready(Ok(()));
         }
         self.unflushed = true;
         let was_full = self.waiting() >= self.room;
-        loop {
+        while !self.is_empty() {
             let Poll::Ready(written) = self.poll_write(io, cx)? else {
                 (self.room, self.behind) = (LITTLE, true);
                 return Poll::Pending;
@@ -193,9 +193,6 @@ impl Output {
             }
             timer.clear();
             self.advance(written);
-            if self.is_empty() {
-                break;
-            }
         }
         if was_full && !std::mem::take(&mut self.behind) {
             self.room = MUCH.min(self.room * 2);
@@ -232,6 +229,35 @@ impl Output {
             count += 1;
         }
         io.poll_write_vectored(cx, &slices[..count])
+    }
+
+    /// Takes what others hold: copies what is little, and writes what is more than that from where it is, in one call with
+    /// what was taken before. How much was taken. Not to be mixed with [`put`](Self::put).
+    pub(crate) fn poll_take<I: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut I,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        if length <= COPY && self.has_room() {
+            let end = self.end();
+            parts.iter().for_each(|part| end.extend_from_slice(part));
+            return Poll::Ready(Ok(length));
+        }
+        self.unflushed = true;
+        loop {
+            let mut slices = [IoSlice::new(&[]); MAX_PIECES];
+            slices[0] = IoSlice::new(&self.lead);
+            let count = parts.len().min(MAX_PIECES - 1);
+            slices[1..=count].copy_from_slice(&parts[..count]);
+            let written = ready!(Pin::new(&mut *io).poll_write_vectored(cx, &slices[..=count]))?;
+            let of_lead = written.min(self.lead.len());
+            self.advance(of_lead);
+            if written == 0 || written > of_lead {
+                return Poll::Ready(Ok(written - of_lead));
+            }
+        }
     }
 
     /// Drops so many bytes, which were written.
@@ -339,6 +365,32 @@ mod tests {
             while !flush(&mut output, &mut client) {}
             prop_assert!(output.is_empty());
             prop_assert_eq!(client.taken, expected);
+        }
+
+        #[test]
+        fn what_others_hold_is_written_in_order_too(
+            parts in prop::collection::vec((0usize..100, 1usize..9_000), 1..60),
+            mut takes in prop::collection::vec(0usize..20_000, 1..8),
+        ) {
+            takes.push(7_000);
+            let (mut output, mut expected) = (Output::default(), Vec::new());
+            let mut client = Client { takes, turn: 0, taken: Vec::new() };
+            let mut cx = Context::from_waker(Waker::noop());
+            for (number, (head, body)) in parts.into_iter().enumerate() {
+                let bytes = vec![number as u8; head + body];
+                let mut left = &bytes[..];
+                while !left.is_empty() {
+                    let (head, body) = left.split_at(head.min(left.len()));
+                    let parts = [IoSlice::new(head), IoSlice::new(body)];
+                    if let Poll::Ready(taken) = output.poll_take(&mut client, &mut cx, &parts) {
+                        left = &left[taken.unwrap()..];
+                    }
+                }
+                expected.extend(bytes);
+            }
+            while !flush(&mut output, &mut client) {}
+            prop_assert_eq!(client.taken, expected);
+            prop_assert_eq!(output.lead.capacity(), 0, "its memory is lent to the next");
         }
     }
 
