@@ -29,6 +29,8 @@ pub(crate) struct View<'a> {
 pub(crate) struct Plan {
     /// By priority; requests are shared out between them.
     pub(crate) levels: Box<[Level]>,
+    /// The ejected ones, for retries that find all others tried: one that was ejected may have come back since.
+    pub(crate) ejected: Box<[usize]>,
     /// Whether health is ignored for want of endpoints.
     pub(crate) panics: bool,
     /// Whether there would be endpoints but for their circuits.
@@ -75,7 +77,9 @@ impl Plan {
             Level::new(views, &members, until, strategy)
         });
         let broken = views.iter().any(|view| view.broken && view.passes && view.weight > 0);
-        Self { levels: levels.collect(), panics, broken }
+        let ejected = |view: &View<'_>| view.ejected && view.passes && !view.broken && view.weight > 0;
+        let ejected = views.iter().enumerate().filter(|(_, view)| ejected(view)).map(|(i, _)| i);
+        Self { levels: levels.collect(), ejected: ejected.collect(), panics, broken }
     }
 
     /// Whether this endpoint may be picked at all.

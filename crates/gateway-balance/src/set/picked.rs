@@ -71,7 +71,10 @@ impl EndpointSet {
         };
         let index = match tried.contains(&first) {
             // Rare. Where all were tried, one is tried again.
-            true => order.other(plan, level, first, tried).unwrap_or(first),
+            true => {
+                let ejected = || plan.ejected.iter().copied().find(|index| !tried.contains(index));
+                order.other(plan, level, first, tried).or_else(ejected).unwrap_or(first)
+            }
             false => first,
         };
         self.take(index, Affinity::New, now).or_else(|refused| {

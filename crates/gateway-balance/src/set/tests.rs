@@ -128,6 +128,21 @@ async fn an_endpoint_that_fails_five_times_is_left_alone_for_half_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_retry_that_has_tried_all_others_goes_to_an_ejected_endpoint() {
+    for strategy in ALL {
+        let set = set(&[1, 1, 1], strategy);
+        fail(&set, 0, 5);
+        let after = |tried: &[usize]| set.pick(None, tried, Instant::now()).unwrap().index;
+        for _ in 0..50 {
+            assert_eq!(after(&[1]), 2, "{strategy:?}: it is left alone");
+            assert_eq!(after(&[2, 1]), 0, "{strategy:?}: it may be back");
+        }
+        set.set_healthy(0, false);
+        assert_ne!(after(&[2, 1]), 0, "{strategy:?}: its checks say that it is not");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_second_endpoint_is_not_ejected_where_a_tenth_is_less_than_two() {
     let set = set(&[1; 10], Strategy::RoundRobin);
     fail(&set, 1, 5);
