@@ -20,6 +20,11 @@ impl Cost {
         Ok(Self { settings: settings.clone() })
     }
 
+    /// What every request costs, if they all cost the same.
+    pub(crate) fn of_all(settings: &CostSettings) -> Option<u32> {
+        settings.header.is_none().then_some(settings.default)
+    }
+
     pub(crate) fn of(&self, facts: &Facts<'_>) -> u32 {
         let CostSettings { header, default, min, max } = &self.settings;
         let Some(name) = header else { return *default };

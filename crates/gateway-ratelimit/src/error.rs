@@ -41,6 +41,18 @@ pub enum RateLimitError {
     /// Failures are counted by nothing.
     #[error("`statuses` is empty, so that no answer would count; expected numbers from 100 to 599")]
     NoStatuses,
+    /// Requests that cost more than ever fits.
+    #[error(
+        "`cost` is {cost}, but `{limit}` has no room for more than {most} at once; every request would be refused"
+    )]
+    Cost {
+        /// What each costs.
+        cost: u32,
+        /// The limit.
+        limit: String,
+        /// What fits.
+        most: u64,
+    },
     /// A queue cannot be shared in parts.
     #[error(
         "`leaky_bucket` lets requests wait in one queue, of which no shares can be taken; choose `shared = \"exact\"`"

@@ -4,6 +4,7 @@ mod choice;
 
 pub(crate) use choice::{Chosen, Plans};
 
+use crate::RateLimitError;
 use crate::algorithm::{Decision, Rule, State, decide, take};
 use crate::headers::Names;
 use std::fmt::Display;
@@ -122,6 +123,18 @@ impl Plan {
         let rules: Vec<_> = rules.into_iter().map(|(rule, ..)| rule).collect();
         let shares = rules.iter().map(|rule| rule.share(replicas)).collect();
         Self { rules, shares, names, texts, salt, label }
+    }
+
+    /// Whether a request of this cost ever fits.
+    ///
+    /// # Errors
+    /// It does not.
+    pub(crate) fn has_room(&self, cost: u32) -> Result<(), RateLimitError> {
+        let mut rules = self.rules.iter().zip(&self.texts);
+        match rules.find(|(rule, _)| rule.burst < u64::from(cost)) {
+            Some((rule, limit)) => Err(RateLimitError::Cost { cost, limit: limit.clone(), most: rule.burst }),
+            None => Ok(()),
+        }
     }
 
     /// Whether states of the other plan mean the same here.

@@ -60,7 +60,7 @@ async fn several_limits_are_all_told_and_the_refusing_one_is_named() {
 #[tokio::test(start_paused = true)]
 async fn requests_are_counted_by_what_the_key_names() {
     type Ask = fn() -> Request<()>;
-    let cases: [(serde_json::Value, Ask, Ask, Ask); 7] = [
+    let cases: [(serde_json::Value, Ask, Ask, Ask); 9] = [
         (
             json!({ "header": "X-T" }),
             || with("/", "x-t", "a"),
@@ -78,6 +78,18 @@ async fn requests_are_counted_by_what_the_key_names() {
             || with("/?u=ab", "x", "a"),
             || with("/?v=1&u=%61b", "x", "a"),
             || with("/?u=b", "x", "a"),
+        ),
+        (
+            json!({ "query": "user id" }),
+            || with("/?user%20id=a", "x", "a"),
+            || with("/?user&us%65r+id=a", "x", "a"),
+            || with("/?user%2520id=a", "x", "a"),
+        ),
+        (
+            json!("principal"),
+            || of("ada", Jwt, json!({})),
+            || of("ada", ApiKey, json!({})),
+            || from("192.0.2.1"),
         ),
         (
             json!({ "claim": "org.id" }),
@@ -129,7 +141,11 @@ async fn who_lacks_the_key_shares_a_count_or_is_passed_over() {
 #[tokio::test(start_paused = true)]
 async fn a_claim_chooses_the_tier_or_is_the_limit() {
     let tiers = layer(json!({
-        "tiers": { "by": { "claim": "plan" }, "values": { "free": "1/h", "pro": ["3/h", "2/s"] }, "default": "1/min" },
+        "tiers": {
+            "by": { "claim": "plan" },
+            "values": { "free": "1/h", "pro": ["3/h", "2/s"], "7": "7/h", "true": "8/h" },
+            "default": "1/min",
+        },
         "limit_from": { "claim": "rate_limit" },
     }));
     let policy = async |claims: serde_json::Value| {
@@ -144,6 +160,11 @@ async fn a_claim_chooses_the_tier_or_is_the_limit() {
         (json!({ "rate_limit": "500/min", "plan": "free" }), "\"demo\";q=500;w=60"),
         (json!({ "rate_limit": 7 }), "\"demo\";q=7;w=60"),
         (json!({ "rate_limit": "plenty", "plan": "free" }), "\"demo\";q=1;w=3600"),
+        (json!({ "plan": 7 }), "\"demo\";q=7;w=3600"),
+        (json!({ "plan": true }), "\"demo\";q=8;w=3600"),
+        (json!({ "plan": ["staff", "free", "pro"] }), "\"demo\";q=1;w=3600"),
+        (json!({ "plan": ["staff", 7] }), "\"demo\";q=7;w=3600"),
+        (json!({ "plan": ["staff", ["free"], null, {}] }), "\"demo\";q=1;w=60"),
     ] {
         assert_eq!(policy(claims.clone()).await, expected, "{claims}");
     }
@@ -295,6 +316,9 @@ fn settings_that_cannot_work_say_why() {
         (json!({ "limit": "1/s", "count": "failures", "statuses": [42] }), "42"),
         (json!({ "limit": "1/s", "key": { "header": "a b" } }), "`a b` is no name"),
         (json!({ "limit": "1/s", "replicas": 0 }), "`replicas` is 0"),
+        (json!({ "limit": ["9/s", "100/h"], "cost": 10 }), "`9/s` has no room for more than 9"),
+        (json!({ "limit": "100/h burst 5", "cost": { "default": 6 } }), "no room for more than 5"),
+        (json!({ "limit": "10/s", "quota": "9/day", "cost": 10 }), "`9/day` has no room"),
         (json!({ "limit": "1/s", "shared": "leased", "algorithm": "leaky_bucket" }), "exact"),
     ] {
         let settings: RateLimitSettings = serde_json::from_value(json.clone()).unwrap();

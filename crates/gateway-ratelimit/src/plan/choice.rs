@@ -163,10 +163,12 @@ impl Plans {
         }
         let by = self.by.as_ref().and_then(|(source, values, default)| {
             let tier = match source {
-                MetaSource::Claim(path) => facts.claim(path).and_then(Value::as_str),
-                MetaSource::Header(name) => facts.header(name).and_then(|text| str::from_utf8(text).ok()),
+                MetaSource::Claim(path) => facts.claim(path).and_then(|claim| tier_of(claim, values)),
+                MetaSource::Header(name) => {
+                    facts.header(name).and_then(|text| values.get(str::from_utf8(text).ok()?).copied())
+                }
             };
-            tier.and_then(|tier| values.get(tier)).copied().or(*default)
+            tier.or(*default)
         });
         let kind = match facts.principal().map(Principal::method) {
             None => 0,
@@ -187,6 +189,16 @@ impl Plans {
             && self.from.is_some() == others.from.is_some()
             && self.plans.len() == others.plans.len()
             && self.plans.iter().zip(&others.plans).all(|(own, other)| own.is_like(other))
+    }
+}
+
+/// The tier that a claim names, as a text, a number or a switch; of a list, the first that is one.
+fn tier_of(claim: &Value, tiers: &HashMap<String, usize>) -> Option<usize> {
+    match claim {
+        Value::String(text) => tiers.get(text.as_str()).copied(),
+        Value::Number(_) | Value::Bool(_) => tiers.get(claim.to_string().as_str()).copied(),
+        Value::Array(all) => all.iter().filter(|one| !one.is_array()).find_map(|one| tier_of(one, tiers)),
+        Value::Null | Value::Object(_) => None,
     }
 }
 
