@@ -58,6 +58,15 @@ pub enum RateLimitError {
         "`leaky_bucket` lets requests wait in one queue, of which no shares can be taken; choose `shared = \"exact\"`"
     )]
     LeasedQueue,
+    /// Shares do not know of penalties.
+    #[error(
+        "`penalty` begins with the first request beyond the limit, which no instance knows of that has a share; choose \
+         `shared = \"exact\"` or `\"local\"`"
+    )]
+    LeasedPenalty,
+    /// A penalty that is none.
+    #[error("`penalty` is 0, which would hold nobody; leave it out, or give a time such as \"10m\"")]
+    NoPenalty,
     /// A setting that must not be nought.
     #[error("`{0}` is 0; expected at least 1")]
     Zero(&'static str),

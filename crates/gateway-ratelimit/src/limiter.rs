@@ -91,6 +91,9 @@ impl Limiter {
         if settings.max_keys == 0 {
             return Err(RateLimitError::NoKeys);
         }
+        if settings.penalty.is_some_and(|time| time.is_zero()) {
+            return Err(RateLimitError::NoPenalty);
+        }
         if settings.replicas == 0 {
             return Err(RateLimitError::Zero("replicas"));
         }

@@ -316,6 +316,8 @@ fn settings_that_cannot_work_say_why() {
         (json!({ "limit": "1/s", "count": "failures", "statuses": [42] }), "42"),
         (json!({ "limit": "1/s", "key": { "header": "a b" } }), "`a b` is no name"),
         (json!({ "limit": "1/s", "replicas": 0 }), "`replicas` is 0"),
+        (json!({ "limit": "1/s", "penalty": "0s" }), "would hold nobody"),
+        (json!({ "limit": "1/s", "penalty": "1m", "shared": "leased" }), "`penalty` begins with the first"),
         (json!({ "limit": ["9/s", "100/h"], "cost": 10 }), "`9/s` has no room for more than 9"),
         (json!({ "limit": "100/h burst 5", "cost": { "default": 6 } }), "no room for more than 5"),
         (json!({ "limit": "10/s", "quota": "9/day", "cost": 10 }), "`9/day` has no room"),
@@ -346,4 +348,47 @@ fn the_layer_needs_no_more_of_a_service_than_that_it_can_be_cloned() {
     takes(layer(json!({ "limit": "1/s" })).layer(service_fn(|_: Request<()>| async {
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
     })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_beyond_the_limit_is_held_for_as_long_as_the_penalty_says() {
+    for algorithm in ["gcra", "token_bucket", "fixed_window", "sliding_window", "leaky_bucket"] {
+        let limit = layer(json!({
+            "limit": ["2/s", "1000/h"], "algorithm": algorithm, "max_delay": "1ms", "penalty": "10m",
+            "legacy_headers": true,
+        }));
+        while ask(&limit, from("192.0.2.1")).await.status() == 200 {}
+        for (waited, left) in [(0, "600"), (200, "400"), (399, "1")] {
+            tokio::time::advance(Duration::from_secs(waited)).await;
+            let refused = ask(&limit, from("192.0.2.1")).await;
+            assert_eq!(refused.status(), 429, "{algorithm}, {left}");
+            let told = |name: &str| refused.headers()[name].to_str().unwrap();
+            assert_eq!(told("retry-after"), left, "{algorithm}: not prolonged by those who ask");
+            assert_eq!(told("x-ratelimit-remaining"), "0", "{algorithm}");
+            assert!(told("ratelimit").starts_with(&format!("\"demo-s\";r=0;t={left},")), "{algorithm}");
+            assert_eq!(told("ratelimit-policy"), "\"demo-s\";q=2;w=1, \"demo-h\";q=1000;w=3600");
+        }
+        assert_eq!(ask(&limit, from("192.0.2.2")).await.status(), 200, "{algorithm}: only that caller");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(ask(&limit, from("192.0.2.1")).await.status(), 200, "{algorithm}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_lasts_longer_than_the_penalty_counts_and_who_fails_too_often_is_held() {
+    let day = layer(json!({ "limit": "1/d", "penalty": "1m" }));
+    assert_eq!(statuses(&day, 2, || from("192.0.2.1")).await, [200, 429]);
+    assert_eq!(ask(&day, from("192.0.2.1")).await.headers()["retry-after"], "86400");
+
+    let guard = json!({ "limit": "2/s", "key": "client_ip", "count": "failures", "penalty": "1h" });
+    let guard = layer(guard);
+    assert_eq!(statuses(&guard, 3, || with("/login", "answer", "401")).await, [401, 401, 429]);
+    tokio::time::advance(Duration::from_secs(3599)).await;
+    assert_eq!(ask(&guard, from("192.0.2.1")).await.headers()["retry-after"], "1");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(ask(&guard, from("192.0.2.1")).await.status(), 200);
+
+    let report = layer(json!({ "limit": "1/s", "penalty": "1h", "mode": "report" }));
+    assert_eq!(statuses(&report, 9, || from("192.0.2.1")).await, [200; 9]);
+    assert_eq!(report.counts().would_limit, 8);
 }

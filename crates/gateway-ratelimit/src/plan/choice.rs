@@ -43,6 +43,7 @@ struct Build {
     longest: std::time::Duration,
     quotas: Option<Quotas>,
     zone: crate::TimeZone,
+    penalty: Option<Rule>,
     replicas: u32,
 }
 
@@ -85,7 +86,8 @@ impl Build {
             let rule = Rule::quota(quota.count(), quota.calendar(self.zone));
             (rule, quota as &dyn Display, quota.per().to_owned())
         });
-        Ok(Arc::new(Plan::new(&self.name, tier, limits.chain(quotas).collect(), self.replicas)))
+        let rules = limits.chain(quotas).collect();
+        Ok(Arc::new(Plan::new(&self.name, tier, rules, self.penalty, self.replicas)))
     }
 }
 
@@ -97,6 +99,7 @@ impl Plans {
             longest: *settings.max_delay,
             quotas: settings.quota.clone(),
             zone: settings.timezone,
+            penalty: settings.penalty.map(|time| Rule::penalty(*time)),
             replicas: settings.replicas,
         };
         let mut plans = Vec::new();
