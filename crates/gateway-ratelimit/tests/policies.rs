@@ -127,6 +127,11 @@ async fn s1_14_one_limit_counts_each_route_by_itself_where_the_key_says_so() {
         let limit = limit.with_route(route).with_service("all");
         assert_eq!(statuses(&limit, 2, || from("192.0.2.1")).await, [200, 429], "{route}");
     }
+    let limit = layer(json!({ "limit": "1/h", "key": "service" }));
+    for (route, service, expected) in [("a", "users", 200), ("b", "users", 429), ("a", "orders", 200)] {
+        let limit = limit.with_route(route).with_service(service);
+        assert_eq!(ask(&limit, from("192.0.2.1")).await.status(), expected, "{route} of {service}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,8 +19,8 @@ fn open(redis: &Redis) -> Store {
     Store::open(&StoreSettings { redis: Some(settings), ..StoreSettings::default() }).unwrap()
 }
 
-fn plan(rules: Vec<Rule>) -> Plan {
-    let (limits, penalty) = apart(&rules);
+fn plan(rules: &[Rule]) -> Plan {
+    let (limits, penalty) = apart(rules);
     let limits = limits.iter().map(|rule| (*rule, &"x" as _, "s".to_owned())).collect();
     Plan::new("model", None, limits, penalty.copied(), 1)
 }
@@ -124,7 +124,7 @@ fn the_script_gives_the_same_answers_as_this_process() {
     proptest!(config, |((rules, steps) in history)| {
         case.set(case.get() + 1);
         let key = format!("rate_limit:{{{}}}:model", case.get());
-        let plan = plan(rules);
+        let plan = plan(&rules);
         let (mut states, mut now) = (vec![State::default(); plan.rules.len()], START);
         for (i, (gap, step)) in steps.iter().enumerate() {
             now += gap;
@@ -153,7 +153,7 @@ fn what_is_left_over_has_an_end_and_the_time_is_that_of_the_server() {
     let redis = Redis::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let store = open(&redis);
-    let plan = plan(vec![Rule::new(&"10/s".parse().unwrap(), Algorithm::FixedWindow, Duration::ZERO)]);
+    let plan = plan(&[Rule::new(&"10/s".parse().unwrap(), Algorithm::FixedWindow, Duration::ZERO)]);
     let call = |cost, mode| Call { key: "rate_limit:{x}:model", mode, cost, owed: &[], now: None };
     let answer = runtime.block_on(call(4, Mode::Take).run(&store, &plan, START)).unwrap();
     assert_eq!((answer.taken, answer.outcome.decision.remaining()), (4, 6));
