@@ -17,6 +17,9 @@ impl Cost {
         if let Some(name) = &settings.header {
             header(name)?;
         }
+        if settings.min > settings.max {
+            return Err(RateLimitError::Bounds(settings.min, settings.max));
+        }
         Ok(Self { settings: settings.clone() })
     }
 
@@ -57,6 +60,9 @@ pub(crate) struct Pointer {
 impl Settle {
     pub(crate) fn new(settings: &RateLimitSettings) -> Result<Self, RateLimitError> {
         if settings.count == CountWhat::Failures {
+            if settings.settle.is_some() {
+                return Err(RateLimitError::SettledFailures);
+            }
             if settings.statuses.is_empty() {
                 return Err(RateLimitError::NoStatuses);
             }

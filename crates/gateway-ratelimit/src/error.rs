@@ -26,6 +26,14 @@ pub enum RateLimitError {
     /// More limits than one request can have.
     #[error("{0} limits and quotas at once; expected at most 6")]
     TooMany(usize),
+    /// Nothing between the least and the most.
+    #[error("`cost.min` is {0} and `cost.max` {1}; expected a `max` that is not below `min`")]
+    Bounds(u32, u32),
+    /// Failures have no cost of their own.
+    #[error(
+        "`settle` has no room beside `count = \"failures\"`, where a failure takes its `cost`; leave out either"
+    )]
+    SettledFailures,
     /// Not one source of the final cost.
     #[error("`settle` needs either `header` or `json`; found {0}")]
     Settle(&'static str),

@@ -321,6 +321,8 @@ fn settings_that_cannot_work_say_why() {
         (json!({ "limit": "1/s", "count": "failures", "statuses": [42] }), "42"),
         (json!({ "limit": "1/s", "key": { "header": "a b" } }), "`a b` is no name"),
         (json!({ "limit": "1/s", "replicas": 0 }), "`replicas` is 0"),
+        (json!({ "limit": "9/s", "cost": { "header": "x", "min": 3, "max": 2 } }), "`cost.min` is 3"),
+        (json!({ "limit": "9/s", "count": "failures", "settle": { "header": "x" } }), "no room beside"),
         (json!({ "limit": "1/s", "penalty": "0s" }), "would hold nobody"),
         (json!({ "limit": "1/s", "penalty": "1m", "shared": "leased" }), "`penalty` begins with the first"),
         (json!({ "limit": ["9/s", "100/h"], "cost": 10 }), "`9/s` has no room for more than 9"),
