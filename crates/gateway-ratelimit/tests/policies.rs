@@ -135,6 +135,20 @@ async fn s1_14_one_limit_counts_each_route_by_itself_where_the_key_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn tokens_that_name_nobody_are_not_all_one_caller() {
+    let nobody = |ip: &str| {
+        let mut request = of("", Jwt, json!({}));
+        request.extensions_mut().extend(from(ip).extensions().clone());
+        request
+    };
+    let limit = layer(json!({ "authenticated": "1/h" }));
+    assert_eq!(statuses(&limit, 2, || nobody("192.0.2.1")).await, [200, 429]);
+    assert_eq!(ask(&limit, nobody("192.0.2.2")).await.status(), 200);
+    let skipped = layer(json!({ "limit": "1/h", "key": "principal", "on_missing": "skip" }));
+    assert_eq!(statuses(&skipped, 2, || nobody("192.0.2.1")).await, [200, 200]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_lacks_the_key_shares_a_count_or_is_passed_over() {
     let shared = layer(json!({ "limit": "1/h", "key": { "header": "x-t" } }));
     assert_eq!(ask(&shared, from("192.0.2.1")).await.status(), 200);
