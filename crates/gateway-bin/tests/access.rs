@@ -211,7 +211,9 @@ fn answers_are_cached_and_purged() {
     let ask = || get(gateway.addr(), "/x").header("cache-status").unwrap().to_owned();
     for what in [
         json!({ "url": url }),
+        json!({ "url": "HTTP://Test:80/x" }),
         json!({ "prefix": "http://" }),
+        json!({ "prefix": "http://TEST:80/" }),
         json!({ "tag": "things" }),
         json!({ "all": true }),
     ] {
@@ -221,8 +223,15 @@ fn answers_are_cached_and_purged() {
     }
     assert!(ask().contains("fwd=uri-miss"));
     assert_eq!(admin(&gateway, "POST", "/purge", &json!({ "url": url, "all": true })).0, 400);
+    for what in [json!({ "url": "/x" }), json!({ "url": "test/x" }), json!({ "prefix": "" })] {
+        let (status, said) = admin(&gateway, "POST", "/purge", &what);
+        assert_eq!(status, 400, "{what}");
+        assert!(said["detail"].as_str().unwrap().contains("scheme and host"), "{said}");
+    }
+    let only = with(gateway.addr(), "/y", &[("Cache-Control", "only-if-cached")]);
+    assert_eq!((only.status, code(&only).as_str()), (504, "not-cached"));
     let metrics = get(gateway.admin(), "/metrics").text();
-    assert!(metrics.contains("gateway_cache_total{route=\"/*\",result=\"hit\"} 4"), "{metrics}");
+    assert!(metrics.contains("gateway_cache_total{route=\"/*\",result=\"hit\"} 6"), "{metrics}");
 }
 
 #[test]

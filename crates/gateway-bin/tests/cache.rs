@@ -106,6 +106,21 @@ fn an_answer_with_a_cookie_is_never_stored() {
 }
 
 #[test]
+fn no_spelling_of_a_parameter_gets_past_the_key() {
+    let upstream = Upstream::start(|request| Reply::new(200, &request.target));
+    let gateway = gateway(&upstream, "cache = { ttl = \"10m\", key.query = [\"q\"] }");
+    for (target, expected) in [
+        ("/?%71=evil", "/?%71=evil"),
+        ("/", "/"),
+        ("/?q=evil", "/?q=evil"),
+        ("/?utm=1&%71=evil", "/?%71=evil"),
+        ("/?utm=1", "/"),
+    ] {
+        assert_eq!(get(gateway.addr(), target).text(), expected, "{target}");
+    }
+}
+
+#[test]
 fn a_soft_purge_makes_stale_and_a_purge_removes() {
     let upstream = Upstream::start(|request| match request.header("if-none-match") {
         Some("\"a\"") => Reply::with(304, &[FRESH, ("ETag", "\"a\"")], ""),

@@ -87,6 +87,27 @@ fn every_warning_has_its_place_and_leaves_the_exit_code_0() {
             ],
         ),
         (
+            format!(
+                "{GOOD}rate_limit = \"x\"\n[rate_limits.x.tiers]\nby = {{ claim = \"plan\" }}\n\
+                 values = {{ gold = \"9/s\" }}\n"
+            ),
+            vec![
+                "7:16: warning: `x` does not limit callers of no tier, such as all who are not authenticated",
+                "give `limit` too, for all others",
+            ],
+        ),
+        (
+            format!("{GOOD}rate_limit = \"x\"\n[rate_limits.x]\nlimit_from = {{ claim = \"rate\" }}\n"),
+            vec!["8:1: warning: `x` does not limit callers without the claim"],
+        ),
+        (
+            format!("{GOOD}rate_limit = \"x\"\n[rate_limits.x]\nlimit = \"9/s\"\nstatuses = [401]\n"),
+            vec![
+                "9:12: warning: `x` counts every request, whatever its answer",
+                "set `count = \"failures\"`",
+            ],
+        ),
+        (
             service("timeout = { total = \"5s\", per_try = \"2s\" }\nretry = 3"),
             vec![
                 "3:37: warning: 3 attempts of 2s may take 6s, but all of them together only 5s",

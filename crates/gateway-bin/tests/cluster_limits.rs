@@ -309,6 +309,28 @@ fn answers_tell_what_is_left_in_new_fields_and_old_ones() {
 }
 
 #[test]
+fn who_comes_beyond_the_limit_is_held_by_all_instances_and_over_restarts() {
+    let (upstream, redis) = (Upstream::named("a"), Redis::start());
+    let gateways = pair(&upstream, &redis, "5s", "limit = \"3/s\"\npenalty = \"1h\"\n");
+    let refused = wait_until("a refusal", SOON, || {
+        Some(get(gateways[0].addr(), "/")).filter(|answer| answer.status == 429)
+    });
+    let wait = |answer: &Response| answer.header("retry-after").unwrap().parse::<u64>().unwrap();
+    assert_eq!((code(&refused).as_str(), wait(&refused)), ("rate-limited", 3600));
+    assert!(refused.header("ratelimit").unwrap().starts_with("\"shared\";r=0;t=3600"));
+    // The limit itself has room again.
+    sleep(Duration::from_millis(1100));
+    let [first, second] = gateways;
+    drop(first);
+    let [third, _] = pair(&upstream, &redis, "5s", "limit = \"3/s\"\npenalty = \"1h\"\n");
+    for gateway in [&second, &third] {
+        let held = get(gateway.addr(), "/");
+        assert_eq!(held.status, 429);
+        assert!((3500..=3599).contains(&wait(&held)), "{} s", wait(&held));
+    }
+}
+
+#[test]
 fn failed_logins_are_counted_on_all_instances_and_good_ones_are_not() {
     let upstream = Upstream::start(|request| match request.header("x-password") {
         Some("right") => Reply::new(200, "welcome"),

@@ -74,6 +74,16 @@ fn the_numbers_are_those_of_the_limits_arithmetic() {
             2,
         ),
         ("each request costs two", r#"{ limit = "3/min", cost = 2 }"#, spaced(200), 6, 4, 0, 0, 1),
+        (
+            "who comes beyond it is held",
+            r#"{ limit = "3/min burst 1", penalty = "39s" }"#,
+            spaced(200),
+            6,
+            4,
+            0,
+            0,
+            1,
+        ),
         ("successes do not count", r#"{ limit = "3/min", count = "failures" }"#, spaced(200), 6, 0, 0, 0, 1),
         ("failures do", r#"{ limit = "2/min", count = "failures" }"#, spaced(401), 6, 3, 0, 0, 1),
         (

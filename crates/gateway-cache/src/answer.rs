@@ -7,8 +7,7 @@ use crate::fill::FillReader;
 use crate::semantics::conditional::{is_conditional, is_not_modified};
 use crate::semantics::range::{Part, part};
 use crate::semantics::status::{Forward, Told};
-use bytes::Bytes;
-use gateway_core::spare;
+use gateway_core::{Code, Problem, spare};
 use http::header::{
     AGE, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap,
     HeaderValue,
@@ -115,10 +114,7 @@ pub(crate) fn not_modified<R>(mut response: Response<CacheBody<R>>) -> Response<
 
 /// The client wants no answer but a stored one, and there is none (RFC 9111 §5.2.1.7).
 pub(crate) fn not_cached<R>(engine: &Engine, why: Forward) -> Response<CacheBody<R>> {
-    let mut response =
-        Response::new(CacheBody::from(Bytes::from_static(b"nothing stored answers this request\n")));
-    *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    let mut response = Problem::new(Code::NotCached).into_response();
     let told = Told::Forwarded { why, upstream: None, stored: false, would_hit: false };
     engine.tell(response.headers_mut(), told);
     response

@@ -88,7 +88,7 @@
 //! | stale, the upstream fails, within `stale-if-error` | answered (500, 502, 503, 504, or no answer at all) |
 //! | `must-revalidate`, `proxy-revalidate`, `s-maxage`, `no-cache` | never answered stale |
 //! | client: `no-cache`, `max-age`, `min-fresh`, `max-stale` | followed, unless `client_directives = false` |
-//! | client: `only-if-cached` | 504 if nothing stored answers |
+//! | client: `only-if-cached` | 504 `not-cached` if nothing stored answers |
 //! | client's own conditions, nothing stored | passed on |
 //!
 //! # Many at once

@@ -175,6 +175,7 @@ async fn ccreq_what_the_client_asks_for_counts() {
     let world = with(&[("cache-control", "max-age=1")]);
     let got = world.ask("GET", "/", &[("cache-control", "only-if-cached")]).await;
     assert_eq!((got.status.as_u16(), world.upstream.calls()), (504, 0), "ccreq-oic");
+    assert!(got.text().contains("\"code\":\"not-cached\""), "{}", got.text());
     world.ask("GET", "/", &[("cache-control", "no-store")]).await;
     assert!(world.store.is_empty());
     world.get("/").await;

@@ -67,6 +67,8 @@ pub enum Code {
     AuthUnavailable,
     /// Known caller, whose token was not issued for this (RFC 6750 §3.1).
     InsufficientScope,
+    /// The client wants only what is stored, and nothing stored answers it (RFC 9111 §5.2.1.7).
+    NotCached,
 }
 
 #[derive(Clone, Copy)]
@@ -93,7 +95,7 @@ const fn said(row: Row, message: &'static str, detail: &'static str) -> Row {
 const NOT_ALLOWED: &str = "You are not allowed to access this scope.";
 
 use StatusCode as S;
-static ROWS: [Row; 31] = [
+static ROWS: [Row; 32] = [
     row(Code::BadRequest, "bad-request", S::BAD_REQUEST, "Bad request"),
     said(
         row(Code::MissingCredentials, "missing-credentials", S::UNAUTHORIZED, "Credentials are required"),
@@ -221,6 +223,7 @@ static ROWS: [Row; 31] = [
         "Forbidden",
         NOT_ALLOWED,
     ),
+    row(Code::NotCached, "not-cached", S::GATEWAY_TIMEOUT, "Nothing stored answers the request"),
 ];
 
 impl Code {

@@ -70,7 +70,7 @@ impl Code {
     pub fn grpc_status(self) -> u8 {
         match self {
             Self::BadRequest | Self::UriTooLong | Self::UnsupportedMediaType | Self::InvalidRequest => 3,
-            Self::RequestTimeout | Self::UpstreamTimeout => 4,
+            Self::RequestTimeout | Self::UpstreamTimeout | Self::NotCached => 4,
             Self::NotFound => 5,
             Self::Conflict => 6,
             Self::Forbidden | Self::InsufficientScope => 7,

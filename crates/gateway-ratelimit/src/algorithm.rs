@@ -8,6 +8,7 @@ pub(crate) mod calendar;
 mod fixed_window;
 mod gcra;
 mod leaky_bucket;
+pub(crate) mod penalty;
 mod rule;
 mod sliding_window;
 mod token_bucket;
@@ -90,6 +91,15 @@ impl Decision {
         matches!(self, Self::Refuse { .. })
     }
 
+    /// A refusal that lasts at least so many microseconds.
+    pub(crate) fn held(self, left: u64) -> Self {
+        let own = match self {
+            Self::Refuse { retry_after, .. } => retry_after,
+            _ => Duration::ZERO,
+        };
+        Self::Refuse { retry_after: own.max(micros(left)), reset: self.reset().max(micros(left)) }
+    }
+
     /// How many more may come at once.
     #[must_use]
     pub fn remaining(&self) -> u32 {
@@ -114,6 +124,8 @@ pub(crate) enum Kind {
     Counted(Algorithm),
     /// A quota: a count that begins and ends with the calendar.
     Calendar(calendar::Calendar),
+    /// No limit, but for how long who has come beyond one is refused; always the last of a plan.
+    Penalty,
 }
 
 /// Decides about a request of this cost, without taking anything. Cost 0 asks how things stand.
@@ -126,6 +138,7 @@ pub fn decide(state: &State, now: u64, cost: u32, rule: &Rule) -> Decision {
         Kind::Counted(Algorithm::SlidingWindow) => sliding_window::decide(state, now, cost, rule),
         Kind::Counted(Algorithm::LeakyBucket) => leaky_bucket::decide(state, now, cost, rule),
         Kind::Calendar(calendar) => calendar::decide(state, now, cost, rule, calendar),
+        Kind::Penalty => penalty::decide(state, now),
     }
 }
 
@@ -138,6 +151,7 @@ pub fn take(state: &State, now: u64, cost: i64, rule: &Rule) -> State {
         Kind::Counted(Algorithm::FixedWindow) => fixed_window::take(state, now, cost, rule),
         Kind::Counted(Algorithm::SlidingWindow) => sliding_window::take(state, now, cost, rule),
         Kind::Calendar(calendar) => calendar::take(state, now, cost, calendar),
+        Kind::Penalty => penalty::take(state, now),
     }
 }
 
@@ -152,6 +166,7 @@ pub fn used(state: &State, now: u64, rule: &Rule) -> u64 {
         Kind::Counted(Algorithm::FixedWindow) => fixed_window::window(state, now, rule).1,
         Kind::Counted(Algorithm::SlidingWindow) => sliding_window::used(state, now, rule),
         Kind::Calendar(calendar) => calendar::current(state, now, calendar).2,
+        Kind::Penalty => 0,
     }
 }
 

@@ -17,7 +17,15 @@ impl Cost {
         if let Some(name) = &settings.header {
             header(name)?;
         }
+        if settings.min > settings.max {
+            return Err(RateLimitError::Bounds(settings.min, settings.max));
+        }
         Ok(Self { settings: settings.clone() })
+    }
+
+    /// What every request costs, if they all cost the same.
+    pub(crate) fn of_all(settings: &CostSettings) -> Option<u32> {
+        settings.header.is_none().then_some(settings.default)
     }
 
     pub(crate) fn of(&self, facts: &Facts<'_>) -> u32 {
@@ -52,6 +60,9 @@ pub(crate) struct Pointer {
 impl Settle {
     pub(crate) fn new(settings: &RateLimitSettings) -> Result<Self, RateLimitError> {
         if settings.count == CountWhat::Failures {
+            if settings.settle.is_some() {
+                return Err(RateLimitError::SettledFailures);
+            }
             if settings.statuses.is_empty() {
                 return Err(RateLimitError::NoStatuses);
             }

@@ -26,6 +26,14 @@ pub enum RateLimitError {
     /// More limits than one request can have.
     #[error("{0} limits and quotas at once; expected at most 6")]
     TooMany(usize),
+    /// Nothing between the least and the most.
+    #[error("`cost.min` is {0} and `cost.max` {1}; expected a `max` that is not below `min`")]
+    Bounds(u32, u32),
+    /// Failures have no cost of their own.
+    #[error(
+        "`settle` has no room beside `count = \"failures\"`, where a failure takes its `cost`; leave out either"
+    )]
+    SettledFailures,
     /// Not one source of the final cost.
     #[error("`settle` needs either `header` or `json`; found {0}")]
     Settle(&'static str),
@@ -41,11 +49,32 @@ pub enum RateLimitError {
     /// Failures are counted by nothing.
     #[error("`statuses` is empty, so that no answer would count; expected numbers from 100 to 599")]
     NoStatuses,
+    /// Requests that cost more than ever fits.
+    #[error(
+        "`cost` is {cost}, but `{limit}` has no room for more than {most} at once; every request would be refused"
+    )]
+    Cost {
+        /// What each costs.
+        cost: u32,
+        /// The limit.
+        limit: String,
+        /// What fits.
+        most: u64,
+    },
     /// A queue cannot be shared in parts.
     #[error(
         "`leaky_bucket` lets requests wait in one queue, of which no shares can be taken; choose `shared = \"exact\"`"
     )]
     LeasedQueue,
+    /// Shares do not know of penalties.
+    #[error(
+        "`penalty` begins with the first request beyond the limit, which no instance knows of that has a share; choose \
+         `shared = \"exact\"` or `\"local\"`"
+    )]
+    LeasedPenalty,
+    /// A penalty that is none.
+    #[error("`penalty` is 0, which would hold nobody; leave it out, or give a time such as \"10m\"")]
+    NoPenalty,
     /// A setting that must not be nought.
     #[error("`{0}` is 0; expected at least 1")]
     Zero(&'static str),

@@ -1,7 +1,7 @@
 //! What a request says of itself and of its caller.
 
 use crate::tally::Tally;
-use gateway_core::{ClientAddr, Principal, cookie};
+use gateway_core::{ClientAddr, Principal, cookie, percent};
 use http::{Extensions, HeaderMap, Request, Uri};
 use serde_json::Value;
 use std::net::IpAddr;
@@ -60,7 +60,11 @@ impl<'a> Facts<'a> {
 
     /// A parameter of the query as it is written.
     pub(crate) fn query(&self, name: &str) -> Option<&'a str> {
-        let mut pairs = self.uri.query()?.split('&');
-        pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+        // No other spelling of the name escapes the count.
+        let is_name = |key: &str| {
+            key == name || (key.contains(['%', '+']) && *percent::form_decoded(key) == *name.as_bytes())
+        };
+        let mut pairs = self.uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.find_map(|(key, value)| is_name(key).then_some(value))
     }
 }

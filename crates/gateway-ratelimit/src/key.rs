@@ -24,7 +24,7 @@ pub struct KeyBy(Vec<KeyPart>);
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyPart {
-    /// Who is authenticated; others by their address.
+    /// Who is authenticated; others, and those whose credentials name nobody, by their address.
     Caller,
     /// The client's address; IPv6 by /64.
     ClientIp,
@@ -128,10 +128,11 @@ impl KeyPart {
         let known = |kind, bytes: Option<&'a [u8]>| {
             bytes.map_or(Found::Missing, |bytes| Found::Bytes(kind, Cow::Borrowed(bytes)))
         };
-        let principal = || Some(facts.principal()?.id().as_bytes());
+        // Credentials that name nobody, such as a token without `sub`, do not make one caller of all who have them.
+        let principal = || Some(facts.principal()?.id().as_bytes()).filter(|id| !id.is_empty());
         match self {
-            Self::Caller => match facts.principal() {
-                Some(principal) => known("principal", Some(principal.id().as_bytes())),
+            Self::Caller => match principal() {
+                Some(id) => known("principal", Some(id)),
                 None => address(facts),
             },
             Self::ClientIp => address(facts),

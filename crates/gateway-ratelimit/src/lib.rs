@@ -16,6 +16,7 @@
 //! | `key` | what is counted: `caller`, `client_ip`, `{ header = "X-Tenant" }`, `{ claim = "org.id" }`, … or a list |
 //! | `cost`, `settle` | what a request takes, and what its answer says that it took in the end |
 //! | `count = "failures"` | only refused logins and the like count |
+//! | `penalty = "10m"` | who comes beyond the limit is refused for so long, whatever room there is meanwhile |
 //! | `exempt` | who is not limited |
 //! | `mode = "report"` | nobody is refused; [`Limited`](gateway_core::Limited) in the answer's extensions names the limit that would have |
 //!

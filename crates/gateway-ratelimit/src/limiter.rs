@@ -17,7 +17,7 @@ use crate::{RateLimitError, shared};
 use gateway_core::{Code, KeyedHash, Limited, Mode, Problem};
 use http::HeaderMap;
 use http::header::RETRY_AFTER;
-pub(crate) use note::{Later, Note, Place};
+pub(crate) use note::{Later, Note, Place, would};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -91,6 +91,9 @@ impl Limiter {
         if settings.max_keys == 0 {
             return Err(RateLimitError::NoKeys);
         }
+        if settings.penalty.is_some_and(|time| time.is_zero()) {
+            return Err(RateLimitError::NoPenalty);
+        }
         if settings.replicas == 0 {
             return Err(RateLimitError::Zero("replicas"));
         }
@@ -102,6 +105,9 @@ impl Limiter {
             crate::cost::header(name)?;
         }
         let plans = Plans::new(name, settings)?;
+        if let Some(cost) = Cost::of_all(&settings.cost) {
+            plans.iter().try_for_each(|plan| plan.has_room(cost))?;
+        }
         Ok(Self {
             name: name.into(),
             tallies: Arc::default(),
@@ -158,7 +164,8 @@ impl Limiter {
     pub(crate) fn count(&self, standing: &Standing, tally: &Tally) {
         let refused = matches!(standing, Standing::Found(outcome, _) if outcome.decision.is_refusal());
         tally.count(match (standing, self.mode) {
-            (Standing::Away, _) => Fate::Limited,
+            (Standing::Away, Mode::Enforce) => Fate::Limited,
+            (Standing::Away, Mode::Report) => Fate::WouldLimit,
             _ if !refused => Fate::Allowed,
             (_, Mode::Enforce) => Fate::Limited,
             (_, Mode::Report) => Fate::WouldLimit,
@@ -181,7 +188,8 @@ impl Limiter {
         let (outcome, place) = match standing {
             Standing::Found(outcome, place) => (outcome, place),
             Standing::Passed => return Verdict::Pass(None),
-            Standing::Away => return Verdict::Refuse(Box::new(self.unavailable())),
+            Standing::Away if self.enforces() => return Verdict::Refuse(Box::new(self.unavailable())),
+            Standing::Away => return Verdict::Pass(Some(Later::Would(self.name.clone()))),
         };
         let refused = outcome.decision.is_refusal();
         if refused && self.enforces() {

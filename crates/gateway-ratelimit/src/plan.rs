@@ -4,7 +4,8 @@ mod choice;
 
 pub(crate) use choice::{Chosen, Plans};
 
-use crate::algorithm::{Decision, Rule, State, decide, take};
+use crate::RateLimitError;
+use crate::algorithm::{Decision, Rule, State, decide, penalty, take};
 use crate::headers::Names;
 use std::fmt::Display;
 
@@ -80,23 +81,39 @@ pub(crate) fn is_tighter(one: &Decision, other: &Decision) -> bool {
     }
 }
 
-/// Decides by all rules; takes from all if all have room, else from none.
+/// Limits, and the penalty after them.
+pub(crate) fn apart(rules: &[Rule]) -> (&[Rule], Option<&Rule>) {
+    match rules.split_last() {
+        Some((last, limits)) if last.is_penalty() => (limits, Some(last)),
+        _ => (rules, None),
+    }
+}
+
+/// Decides by all rules; takes from all if all have room, else from none, and then a penalty begins.
 pub(crate) fn decide_all(states: &mut [State], now: u64, cost: u32, rules: &[Rule], taking: bool) -> Outcome {
+    let (rules, penalty) = apart(rules);
+    let (states, held) = states.split_at_mut(rules.len());
+    let mut left = held.first().map_or(0, |state| penalty::left(state, now));
     let outcome = Outcome::join(states.iter().zip(rules).map(|(state, rule)| {
         let decision = decide(state, now, cost, rule);
         (decision, decision.remaining())
     }));
-    if !outcome.decision.is_refusal() {
+    if !outcome.decision.is_refusal() && left == 0 {
         if taking && cost > 0 {
             take_all(states, now, i64::from(cost), rules);
         }
         return outcome;
     }
+    if let (Some(rule), [state, ..]) = (penalty, held) {
+        *state = penalty::begin(state, now, rule);
+        left = penalty::left(state, now);
+    }
     // Nothing is taken, so that what remains is what was there.
     Outcome::join(states.iter().zip(rules).map(|(state, rule)| {
         let asked = decide(state, now, cost, rule);
         let there = decide(state, now, 0, rule);
-        (if asked.is_refusal() { asked } else { there }, there.remaining())
+        let decision = if asked.is_refusal() { asked } else { there };
+        if left > 0 { (decision.held(left), 0) } else { (decision, there.remaining()) }
     }))
 }
 
@@ -113,20 +130,35 @@ impl Plan {
         name: &str,
         tier: Option<(u64, &str)>,
         rules: Vec<(Rule, &dyn Display, String)>,
+        penalty: Option<Rule>,
         replicas: u32,
     ) -> Self {
         let (salt, tier) = tier.unwrap_or((0, ""));
         let label = if tier.is_empty() { name.to_owned() } else { format!("{name}.{tier}") };
         let names = Names::new(name, rules.iter().map(|(rule, _, per)| (rule, per.as_str())));
         let texts = rules.iter().map(|(_, text, _)| text.to_string()).collect();
-        let rules: Vec<_> = rules.into_iter().map(|(rule, ..)| rule).collect();
+        let rules: Vec<_> = rules.into_iter().map(|(rule, ..)| rule).chain(penalty).collect();
         let shares = rules.iter().map(|rule| rule.share(replicas)).collect();
         Self { rules, shares, names, texts, salt, label }
     }
 
+    /// Whether a request of this cost ever fits.
+    ///
+    /// # Errors
+    /// It does not.
+    pub(crate) fn has_room(&self, cost: u32) -> Result<(), RateLimitError> {
+        let mut rules = self.rules.iter().zip(&self.texts);
+        match rules.find(|(rule, _)| rule.burst < u64::from(cost)) {
+            Some((rule, limit)) => Err(RateLimitError::Cost { cost, limit: limit.clone(), most: rule.burst }),
+            None => Ok(()),
+        }
+    }
+
     /// Whether states of the other plan mean the same here.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
-        let kinds = |plan: &Self| plan.rules.iter().map(|rule| (rule.kind, rule.period)).collect::<Vec<_>>();
+        // How long a penalty lasts may change.
+        let kind = |rule: &Rule| (rule.kind, if rule.is_penalty() { 0 } else { rule.period });
+        let kinds = |plan: &Self| plan.rules.iter().map(kind).collect::<Vec<_>>();
         self.label == other.label && kinds(self) == kinds(other)
     }
 

@@ -64,6 +64,9 @@ pub struct RateLimitSettings {
     pub count: CountWhat,
     /// The statuses that `count = "failures"` counts. Default `[401, 403]`.
     pub statuses: Vec<u16>,
+    /// For how long a caller who has come beyond the limit is refused, whatever room there is meanwhile: `"10m"`. It
+    /// begins with the first request that is refused; further ones do not prolong it. Not with `leased`. Default: none.
+    pub penalty: Option<Timespan>,
     /// Who is not limited. Default: nobody.
     pub exempt: ExemptSettings,
     /// Whether answers tell what is left in `RateLimit` and `RateLimit-Policy`. Default true.
@@ -112,6 +115,7 @@ impl Default for RateLimitSettings {
             settle: None,
             count: CountWhat::default(),
             statuses: vec![401, 403],
+            penalty: None,
             exempt: ExemptSettings::default(),
             headers: true,
             legacy_headers: false,

@@ -7,7 +7,7 @@ use crate::limiter::Note;
 use bytes::{Buf, Bytes};
 use find::find;
 use http::header::CONTENT_TYPE;
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use std::future::Future;
@@ -17,12 +17,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use tower::{Layer, Service};
 
-/// Response extension: what [`SettleLayer`] has to settle.
+/// Response extension: what [`SettleLayer`] has to settle, of each limit that reads bodies.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settlements(Vec<Settlement>);
+
+impl Settlements {
+    /// One more.
+    pub(crate) fn add(note: Note, extensions: &mut Extensions) {
+        extensions.get_or_insert_default::<Self>().0.push(Settlement::new(note));
+    }
+}
+
 #[derive(Clone, Debug)]
-pub(crate) struct Settlement(Arc<(Note, AtomicBool)>);
+struct Settlement(Arc<(Note, AtomicBool)>);
 
 impl Settlement {
-    pub(crate) fn new(note: Note) -> Self {
+    fn new(note: Note) -> Self {
         Self(Arc::new((note, AtomicBool::new(false))))
     }
 
@@ -97,8 +107,14 @@ where
             .headers()
             .get(CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
-        let settlement = response.extensions_mut().remove::<Settlement>();
-        let copy = settlement.map(|settlement| Copy { settlement, events, bytes: Vec::new(), cut: false });
+        let settlements = response.extensions_mut().remove::<Settlements>();
+        let copy = settlements.map(|Settlements(all)| Copy {
+            max: all.iter().filter_map(|one| Some(one.pointer()?.max)).max().unwrap_or_default(),
+            settlements: all,
+            events,
+            bytes: Vec::new(),
+            cut: false,
+        });
         Poll::Ready(Ok(response.map(|inner| SettleBody { inner, copy })))
     }
 }
@@ -116,7 +132,9 @@ pin_project! {
 /// What of a body was kept; settles when it is dropped.
 #[derive(Debug)]
 struct Copy {
-    settlement: Settlement,
+    settlements: Vec<Settlement>,
+    /// How much is kept: what the limit that wants most has as `max_body`.
+    max: usize,
     events: bool,
     bytes: Vec<u8>,
     /// Whether the beginning is missing.
@@ -125,17 +143,16 @@ struct Copy {
 
 impl Copy {
     fn keep(&mut self, data: &[u8]) {
-        let max = self.settlement.pointer().map_or(0, |pointer| pointer.max);
         self.bytes.extend_from_slice(data);
         // Cut at twice the size, so that each byte is moved once at most.
-        if self.bytes.len() > max.saturating_mul(2) {
-            self.cut_to(max);
+        if self.bytes.len() > self.max.saturating_mul(2) {
+            self.shorten();
         }
     }
 
-    fn cut_to(&mut self, max: usize) {
-        if self.bytes.len() > max {
-            self.bytes.drain(..self.bytes.len() - max);
+    fn shorten(&mut self) {
+        if self.bytes.len() > self.max {
+            self.bytes.drain(..self.bytes.len() - self.max);
             self.cut = true;
         }
     }
@@ -143,10 +160,12 @@ impl Copy {
 
 impl Drop for Copy {
     fn drop(&mut self) {
-        let Some(pointer) = self.settlement.pointer().cloned() else { return };
-        self.cut_to(pointer.max);
-        if let Some(actual) = find(&self.bytes, &pointer.path, self.events, self.cut) {
-            self.settlement.settle(actual);
+        self.shorten();
+        for settlement in &self.settlements {
+            let Some(pointer) = settlement.pointer() else { continue };
+            if let Some(actual) = find(&self.bytes, &pointer.path, self.events, self.cut) {
+                settlement.settle(actual);
+            }
         }
     }
 }

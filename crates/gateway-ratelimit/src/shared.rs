@@ -53,6 +53,9 @@ impl State {
         if settings.shared == Shared::Leased && settings.algorithm == Algorithm::LeakyBucket {
             return Err(RateLimitError::LeasedQueue);
         }
+        if settings.shared == Shared::Leased && settings.penalty.is_some() {
+            return Err(RateLimitError::LeasedPenalty);
+        }
         if settings.lease == Some(0) {
             return Err(RateLimitError::Zero("lease"));
         }

@@ -60,7 +60,7 @@ async fn several_limits_are_all_told_and_the_refusing_one_is_named() {
 #[tokio::test(start_paused = true)]
 async fn requests_are_counted_by_what_the_key_names() {
     type Ask = fn() -> Request<()>;
-    let cases: [(serde_json::Value, Ask, Ask, Ask); 7] = [
+    let cases: [(serde_json::Value, Ask, Ask, Ask); 9] = [
         (
             json!({ "header": "X-T" }),
             || with("/", "x-t", "a"),
@@ -78,6 +78,18 @@ async fn requests_are_counted_by_what_the_key_names() {
             || with("/?u=ab", "x", "a"),
             || with("/?v=1&u=%61b", "x", "a"),
             || with("/?u=b", "x", "a"),
+        ),
+        (
+            json!({ "query": "user id" }),
+            || with("/?user%20id=a", "x", "a"),
+            || with("/?user&us%65r+id=a", "x", "a"),
+            || with("/?user%2520id=a", "x", "a"),
+        ),
+        (
+            json!("principal"),
+            || of("ada", Jwt, json!({})),
+            || of("ada", ApiKey, json!({})),
+            || from("192.0.2.1"),
         ),
         (
             json!({ "claim": "org.id" }),
@@ -115,6 +127,25 @@ async fn s1_14_one_limit_counts_each_route_by_itself_where_the_key_says_so() {
         let limit = limit.with_route(route).with_service("all");
         assert_eq!(statuses(&limit, 2, || from("192.0.2.1")).await, [200, 429], "{route}");
     }
+    let limit = layer(json!({ "limit": "1/h", "key": "service" }));
+    for (route, service, expected) in [("a", "users", 200), ("b", "users", 429), ("a", "orders", 200)] {
+        let limit = limit.with_route(route).with_service(service);
+        assert_eq!(ask(&limit, from("192.0.2.1")).await.status(), expected, "{route} of {service}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_that_name_nobody_are_not_all_one_caller() {
+    let nobody = |ip: &str| {
+        let mut request = of("", Jwt, json!({}));
+        request.extensions_mut().extend(from(ip).extensions().clone());
+        request
+    };
+    let limit = layer(json!({ "authenticated": "1/h" }));
+    assert_eq!(statuses(&limit, 2, || nobody("192.0.2.1")).await, [200, 429]);
+    assert_eq!(ask(&limit, nobody("192.0.2.2")).await.status(), 200);
+    let skipped = layer(json!({ "limit": "1/h", "key": "principal", "on_missing": "skip" }));
+    assert_eq!(statuses(&skipped, 2, || nobody("192.0.2.1")).await, [200, 200]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,7 +160,11 @@ async fn who_lacks_the_key_shares_a_count_or_is_passed_over() {
 #[tokio::test(start_paused = true)]
 async fn a_claim_chooses_the_tier_or_is_the_limit() {
     let tiers = layer(json!({
-        "tiers": { "by": { "claim": "plan" }, "values": { "free": "1/h", "pro": ["3/h", "2/s"] }, "default": "1/min" },
+        "tiers": {
+            "by": { "claim": "plan" },
+            "values": { "free": "1/h", "pro": ["3/h", "2/s"], "7": "7/h", "true": "8/h" },
+            "default": "1/min",
+        },
         "limit_from": { "claim": "rate_limit" },
     }));
     let policy = async |claims: serde_json::Value| {
@@ -144,6 +179,11 @@ async fn a_claim_chooses_the_tier_or_is_the_limit() {
         (json!({ "rate_limit": "500/min", "plan": "free" }), "\"demo\";q=500;w=60"),
         (json!({ "rate_limit": 7 }), "\"demo\";q=7;w=60"),
         (json!({ "rate_limit": "plenty", "plan": "free" }), "\"demo\";q=1;w=3600"),
+        (json!({ "plan": 7 }), "\"demo\";q=7;w=3600"),
+        (json!({ "plan": true }), "\"demo\";q=8;w=3600"),
+        (json!({ "plan": ["staff", "free", "pro"] }), "\"demo\";q=1;w=3600"),
+        (json!({ "plan": ["staff", 7] }), "\"demo\";q=7;w=3600"),
+        (json!({ "plan": ["staff", ["free"], null, {}] }), "\"demo\";q=1;w=60"),
     ] {
         assert_eq!(policy(claims.clone()).await, expected, "{claims}");
     }
@@ -295,6 +335,13 @@ fn settings_that_cannot_work_say_why() {
         (json!({ "limit": "1/s", "count": "failures", "statuses": [42] }), "42"),
         (json!({ "limit": "1/s", "key": { "header": "a b" } }), "`a b` is no name"),
         (json!({ "limit": "1/s", "replicas": 0 }), "`replicas` is 0"),
+        (json!({ "limit": "9/s", "cost": { "header": "x", "min": 3, "max": 2 } }), "`cost.min` is 3"),
+        (json!({ "limit": "9/s", "count": "failures", "settle": { "header": "x" } }), "no room beside"),
+        (json!({ "limit": "1/s", "penalty": "0s" }), "would hold nobody"),
+        (json!({ "limit": "1/s", "penalty": "1m", "shared": "leased" }), "`penalty` begins with the first"),
+        (json!({ "limit": ["9/s", "100/h"], "cost": 10 }), "`9/s` has no room for more than 9"),
+        (json!({ "limit": "100/h burst 5", "cost": { "default": 6 } }), "no room for more than 5"),
+        (json!({ "limit": "10/s", "quota": "9/day", "cost": 10 }), "`9/day` has no room"),
         (json!({ "limit": "1/s", "shared": "leased", "algorithm": "leaky_bucket" }), "exact"),
     ] {
         let settings: RateLimitSettings = serde_json::from_value(json.clone()).unwrap();
@@ -322,4 +369,47 @@ fn the_layer_needs_no_more_of_a_service_than_that_it_can_be_cloned() {
     takes(layer(json!({ "limit": "1/s" })).layer(service_fn(|_: Request<()>| async {
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
     })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_beyond_the_limit_is_held_for_as_long_as_the_penalty_says() {
+    for algorithm in ["gcra", "token_bucket", "fixed_window", "sliding_window", "leaky_bucket"] {
+        let limit = layer(json!({
+            "limit": ["2/s", "1000/h"], "algorithm": algorithm, "max_delay": "1ms", "penalty": "10m",
+            "legacy_headers": true,
+        }));
+        while ask(&limit, from("192.0.2.1")).await.status() == 200 {}
+        for (waited, left) in [(0, "600"), (200, "400"), (399, "1")] {
+            tokio::time::advance(Duration::from_secs(waited)).await;
+            let refused = ask(&limit, from("192.0.2.1")).await;
+            assert_eq!(refused.status(), 429, "{algorithm}, {left}");
+            let told = |name: &str| refused.headers()[name].to_str().unwrap();
+            assert_eq!(told("retry-after"), left, "{algorithm}: not prolonged by those who ask");
+            assert_eq!(told("x-ratelimit-remaining"), "0", "{algorithm}");
+            assert!(told("ratelimit").starts_with(&format!("\"demo-s\";r=0;t={left},")), "{algorithm}");
+            assert_eq!(told("ratelimit-policy"), "\"demo-s\";q=2;w=1, \"demo-h\";q=1000;w=3600");
+        }
+        assert_eq!(ask(&limit, from("192.0.2.2")).await.status(), 200, "{algorithm}: only that caller");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(ask(&limit, from("192.0.2.1")).await.status(), 200, "{algorithm}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_lasts_longer_than_the_penalty_counts_and_who_fails_too_often_is_held() {
+    let day = layer(json!({ "limit": "1/d", "penalty": "1m" }));
+    assert_eq!(statuses(&day, 2, || from("192.0.2.1")).await, [200, 429]);
+    assert_eq!(ask(&day, from("192.0.2.1")).await.headers()["retry-after"], "86400");
+
+    let guard = json!({ "limit": "2/s", "key": "client_ip", "count": "failures", "penalty": "1h" });
+    let guard = layer(guard);
+    assert_eq!(statuses(&guard, 3, || with("/login", "answer", "401")).await, [401, 401, 429]);
+    tokio::time::advance(Duration::from_secs(3599)).await;
+    assert_eq!(ask(&guard, from("192.0.2.1")).await.headers()["retry-after"], "1");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(ask(&guard, from("192.0.2.1")).await.status(), 200);
+
+    let report = layer(json!({ "limit": "1/s", "penalty": "1h", "mode": "report" }));
+    assert_eq!(statuses(&report, 9, || from("192.0.2.1")).await, [200; 9]);
+    assert_eq!(report.counts().would_limit, 8);
 }

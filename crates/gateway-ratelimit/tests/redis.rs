@@ -4,12 +4,18 @@
 
 mod support;
 
-use gateway_ratelimit::RateLimitLayer;
+use bytes::Bytes;
+use gateway_core::Limited;
+use gateway_ratelimit::{LimitCounts, RateLimitLayer, RateLimitsLayer};
 use gateway_store::{RedisSettings, Store, StoreSettings};
 use gateway_testkit::{Redis, RedisValue};
+use http::{Request, Response};
+use http_body_util::Full;
 use serde_json::json;
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 use support::{ask, from, layer, statuses, with};
+use tower::{Layer, ServiceExt, service_fn};
 
 /// A store whose deadline a busy machine keeps.
 fn open(redis: &Redis, deadline: Duration) -> Store {
@@ -18,6 +24,12 @@ fn open(redis: &Redis, deadline: Duration) -> Store {
         ..RedisSettings::new(&redis.url())
     };
     Store::open(&StoreSettings { redis: Some(settings), ..StoreSettings::default() }).unwrap()
+}
+
+/// As [`ask`], of several limits.
+async fn ask_all(limits: &RateLimitsLayer, request: Request<()>) -> Response<Full<Bytes>> {
+    let inner = service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(Full::default())) });
+    limits.layer(inner).oneshot(request).await.unwrap()
 }
 
 const LONG: Duration = Duration::from_secs(5);
@@ -110,8 +122,16 @@ async fn no_request_waits_longer_than_the_deadline_whatever_becomes_of_the_serve
     assert_eq!(statuses(&local, 4, || from("192.0.2.1")).await, [200, 200, 429, 429], "half of the limit");
     assert_eq!(statuses(&allow, 4, || from("192.0.2.1")).await, [200; 4]);
     assert_eq!(statuses(&deny, 4, || from("192.0.2.1")).await, [503; 4]);
+    let only = layer(json!({ "limit": "1/h", "on_store_failure": "deny", "mode": "report" }));
+    let only = only.with_store(store());
+    let both = RateLimitsLayer::new([only.clone(), layer(json!({ "limit": "100/h" }))]);
+    for answer in [ask(&only, from("192.0.2.1")).await, ask_all(&both, from("192.0.2.1")).await] {
+        assert_eq!(answer.status(), 200, "what only reports refuses nobody");
+        assert_eq!(answer.extensions().get(), Some(&Limited::Would("demo".into())));
+    }
+    assert_eq!(only.counts(), LimitCounts { would_limit: 2, without_store: 2, ..LimitCounts::default() });
     let took = start.elapsed();
-    assert!(took < Duration::from_millis(1500), "12 requests took {took:?}");
+    assert!(took < Duration::from_millis(1700), "14 requests took {took:?}");
     redis.resume();
     redis.kill();
     assert_eq!(statuses(&allow, 4, || from("192.0.2.1")).await, [200; 4]);

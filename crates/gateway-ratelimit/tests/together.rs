@@ -6,11 +6,11 @@ mod support;
 
 use bytes::Bytes;
 use gateway_core::Limited;
-use gateway_ratelimit::{LimitCounts, RateLimitLayer, RateLimitSettings, RateLimitsLayer};
+use gateway_ratelimit::{LimitCounts, RateLimitLayer, RateLimitSettings, RateLimitsLayer, SettleLayer};
 use gateway_store::{RedisSettings, Store, StoreSettings};
 use gateway_testkit::Redis;
 use http::{Request, Response};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -74,6 +74,27 @@ async fn a_limit_that_only_reports_neither_refuses_nor_speaks_where_another_does
     let would = Some(Limited::Would("new".into()));
     assert_eq!(said, [None, would.clone(), would, Some(Limited::By("old".into()))]);
     assert_eq!(report.counts(), LimitCounts { allowed: 1, would_limit: 2, ..LimitCounts::default() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_limit_that_reads_bodies_is_settled_by_its_own_number() {
+    let limits = [("total", "/usage/total"), ("output", "/usage/output"), ("plain", "/usage/none")];
+    let limits = limits.map(|(name, pointer)| {
+        limit(name, json!({ "limit": "60/h", "cost": 10, "settle": { "json": pointer } }))
+    });
+    let all = RateLimitsLayer::new(limits.clone());
+    let body = r#"{"usage":{"total":30,"output":4}}"#;
+    let service = service_fn(move |_: Request<()>| async move {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(body)))
+    });
+    let service = SettleLayer.layer(all.layer(service));
+    let answer = service.oneshot(from("192.0.2.1")).await.unwrap();
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), body);
+    for (layer, told) in limits.iter().zip(["\"total\";r=20;", "\"output\";r=46;", "\"plain\";r=40;"]) {
+        let left = support::ask(layer, from("192.0.2.1")).await;
+        let left = left.headers()["ratelimit"].to_str().unwrap();
+        assert!(left.starts_with(told), "{left}, expected {told}");
+    }
 }
 
 #[tokio::test]

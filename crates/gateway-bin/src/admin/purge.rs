@@ -29,9 +29,21 @@ impl Admin {
             Ok(asked) => asked,
             Err(problem) => return problem.into_response(),
         };
+        let whole = |name: &str, found: &str| {
+            let detail = format!(
+                "`{name}` is `{found}`; expected scheme and host too, such as `http://shop.example/products/7`"
+            );
+            refused(Code::BadRequest, &detail)
+        };
         let what = match (asked.url, asked.prefix, asked.tag, asked.all) {
-            (Some(url), None, None, false) => Purge::Url(url),
-            (None, Some(prefix), None, false) => Purge::Prefix(prefix),
+            (Some(url), None, None, false) => match Purge::of_url(&url) {
+                Some(what) => what,
+                None => return whole("url", &url),
+            },
+            (None, Some(start), None, false) => match Purge::of_prefix(&start) {
+                Some(what) => what,
+                None => return whole("prefix", &start),
+            },
             (None, None, Some(tag), false) => Purge::Tag(tag),
             (None, None, None, true) => Purge::All,
             _ => {

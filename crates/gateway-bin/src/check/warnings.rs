@@ -25,6 +25,8 @@ pub(crate) fn warnings(settings: &Settings, plan: &Plan, origin: &Origin) -> Vec
     found.extend(reader.cors());
     found.extend(reader.tokens());
     found.extend(reader.unlimited_keys());
+    found.extend(reader.unlimited_others());
+    found.extend(reader.uncounted_statuses());
     found.extend(reader.policies());
     found.extend(reader.open_admin());
     found.extend(reader.trusts_everybody());
@@ -245,6 +247,44 @@ impl Reader<'_> {
             Some(warning.with_help("give `api_key` too, or `limit` for every caller"))
         };
         forgetful.filter_map(warning).collect()
+    }
+
+    /// A limit for some of whom a claim says something, and none for all others.
+    fn unlimited_others(&self) -> Vec<Mistake> {
+        let forgets = |limit: &RateLimitSettings| {
+            let some = limit.tiers.is_some() || limit.limit_from.is_some();
+            let kinds = [&limit.limit, &limit.anonymous, &limit.authenticated, &limit.api_key];
+            let has_default = limit.tiers.as_ref().is_some_and(|tiers| tiers.default.is_some());
+            some && !has_default && limit.quota.is_none() && kinds.iter().all(|kind| kind.is_none())
+        };
+        let forgetful = self.settings.rate_limits.iter().filter(|(_, limit)| forgets(&limit.0));
+        let warning = |(name, limit): (&String, &Short<RateLimitSettings>)| {
+            let (key, whom) = match limit.0.tiers {
+                Some(_) => ("tiers", "callers of no tier"),
+                None => ("limit_from", "callers without the claim"),
+            };
+            let message = format!("`{name}` does not limit {whom}, such as all who are not authenticated");
+            let warning = self.origin.warning_of(&join(&join("rate_limits", name), key), message);
+            warning.with_help("give `limit` too, for all others")
+        };
+        forgetful.map(warning).collect()
+    }
+
+    /// Statuses that would count if failures did.
+    fn uncounted_statuses(&self) -> Vec<Mistake> {
+        let statuses = RateLimitSettings::default().statuses;
+        let idle = self
+            .settings
+            .rate_limits
+            .iter()
+            .filter(|(_, limit)| limit.0.count == CountWhat::Requests && limit.0.statuses != statuses);
+        let warning = |(name, _): (&String, _)| {
+            let message =
+                format!("`{name}` counts every request, whatever its answer: `statuses` says nothing");
+            let warning = self.origin.warning(&format!("{}.statuses", join("rate_limits", name)), message);
+            warning.with_help("set `count = \"failures\"`")
+        };
+        idle.map(warning).collect()
     }
 
     /// Services that answer nothing, for all of their endpoints are drained.

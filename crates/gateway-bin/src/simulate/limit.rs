@@ -49,6 +49,8 @@ struct Caller {
     states: Vec<State>,
     /// For each rule, when the period under way began, and how many requests came in it.
     periods: Vec<(u64, u64)>,
+    /// Until when it is refused by `penalty`.
+    held: u64,
     requests: u64,
     refused: u64,
     delayed: u64,
@@ -119,6 +121,7 @@ impl<'a> Limit<'a> {
             tier,
             states: vec![State::default(); rules],
             periods: vec![(0, 0); rules],
+            held: 0,
             requests: 0,
             refused: 0,
             delayed: 0,
@@ -139,7 +142,8 @@ impl<'a> Limit<'a> {
         let cost = self.settings.cost.default;
         let mut rules = caller.states.iter().zip(&self.tiers[caller.tier].rules);
         self.settings.mode == Mode::Enforce
-            && rules.any(|(state, timed)| decide(state, now, cost, &timed.rule).is_refusal())
+            && (now < caller.held
+                || rules.any(|(state, timed)| decide(state, now, cost, &timed.rule).is_refusal()))
     }
 
     /// Decides about a request: by all rules of its tier, and takes from all or none, as live. From none as well where
@@ -159,7 +163,11 @@ impl<'a> Limit<'a> {
         let cost = self.settings.cost.default;
         let decisions =
             || caller.states.iter().zip(&*rules).map(|(state, timed)| decide(state, now, cost, &timed.rule));
-        if decisions().any(|decision| decision.is_refusal()) {
+        let held = now < caller.held;
+        if held || decisions().any(|decision| decision.is_refusal()) {
+            if let Some(penalty) = self.settings.penalty.filter(|_| !held) {
+                caller.held = now + u64::try_from(penalty.as_micros()).unwrap_or(u64::MAX >> 1);
+            }
             caller.refused += 1;
             caller.first_refused.get_or_insert(now);
             self.first.get_or_insert_with(|| Refused { key: caller.key.clone(), time: shown(now) });

@@ -2,7 +2,9 @@
 
 use super::search_variance::SearchVariance;
 use crate::settings::{CacheError, KeySettings};
+use gateway_core::percent;
 use http::uri::Uri;
+use std::borrow::Cow;
 
 /// What of a query counts.
 #[derive(Clone, Debug)]
@@ -47,13 +49,13 @@ impl TargetRules {
             Self::Variance(variance) => variance.push(text, query),
             Self::Named { only, ignored, sorted } => {
                 let counts = |part: &&str| match only {
-                    Some(only) => is_of(only, name(part)),
-                    None => !is_of(ignored, name(part)),
+                    Some(only) => is_of(only, &name(part)),
+                    None => !is_of(ignored, &name(part)),
                 };
                 let mut parts: Vec<&str> = query.split('&').filter(counts).collect();
                 if *sorted {
                     // Stable: of one name, the order may well count.
-                    parts.sort_by_key(|part| name(part));
+                    parts.sort_by_cached_key(|part| name(part));
                 }
                 for (i, part) in parts.iter().enumerate() {
                     text.push(if i == 0 { '?' } else { '&' });
@@ -78,14 +80,16 @@ pub(super) fn push_query(text: &mut String, uri: &Uri) {
     }
 }
 
-fn name(part: &str) -> &str {
-    part.split('=').next().unwrap_or_default()
+/// The name of a parameter as services read it: spelt otherwise, one that counts would reach the service and not the key,
+/// and its answer be stored for those who did not send it.
+fn name(part: &str) -> Cow<'_, [u8]> {
+    percent::form_decoded(part.split('=').next().unwrap_or_default())
 }
 
-fn is_of(names: &[String], name: &str) -> bool {
+fn is_of(names: &[String], name: &[u8]) -> bool {
     names.iter().any(|known| match known.strip_suffix('*') {
-        Some(start) => name.starts_with(start),
-        None => name == known,
+        Some(start) => name.starts_with(start.as_bytes()),
+        None => name == known.as_bytes(),
     })
 }
 
@@ -107,6 +111,11 @@ mod tests {
         assert_eq!(url(|key| key.query = Some(vec!["b".into()]), "/?b=1&a=2"), "/?b=1");
         assert_eq!(url(|key| key.ignore_query = vec!["utm_*".into()], "/?utm_x=1&a=2&utm"), "/?a=2&utm");
         assert_eq!(url(|key| key.ignore_query = vec!["a".into()], "/?a"), "/");
+        // However a name is spelt, what the service reads is part of the key.
+        assert_eq!(url(|key| key.query = Some(vec!["b c".into()]), "/?%62+c=1&a=2&b%20c"), "/?%62+c=1&b%20c");
+        assert_eq!(url(|key| key.ignore_query = vec!["utm_*".into()], "/?%75tm%5Fx=1&a=2"), "/?a=2");
+        let both = ["/?b=1&%62=2", "/?%62=2&b=1"].map(|uri| url(|key| key.sort_query = true, uri));
+        assert_ne!(both[0], both[1], "of one name, the order counts");
         let rule = |key: &mut KeySettings| key.no_vary_search = Some("key-order, params=(\"a\")".into());
         assert_eq!(url(rule, "/?c&b=1&a=2"), "/?b=1&c=");
         assert_eq!(url(rule, "/x"), url(rule, "/x?a"));

@@ -27,6 +27,32 @@ pub enum PurgeMode {
 }
 
 impl Purge {
+    /// Of one URL as people write it: the host in any case, with the default port or without, with no path for `/`.
+    /// `None` if it has no scheme of HTTP and no host.
+    ///
+    /// ```
+    /// use gateway_cache::Purge;
+    ///
+    /// assert_eq!(Purge::of_url("HTTP://Shop.example:80"), Some(Purge::Url("http://shop.example/".into())));
+    /// assert_eq!(Purge::of_url("/products/7"), None);
+    /// ```
+    #[must_use]
+    pub fn of_url(url: &str) -> Option<Self> {
+        let (origin, target) = as_keyed(url)?;
+        if origin.ends_with("//") {
+            return None;
+        }
+        let slash = if target.starts_with('/') { "" } else { "/" };
+        Some(Self::Url([&*origin, slash, target].concat()))
+    }
+
+    /// Of all URLs that begin so, written as for [`Purge::of_url`]; `http://shop` is the beginning of several hosts.
+    #[must_use]
+    pub fn of_prefix(start: &str) -> Option<Self> {
+        let (origin, target) = as_keyed(start)?;
+        Some(Self::Prefix(origin + target))
+    }
+
     /// Whether it is for this entry.
     pub(crate) fn is_for(&self, entry: &Entry) -> bool {
         match self {
@@ -46,6 +72,15 @@ impl Purge {
             Self::Tag(_) | Self::All => true,
         }
     }
+}
+
+/// The origin of a URL as it stands in keys, and the rest.
+fn as_keyed(url: &str) -> Option<(String, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let is_http = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+    let rest = rest.split('#').next().filter(|_| is_http)?;
+    let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    Some((crate::key::origin(scheme, authority), target))
 }
 
 /// How many purges are remembered.
@@ -83,5 +118,39 @@ impl PurgeLog {
             self.last.iter().rev().take(missed).filter(|(what, _)| what.is_for(entry)).map(|(_, mode)| *mode);
         let first = all.next()?;
         Some(if all.any(|mode| mode == PurgeMode::Remove) { PurgeMode::Remove } else { first })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_purged_however_it_is_written() {
+        for (written, url, start) in [
+            (
+                "http://shop.example/a?b=C",
+                Some("http://shop.example/a?b=C"),
+                Some("http://shop.example/a?b=C"),
+            ),
+            ("HTTPS://Shop.Example:443/A#x", Some("https://shop.example/A"), Some("https://shop.example/A")),
+            ("https://shop.example:80/", Some("https://shop.example:80/"), Some("https://shop.example:80/")),
+            ("http://[::1]:8080", Some("http://[::1]:8080/"), Some("http://[::1]:8080")),
+            ("http://a?q", Some("http://a/?q"), Some("http://a?q")),
+            ("http://Shop", Some("http://shop/"), Some("http://shop")),
+            ("http://", None, Some("http://")),
+            ("http:///a", None, Some("http:///a")),
+            ("shop.example/a", None, None),
+            ("/a", None, None),
+            ("ftp://shop.example/a", None, None),
+            ("", None, None),
+        ] {
+            assert_eq!(Purge::of_url(written), url.map(|url| Purge::Url(url.into())), "{written}");
+            assert_eq!(
+                Purge::of_prefix(written),
+                start.map(|start| Purge::Prefix(start.into())),
+                "{written}"
+            );
+        }
     }
 }

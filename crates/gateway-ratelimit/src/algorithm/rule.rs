@@ -62,8 +62,24 @@ impl Rule {
         Self { kind, count, period, burst: count, unit: 1, drain: 1, full: count, slices: 1, slice: period }
     }
 
+    /// For how long who has come beyond a limit is refused.
+    pub(crate) fn penalty(time: Duration) -> Self {
+        let period = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).clamp(1, 1 << 45);
+        let any = u64::from(u32::MAX);
+        let kind = Kind::Penalty;
+        Self { kind, count: any, period, burst: any, unit: 1, drain: 1, full: any, slices: 1, slice: period }
+    }
+
+    /// Whether it is no limit, but a penalty.
+    pub(crate) fn is_penalty(&self) -> bool {
+        self.kind == Kind::Penalty
+    }
+
     /// The same for one of several replicas that cannot agree: an equal share, at least one.
     pub(crate) fn share(&self, replicas: u32) -> Self {
+        if self.is_penalty() {
+            return *self;
+        }
         let Kind::Counted(algorithm) = self.kind else {
             let count = (self.count / u64::from(replicas.max(1))).max(1);
             return Self { count, burst: count, full: count, ..*self };

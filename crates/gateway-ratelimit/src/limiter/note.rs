@@ -4,7 +4,7 @@ use super::{Limiter, remote_key};
 use crate::cost::Settle;
 use crate::key::Key;
 use crate::plan::{Outcome, Plan};
-use crate::settle::Settlement;
+use crate::settle::Settlements;
 use crate::together::Parts;
 use gateway_core::Limited;
 use http::Response;
@@ -15,6 +15,16 @@ use std::sync::Arc;
 pub(crate) enum Later {
     One(Note),
     Several(Parts),
+    /// Only to say which limit would have refused, had it not been told to report: its store is away.
+    Would(Arc<str>),
+}
+
+/// Says for the log which limit would have refused, if none has said so yet.
+pub(crate) fn would<R>(name: &Arc<str>, response: &mut Response<R>) {
+    let extensions = response.extensions_mut();
+    if extensions.get::<Limited>().is_none() {
+        extensions.insert(Limited::Would(name.clone()));
+    }
 }
 
 /// What one limit has to do then.
@@ -49,6 +59,7 @@ impl Later {
                 note.settled(response);
             }
             Self::Several(parts) => parts.answered(response),
+            Self::Would(name) => would(&name, response),
         }
     }
 }
@@ -61,18 +72,15 @@ impl Note {
     /// Settles what the answer's head says.
     pub(crate) fn settled<R>(self, response: &mut Response<R>) {
         if self.outcome.decision.is_refusal() {
-            let extensions = response.extensions_mut();
-            extensions.insert(self.outcome.decision);
-            if extensions.get::<Limited>().is_none() {
-                extensions.insert(Limited::Would(self.limiter.name.clone()));
-            }
+            response.extensions_mut().insert(self.outcome.decision);
+            would(&self.limiter.name, response);
             // In report mode: what was not taken is not settled.
             return;
         }
         match &self.limiter.settle {
             Settle::Never => {}
             Settle::Body(_) => {
-                response.extensions_mut().insert(Settlement::new(self));
+                Settlements::add(self, response.extensions_mut());
             }
             settle => {
                 if let Some(difference) = settle.difference(response.status(), response.headers(), self.cost)

@@ -43,6 +43,7 @@ struct Build {
     longest: std::time::Duration,
     quotas: Option<Quotas>,
     zone: crate::TimeZone,
+    penalty: Option<Rule>,
     replicas: u32,
 }
 
@@ -85,7 +86,8 @@ impl Build {
             let rule = Rule::quota(quota.count(), quota.calendar(self.zone));
             (rule, quota as &dyn Display, quota.per().to_owned())
         });
-        Ok(Arc::new(Plan::new(&self.name, tier, limits.chain(quotas).collect(), self.replicas)))
+        let rules = limits.chain(quotas).collect();
+        Ok(Arc::new(Plan::new(&self.name, tier, rules, self.penalty, self.replicas)))
     }
 }
 
@@ -97,6 +99,7 @@ impl Plans {
             longest: *settings.max_delay,
             quotas: settings.quota.clone(),
             zone: settings.timezone,
+            penalty: settings.penalty.map(|time| Rule::penalty(*time)),
             replicas: settings.replicas,
         };
         let mut plans = Vec::new();
@@ -163,10 +166,12 @@ impl Plans {
         }
         let by = self.by.as_ref().and_then(|(source, values, default)| {
             let tier = match source {
-                MetaSource::Claim(path) => facts.claim(path).and_then(Value::as_str),
-                MetaSource::Header(name) => facts.header(name).and_then(|text| str::from_utf8(text).ok()),
+                MetaSource::Claim(path) => facts.claim(path).and_then(|claim| tier_of(claim, values)),
+                MetaSource::Header(name) => {
+                    facts.header(name).and_then(|text| values.get(str::from_utf8(text).ok()?).copied())
+                }
             };
-            tier.and_then(|tier| values.get(tier)).copied().or(*default)
+            tier.or(*default)
         });
         let kind = match facts.principal().map(Principal::method) {
             None => 0,
@@ -187,6 +192,16 @@ impl Plans {
             && self.from.is_some() == others.from.is_some()
             && self.plans.len() == others.plans.len()
             && self.plans.iter().zip(&others.plans).all(|(own, other)| own.is_like(other))
+    }
+}
+
+/// The tier that a claim names, as a text, a number or a switch; of a list, the first that is one.
+fn tier_of(claim: &Value, tiers: &HashMap<String, usize>) -> Option<usize> {
+    match claim {
+        Value::String(text) => tiers.get(text.as_str()).copied(),
+        Value::Number(_) | Value::Bool(_) => tiers.get(claim.to_string().as_str()).copied(),
+        Value::Array(all) => all.iter().filter(|one| !one.is_array()).find_map(|one| tier_of(one, tiers)),
+        Value::Null | Value::Object(_) => None,
     }
 }
 

@@ -24,7 +24,8 @@ pub struct TierSettings {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MetaSource {
-    /// A claim of the token, or metadata of the API key; dots lead into tables: `org.plan`.
+    /// A claim of the token, or metadata of the API key; dots lead into tables: `org.plan`. Numbers and `true` are
+    /// compared as they are written; of a list, the first that is a tier counts.
     Claim(String),
     /// A request header. Only where a trusted service sets it.
     Header(String),

@@ -6,13 +6,13 @@
 -- ARGV[3]  the cost; may be negative with force
 -- ARGV[4]  what each rule is owed from when nobody could ask: "0 3", or empty
 -- ARGV[5…] the rules: "algorithm count period burst unit drain full slices slice",
---          or of a quota "6 count" and where its periods begin
+--          or of a quota "6 count" and where its periods begin; last, of a penalty "7 0 period"
 --
 -- Answers with what was taken, the time, and for each rule: 0 allow, 1 delay or 2 refuse; how long to wait; until it
 -- is whole; what remains.
 local CAP, MOST, U32 = 4503599627370496, 4294967296, 4294967295
 local floor, min, max = math.floor, math.min, math.max
-local GCRA, TOKENS, FIXED, SLIDING, LEAKY, QUOTA = 1, 2, 3, 4, 5, 6
+local GCRA, TOKENS, FIXED, SLIDING, LEAKY, QUOTA, PENALTY = 1, 2, 3, 4, 5, 6, 7
 
 local function numbers(text)
   local list = {}
@@ -27,7 +27,7 @@ if not now then
 end
 local mode, cost, owed = ARGV[2], tonumber(ARGV[3]), numbers(ARGV[4])
 
-local rules = {}
+local rules, penalty = {}, nil
 for i = 5, #ARGV do
   local n = numbers(ARGV[i])
   local rule = { algorithm = n[1], count = n[2], period = n[3], burst = n[4], unit = n[5], drain = n[6],
@@ -38,7 +38,7 @@ for i = 5, #ARGV do
     while from + 1 < #n and now >= n[from + 1] do from = from + 1 end
     rule.start, rule.stop = n[from], n[from + 1] or n[from]
   end
-  rules[#rules + 1] = rule
+  if rule.algorithm == PENALTY then penalty = rule else rules[#rules + 1] = rule end
 end
 
 local function div_up(a, b) return floor((a + b - 1) / b) end
@@ -142,8 +142,11 @@ end
 
 local kept = numbers(redis.call('GET', KEYS[1]) or '')
 local states = {}
+local is_known = #kept == 3 * (#rules + (penalty and 1 or 0))
+-- Until when all is refused.
+local held = penalty and is_known and kept[#kept - 2] or 0
 for i = 1, #rules do
-  if #kept == 3 * #rules then
+  if is_known then
     states[i] = { at = kept[3 * i - 2], used = kept[3 * i - 1], before = kept[3 * i] }
   else
     states[i] = { at = 0, used = 0, before = 0 }
@@ -159,6 +162,10 @@ if mode == 'lease' then
   end
 else
   for i, rule in ipairs(rules) do refused = refused or decide(rule, states[i], cost) == 2 end
+  if penalty and mode ~= 'force' then
+    if refused and held <= now then held = now + penalty.period end
+    refused = refused or held > now
+  end
   if mode == 'peek' or (mode == 'take' and refused) then taken = 0 end
 end
 
@@ -167,6 +174,10 @@ local function tell(i, asked, there)
   local kind, wait, reset, remaining = decide(rules[i], states[i], asked)
   if there and kind ~= 2 then kind, wait, reset, remaining = decide(rules[i], states[i], 0) end
   if kind == 2 then remaining = select(4, decide(rules[i], states[i], 0)) end
+  if there and held > now then
+    local left = held - now
+    kind, wait, reset, remaining = 2, max(kind == 2 and wait or 0, left), max(reset, left), 0
+  end
   for _, number in ipairs({ kind, wait, reset, remaining }) do answer[#answer + 1] = number end
 end
 
@@ -189,6 +200,11 @@ for i, rule in ipairs(rules) do
   local _, _, reset = decide(rule, states[i], 0)
   longest = max(longest, reset)
   texts[i] = string.format('%.0f %.0f %.0f', states[i].at, states[i].used, states[i].before)
+end
+if penalty then
+  if held < now then held = 0 end
+  longest = max(longest, held - now)
+  texts[#texts + 1] = string.format('%.0f 0 0', held)
 end
 if longest > 0 then
   redis.call('SET', KEYS[1], table.concat(texts, ';'), 'PX', string.format('%.0f', div_up(longest, 1000) + 1000))

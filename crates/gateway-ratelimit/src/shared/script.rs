@@ -59,6 +59,7 @@ fn wire(rule: &Rule, now: u64) -> String {
         Kind::Counted(Algorithm::FixedWindow) => 3,
         Kind::Counted(Algorithm::SlidingWindow) => 4,
         Kind::Counted(Algorithm::LeakyBucket) => 5,
+        Kind::Penalty => return format!("7 0 {}", rule.period),
         Kind::Calendar(calendar) => {
             // The period before, this one and two after: the server's clock may be a little off.
             let (start, end) = calendar.period(now);

@@ -3,7 +3,7 @@ use crate::algorithm::Decision;
 use crate::facts::Facts;
 use crate::headers::policies;
 use crate::key::{Key, readable};
-use crate::limiter::{Case, Later, Limiter, Note, Place, Standing, Verdict};
+use crate::limiter::{Case, Later, Limiter, Note, Place, Standing, Verdict, would};
 use crate::plan::{Chosen, Plan, is_tighter};
 use crate::settings::Shared;
 use futures_util::future::join_all;
@@ -86,7 +86,7 @@ impl Part {
     fn refuses(&self) -> bool {
         match &self.standing {
             Some(Standing::Found(outcome, _)) => outcome.decision.is_refusal() && self.limiter().enforces(),
-            Some(Standing::Away) => true,
+            Some(Standing::Away) => self.limiter().enforces(),
             Some(Standing::Passed) | None => false,
         }
     }
@@ -267,7 +267,14 @@ impl Parts {
             response.extensions_mut().insert(tightest);
         }
         for part in self.0 {
-            let Some(Standing::Found(outcome, place)) = part.standing else { continue };
+            let (outcome, place) = match part.standing {
+                Some(Standing::Found(outcome, place)) => (outcome, place),
+                Some(Standing::Away) => {
+                    would(&part.layer.limiter.name, response);
+                    continue;
+                }
+                Some(Standing::Passed) | None => continue,
+            };
             let Part { layer, plan, key, cost, caller, .. } = part;
             let caller = (!caller.is_empty()).then(|| caller.into_boxed_str());
             Note { limiter: layer.limiter, plan, key, cost, outcome, caller, place }.settled(response);

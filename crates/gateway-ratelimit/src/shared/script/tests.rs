@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::algorithm::{State, decide};
-use crate::plan::{decide_all, take_all};
+use crate::plan::{apart, decide_all, take_all};
 use crate::{Limit, Quota, TimeZone};
 use gateway_store::{RedisSettings, StoreSettings};
 use gateway_testkit::Redis;
@@ -19,8 +19,10 @@ fn open(redis: &Redis) -> Store {
     Store::open(&StoreSettings { redis: Some(settings), ..StoreSettings::default() }).unwrap()
 }
 
-fn plan(rules: Vec<Rule>) -> Plan {
-    Plan::new("model", None, rules.into_iter().map(|rule| (rule, &"x" as _, "s".to_owned())).collect(), 1)
+fn plan(rules: &[Rule]) -> Plan {
+    let (limits, penalty) = apart(rules);
+    let limits = limits.iter().map(|rule| (*rule, &"x" as _, "s".to_owned())).collect();
+    Plan::new("model", None, limits, penalty.copied(), 1)
 }
 
 fn any_rule() -> impl Strategy<Value = Rule> {
@@ -73,8 +75,9 @@ fn any_step() -> impl Strategy<Value = (u64, Step)> {
 
 /// The same step in this process.
 fn model(states: &mut [State], now: u64, step: Step, rules: &[Rule]) -> Answer {
+    let limits = apart(rules).0;
     let stand = |states: &[State]| {
-        let each = states.iter().zip(rules).map(|(state, rule)| decide(state, now, 0, rule));
+        let each = states.iter().zip(limits).map(|(state, rule)| decide(state, now, 0, rule));
         crate::plan::Outcome::join(each.map(|decision| (decision, decision.remaining())))
     };
     match step {
@@ -92,11 +95,12 @@ fn model(states: &mut [State], now: u64, step: Step, rules: &[Rule]) -> Answer {
             model(states, now, Step::Take(cost), rules)
         }
         Step::Lease(want) => {
-            let there = states.iter().zip(rules).map(|(state, rule)| decide(state, now, 0, rule).remaining());
+            let there =
+                states.iter().zip(limits).map(|(state, rule)| decide(state, now, 0, rule).remaining());
             let taken = there.min().unwrap_or(0).min(want);
             take_all(states, now, i64::from(taken), rules);
             // What is told of a refusal is what remains without it.
-            let each = states.iter().zip(rules).map(|(state, rule)| {
+            let each = states.iter().zip(limits).map(|(state, rule)| {
                 let asked = decide(state, now, 1, rule);
                 let told = if asked.is_refusal() { decide(state, now, 0, rule) } else { asked };
                 (asked, told.remaining())
@@ -112,12 +116,15 @@ fn the_script_gives_the_same_answers_as_this_process() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let store = open(&redis);
     let case = std::cell::Cell::new(0);
-    let history = (prop::collection::vec(any_rule(), 1..4), prop::collection::vec(any_step(), 1..40));
+    let penalty = prop::option::weighted(0.3, (1u64..20_000).prop_map(Duration::from_millis));
+    let rules = (prop::collection::vec(any_rule(), 1..4), penalty)
+        .prop_map(|(rules, penalty)| rules.into_iter().chain(penalty.map(Rule::penalty)).collect::<Vec<_>>());
+    let history = (rules, prop::collection::vec(any_step(), 1..40));
     let config = ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |((rules, steps) in history)| {
         case.set(case.get() + 1);
         let key = format!("rate_limit:{{{}}}:model", case.get());
-        let plan = plan(rules);
+        let plan = plan(&rules);
         let (mut states, mut now) = (vec![State::default(); plan.rules.len()], START);
         for (i, (gap, step)) in steps.iter().enumerate() {
             now += gap;
@@ -146,7 +153,7 @@ fn what_is_left_over_has_an_end_and_the_time_is_that_of_the_server() {
     let redis = Redis::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let store = open(&redis);
-    let plan = plan(vec![Rule::new(&"10/s".parse().unwrap(), Algorithm::FixedWindow, Duration::ZERO)]);
+    let plan = plan(&[Rule::new(&"10/s".parse().unwrap(), Algorithm::FixedWindow, Duration::ZERO)]);
     let call = |cost, mode| Call { key: "rate_limit:{x}:model", mode, cost, owed: &[], now: None };
     let answer = runtime.block_on(call(4, Mode::Take).run(&store, &plan, START)).unwrap();
     assert_eq!((answer.taken, answer.outcome.decision.remaining()), (4, 6));
