@@ -3,7 +3,7 @@ use crate::deadline::Timers;
 use crate::entry::Entry;
 use crate::failure::Failure;
 use crate::hedge::is_hedgeable;
-use crate::replay::Replay;
+use crate::replay::{Repeat, Replay};
 use crate::retry::{Outcome, Repeatable, Verdict, retry_after, wanted};
 use crate::set::{EndpointSet, Picked, Unavailable};
 use crate::settings::{BalanceSettings, RetrySettings, TimeoutSettings};
@@ -17,7 +17,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use std::convert::Infallible;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -153,14 +153,6 @@ fn is_free(outcome: Outcome<'_>) -> bool {
     outcome == Outcome::Failed(FailureKind::Connect)
 }
 
-/// What came of one try; nothing if its time was over.
-fn hear<B>(sent: Option<Result<Response<B>, UpstreamError>>, limit: Limit) -> Result<Response<B>, Failure> {
-    match sent {
-        Some(sent) => sent.map_err(Failure::Upstream),
-        None => Err(limit.into()),
-    }
-}
-
 /// How a try ended, and what that says about who was asked.
 fn outcome<B>(result: &Result<Response<B>, Failure>) -> (Outcome<'_>, Verdict) {
     match result {
@@ -181,6 +173,34 @@ fn verdict<B>(answer: &Result<(Response<B>, Picked), (Failure, LastTried)>) -> V
 }
 
 impl<U> Inner<U> {
+    /// What comes of one try that began at `started`, within its time. What the client takes to send its body is not
+    /// part of that: the time runs from the last piece that it has sent (Envoy's `timeout`, from the end of the
+    /// request).
+    async fn hear<A, B>(
+        &self,
+        sending: impl Future<Output = Result<Response<A>, UpstreamError>>,
+        started: Instant,
+        (mut until, mut limit): (Instant, Limit),
+        time: &Time,
+        repeat: &Repeat<B>,
+    ) -> Result<Response<A>, Failure>
+    where
+        B: Body<Data = Bytes>,
+    {
+        let mut sending = pin!(sending);
+        loop {
+            if let Some(sent) = self.timers.limit(until, &mut sending).await {
+                return sent.map_err(Failure::Upstream);
+            }
+            let now = Instant::now();
+            let Some(moved) = repeat.client_moved(now) else { return Err(limit.into()) };
+            (until, limit) = time.since(Some(moved)).limit(moved.max(started));
+            if until <= now {
+                return Err(limit.into());
+            }
+        }
+    }
+
     async fn send<B>(
         &self,
         head: &mut Parts,
@@ -206,23 +226,26 @@ impl<U> Inner<U> {
             let mut picked = match self.set.pick(Some(head), &tried, now) {
                 Ok(picked) => picked,
                 Err(why) => {
+                    let end = time.since(repeat.client_moved(now)).end();
                     // Boxed, as it is rare: its timer would make every request's future larger.
-                    let picked = Box::pin(self.wait_for_endpoint(head, &tried, time.end(), why)).await;
+                    let picked = Box::pin(self.wait_for_endpoint(head, &tried, end, why)).await;
                     now = Instant::now();
                     picked.map_err(|why| (Failure::Unavailable(why), last))?
                 }
             };
-            let (until, limit) = time.limit(now);
+            // Of a first attempt, nothing has been read yet.
+            let mut limit = time.limit(now);
             if now > start {
+                limit = time.since(repeat.client_moved(now)).limit(now);
                 time.client.tell(&mut head.headers, &self.timeout, now);
             }
             if let Some(header) = &self.timeout.budget_header {
-                tell_budget(&mut head.headers, header, until.saturating_duration_since(now));
+                tell_budget(&mut head.headers, header, limit.0.saturating_duration_since(now));
             }
             let result = match &self.retry.hedge {
                 Some(hedge) if attempt == 1 && is_hedgeable(head) && !picked.is_kept() => {
                     let latencies = self.set.latencies(hedge);
-                    let first = Try { picked, started: now, until, limit };
+                    let first = Try { picked, started: now, limit };
                     // Boxed, so that other requests need not pay for it.
                     let race = Box::pin(self.race(head, body, &repeat, first, &time, latencies));
                     let Raced { result, by, failed } = race.await;
@@ -232,7 +255,7 @@ impl<U> Inner<U> {
                 }
                 _ => {
                     let sending = self.upstreams[picked.index].send(head, body);
-                    hear(self.timers.limit(until, sending).await, limit)
+                    self.hear(sending, now, limit, &time, &repeat).await
                 }
             };
             last = Some(picked.index);
@@ -257,7 +280,8 @@ impl<U> Inner<U> {
                     _ => backoff,
                 };
                 now = Instant::now();
-                if time.end().saturating_duration_since(now) > delay
+                let end = time.since(repeat.client_moved(now)).end();
+                if end.saturating_duration_since(now) > delay
                     && let Some(again) = repeat.again()
                     && (is_free(outcome) || self.set.may_try_again(now))
                 {
