@@ -20,12 +20,7 @@ pub struct Replay<B>(Kind<B>);
 #[derive(Debug)]
 enum Kind<B> {
     Empty,
-    Taped {
-        tape: Arc<Mutex<Tape<B>>>,
-        at: usize,
-        left: Option<u64>,
-        ended: bool,
-    },
+    Taped { tape: Arc<Mutex<Tape<B>>>, at: usize, left: Option<u64>, ended: bool },
 }
 
 #[derive(Debug)]

@@ -18,8 +18,8 @@ pub struct BalanceSettings {
 /// How long an answer may take, until its head. Short form: `"5s"`, the total.
 ///
 /// What comes after the head, be it a download, server-sent events, a WebSocket or the messages of a gRPC call, is not
-/// cut off: there the connection's `body_idle_timeout` watches. A gRPC call whose answer begins only after all of the
-/// client's messages needs a total as long as those take.
+/// cut off: there the connection's `body_idle_timeout` watches. Nor is a request whose body is still on its way, be it
+/// an upload or the messages of a gRPC call: the time runs from the last piece that the endpoint was given.
 ///
 /// A gRPC call's `grpc-timeout` shortens the total, and the endpoint is told what is left of it. An attempt that only
 /// such a deadline ends says nothing about the endpoint, since clients may ask for any; `per_try` is what finds

@@ -85,8 +85,10 @@ mod tests {
         }
         let limit = Limit::Own(Duration::from_secs(2));
         assert_eq!(time.since(Some(after(100))).limit(after(100)), (after(102), limit));
-        let settings =
-            TimeoutSettings { deadline_header: Some("x-timeout".parse().unwrap()), ..TimeoutSettings::default() };
+        let settings = TimeoutSettings {
+            deadline_header: Some("x-timeout".parse().unwrap()),
+            ..TimeoutSettings::default()
+        };
         let head = http::Request::post("/").header("x-timeout", "5000").body(()).unwrap().into_parts().0;
         let time = Time::of(&head, &settings, now).since(Some(after(100)));
         assert_eq!(time.limit(after(100)), (after(5), Limit::Client));
