@@ -5,11 +5,12 @@ use crate::failure::Failure;
 use crate::hedge::is_hedgeable;
 use crate::replay::{Repeat, Replay};
 use crate::retry::{Outcome, Repeatable, Verdict, retry_after, wanted};
+use crate::route_circuit::RouteCircuit;
 use crate::set::{EndpointSet, Picked, Unavailable};
 use crate::settings::{BalanceSettings, RetrySettings, TimeoutSettings};
 use crate::timeout::{Limit, Time};
 use bytes::Bytes;
-use gateway_core::{BoxError, Endpoint, FailureKind, Upstream, UpstreamError, spare};
+use gateway_core::{BoxError, Endpoint, FailureKind, Limited, Upstream, UpstreamError, spare};
 use http::header::{HeaderName, HeaderValue, SET_COOKIE};
 use http::request::Parts;
 use http::{Request, Response};
@@ -48,11 +49,16 @@ const RESENDS: u32 = 2;
 pub struct Balance<U> {
     inner: Arc<Inner<U>>,
     names_endpoints: bool,
+    circuit: Option<RouteCircuit>,
 }
 
 impl<U> Clone for Balance<U> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), names_endpoints: self.names_endpoints }
+        Self {
+            inner: self.inner.clone(),
+            names_endpoints: self.names_endpoints,
+            circuit: self.circuit.clone(),
+        }
     }
 }
 
@@ -81,7 +87,14 @@ impl<U> Balance<U> {
             reveal_endpoints: settings.reveal_endpoints,
             timers: Timers::default(),
         };
-        Self { inner: Arc::new(inner), names_endpoints: true }
+        Self { inner: Arc::new(inner), names_endpoints: true, circuit: None }
+    }
+
+    /// Has the requests of this clone pass a circuit of their own first.
+    #[must_use]
+    pub fn with_circuit(mut self, circuit: RouteCircuit) -> Self {
+        self.circuit = Some(circuit);
+        self
     }
 
     /// Leaves the [`Endpoint`] out of the answers' extensions, which then cost nothing: for where nobody reads it.
@@ -108,20 +121,33 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let Self { inner, names_endpoints } = self.clone();
+        let Self { inner, names_endpoints, circuit } = self.clone();
         // Out here, so that the future holds the head once.
         let (mut head, body) = request.into_parts();
         Box::pin(async move {
             let now = Instant::now();
+            let mut passage = match circuit.map(|circuit| circuit.enter(now)).transpose() {
+                Ok(passage) => passage,
+                Err(why) => return Ok(refuse(why)),
+            };
             let mut entry = match inner.set.enter(now) {
                 Ok(entry) => entry,
-                Err(why) => return Ok(Failure::Unavailable(why).into_problem(false).into_response()),
+                Err(why) => {
+                    inner.set.count_refusal(why);
+                    return Ok(refuse(why));
+                }
             };
             inner.set.count_request(now);
             let answer = inner.send(&mut head, body, now).await;
             if let Some(entry) = &mut entry {
                 entry.record(verdict(&answer));
             }
+            let route_reports = passage.as_ref().is_some_and(|passage| passage.reported);
+            if let Some(mut passage) = passage.take() {
+                passage.record(verdict(&answer));
+            }
+            let reported =
+                if route_reports { Some("circuit") } else { entry.as_ref().and_then(Entry::reported) };
             spare::give_request(&mut head);
             Ok(match answer {
                 Ok((mut response, picked)) => {
@@ -131,12 +157,22 @@ where
                     if let Some(cookie) = picked.cookie() {
                         response.headers_mut().append(SET_COOKIE, cookie.clone());
                     }
+                    if let Some(policy) = reported {
+                        response.extensions_mut().insert(Limited::Would(policy.into()));
+                    }
                     response.map(|body| {
                         gateway_core::Body::stream(BalancedBody { body, _picked: picked, _entry: entry })
                     })
                 }
+                Err((Failure::Unavailable(why), None)) => {
+                    inner.set.count_refusal(why);
+                    refuse(why)
+                }
                 Err((failure, tried)) => {
                     let mut response = failure.into_problem(inner.reveal_endpoints).into_response();
+                    if let Some(policy) = reported {
+                        response.extensions_mut().insert(Limited::Would(policy.into()));
+                    }
                     if names_endpoints && let Some(tried) = tried {
                         response.extensions_mut().insert(inner.set.members()[tried].endpoint.clone());
                     }
@@ -145,6 +181,18 @@ where
             })
         })
     }
+}
+
+/// Answers a request that is not sent on.
+fn refuse<B: From<Bytes>>(why: Unavailable) -> Response<B> {
+    let mut response = Failure::Unavailable(why).into_problem(false).into_response();
+    let by = match why {
+        Unavailable::Overloaded => "limits",
+        Unavailable::CircuitOpen { .. } => "circuit",
+        Unavailable::NoEndpoint => return response,
+    };
+    response.extensions_mut().insert(Limited::By(by.into()));
+    response
 }
 
 /// Whether a further attempt takes nothing from the budget: where nobody was connected to, nobody had any work, so that

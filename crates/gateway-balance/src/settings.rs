@@ -82,7 +82,7 @@ pub struct RetrySettings {
     #[serde(deserialize_with = "RetryHeader::by_name")]
     #[schemars(schema_with = "RetryHeader::schema")]
     pub headers: Vec<RetryHeader>,
-    /// Whether a failed answer's `Retry-After` (in seconds) or `grpc-retry-pushback-ms` is waited for if that is longer
+    /// Whether a failed answer's `Retry-After` (seconds or a date) or `grpc-retry-pushback-ms` is waited for if that is longer
     /// than the backoff. An answer that asks for more time than there is goes to the client. Default true.
     pub retry_after: bool,
     /// Whether endpoints are told the number of a retry, from 1, in the header `X-Retry-Attempt`, and of a hedge in
