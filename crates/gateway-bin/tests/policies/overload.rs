@@ -170,14 +170,14 @@ fn while_too_much_fails_a_share_is_refused_and_the_critical_last() {
          [[routes]]\npath = \"/*\"\nservice = \"a\"\n",
     );
     let mut client = Client::new(gateway.addr());
-    let mut refused = |priority: &str| {
-        let answers = (0..20).map(|_| client.send(&Request::get("/").header("X-Priority", priority)));
+    let mut refused = |priority: &str, requests: usize| {
+        let answers = (0..requests).map(|_| client.send(&Request::get("/").header("X-Priority", priority)));
         answers.filter(|answer| answer.status == 503 && code(answer).1 == "overloaded").count()
     };
-    assert_eq!(refused("critical"), 0, "too few have been seen");
+    assert_eq!(refused("critical", 10), 0, "too few have been seen");
     // Of all, four of five are refused: every sheddable one, and three of five of the others.
     wait_until("all that is sheddable to be refused", SOON, || {
-        let (critical, sheddable) = (refused("critical"), refused("sheddable"));
+        let (critical, sheddable) = (refused("critical", 20), refused("sheddable", 20));
         (sheddable == 20 && (1..20).contains(&critical)).then_some(())
     });
 }
@@ -390,10 +390,12 @@ fn z10_the_class_of_a_route_says_what_is_shed_first() {
          [[routes]]\npath = \"/free\"\nservice = \"a\"\nclass = \"sheddable\"\n",
     );
     let mut client = Client::new(gateway.addr());
-    let mut refused = |path: &str| (0..20).filter(|_| client.send(&Request::get(path)).status == 503).count();
-    assert_eq!(refused("/paid"), 0, "too few have been seen");
+    let mut refused = |path: &str, requests: usize| {
+        (0..requests).filter(|_| client.send(&Request::get(path)).status == 503).count()
+    };
+    assert_eq!(refused("/paid", 10), 0, "too few have been seen");
     wait_until("all that is sheddable to be refused", SOON, || {
-        let (paid, free) = (refused("/paid"), refused("/free"));
+        let (paid, free) = (refused("/paid", 20), refused("/free", 20));
         (free == 20 && (1..20).contains(&paid)).then_some(())
     });
 }
