@@ -4,6 +4,7 @@ mod window;
 
 use crate::Percent;
 use crate::member::millis;
+use gateway_core::Mode;
 use gateway_core::units::{Scalar, ShortForm, Timespan};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -31,6 +32,8 @@ pub struct CircuitSettings {
     pub max_open: Timespan,
     /// How many requests may probe, and must succeed, until it closes. Default 3.
     pub probes: u32,
+    /// `enforce`, or `report` to refuse nobody and only say so. Default `enforce`.
+    pub mode: Mode,
 }
 
 impl Default for CircuitSettings {
@@ -42,6 +45,7 @@ impl Default for CircuitSettings {
             open: Timespan::secs(5),
             max_open: Timespan::secs(300),
             probes: 3,
+            mode: Mode::Enforce,
         }
     }
 }
@@ -128,9 +132,15 @@ impl Breaker {
         }
     }
 
-    /// When it stops being open, if it is.
-    pub(crate) fn open_until(&self, now: u64) -> Option<u64> {
-        Some(self.open_until.load(Relaxed)).filter(|until| now < *until)
+    /// Until when it refuses requests, if it does.
+    pub(crate) fn refuses_until(&self, now: u64) -> Option<u64> {
+        let until = Some(self.open_until.load(Relaxed)).filter(|until| now < *until);
+        until.filter(|_| !self.only_reports())
+    }
+
+    /// Whether what it would refuse passes.
+    pub(crate) fn only_reports(&self) -> bool {
+        self.settings.mode == Mode::Report
     }
 
     /// Lets a request through, or says how long that will not be.

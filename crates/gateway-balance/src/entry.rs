@@ -3,6 +3,7 @@
 use crate::circuit::{Admission, Change, End};
 use crate::retry::Verdict;
 use crate::set::{EndpointSet, Unavailable};
+use gateway_core::Mode;
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
@@ -11,6 +12,8 @@ use tokio::time::Instant;
 pub(crate) struct Entry {
     set: EndpointSet,
     admission: Admission,
+    /// What would have refused it, if that were not only reported.
+    reported: Option<&'static str>,
 }
 
 impl EndpointSet {
@@ -22,19 +25,44 @@ impl EndpointSet {
         }
         let before = gate.inside.fetch_add(1, Ordering::Relaxed);
         // Gives the place back if it is refused.
-        let mut entry = Entry { set: self.clone(), admission: Admission::Free };
+        let mut entry = Entry { set: self.clone(), admission: Admission::Free, reported: None };
         if gate.most.is_some_and(|most| before >= most) {
-            return Err(Unavailable::Overloaded);
+            if self.policy().limits.mode == Mode::Enforce {
+                return Err(Unavailable::Overloaded);
+            }
+            self.count_refusal(Unavailable::Overloaded);
+            entry.reported = Some("limits");
         }
         if let Some(breaker) = &gate.breaker {
-            entry.admission =
-                breaker.admit(self.clock().at(now)).map_err(|wait| Unavailable::CircuitOpen { wait })?;
+            match breaker.admit(self.clock().at(now)) {
+                Ok(admission) => entry.admission = admission,
+                Err(wait) if breaker.only_reports() => {
+                    self.count_refusal(Unavailable::CircuitOpen { wait });
+                    entry.reported = Some("circuit");
+                }
+                Err(wait) => return Err(Unavailable::CircuitOpen { wait }),
+            }
         }
         Ok(Some(entry))
+    }
+
+    /// Counts a request that is not sent on, or would not be.
+    pub(crate) fn count_refusal(&self, why: Unavailable) {
+        let gate = self.gate();
+        match why {
+            Unavailable::Overloaded => gate.overloaded.fetch_add(1, Ordering::Relaxed),
+            Unavailable::CircuitOpen { .. } => gate.broken.fetch_add(1, Ordering::Relaxed),
+            Unavailable::NoEndpoint => 0,
+        };
     }
 }
 
 impl Entry {
+    /// What would have refused it, if that were not only reported.
+    pub(crate) fn reported(&self) -> Option<&'static str> {
+        self.reported
+    }
+
     /// Learns how the request ended, retries included.
     pub(crate) fn record(&mut self, verdict: Verdict) {
         let (Some(breaker), Some(end)) = (&self.set.gate().breaker, End::of(verdict)) else { return };

@@ -29,7 +29,7 @@
 //! | [`OutlierSettings`] | an endpoint that keeps failing, or fails more than the others, is left alone for a while | on |
 //! | [`PanicSettings`] | ejections are ignored when too few endpoints are left | below half |
 //! | [`SlowStartSettings`] | an endpoint that comes back gets its share bit by bit | off |
-//! | [`CircuitSettings`] | too many failures stop all requests for a while, to the service or to one endpoint | off |
+//! | [`CircuitSettings`] | too many failures stop all requests for a while, to the service or to one endpoint; by a [`RouteCircuit`], those of a route | off |
 //! | [`LimitSettings`] | how many requests may be on their way at once | any number |
 //! | [`RetrySettings`], [`RetryOn`], [`RetryHeader`] | what is tried again, at another endpoint: failures, statuses, gRPC statuses, headers of answers | once, where it is safe |
 //! | [`HedgeSettings`] | when a second endpoint is asked because the first is slow | off |
@@ -44,7 +44,10 @@
 //!
 //! Timeouts hold until the answer's head. What a client says of its own deadline, in `grpc-timeout` or in the header
 //! that [`TimeoutSettings`] names, shortens them, and the endpoint is told what is left. Bodies, and so streams of any
-//! kind, are not cut off.
+//! kind, are not cut off, in neither direction: what a client takes to send a request's body is not part of its timeouts.
+//!
+//! Circuits and limits have a `mode`: with `report` they refuse nobody, count whom they would, and say so in the answer's
+//! extensions ([`Limited`](gateway_core::Limited)).
 //!
 //! An endpoint that a new set does not have any more is not picked from the moment that a balance over that set takes
 //! requests; those on their way go on. With the last clone of the old balance its idle connections are closed, and each of
@@ -101,6 +104,7 @@ mod replay;
 mod retry;
 mod retry_header;
 mod retry_on;
+mod route_circuit;
 mod service;
 mod set;
 mod settings;
@@ -125,6 +129,7 @@ pub use policy::PolicySettings;
 pub use replay::Replay;
 pub use retry_header::RetryHeader;
 pub use retry_on::RetryOn;
+pub use route_circuit::RouteCircuit;
 pub use service::{Balance, BalancedBody};
 pub use set::{EndpointSet, EndpointState};
 pub use settings::{BalanceSettings, RetrySettings, TimeoutSettings};

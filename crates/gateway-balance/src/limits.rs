@@ -1,3 +1,4 @@
+use gateway_core::Mode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::num::NonZeroU32;
@@ -11,4 +12,6 @@ pub struct LimitSettings {
     pub max_requests: Option<NonZeroU32>,
     /// To each endpoint; requests go to another endpoint while one has room. Default: any number.
     pub max_requests_per_endpoint: Option<NonZeroU32>,
+    /// `enforce`, or `report` to refuse nobody and only say so. Default `enforce`.
+    pub mode: Mode,
 }

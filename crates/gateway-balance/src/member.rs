@@ -93,8 +93,12 @@ impl Member {
     }
 
     pub(crate) fn is_available(&self, now: u64) -> bool {
-        let closed = self.circuit(now) != CircuitState::Open;
-        self.endpoint.weight() > 0 && self.passes() && !self.is_ejected(now) && closed
+        self.endpoint.weight() > 0 && self.passes() && !self.is_ejected(now) && !self.is_cut_off(now)
+    }
+
+    /// Whether its circuit keeps requests from it.
+    pub(crate) fn is_cut_off(&self, now: u64) -> bool {
+        self.breaker.as_ref().is_some_and(|breaker| breaker.refuses_until(now).is_some())
     }
 
     pub(crate) fn circuit(&self, now: u64) -> CircuitState {
@@ -149,7 +153,7 @@ impl Member {
             Some(settings) if back > 0 => (settings.share(elapsed), millis(settings.step())),
             _ => (FULL, 0),
         };
-        let open_until = self.breaker.as_ref().and_then(|breaker| breaker.open_until(now));
+        let open_until = self.breaker.as_ref().and_then(|breaker| breaker.refuses_until(now));
         let view = View {
             name: self.endpoint.name(),
             weight: self.endpoint.weight(),

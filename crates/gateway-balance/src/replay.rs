@@ -4,27 +4,23 @@ use gateway_core::BoxError;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use tokio::time::Instant;
 
 /// A request body that can be sent again, as long as it is not larger than a limit.
 ///
 /// It streams: what has passed is kept beside, so that the next attempt starts with that and goes on with the
 /// rest. Beyond the limit nothing is kept and the body can be sent once only.
+///
+/// It also knows whether it is the client that is waited for, so that its time is not held against the endpoint.
 #[derive(Debug)]
 pub struct Replay<B>(Kind<B>);
 
 #[derive(Debug)]
 enum Kind<B> {
     Empty,
-    /// A body that is never repeated.
-    Once(B),
-    Taped {
-        tape: Arc<Mutex<Tape<B>>>,
-        at: usize,
-        left: Option<u64>,
-        ended: bool,
-    },
+    Taped { tape: Arc<Mutex<Tape<B>>>, at: usize, left: Option<u64>, ended: bool },
 }
 
 #[derive(Debug)]
@@ -35,6 +31,10 @@ pub(crate) struct Tape<B> {
     kept: u64,
     over: bool,
     ended: bool,
+    /// Whether somebody waits for the client to send more.
+    waiting: bool,
+    /// When the last piece came, or the end.
+    moved: Option<Instant>,
 }
 
 #[derive(Clone, Debug)]
@@ -46,7 +46,6 @@ enum Piece {
 /// What makes the body for the next attempt.
 #[derive(Debug)]
 pub(crate) enum Repeat<B> {
-    Never,
     Empty,
     Tape { tape: Arc<Mutex<Tape<B>>>, length: Option<u64> },
 }
@@ -57,12 +56,19 @@ impl<B: Body<Data = Bytes>> Replay<B> {
         if body.is_end_stream() {
             return (Self(Kind::Empty), Repeat::Empty);
         }
-        if settings.attempts <= 1 && settings.hedge.is_none() {
-            return (Self(Kind::Once(body)), Repeat::Never);
-        }
         let limit = settings.body_limit.bytes();
-        let (length, over) = (body.size_hint().exact(), body.size_hint().lower() > limit);
-        let tape = Tape { source: body, pieces: Vec::new(), limit, kept: 0, over, ended: false };
+        let once = settings.attempts <= 1 && settings.hedge.is_none();
+        let (length, over) = (body.size_hint().exact(), once || body.size_hint().lower() > limit);
+        let tape = Tape {
+            source: body,
+            pieces: Vec::new(),
+            limit,
+            kept: 0,
+            over,
+            ended: false,
+            waiting: false,
+            moved: None,
+        };
         let tape = Arc::new(Mutex::new(tape));
         (Self::at_start(&tape, length), Repeat::Tape { tape, length })
     }
@@ -72,24 +78,37 @@ impl<B: Body<Data = Bytes>> Replay<B> {
     }
 }
 
+fn lock<B>(tape: &Mutex<Tape<B>>) -> MutexGuard<'_, Tape<B>> {
+    tape.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl<B: Body<Data = Bytes>> Repeat<B> {
     /// The body from its beginning, unless it has become too large to be kept.
     pub(crate) fn again(&self) -> Option<Replay<B>> {
         match self {
-            Self::Never => None,
             Self::Empty => Some(Replay(Kind::Empty)),
             Self::Tape { tape, length } => {
-                let over = tape.lock().unwrap_or_else(PoisonError::into_inner).over;
-                (!over).then(|| Replay::at_start(tape, *length))
+                let mut taped = lock(tape);
+                // Whoever is sent it now has not asked for more yet.
+                taped.waiting = false;
+                (!taped.over).then(|| Replay::at_start(tape, *length))
             }
         }
+    }
+
+    /// Until when the client had a part in how long it takes: now, where more of the body is waited for, else when the
+    /// last of it came. `None` where nothing of it has come, or there is none.
+    pub(crate) fn client_moved(&self, now: Instant) -> Option<Instant> {
+        let Self::Tape { tape, .. } = self else { return None };
+        let tape = lock(tape);
+        if tape.waiting { Some(now) } else { tape.moved }
     }
 
     /// The body from its beginning, if it has arrived whole: so that it can be sent twice at the same time without
     /// both waiting for the rest of it.
     pub(crate) fn whole(&self) -> Option<Replay<B>> {
         match self {
-            Self::Tape { tape, .. } if !tape.lock().unwrap_or_else(PoisonError::into_inner).ended => None,
+            Self::Tape { tape, .. } if !lock(tape).ended => None,
             _ => self.again(),
         }
     }
@@ -109,9 +128,8 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.get_mut().0 {
             Kind::Empty => Poll::Ready(None),
-            Kind::Once(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Kind::Taped { tape, at, left, ended } => {
-                let mut tape = tape.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut tape = lock(tape);
                 let piece = if let Some(piece) = tape.pieces.get(*at) {
                     *at += 1;
                     Some(piece.clone())
@@ -141,7 +159,6 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Empty => true,
-            Kind::Once(body) => body.is_end_stream(),
             Kind::Taped { ended, .. } => *ended,
         }
     }
@@ -149,7 +166,6 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Empty => SizeHint::with_exact(0),
-            Kind::Once(body) => body.size_hint(),
             Kind::Taped { left, .. } => left.map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
@@ -161,7 +177,11 @@ where
     B::Error: Into<BoxError>,
 {
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Piece>, BoxError>> {
-        let piece = match ready!(Pin::new(&mut self.source).poll_frame(cx)) {
+        let polled = Pin::new(&mut self.source).poll_frame(cx);
+        self.waiting = polled.is_pending();
+        let polled = ready!(polled);
+        self.moved = Some(Instant::now());
+        let piece = match polled {
             None => None,
             Some(Err(e)) => {
                 // Whoever sends it again would fail in the same place.

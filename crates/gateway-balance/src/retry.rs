@@ -5,7 +5,7 @@ use gateway_core::FailureKind;
 use http::header::RETRY_AFTER;
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// How one attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,15 +85,19 @@ pub(crate) fn wanted(outcome: Outcome<'_>, request: Repeatable, settings: &Retry
     }
 }
 
-/// How long an answer asks to wait (RFC 9110 §10.2.3), in seconds; a date is not understood and waits for nothing. A
-/// gRPC server says it in milliseconds, and by anything but a number that it is not to be asked again (gRFC A6).
+/// How long an answer asks to wait (RFC 9110 §10.2.3), in seconds or until a date. A gRPC server says it in
+/// milliseconds, and by anything but a number that it is not to be asked again (gRFC A6).
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     if let Some(pushback) = headers.get("grpc-retry-pushback-ms") {
         let millis = pushback.to_str().ok().and_then(|text| text.parse().ok());
         return Some(millis.map_or(Duration::MAX, Duration::from_millis));
     }
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
-    text.trim().parse().ok().map(Duration::from_secs)
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let until = || {
+        let date = httpdate::parse_http_date(text).ok()?;
+        Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+    };
+    text.parse().ok().map(Duration::from_secs).or_else(until)
 }
 
 #[cfg(test)]
@@ -163,10 +167,19 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_read_in_seconds() {
-        for (text, seconds) in
-            [("2", Some(2)), (" 0 ", Some(0)), ("-1", None), ("Fri, 31 Dec 1999 23:59:59 GMT", None)]
-        {
+    fn retry_after_is_read_in_seconds_or_as_a_date() {
+        let soon = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(3600));
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, soon.parse().unwrap());
+        let wait = retry_after(&headers).unwrap().as_secs();
+        assert!((3590..=3600).contains(&wait), "{wait}");
+        for (text, seconds) in [
+            ("2", Some(2)),
+            (" 0 ", Some(0)),
+            ("-1", None),
+            ("soon", None),
+            ("Fri, 31 Dec 1999 23:59:59 GMT", Some(0)),
+        ] {
             let mut headers = HeaderMap::new();
             headers.insert(RETRY_AFTER, text.parse().unwrap());
             assert_eq!(retry_after(&headers).map(|wait| wait.as_secs()), seconds, "{text}");

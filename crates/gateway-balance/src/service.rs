@@ -3,13 +3,14 @@ use crate::deadline::Timers;
 use crate::entry::Entry;
 use crate::failure::Failure;
 use crate::hedge::is_hedgeable;
-use crate::replay::Replay;
+use crate::replay::{Repeat, Replay};
 use crate::retry::{Outcome, Repeatable, Verdict, retry_after, wanted};
+use crate::route_circuit::RouteCircuit;
 use crate::set::{EndpointSet, Picked, Unavailable};
 use crate::settings::{BalanceSettings, RetrySettings, TimeoutSettings};
 use crate::timeout::{Limit, Time};
 use bytes::Bytes;
-use gateway_core::{BoxError, Endpoint, FailureKind, Upstream, UpstreamError, spare};
+use gateway_core::{BoxError, Endpoint, FailureKind, Limited, Upstream, UpstreamError, spare};
 use http::header::{HeaderName, HeaderValue, SET_COOKIE};
 use http::request::Parts;
 use http::{Request, Response};
@@ -17,7 +18,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use std::convert::Infallible;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -48,11 +49,16 @@ const RESENDS: u32 = 2;
 pub struct Balance<U> {
     inner: Arc<Inner<U>>,
     names_endpoints: bool,
+    circuit: Option<RouteCircuit>,
 }
 
 impl<U> Clone for Balance<U> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), names_endpoints: self.names_endpoints }
+        Self {
+            inner: self.inner.clone(),
+            names_endpoints: self.names_endpoints,
+            circuit: self.circuit.clone(),
+        }
     }
 }
 
@@ -81,7 +87,14 @@ impl<U> Balance<U> {
             reveal_endpoints: settings.reveal_endpoints,
             timers: Timers::default(),
         };
-        Self { inner: Arc::new(inner), names_endpoints: true }
+        Self { inner: Arc::new(inner), names_endpoints: true, circuit: None }
+    }
+
+    /// Has the requests of this clone pass a circuit of their own first.
+    #[must_use]
+    pub fn with_circuit(mut self, circuit: RouteCircuit) -> Self {
+        self.circuit = Some(circuit);
+        self
     }
 
     /// Leaves the [`Endpoint`] out of the answers' extensions, which then cost nothing: for where nobody reads it.
@@ -108,20 +121,33 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let Self { inner, names_endpoints } = self.clone();
+        let Self { inner, names_endpoints, circuit } = self.clone();
         // Out here, so that the future holds the head once.
         let (mut head, body) = request.into_parts();
         Box::pin(async move {
             let now = Instant::now();
+            let mut passage = match circuit.map(|circuit| circuit.enter(now)).transpose() {
+                Ok(passage) => passage,
+                Err(why) => return Ok(refuse(why)),
+            };
             let mut entry = match inner.set.enter(now) {
                 Ok(entry) => entry,
-                Err(why) => return Ok(Failure::Unavailable(why).into_problem(false).into_response()),
+                Err(why) => {
+                    inner.set.count_refusal(why);
+                    return Ok(refuse(why));
+                }
             };
             inner.set.count_request(now);
             let answer = inner.send(&mut head, body, now).await;
             if let Some(entry) = &mut entry {
                 entry.record(verdict(&answer));
             }
+            let route_reports = passage.as_ref().is_some_and(|passage| passage.reported);
+            if let Some(mut passage) = passage.take() {
+                passage.record(verdict(&answer));
+            }
+            let reported =
+                if route_reports { Some("circuit") } else { entry.as_ref().and_then(Entry::reported) };
             spare::give_request(&mut head);
             Ok(match answer {
                 Ok((mut response, picked)) => {
@@ -131,12 +157,22 @@ where
                     if let Some(cookie) = picked.cookie() {
                         response.headers_mut().append(SET_COOKIE, cookie.clone());
                     }
+                    if let Some(policy) = reported {
+                        response.extensions_mut().insert(Limited::Would(policy.into()));
+                    }
                     response.map(|body| {
                         gateway_core::Body::stream(BalancedBody { body, _picked: picked, _entry: entry })
                     })
                 }
+                Err((Failure::Unavailable(why), None)) => {
+                    inner.set.count_refusal(why);
+                    refuse(why)
+                }
                 Err((failure, tried)) => {
                     let mut response = failure.into_problem(inner.reveal_endpoints).into_response();
+                    if let Some(policy) = reported {
+                        response.extensions_mut().insert(Limited::Would(policy.into()));
+                    }
                     if names_endpoints && let Some(tried) = tried {
                         response.extensions_mut().insert(inner.set.members()[tried].endpoint.clone());
                     }
@@ -147,18 +183,22 @@ where
     }
 }
 
+/// Answers a request that is not sent on.
+fn refuse<B: From<Bytes>>(why: Unavailable) -> Response<B> {
+    let mut response = Failure::Unavailable(why).into_problem(false).into_response();
+    let by = match why {
+        Unavailable::Overloaded => "limits",
+        Unavailable::CircuitOpen { .. } => "circuit",
+        Unavailable::NoEndpoint => return response,
+    };
+    response.extensions_mut().insert(Limited::By(by.into()));
+    response
+}
+
 /// Whether a further attempt takes nothing from the budget: where nobody was connected to, nobody had any work, so that
 /// it adds none (nginx's and HAProxy's redispatch).
 fn is_free(outcome: Outcome<'_>) -> bool {
     outcome == Outcome::Failed(FailureKind::Connect)
-}
-
-/// What came of one try; nothing if its time was over.
-fn hear<B>(sent: Option<Result<Response<B>, UpstreamError>>, limit: Limit) -> Result<Response<B>, Failure> {
-    match sent {
-        Some(sent) => sent.map_err(Failure::Upstream),
-        None => Err(limit.into()),
-    }
 }
 
 /// How a try ended, and what that says about who was asked.
@@ -181,6 +221,34 @@ fn verdict<B>(answer: &Result<(Response<B>, Picked), (Failure, LastTried)>) -> V
 }
 
 impl<U> Inner<U> {
+    /// What comes of one try that began at `started`, within its time. What the client takes to send its body is not
+    /// part of that: the time runs from the last piece that it has sent (Envoy's `timeout`, from the end of the
+    /// request).
+    async fn hear<A, B>(
+        &self,
+        sending: impl Future<Output = Result<Response<A>, UpstreamError>>,
+        started: Instant,
+        (mut until, mut limit): (Instant, Limit),
+        time: &Time,
+        repeat: &Repeat<B>,
+    ) -> Result<Response<A>, Failure>
+    where
+        B: Body<Data = Bytes>,
+    {
+        let mut sending = pin!(sending);
+        loop {
+            if let Some(sent) = self.timers.limit(until, &mut sending).await {
+                return sent.map_err(Failure::Upstream);
+            }
+            let now = Instant::now();
+            let Some(moved) = repeat.client_moved(now) else { return Err(limit.into()) };
+            (until, limit) = time.since(Some(moved)).limit(moved.max(started));
+            if until <= now {
+                return Err(limit.into());
+            }
+        }
+    }
+
     async fn send<B>(
         &self,
         head: &mut Parts,
@@ -206,23 +274,26 @@ impl<U> Inner<U> {
             let mut picked = match self.set.pick(Some(head), &tried, now) {
                 Ok(picked) => picked,
                 Err(why) => {
+                    let end = time.since(repeat.client_moved(now)).end();
                     // Boxed, as it is rare: its timer would make every request's future larger.
-                    let picked = Box::pin(self.wait_for_endpoint(head, &tried, time.end(), why)).await;
+                    let picked = Box::pin(self.wait_for_endpoint(head, &tried, end, why)).await;
                     now = Instant::now();
                     picked.map_err(|why| (Failure::Unavailable(why), last))?
                 }
             };
-            let (until, limit) = time.limit(now);
+            // Of a first attempt, nothing has been read yet.
+            let mut limit = time.limit(now);
             if now > start {
+                limit = time.since(repeat.client_moved(now)).limit(now);
                 time.client.tell(&mut head.headers, &self.timeout, now);
             }
             if let Some(header) = &self.timeout.budget_header {
-                tell_budget(&mut head.headers, header, until.saturating_duration_since(now));
+                tell_budget(&mut head.headers, header, limit.0.saturating_duration_since(now));
             }
             let result = match &self.retry.hedge {
                 Some(hedge) if attempt == 1 && is_hedgeable(head) && !picked.is_kept() => {
                     let latencies = self.set.latencies(hedge);
-                    let first = Try { picked, started: now, until, limit };
+                    let first = Try { picked, started: now, limit };
                     // Boxed, so that other requests need not pay for it.
                     let race = Box::pin(self.race(head, body, &repeat, first, &time, latencies));
                     let Raced { result, by, failed } = race.await;
@@ -232,7 +303,7 @@ impl<U> Inner<U> {
                 }
                 _ => {
                     let sending = self.upstreams[picked.index].send(head, body);
-                    hear(self.timers.limit(until, sending).await, limit)
+                    self.hear(sending, now, limit, &time, &repeat).await
                 }
             };
             last = Some(picked.index);
@@ -257,7 +328,8 @@ impl<U> Inner<U> {
                     _ => backoff,
                 };
                 now = Instant::now();
-                if time.end().saturating_duration_since(now) > delay
+                let end = time.since(repeat.client_moved(now)).end();
+                if end.saturating_duration_since(now) > delay
                     && let Some(again) = repeat.again()
                     && (is_free(outcome) || self.set.may_try_again(now))
                 {

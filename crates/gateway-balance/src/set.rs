@@ -59,6 +59,10 @@ pub(crate) struct Gate {
     pub(crate) most: Option<usize>,
     pub(crate) breaker: Option<Breaker>,
     pub(crate) inside: AtomicUsize,
+    /// Requests refused for want of room.
+    pub(crate) overloaded: AtomicU64,
+    /// Requests refused by circuits.
+    pub(crate) broken: AtomicU64,
 }
 
 /// One endpoint and how it is doing.
@@ -96,6 +100,8 @@ impl EndpointSet {
                 most: policy.limits.max_requests.map(|most| most.get() as usize),
                 breaker: policy.circuit.on().map(Breaker::new),
                 inside: AtomicUsize::new(0),
+                overloaded: AtomicU64::new(0),
+                broken: AtomicU64::new(0),
             },
             changed: Notify::new(),
             clock,
@@ -132,6 +138,16 @@ impl EndpointSet {
                 member.learn_from(known, now, then);
             }
         }
+        let (gate, known) = (self.gate(), earlier.gate());
+        for (count, known) in [
+            (&gate.overloaded, &known.overloaded),
+            (&gate.broken, &known.broken),
+            (&self.0.retries, &earlier.0.retries),
+            (&self.0.hedges, &earlier.0.hedges),
+            (&self.0.hedges_won, &earlier.0.hedges_won),
+        ] {
+            count.fetch_add(known.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
         self.0.replan(now);
     }
 
@@ -148,7 +164,7 @@ impl EndpointSet {
             let ejected = member.is_ejected(now);
             EndpointState {
                 endpoint: member.endpoint.clone(),
-                healthy: member.passes() && !ejected && member.circuit(now) != CircuitState::Open,
+                healthy: member.passes() && !ejected && !member.is_cut_off(now),
                 circuit: member.circuit(now),
                 ejected,
                 ejections: member.ejections(),
@@ -176,6 +192,25 @@ impl EndpointSet {
     pub fn circuit(&self) -> CircuitState {
         let breaker = self.0.gate.breaker.as_ref();
         breaker.map_or(CircuitState::Closed, |breaker| breaker.state(self.now()))
+    }
+
+    /// How many requests were refused because as many were on their way as `limits` allow; in report mode, how many
+    /// would have been.
+    #[must_use]
+    pub fn refused_by_limits(&self) -> u64 {
+        self.0.gate.overloaded.load(Ordering::Relaxed)
+    }
+
+    /// How many requests were refused because a circuit was open; in report mode, how many would have been.
+    #[must_use]
+    pub fn refused_by_circuits(&self) -> u64 {
+        self.0.gate.broken.load(Ordering::Relaxed)
+    }
+
+    /// How its requests are sent.
+    #[must_use]
+    pub fn policy(&self) -> &PolicySettings {
+        &self.0.policy
     }
 
     /// How many attempts beyond the first there were.

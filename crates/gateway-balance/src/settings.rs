@@ -18,8 +18,8 @@ pub struct BalanceSettings {
 /// How long an answer may take, until its head. Short form: `"5s"`, the total.
 ///
 /// What comes after the head, be it a download, server-sent events, a WebSocket or the messages of a gRPC call, is not
-/// cut off: there the connection's `body_idle_timeout` watches. A gRPC call whose answer begins only after all of the
-/// client's messages needs a total as long as those take.
+/// cut off: there the connection's `body_idle_timeout` watches. Nor is a request whose body is still on its way, be it
+/// an upload or the messages of a gRPC call: the time runs from the last piece that the endpoint was given.
 ///
 /// A gRPC call's `grpc-timeout` shortens the total, and the endpoint is told what is left of it. An attempt that only
 /// such a deadline ends says nothing about the endpoint, since clients may ask for any; `per_try` is what finds
@@ -82,7 +82,7 @@ pub struct RetrySettings {
     #[serde(deserialize_with = "RetryHeader::by_name")]
     #[schemars(schema_with = "RetryHeader::schema")]
     pub headers: Vec<RetryHeader>,
-    /// Whether a failed answer's `Retry-After` (in seconds) or `grpc-retry-pushback-ms` is waited for if that is longer
+    /// Whether a failed answer's `Retry-After` (seconds or a date) or `grpc-retry-pushback-ms` is waited for if that is longer
     /// than the backoff. An answer that asks for more time than there is goes to the client. Default true.
     pub retry_after: bool,
     /// Whether endpoints are told the number of a retry, from 1, in the header `X-Retry-Attempt`, and of a hedge in

@@ -44,6 +44,13 @@ impl Time {
         }
     }
 
+    /// The same for a request in whose duration the client had a part until `moved`: while it sends its body, only
+    /// its own deadline runs.
+    pub(crate) fn since(self, moved: Option<Instant>) -> Self {
+        let total_end = moved.map_or(self.total_end, |moved| self.total_end.max(moved + self.total));
+        Self { total_end, ..self }
+    }
+
     /// When all attempts must be over.
     pub(crate) fn end(&self) -> Instant {
         self.client.end().map_or(self.total_end, |end| end.min(self.total_end))
@@ -65,6 +72,27 @@ impl Time {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_that_a_client_takes_for_its_body_counts_against_nobody_but_the_client() {
+        let now = Instant::now();
+        let after = |secs| now + Duration::from_secs(secs);
+        let settings = TimeoutSettings { per_try: Some("2s".parse().unwrap()), ..TimeoutSettings::default() };
+        let head = http::Request::post("/").body(()).unwrap().into_parts().0;
+        let time = Time::of(&head, &settings, now);
+        for (moved, end) in [(None, 15), (Some(0), 15), (Some(1), 16), (Some(100), 115)] {
+            assert_eq!(time.since(moved.map(after)).end(), after(end), "{moved:?}");
+        }
+        let limit = Limit::Own(Duration::from_secs(2));
+        assert_eq!(time.since(Some(after(100))).limit(after(100)), (after(102), limit));
+        let settings = TimeoutSettings {
+            deadline_header: Some("x-timeout".parse().unwrap()),
+            ..TimeoutSettings::default()
+        };
+        let head = http::Request::post("/").header("x-timeout", "5000").body(()).unwrap().into_parts().0;
+        let time = Time::of(&head, &settings, now).since(Some(after(100)));
+        assert_eq!(time.limit(after(100)), (after(5), Limit::Client));
+    }
 
     #[test]
     fn the_shortest_limit_counts_and_is_the_one_that_is_named() {

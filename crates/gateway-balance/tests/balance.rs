@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
-use gateway_balance::{Balance, BalanceSettings, EndpointSet, PolicySettings, RetrySettings, Strategy};
+use gateway_balance::{
+    Balance, BalanceSettings, EndpointSet, PolicySettings, RetrySettings, RouteCircuit, Strategy,
+};
 use gateway_core::units::Short;
-use gateway_core::{Endpoint, FailureKind, Problem, Upstream, UpstreamError};
+use gateway_core::{Endpoint, FailureKind, Limited, Problem, Upstream, UpstreamError};
 use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::{Empty, Full};
@@ -200,6 +202,71 @@ async fn a_service_that_fails_is_not_asked_until_probes_succeed() {
     sick.store(false, Ordering::Relaxed);
     tokio::time::advance(Duration::from_secs(10)).await;
     assert_eq!((get(&balance).await, set.circuit()), ((200, None), Closed));
+}
+
+/// The path decides: `/bad` fails, all else is answered.
+async fn asked(balance: &Balance<Scripted>, path: &str) -> (u16, Option<Limited>) {
+    let request = Request::get(path).body(Empty::<Bytes>::new()).unwrap();
+    let response = balance.clone().oneshot(request).await.unwrap();
+    (response.status().as_u16(), response.extensions().get().cloned())
+}
+
+#[tokio::test(start_paused = true)]
+async fn z6_the_circuit_of_one_route_leaves_the_others_alone() {
+    use gateway_balance::CircuitState::{Closed, HalfOpen, Open};
+    let (balance, set, seen) = balance(&["a"], policy(r#"{"outlier": "off"}"#), &once(), |_, head| {
+        (Duration::ZERO, Ok(status(if head.uri.path() == "/bad" { 500 } else { 200 })))
+    });
+    let circuit = serde_json::from_str(r#"{"min_requests": 4, "probes": 1, "open": "5s"}"#).unwrap();
+    let (bad, good) = (RouteCircuit::new("bad", &circuit), RouteCircuit::new("good", &circuit));
+    let (to_bad, to_good) = (balance.clone().with_circuit(bad.clone()), balance.with_circuit(good.clone()));
+    for _ in 0..4 {
+        assert_eq!(asked(&to_bad, "/bad").await, (500, None));
+        assert_eq!(asked(&to_good, "/good").await, (200, None));
+    }
+    assert_eq!(asked(&to_bad, "/bad").await, (503, Some(Limited::By("circuit".into()))));
+    assert_eq!(asked(&to_good, "/good").await, (200, None));
+    assert_eq!((bad.state(), good.state(), set.circuit()), (Open, Closed, Closed));
+    assert_eq!((bad.refused(), seen.lock().unwrap().len()), (1, 9));
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert_eq!((bad.state(), asked(&to_bad, "/good").await, bad.state()), (HalfOpen, (200, None), Closed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn o8_circuits_and_limits_that_only_report_refuse_nobody_and_say_whom_they_would() {
+    let would = |policy: &str| Some(Limited::Would(policy.into()));
+    let mode = r#"{"min_requests": 4, "mode": "report"}"#;
+    for (text, counted) in [
+        (format!(r#"{{"circuit": {mode}, "outlier": "off"}}"#), would("circuit")),
+        (format!(r#"{{"endpoint_circuit": {mode}, "outlier": "off"}}"#), None),
+    ] {
+        let (balance, set, _) =
+            balance(&["a"], policy(&text), &once(), |_, _| (Duration::ZERO, Ok(status(500))));
+        for _ in 0..4 {
+            assert_eq!(asked(&balance, "/").await, (500, None));
+        }
+        for refused in 1..=3 {
+            assert_eq!(asked(&balance, "/").await, (500, counted.clone()), "{text}");
+            assert_eq!(set.refused_by_circuits(), refused, "{text}");
+        }
+        assert!(set.states().all(|state| state.healthy), "{text}");
+    }
+    let circuit = RouteCircuit::new("r", &serde_json::from_str(mode).unwrap());
+    let (plain, _, _) =
+        balance(&["a"], policy(r#"{"outlier": "off"}"#), &once(), |_, _| (Duration::ZERO, Ok(status(500))));
+    let reporting = plain.with_circuit(circuit.clone());
+    for _ in 0..4 {
+        assert_eq!(asked(&reporting, "/").await, (500, None));
+    }
+    assert_eq!((asked(&reporting, "/").await, circuit.refused()), ((500, would("circuit")), 1));
+
+    let limits = r#"{"limits": {"max_requests": 1, "mode": "report"}}"#;
+    let (balance, set, _) =
+        balance(&["a"], policy(limits), &once(), |_, _| (Duration::ZERO, Ok(status(200))));
+    let first = open(&balance).await;
+    assert_eq!((asked(&balance, "/").await, set.refused_by_limits()), ((200, would("limits")), 1));
+    drop(first);
+    assert_eq!(asked(&balance, "/").await, (200, None));
 }
 
 #[tokio::test(start_paused = true)]

@@ -264,11 +264,10 @@ impl Worker {
                 End::guarded(service_fn(move |_| keys.clone().answer()))
             }
             (None, Some(name)) if route.grpc_web => {
-                let fallback = route.fallback.as_deref();
-                let (plain, web) = (self.service(name, fallback)?, self.service(name, fallback)?);
+                let (plain, web) = (self.service(name, route)?, self.service(name, route)?);
                 End::guarded(PerRequest::new(plain, web))
             }
-            (None, Some(name)) => self.service(name, route.fallback.as_deref())?,
+            (None, Some(name)) => self.service(name, route)?,
             (None, None) => End::guarded(Refuse::new()),
         };
         if let Some(service) = route.service.as_ref().and_then(|name| self.plan.services.get(name)) {
@@ -277,6 +276,12 @@ impl Worker {
             }
             if let Some(admission) = &service.admission {
                 end = End::guarded(admission.layer(end));
+            }
+            if let Some(class) = route.class {
+                end = End::guarded(end.map_request(move |mut request: Request<B>| {
+                    request.extensions_mut().insert(class);
+                    request
+                }));
             }
         }
         if let Some((_, concurrency)) = route.concurrency.as_deref() {
@@ -295,20 +300,27 @@ impl Worker {
     }
 
     /// A service's endpoints, and who is asked where they do not answer.
-    fn service<B: RequestStream>(&self, name: &str, fallback: Option<&FallbackSettings>) -> Option<End<B>> {
-        let credentialed = |name: &str| {
-            let end = End::Balance(self.balances.get(name)?.clone());
+    fn service<B: RequestStream>(&self, name: &str, route: &RoutePlan) -> Option<End<B>> {
+        let credentialed = |name: &str, balance: Balance<HttpUpstream>| {
+            let end = End::Balance(balance);
             Some(match &self.plan.services.get(name)?.outbound {
                 Some(outbound) => End::guarded(outbound.layer(end)),
                 None => end,
             })
         };
-        let end = credentialed(name)?;
-        let Some((fallback, other)) = fallback.and_then(|to| Some((to, to.service.as_deref()?))) else {
+        let balance = self.balances.get(name)?.clone();
+        let end = match route.circuit.as_deref() {
+            Some((_, circuit)) => credentialed(name, balance.with_circuit(circuit.clone()))?,
+            None => credentialed(name, balance)?,
+        };
+        let Some((fallback, other)) =
+            route.fallback.as_deref().and_then(|to| Some((to, to.service.as_deref()?)))
+        else {
             return Some(end);
         };
         let asked = FallbackSettings { respond: None, ..fallback.clone() };
-        let layer = FallbackLayer::new(&asked, Some(credentialed(other)?)).ok()?;
+        let layer =
+            FallbackLayer::new(&asked, Some(credentialed(other, self.balances.get(other)?.clone())?)).ok()?;
         Some(End::guarded(layer.layer(end)))
     }
 

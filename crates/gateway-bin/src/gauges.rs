@@ -1,11 +1,13 @@
 //! What is counted where it happens, and told to the metrics only when they are read.
 
-use crate::config::{LimitPlan, Plan, RoutePlan};
+use crate::config::{LimitPlan, Plan, RoutePlan, ServicePlan};
 use crate::live::View;
 use crate::seats::Seats;
 use arc_swap::ArcSwap;
 use gateway_balance::{CircuitState, EndpointSet};
+use gateway_core::Mode;
 use gateway_observe::{AccessLog, Metrics};
+use gateway_overload::Priority;
 use std::sync::{Arc, Weak};
 
 /// Where it is counted.
@@ -26,7 +28,11 @@ impl Gauges {
         }
         for route in &view.plan.routes {
             tell_limits(metrics, route, view.plan.store.is_shared());
+            tell_overload_of_route(metrics, route);
             tell_cache(metrics, route);
+        }
+        for (name, service) in &view.plan.services {
+            tell_overload_of_service(metrics, name, service);
         }
         for (name, limit) in &view.plan.limits {
             tell_quota(metrics, name, limit);
@@ -56,6 +62,51 @@ fn tell_service(metrics: &Metrics, set: &EndpointSet) {
         metrics.gauge("gateway_upstream_ejected", labels()).set(flag(state.ejected));
         metrics.counter("gateway_upstream_ejections_total", labels()).absolute(state.ejections);
         metrics.gauge("gateway_endpoint_circuit_open", labels()).set(flag(is_open(state.circuit)));
+    }
+}
+
+/// Requests that a policy refused, or only would have: `name` is the route's or the service's.
+fn tell_refused(metrics: &Metrics, policy: &str, name: &str, mode: Mode, count: u64) {
+    let result = if mode == Mode::Report { "would_refuse" } else { "refused" };
+    let labels = [("policy", policy), ("name", name), ("result", result)];
+    let labels = labels.into_iter().map(|(label, value)| (label, value.to_owned())).collect();
+    metrics.counter("gateway_overload_total", labels).absolute(count);
+}
+
+fn tell_overload_of_service(metrics: &Metrics, name: &str, service: &ServicePlan) {
+    let labels = || vec![("service", name.to_owned())];
+    let (set, policy) = (&service.set, service.set.policy());
+    if policy.limits.max_requests.is_some() || policy.limits.max_requests_per_endpoint.is_some() {
+        tell_refused(metrics, "limits", name, policy.limits.mode, set.refused_by_limits());
+    }
+    if let Some(circuit) = policy.circuit.on().or(policy.endpoint_circuit.on()) {
+        tell_refused(metrics, "circuit", name, circuit.mode, set.refused_by_circuits());
+    }
+    if let Some(adaptive) = &service.adaptive {
+        tell_refused(metrics, "adaptive", name, adaptive.mode(), adaptive.refused());
+        metrics.gauge("gateway_adaptive_limit", labels()).set(f64::from(adaptive.limit()));
+        metrics.gauge("gateway_adaptive_in_flight", labels()).set(f64::from(adaptive.in_flight()));
+    }
+    if let Some(admission) = &service.admission {
+        let refused = Priority::ALL.map(|class| admission.refused(class)).iter().sum();
+        tell_refused(metrics, "admission", name, admission.mode(), refused);
+        for class in Priority::ALL {
+            let labels = labels().into_iter().chain([("class", class.name().to_owned())]).collect();
+            metrics.gauge("gateway_admission_shed_ratio", labels).set(admission.probability(class));
+        }
+    }
+}
+
+fn tell_overload_of_route(metrics: &Metrics, route: &RoutePlan) {
+    let labels = || vec![("route", route.name.clone())];
+    if let Some((_, limit)) = route.concurrency.as_deref() {
+        tell_refused(metrics, "concurrency", &route.name, limit.mode(), limit.refused());
+        metrics.gauge("gateway_concurrency_in_flight", labels()).set(limit.in_flight() as f64);
+        metrics.gauge("gateway_concurrency_waiting", labels()).set(limit.waiting() as f64);
+    }
+    if let Some((_, circuit)) = route.circuit.as_deref() {
+        tell_refused(metrics, "route-circuit", &route.name, circuit.mode(), circuit.refused());
+        metrics.gauge("gateway_route_circuit_open", labels()).set(flag(is_open(circuit.state())));
     }
 }
 

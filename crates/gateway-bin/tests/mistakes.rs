@@ -565,3 +565,19 @@ fn requests_that_cannot_be_taken_get_their_status_and_the_gateway_lives() {
     assert_eq!(get(gateway.addr(), "/").text(), "a");
     assert!(!gateway.stop().stderr.contains("panic"));
 }
+
+#[test]
+fn of_very_many_mistakes_the_first_are_told_and_that_they_are_not_all() {
+    let routes = |wrong: usize| {
+        let route = "[[routes]]\npath = \"/r/@\"\nservice = \"a\"\nmax_body = \"12 apples\"\n";
+        (0..wrong).map(|i| route.replace('@', &i.to_string())).collect::<String>()
+    };
+    for (wrong, expected) in [(3, "\n3 mistakes in the"), (300, "\nthe first 200 mistakes in the")] {
+        let started = std::time::Instant::now();
+        let said = check(&format!("[services.a]\nendpoints = [\"http://127.0.0.1:1\"]\n{}", routes(wrong)));
+        assert_eq!(said.code, Some(2));
+        let last = said.stderr.lines().last();
+        assert!(said.stderr.contains(expected), "{wrong}: {last:?}");
+        assert!(started.elapsed().as_secs() < 20, "{wrong}: {:?}", started.elapsed());
+    }
+}

@@ -12,6 +12,7 @@
 //! | [`PolicyDecision`] | what written policies said of a request, in the extensions of its answer |
 //! | [`Endpoint`], [`Upstream`] | one instance of a service, and something that can send it a request |
 //! | [`Body`] | a response body: nothing, bytes, or a stream, without a box |
+//! | [`given_up`] | at which endpoint a request was when its client left |
 //! | [`interim`] | answers before the answer, such as `103 Early Hints`, from an upstream to the client |
 //! | [`KeyedHash`] | what stands for a caller or a token in a map: nobody outside can make two the same |
 //! | [`with_causes`] | an error and what caused it, in one line |
@@ -48,6 +49,7 @@ pub mod cookie;
 mod decision;
 mod endpoint;
 mod error;
+pub mod given_up;
 mod grpc;
 pub mod interim;
 mod keyed_hash;

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-/// Response extension: the rate limit that the request went beyond, by its name.
+/// Response extension: the limit that the request went beyond, by its name: that of a rate limit, or of the policy.
 ///
 /// Set by whoever limits, read by whoever writes the access log.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use crate::log::Lines;
 use crate::metrics::{Metrics, RouteLabels, RouteMetrics};
 use crate::time::Utc;
 use gateway_core::{
-    ClientAddr, Code, Endpoint, Limited, PolicyDecision, Principal, Problem, RequestId, Scheme,
+    ClientAddr, Code, Endpoint, Limited, PolicyDecision, Principal, Problem, RequestId, Scheme, given_up,
 };
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode, Uri};
@@ -194,16 +194,26 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let observed = self.route.metrics.is_some() || self.route.lines.is_some();
         let observation = observed.then(|| Box::new(Observation::begin(&self.route, &request)));
-        ObserveFuture { inner: self.inner.call(request), observation }
+        ObserveFuture { inner: Some(self.inner.call(request)), observation }
     }
 }
 
 pin_project! {
     /// The future of [`Observe`].
     pub struct ObserveFuture<F> {
+        // `None` once it is given up.
         #[pin]
-        inner: F,
+        inner: Option<F>,
         observation: Option<Box<Observation>>,
+    }
+
+    impl<F> PinnedDrop for ObserveFuture<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if let Some(observation) = this.observation {
+                observation.endpoint = given_up::listen(|| this.inner.set(None));
+            }
+        }
     }
 }
 
@@ -215,7 +225,8 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let result = ready!(this.inner.poll(cx));
+        let Some(inner) = this.inner.as_pin_mut() else { return Poll::Pending };
+        let result = ready!(inner.poll(cx));
         let mut observation = this.observation.take();
         if let Some(observation) = &mut observation {
             match &result {

@@ -17,7 +17,8 @@
 //!
 //! The access log says the same in its field `reason`, and there also why a request has no whole answer: `client-gone`,
 //! if the client left before it began (status 499), and `answer-cut-off`, if its body broke off. `limited_by` and
-//! `would_limit` name the rate limit that refused a request, or that only reports ([`Limited`](gateway_core::Limited)).
+//! `would_limit` name the limit or other policy that refused a request, or that only reports
+//! ([`Limited`](gateway_core::Limited)). `upstream` is where the request was when its client left.
 //! Where written policies were asked, `decision` and `policies` tell what they said
 //! ([`PolicyDecision`](gateway_core::PolicyDecision)).
 //!

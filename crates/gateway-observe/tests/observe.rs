@@ -221,6 +221,20 @@ async fn the_log_says_why_a_request_has_no_whole_answer() {
     let mut asking = Box::pin(layer.layer(never).oneshot(request("/left")));
     assert!(futures_poll_once(asking.as_mut()).await.is_none());
     drop(asking);
+    // As the balancer does, when the request that is at an endpoint is dropped.
+    struct AtAnEndpoint;
+    impl Drop for AtAnEndpoint {
+        fn drop(&mut self) {
+            gateway_core::given_up::say(&gateway_core::Endpoint::parse("http://10.0.0.1:3001").unwrap());
+        }
+    }
+    let asks = service_fn(async |_: Request<()>| {
+        let _at = AtAnEndpoint;
+        std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>().await
+    });
+    let mut asking = Box::pin(layer.layer(asks).oneshot(request("/left-early")));
+    assert!(futures_poll_once(asking.as_mut()).await.is_none());
+    drop(asking);
     let cut = service_fn(async |_: Request<()>| {
         let frames = [Ok(http_body::Frame::data(Bytes::from_static(b"hel"))), Err("reset")];
         let body = http_body_util::StreamBody::new(futures_util::stream::iter(frames));
@@ -231,9 +245,14 @@ async fn the_log_says_why_a_request_has_no_whole_answer() {
     log.close();
     let text = std::fs::read_to_string(file.path()).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let said: Vec<_> =
-        lines.map(|line| [&line["uri"], &line["status"], &line["reason"]].map(Value::to_string)).collect();
-    let expected = [[r#""/left""#, "499", r#""client-gone""#], [r#""/cut""#, "200", r#""answer-cut-off""#]];
+    let said: Vec<_> = lines
+        .map(|line| ["uri", "status", "reason", "upstream"].map(|name| line[name].to_string()))
+        .collect();
+    let expected = [
+        [r#""/left""#, "499", r#""client-gone""#, "null"],
+        [r#""/left-early""#, "499", r#""client-gone""#, r#""10.0.0.1:3001""#],
+        [r#""/cut""#, "200", r#""answer-cut-off""#, "null"],
+    ];
     assert_eq!(said, expected);
 }
 

@@ -7,6 +7,10 @@
 //! | [`AdmissionLayer`] | a share of all while too many requests fail, the least important first |
 //! | [`FaultLayer`] | nothing: it injects delays, errors and slow answers, to see how clients bear the above |
 //!
+//! Each of the first three has a `mode`: `report` refuses nobody, and only counts whom it would. Whoever is refused, or
+//! would be, is told in the answer's extensions ([`Limited`](gateway_core::Limited)): `concurrency`, `adaptive` or
+//! `admission`.
+//!
 //! What is refused is answered 503 `overloaded`, or 429 `rate-limited` where one caller has too much, with
 //! `Retry-After: 1`.
 //!

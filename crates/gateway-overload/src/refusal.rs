@@ -1,7 +1,7 @@
 //! The one way in which these layers refuse.
 
 use bytes::Bytes;
-use gateway_core::{Code, Problem};
+use gateway_core::{Code, Limited, Mode, Problem};
 use http::header::{HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Response};
 use std::borrow::Cow;
@@ -9,8 +9,23 @@ use std::borrow::Cow;
 /// Overload passes quickly or is someone else's to solve: a second is long enough not to make it worse.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
-pub(crate) fn refuse<R: From<Bytes>>(code: Code, detail: impl Into<Cow<'static, str>>) -> Response<R> {
-    Problem::new(code).with_detail(detail).with_header(RETRY_AFTER, RETRY_AFTER_SECONDS).into_response()
+/// What a policy makes of requests that are too many, told in their answers' extensions: for the access log.
+pub(crate) fn told(policy: &str, mode: Mode) -> Limited {
+    match mode {
+        Mode::Enforce => Limited::By(policy.into()),
+        Mode::Report => Limited::Would(policy.into()),
+    }
+}
+
+pub(crate) fn refuse<R: From<Bytes>>(
+    code: Code,
+    detail: impl Into<Cow<'static, str>>,
+    by: &Limited,
+) -> Response<R> {
+    let problem = Problem::new(code).with_detail(detail).with_header(RETRY_AFTER, RETRY_AFTER_SECONDS);
+    let mut response = problem.into_response();
+    response.extensions_mut().insert(by.clone());
+    response
 }
 
 /// Whether the service below is in distress, by what it answered: 503 and 504 say that it is full or too slow.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
+use gateway_core::Limited;
 use gateway_overload::{AdaptiveLimitLayer, AdaptiveSettings, Sample};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
@@ -200,6 +201,11 @@ async fn over_the_limit_is_503_overloaded_and_report_mode_only_counts() {
         let second = service.clone().oneshot(Request::new(())).await.unwrap();
         assert_eq!((second.status().as_u16(), layer.refused()), (status, refused), "{mode}");
         assert_eq!(second.headers().contains_key("retry-after"), status == 503);
+        let told = match mode {
+            "enforce" => Limited::By("adaptive".into()),
+            _ => Limited::Would("adaptive".into()),
+        };
+        assert_eq!(second.extensions().get(), Some(&told));
         assert_eq!(first.await.unwrap().unwrap().status(), 200);
         assert_eq!(layer.in_flight(), 0);
         let given_up =

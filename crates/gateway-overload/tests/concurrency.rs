@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
-use gateway_core::{AuthMethod, ClientAddr, Principal};
+use gateway_core::{AuthMethod, ClientAddr, Limited, Principal};
 use gateway_overload::{ConcurrencyLimitLayer, ConcurrencySettings, SlotBody};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -35,6 +35,36 @@ fn from_ip(ip: &str) -> Request<()> {
     let mut request = Request::new(());
     request.extensions_mut().insert(ClientAddr(format!("{ip}:1").parse().unwrap()));
     request
+}
+
+#[tokio::test]
+async fn o8_in_report_mode_all_pass_and_who_would_not_is_told_and_counted() {
+    let report = |more: serde_json::Value| {
+        let mut json = serde_json::json!({ "max": 1, "mode": "report" });
+        json.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        layer(json)
+    };
+    for layer in [
+        report(serde_json::json!({})),
+        report(serde_json::json!({ "key": "client_ip" })),
+        report(serde_json::json!({ "queue": 5 })),
+    ] {
+        let first = ask(&layer, from_ip("192.0.2.1")).await;
+        assert_eq!(first.extensions().get::<Limited>(), None);
+        for refused in 1..=3 {
+            let over = ask(&layer, from_ip("192.0.2.1")).await;
+            assert_eq!(over.status(), 200);
+            assert_eq!(over.extensions().get(), Some(&Limited::Would("concurrency".into())));
+            // It holds no place that it would not have had.
+            assert_eq!((layer.in_flight(), layer.refused()), (1, refused));
+        }
+        drop(first);
+        assert_eq!(ask(&layer, from_ip("192.0.2.1")).await.extensions().get::<Limited>(), None);
+    }
+    let enforced = layer(serde_json::json!({ "max": 1 }));
+    let _first = ask(&enforced, Request::new(())).await;
+    let refused = ask(&enforced, Request::new(())).await;
+    assert_eq!(refused.extensions().get(), Some(&Limited::By("concurrency".into())));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 mod pipe;
 mod stream;
 
+use crate::patience::Patience;
 use bytes::Bytes;
 use gateway_core::BodyTooLarge;
 use h2::RecvStream;
@@ -50,8 +51,8 @@ pub enum BodyError {
     /// The connection ended, or the request was answered, before the body did.
     #[error("the client's connection ended before the request's body did")]
     Gone,
-    /// The client sent nothing for [`Limits::body_timeout`](crate::Limits::body_timeout).
-    #[error("the client sent nothing of the request's body for {0:?}")]
+    /// The client sent nothing for [`Limits::body_timeout`](crate::Limits::body_timeout), or too little.
+    #[error("the client let its reader wait for {0:?} for more of the request's body")]
     TimedOut(Duration),
     /// It is larger than [`RequestBody::limit`] allows.
     #[error("{0}")]
@@ -89,7 +90,7 @@ impl RequestBody {
     pub(crate) fn http2(
         stream: RecvStream,
         headers: &HeaderMap,
-        patience: Duration,
+        patience: Patience,
     ) -> (Self, Option<Arc<Signals>>) {
         if stream.is_end_stream() {
             return (Self::of(Kind::Empty), None);

@@ -174,7 +174,7 @@ where
             match parse_request(self.input.buffer(), self.limits.max_head, self.limits.max_headers) {
                 Ok(Some(head)) => {
                     self.fresh = false;
-                    let mut exchange = Exchange::begin(head, &self.handler);
+                    let mut exchange = Exchange::begin(head, &self.handler, &self.limits);
                     if let Some(upload) = &mut exchange.upload {
                         upload.begin(&mut self.input, cx);
                     }
@@ -249,7 +249,8 @@ where
             return self.wait(Wait::Tunnel, self.limits.tunnel_timeout);
         }
         if exchange.is_waiting_for_client() {
-            return self.wait(Wait::Body, self.limits.body_timeout);
+            let patience = exchange.patience(&self.limits);
+            return self.wait(Wait::Body, patience);
         }
         // Nothing is expected of the client but that it stays, or sends its next request early.
         if exchange.reads_nothing() && self.input.is_empty() {

@@ -61,6 +61,7 @@ mod http1;
 mod http2;
 mod limits;
 mod listen;
+mod patience;
 mod proxy_protocol;
 mod serve;
 

@@ -1,3 +1,4 @@
+use crate::patience::Patience;
 use std::time::Duration;
 
 /// What one client connection may cost.
@@ -8,7 +9,7 @@ use std::time::Duration;
 /// | `max_headers` | 431, and the connection is closed | 431 |
 /// | `header_timeout` | 408; silence where nothing was sent | 408 where the preface stops |
 /// | `idle_timeout` | closed silently | GOAWAY once there is no stream, then closed |
-/// | `body_timeout` | 408; closed where the answer has begun | 408; the body fails where the answer has begun |
+/// | `body_timeout`, `min_body_rate` | 408; closed where the answer has begun | 408; the body fails where the answer has begun |
 /// | `write_timeout` | closed | the stream is reset (CANCEL), the others go on; who is gone is found by PING within 50 s |
 /// | `tunnel_timeout` | closed | the stream ends (RFC 8441) |
 /// | `max_streams` | | the client is told; a stream more is refused |
@@ -26,8 +27,13 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long a connection may wait for its next request; with HTTP/2 also for its first. Default 60 s.
     pub idle_timeout: Duration,
-    /// How long a client may send nothing of a body that is waited for. Then 408. Default 30 s.
+    /// How long a client may send nothing of a body that is waited for. Then 408. Default 30 s. The messages of a gRPC
+    /// call may come as seldom as they like.
     pub body_timeout: Duration,
+    /// How many bytes of a body earn a second of the time that its client may be waited for: who sends less is out of
+    /// it after `body_timeout` in all, and answered 408. Only until the answer begins. Default 240 (Kestrel's); 0 has
+    /// silence alone count.
+    pub min_body_rate: u64,
     /// How long a client may take nothing of an answer. The connection is closed then; over HTTP/2 only the stream is
     /// ended, and the upstream's side of it. Default 30 s.
     pub write_timeout: Duration,
@@ -38,6 +44,12 @@ pub struct Limits {
     pub max_streams: u32,
 }
 
+impl Limits {
+    pub(crate) fn patience(&self) -> Patience {
+        Patience::new(self.body_timeout, self.min_body_rate)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -46,6 +58,7 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(30),
+            min_body_rate: 240,
             write_timeout: Duration::from_secs(30),
             tunnel_timeout: Duration::from_secs(300),
             max_streams: 100,

@@ -1,6 +1,6 @@
 //! Two endpoints asked for one answer, the second because the first is slow.
 
-use super::{Inner, hear, outcome};
+use super::{Inner, outcome};
 use crate::client_deadline::tell_budget;
 use crate::failure::Failure;
 use crate::hedge::Latencies;
@@ -26,8 +26,8 @@ const HEDGE: HeaderName = HeaderName::from_static("x-hedge-attempt");
 pub(super) struct Try {
     pub(super) picked: Picked,
     pub(super) started: Instant,
-    pub(super) until: Instant,
-    pub(super) limit: Limit,
+    /// Until when it may take, and why.
+    pub(super) limit: (Instant, Limit),
 }
 
 /// How a race ended.
@@ -64,30 +64,29 @@ impl<U> Inner<U> {
         B::Error: Into<BoxError>,
     {
         let sending = self.upstreams[first.picked.index].send(head, body);
-        let mut one = pin!(self.timers.limit(first.until, sending));
+        let mut one = pin!(self.hear(sending, first.started, first.limit, time, repeat));
         let delay = latencies.delay(self.set.clock().at(first.started));
-        let due = delay.map(|delay| first.started + delay).filter(|due| *due < first.until);
+        let due = delay.map(|delay| first.started + delay).filter(|due| *due < first.limit.0);
         let early = match due {
             Some(due) => self.timers.limit(due, &mut one).await,
             None => Some((&mut one).await),
         };
         let (second, body) = match early {
-            Some(sent) => return Raced::alone(hear(sent, first.limit), first, latencies),
+            Some(result) => return Raced::alone(result, first, latencies),
             None => match self.second(head, repeat, &first.picked, time) {
                 Some(second) => second,
-                None => return Raced::alone(hear(one.await, first.limit), first, latencies),
+                None => return Raced::alone(one.await, first, latencies),
             },
         };
         let second_head = self.second_head(head, time, &second);
         let sending = self.upstreams[second.picked.index].send(&second_head, body);
-        let mut two = pin!(self.timers.limit(second.until, sending));
+        let mut two = pin!(self.hear(sending, second.started, second.limit, time, repeat));
         let ended = poll_fn(|cx| match one.as_mut().poll(cx) {
-            Poll::Ready(sent) => Poll::Ready((Place::First, sent)),
-            Poll::Pending => two.as_mut().poll(cx).map(|sent| (Place::Second, sent)),
+            Poll::Ready(result) => Poll::Ready((Place::First, result)),
+            Poll::Pending => two.as_mut().poll(cx).map(|result| (Place::Second, result)),
         });
-        let (place, sent) = ended.await;
+        let (place, result) = ended.await;
         let (by, other) = if place == Place::First { (first, second) } else { (second, first) };
-        let result = hear(sent, by.limit);
         if self.decides(&result, head) {
             self.set.record_overtaken(&other.picked, other.started);
             // What the first one would have taken is not known: it is more than this.
@@ -97,8 +96,7 @@ impl<U> Inner<U> {
             }
             return Raced { result, by, failed: None };
         }
-        let sent = if place == Place::First { two.await } else { one.await };
-        let later = hear(sent, other.limit);
+        let later = if place == Place::First { two.await } else { one.await };
         if place == Place::First && self.decides(&later, head) {
             self.set.count_hedge_won();
         }
@@ -139,15 +137,15 @@ impl<U> Inner<U> {
             first.endpoint(),
             picked.endpoint()
         );
-        let (until, limit) = time.limit(started);
-        Some((Try { picked, started, until, limit }, body))
+        let limit = time.since(repeat.client_moved(started)).limit(started);
+        Some((Try { picked, started, limit }, body))
     }
 
     fn second_head(&self, head: &Parts, time: &Time, second: &Try) -> Parts {
         let mut head = head.clone();
         time.client.tell(&mut head.headers, &self.timeout, second.started);
         if let Some(header) = &self.timeout.budget_header {
-            let left = second.until.saturating_duration_since(second.started);
+            let left = second.limit.0.saturating_duration_since(second.started);
             tell_budget(&mut head.headers, header, left);
         }
         if self.retry.attempt_header {

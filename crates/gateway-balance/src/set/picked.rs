@@ -7,7 +7,7 @@ use crate::outlier::OutlierMode;
 use crate::pick::Order;
 use crate::retry::Verdict;
 use crate::subset::Choice;
-use gateway_core::Endpoint;
+use gateway_core::{Endpoint, Mode, given_up};
 use http::HeaderValue;
 use http::request::Parts;
 use std::sync::atomic::Ordering;
@@ -99,10 +99,19 @@ impl EndpointSet {
         let mut picked = Picked { set: self.clone(), index, affinity, admission: Admission::Free };
         let most = self.0.policy.limits.max_requests_per_endpoint;
         if most.is_some_and(|most| before >= most.get() as usize) {
-            return Err(Unavailable::Overloaded);
+            if self.0.policy.limits.mode == Mode::Enforce {
+                return Err(Unavailable::Overloaded);
+            }
+            self.count_refusal(Unavailable::Overloaded);
         }
         if let Some(breaker) = &member.breaker {
-            picked.admission = breaker.admit(now).map_err(|wait| Unavailable::CircuitOpen { wait })?;
+            match breaker.admit(now) {
+                Ok(admission) => picked.admission = admission,
+                Err(wait) if breaker.only_reports() => {
+                    self.count_refusal(Unavailable::CircuitOpen { wait });
+                }
+                Err(wait) => return Err(Unavailable::CircuitOpen { wait }),
+            }
         }
         Ok(picked)
     }
@@ -195,6 +204,7 @@ impl Picked {
 impl Drop for Picked {
     fn drop(&mut self) {
         let member = &self.set.0.members[self.index];
+        given_up::say(&member.endpoint);
         member.in_flight.fetch_sub(1, Ordering::Relaxed);
         if let (Admission::Probe, Some(breaker)) = (self.admission, &member.breaker) {
             breaker.release();

@@ -11,6 +11,7 @@ mod planner;
 mod route;
 mod service;
 mod shared;
+mod zero;
 
 pub(crate) use auth::AuthPlan;
 pub(crate) use cache::CachePlan;
@@ -129,6 +130,7 @@ impl Plan {
         planner.shared_policies(&cedar);
         let table = planner.table(&routes);
         planner.listeners();
+        planner.server_has_limits();
         if settings.routes.is_empty() && mistakes.len() == before && !origin.is_known_wrong("routes") {
             let hint = "add at least one, such as\n\n    [[routes]]\n    path = \"/api/users/*\"\n    service = \"users\"\n";
             mistakes.push(origin.mistake("routes", "there are no routes").with_help(hint));

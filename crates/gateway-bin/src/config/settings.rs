@@ -178,8 +178,13 @@ pub(crate) struct ServerSettings {
     pub(crate) watch: bool,
     /// How long a kept-alive connection may idle. Default `60s`.
     pub(crate) idle_timeout: Timespan,
-    /// How long a client may send nothing of a body that is waited for; then 408. Default `30s`.
+    /// How long a client may send nothing of a body that is waited for; then 408. Calls of gRPC are exempt. Default
+    /// `30s`.
     pub(crate) body_timeout: Timespan,
+    /// How much of a body a client must send in each second in which it is waited for, on average; one that is behind
+    /// by all of `body_timeout` is answered 408. Calls of gRPC, and bodies whose answer has begun, are exempt. `0B` has
+    /// silence alone count. Default `240B` (Kestrel's).
+    pub(crate) min_body_rate: ByteSize,
     /// How long a client may take nothing of its answer; then it is disconnected. Default `30s`.
     pub(crate) write_timeout: Timespan,
     /// How long a WebSocket or other tunnel may be silent in both directions. Default `5m`.
@@ -202,6 +207,7 @@ impl ServerSettings {
             header_timeout: *self.header_timeout,
             idle_timeout: *self.idle_timeout,
             body_timeout: *self.body_timeout,
+            min_body_rate: self.min_body_rate.bytes(),
             write_timeout: *self.write_timeout,
             tunnel_timeout: *self.tunnel_timeout,
             max_streams: self.max_streams,
@@ -223,6 +229,7 @@ impl Default for ServerSettings {
             watch: true,
             idle_timeout: Timespan::secs(60),
             body_timeout: Timespan::secs(30),
+            min_body_rate: ByteSize(240),
             write_timeout: Timespan::secs(30),
             tunnel_timeout: Timespan::secs(300),
             max_streams: 100,

@@ -66,6 +66,7 @@ pub(super) fn policies(checked: &Checked, index: usize) -> Vec<Policy> {
     all.add(plan.via.is_some(), "via", "via", Value::Null);
     all.of_levels(route.fault.is_some(), "fault", |p| p.fault.map(drop));
     all.of_levels(route.concurrency.is_some(), "concurrency", |p| p.concurrency.map(drop));
+    all.of_levels(route.class.is_some(), "class", |p| p.class.map(drop));
     if let Some((name, service)) =
         route.service.as_ref().and_then(|name| settings.services.get_key_value(name))
     {
@@ -74,6 +75,7 @@ pub(super) fn policies(checked: &Checked, index: usize) -> Vec<Policy> {
         all.add(service.adaptive.on().is_some(), "adaptive", &key("adaptive"), Value::Null);
         if route.respond.is_none() {
             all.of_levels(route.grpc_web, "grpc_web", |p| p.grpc_web.map(drop));
+            all.of_levels(route.circuit.is_some(), "circuit", |p| p.circuit.map(drop));
             let (timeout, retry) = (&service.timeout, &service.retry);
             all.add(true, "timeout", &key("timeout"), json!(timeout.total));
             all.add(retry.attempts > 1, "retry", &key("retry"), json!(retry.attempts));

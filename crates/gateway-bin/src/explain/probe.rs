@@ -100,6 +100,7 @@ fn harmless(plan: &Plan, endpoint: &Endpoint) -> Plan {
     plan.identity = None;
     for route in &mut plan.routes {
         (route.auth, route.cache, route.concurrency, route.fault) = (None, None, None, None);
+        route.circuit = None;
         (route.authorize, route.cedar) = (None, None);
         (route.identity_headers, route.fallback) = (None, None);
         route.rate_limits.clear();

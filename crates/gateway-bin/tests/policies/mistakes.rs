@@ -115,6 +115,11 @@ fn mistakes_in_services_and_at_the_top_name_their_place_and_what_is_expected() {
         ("adaptive = { min = 50, max = 10 }", vec!["toml:6:", "`min` is 50"]),
         ("admission = { success_rate = 2.0 }", vec!["toml:6:", "`success_rate` is 2"]),
         ("admission = { priority_header = \"x-p\" }", vec!["toml:6:", "`trusted` names no network"]),
+        ("retry = { attempts = 0 }", vec!["toml:6:", "`attempts` is 0; expected 1 to 100"]),
+        ("timeout = \"0s\"", vec!["toml:6:", "`total` is 0s; expected more"]),
+        ("timeout = { per_try = \"0s\" }", vec!["toml:6:", "`per_try` is 0s; expected more"]),
+        ("connection = { connect_timeout = \"0s\" }", vec!["toml:6:", "`connect_timeout` is 0s"]),
+        ("balance = { circuit = { open = \"0s\" } }", vec!["toml:6:", "`open` is 0s; expected more"]),
         ("retry = 0", vec!["toml:6:9", "0 attempts make no sense; expected 1 to 100"]),
     ] {
         let said = check(&format!("{good}{line}\n"));
@@ -124,6 +129,9 @@ fn mistakes_in_services_and_at_the_top_name_their_place_and_what_is_expected() {
         }
     }
     for (line, parts) in [
+        ("server.max_streams = 0", vec!["toml:1:", "`max_streams` is 0; expected at least 1"]),
+        ("server.body_timeout = \"0s\"", vec!["toml:1:", "`body_timeout` is 0s; expected more"]),
+        ("defaults.circuit = { window = \"0s\" }", vec!["toml:1:", "`window` is 0s; expected more"]),
         ("via = \"a b\"", vec!["toml:1:7", "`a b` is not a name for Via"]),
         ("underscore_headers = \"drop\"", vec!["toml:1:22", "`drop` is not a value", "keep, delete, reject"]),
         (

@@ -170,14 +170,14 @@ fn while_too_much_fails_a_share_is_refused_and_the_critical_last() {
          [[routes]]\npath = \"/*\"\nservice = \"a\"\n",
     );
     let mut client = Client::new(gateway.addr());
-    let mut refused = |priority: &str| {
-        let answers = (0..20).map(|_| client.send(&Request::get("/").header("X-Priority", priority)));
+    let mut refused = |priority: &str, requests: usize| {
+        let answers = (0..requests).map(|_| client.send(&Request::get("/").header("X-Priority", priority)));
         answers.filter(|answer| answer.status == 503 && code(answer).1 == "overloaded").count()
     };
-    assert_eq!(refused("critical"), 0, "too few have been seen");
+    assert_eq!(refused("critical", 10), 0, "too few have been seen");
     // Of all, four of five are refused: every sheddable one, and three of five of the others.
     wait_until("all that is sheddable to be refused", SOON, || {
-        let (critical, sheddable) = (refused("critical"), refused("sheddable"));
+        let (critical, sheddable) = (refused("critical", 20), refused("sheddable", 20));
         (sheddable == 20 && (1..20).contains(&critical)).then_some(())
     });
 }
@@ -269,4 +269,192 @@ fn a_body_over_the_limit_is_413_whether_its_length_is_told_or_turns_out() {
         .output()
         .expect("curl; install it");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "413");
+}
+
+/// What a series stands at; 0 where there is none.
+fn metric(gateway: &Gateway, series: &str) -> u64 {
+    let text = get(gateway.admin(), "/metrics").text();
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.map_or(0, |value| value.parse::<f64>().unwrap() as u64)
+}
+
+fn overload(gateway: &Gateway, policy: &str, name: &str, result: &str) -> u64 {
+    let labels = format!("policy=\"{policy}\",name=\"{name}\",result=\"{result}\"");
+    metric(gateway, &format!("gateway_overload_total{{{labels}}}"))
+}
+
+/// What the log says of who was refused, or would have been.
+fn told(gateway: &Gateway, requests: usize) -> Vec<(u64, String, String)> {
+    let lines = wait_until("the lines of the access log", SOON, || {
+        Some(gateway.access_log()).filter(|lines| lines.len() >= requests)
+    });
+    let text = |line: &serde_json::Value, name: &str| line[name].as_str().unwrap_or("-").to_owned();
+    let mut told: Vec<_> = lines
+        .iter()
+        .map(|line| (line["status"].as_u64().unwrap(), text(line, "limited_by"), text(line, "would_limit")))
+        .collect();
+    told.sort();
+    told
+}
+
+#[test]
+fn o8_who_is_refused_and_who_would_be_is_in_the_log_and_in_metrics() {
+    let dash = "-".to_owned();
+    for (mode, result) in [("enforce", "refused"), ("report", "would_refuse")] {
+        for (policy, name, config) in [
+            ("concurrency", "r", format!("groups.g.concurrency = {{ max = 1, mode = \"{mode}\" }}\n")),
+            (
+                "adaptive",
+                "a",
+                format!("services.a.adaptive = {{ min = 1, initial = 1, max = 1, mode = \"{mode}\" }}\n"),
+            ),
+            (
+                "limits",
+                "a",
+                format!("services.a.balance.limits = {{ max_requests = 1, mode = \"{mode}\" }}\n"),
+            ),
+        ] {
+            let upstream = Upstream::named("a");
+            let config = format!(
+                "{config}groups.g.max_body = \"1KiB\"\n[[routes]]\nname = \"r\"\ngroup = \"g\"\npath = \"/*\"\nservice = \"a\"\n"
+            );
+            let gateway = in_front_of(&upstream, &config);
+            let addr = gateway.addr();
+            upstream.stall();
+            let first = std::thread::spawn(move || get(addr, "/").status);
+            wait_until("the first upstream", SOON, || (upstream.hits() == 1).then_some(()));
+            let second = std::thread::spawn(move || get(addr, "/").status);
+            wait_until("the second to be counted", SOON, || {
+                (overload(&gateway, policy, name, result) == 1).then_some(())
+            });
+            upstream.resume();
+            assert_eq!(first.join().unwrap(), 200);
+            let (status, limited, would) = match mode {
+                "enforce" => (503, policy.to_owned(), dash.clone()),
+                _ => (200, dash.clone(), policy.to_owned()),
+            };
+            assert_eq!(u64::from(second.join().unwrap()), status, "{policy} {mode}");
+            let mut expected = vec![(200, dash.clone(), dash.clone()), (status, limited, would)];
+            expected.sort();
+            assert_eq!(told(&gateway, 2), expected, "{policy} {mode}");
+        }
+    }
+}
+
+#[test]
+fn z6_a_circuit_of_a_route_leaves_the_services_other_routes_alone_and_outlives_a_reload() {
+    let upstream = Upstream::start(|request| {
+        if request.target.starts_with("/bad") { Reply::new(500, "broken") } else { Reply::new(200, "good") }
+    });
+    let gateway = in_front_of(
+        &upstream,
+        "services.a.balance.outlier = \"off\"\ndefaults.circuit = { min_requests = 5, open = \"60s\" }\n\
+         [[routes]]\npath = \"/bad/*\"\nservice = \"a\"\n\
+         [[routes]]\npath = \"/good/*\"\nservice = \"a\"\n\
+         [[routes]]\npath = \"/bad/none\"\nservice = \"a\"\ncircuit = false\n\
+         [[routes]]\npath = \"/bad/report\"\nservice = \"a\"\ncircuit = { min_requests = 5, mode = \"report\" }\n",
+    );
+    let addr = gateway.addr();
+    let five = |path: &str| (0..5).for_each(|_| assert_eq!(get(addr, path).status, 500, "{path}"));
+    for path in ["/bad/x", "/bad/none", "/bad/report"] {
+        five(path);
+    }
+    let refused = get(addr, "/bad/x");
+    assert_eq!(
+        (code(&refused), refused.header("retry-after")),
+        ((503, "circuit-open".to_owned()), Some("60"))
+    );
+    assert_eq!(get(addr, "/good/x").status, 200);
+    five("/bad/none");
+    five("/bad/report");
+    assert_eq!(overload(&gateway, "route-circuit", "/bad/*", "refused"), 1);
+    assert_eq!(overload(&gateway, "route-circuit", "/bad/report", "would_refuse"), 5);
+    assert_eq!(metric(&gateway, "gateway_route_circuit_open{route=\"/bad/*\"}"), 1);
+    assert_eq!(metric(&gateway, "gateway_route_circuit_open{route=\"/good/*\"}"), 0);
+    let file = gateway.dir().join("gateway.toml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{config}[[routes]]\npath = \"/new\"\nrespond = 204\n")).unwrap();
+    wait_until("the reload", SOON, || (get(addr, "/new").status == 204).then_some(()));
+    assert_eq!(get(addr, "/bad/x").status, 503, "what is known is kept");
+    assert!(gateway.stop().stderr.contains("route /bad/*: the circuit is open"));
+}
+
+#[test]
+fn z10_the_class_of_a_route_says_what_is_shed_first() {
+    let upstream = Upstream::start(|_| Reply::new(500, "broken"));
+    let gateway = in_front_of(
+        &upstream,
+        "services.a.admission.min_requests = 10\nservices.a.balance.outlier = \"off\"\n\
+         groups.paid.class = \"critical\"\n\
+         [[routes]]\npath = \"/paid\"\nservice = \"a\"\ngroup = \"paid\"\n\
+         [[routes]]\npath = \"/free\"\nservice = \"a\"\nclass = \"sheddable\"\n",
+    );
+    let mut client = Client::new(gateway.addr());
+    let mut refused = |path: &str, requests: usize| {
+        (0..requests).filter(|_| client.send(&Request::get(path)).status == 503).count()
+    };
+    assert_eq!(refused("/paid", 10), 0, "too few have been seen");
+    wait_until("all that is sheddable to be refused", SOON, || {
+        let (paid, free) = (refused("/paid", 20), refused("/free", 20));
+        (free == 20 && (1..20).contains(&paid)).then_some(())
+    });
+}
+
+#[test]
+fn z13_another_service_then_a_stale_answer_then_a_static_one() {
+    let [main, other] = [(); 2].map(|()| Arc::new(std::sync::atomic::AtomicBool::new(true)));
+    let start = |well: &Arc<std::sync::atomic::AtomicBool>, text: &'static str, cache: &'static str| {
+        let well = well.clone();
+        Upstream::start(move |_| {
+            if !well.load(std::sync::atomic::Ordering::SeqCst) {
+                return Reply::new(500, "broken");
+            }
+            Reply::with(200, &[("Cache-Control", cache)], text)
+        })
+    };
+    let a = start(&main, "main", "max-age=0, stale-if-error=600");
+    let b = start(&other, "other", "no-store");
+    let gateway = in_front_of(
+        &a,
+        &format!(
+            "services.b.endpoints = [\"{}\"]\n[[routes]]\npath = \"/*\"\nservice = \"a\"\ncache = true\n\
+             fallback = {{ on = [\"failure\", \"5xx\"], service = \"b\", respond = \"static\" }}\n",
+            b.url()
+        ),
+    );
+    let set = |flag: &Arc<std::sync::atomic::AtomicBool>, well| {
+        flag.store(well, std::sync::atomic::Ordering::SeqCst);
+    };
+    let addr = gateway.addr();
+    assert_eq!(get(addr, "/kept").text(), "main");
+    set(&main, false);
+    assert_eq!(get(addr, "/new").text(), "other");
+    set(&other, false);
+    assert_eq!(get(addr, "/kept").text(), "main", "what was kept comes before what says nothing");
+    assert_eq!(get(addr, "/new").text(), "static");
+}
+
+#[test]
+fn z1_an_upload_may_take_longer_than_the_timeout_and_its_endpoint_is_not_blamed() {
+    let upstream = Upstream::named("a");
+    let gateway = in_front_of(
+        &upstream,
+        "services.a.timeout = \"300ms\"\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n",
+    );
+    let mut stream = TcpStream::connect(gateway.addr()).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream
+        .write_all(b"PUT / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 10\r\n\r\n")
+        .unwrap();
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_millis(80));
+        stream.write_all(b"x").unwrap();
+    }
+    let answer = String::from_utf8(finish(stream)).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    // An endpoint that has the whole request and says nothing is still too slow.
+    upstream.stall();
+    let slow = send(&gateway, &Request::new("PUT", "/").body(vec![b'x'; 10]));
+    assert_eq!(code(&slow), (504, "upstream-timeout".to_owned()));
+    upstream.resume();
 }

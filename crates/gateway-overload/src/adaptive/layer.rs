@@ -2,10 +2,10 @@ use super::AdaptiveSettings;
 use super::window::{Outcome, Window, nanos};
 use crate::admission::Priority;
 use crate::concurrency::take_one;
-use crate::refusal::{is_drop, refuse};
+use crate::refusal::{is_drop, refuse, told};
 use crate::settings::OverloadError;
 use bytes::Bytes;
-use gateway_core::{Code, Mode};
+use gateway_core::{Code, Limited, Mode};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use std::future::Future;
@@ -36,6 +36,7 @@ struct State {
     limit: AtomicU32,
     window: Window,
     mode: Mode,
+    told: Limited,
     refused: AtomicU64,
     start: Instant,
 }
@@ -52,6 +53,7 @@ impl AdaptiveLimitLayer {
             limit: AtomicU32::new(algorithm.limit()),
             window: Window::new(settings.window.0, algorithm),
             mode: settings.mode,
+            told: told("adaptive", settings.mode),
             refused: AtomicU64::new(0),
             start: Instant::now(),
         })))
@@ -73,6 +75,17 @@ impl AdaptiveLimitLayer {
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.0.refused.load(Relaxed)
+    }
+
+    /// Whether it refuses or only says whom it would.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.0.mode
+    }
+
+    /// Goes on counting where another has come to, so that what is counted never goes back.
+    pub fn count_on_from(&self, earlier: &Self) {
+        self.0.refused.fetch_add(earlier.refused(), Relaxed);
     }
 }
 
@@ -103,14 +116,15 @@ fn room(class: Priority, limit: u32) -> u32 {
 
 impl State {
     fn enter(self: &Arc<Self>, class: Priority) -> Option<Turn> {
-        if !take_one(&self.in_flight, room(class, self.limit.load(Relaxed))) {
+        let over = !take_one(&self.in_flight, room(class, self.limit.load(Relaxed)));
+        if over {
             self.refused.fetch_add(1, Relaxed);
             if self.mode == Mode::Enforce {
                 return None;
             }
             self.in_flight.fetch_add(1, Relaxed);
         }
-        Some(Turn { state: self.clone(), since: Instant::now() })
+        Some(Turn { state: self.clone(), since: Instant::now(), over })
     }
 }
 
@@ -118,6 +132,8 @@ impl State {
 struct Turn {
     state: Arc<State>,
     since: Instant,
+    /// Whether it would not be in progress if that were not only reported.
+    over: bool,
 }
 
 impl Drop for Turn {
@@ -154,7 +170,7 @@ where
         let class = request.extensions().get::<Priority>().copied().unwrap_or_default();
         let kind = match self.state.enter(class) {
             Some(turn) => Kind::Inner { future: self.inner.call(request), turn: Some(turn) },
-            None => Kind::Refused,
+            None => Kind::Refused { told: self.state.told.clone() },
         };
         AdaptiveFuture { kind }
     }
@@ -172,7 +188,7 @@ pin_project! {
     #[project = KindProj]
     enum Kind<F> {
         Inner { #[pin] future: F, turn: Option<Turn> },
-        Refused,
+        Refused { told: Limited },
     }
 }
 
@@ -186,14 +202,18 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         match self.project().kind.project() {
             KindProj::Inner { future, turn } => {
-                let outcome = ready!(future.poll(cx));
+                let mut outcome = ready!(future.poll(cx));
                 if let Some(turn) = turn.take() {
                     turn.ends(outcome.as_ref().map_or(true, |response| is_drop(response.status())));
+                    if let (true, Ok(response)) = (turn.over, &mut outcome) {
+                        response.extensions_mut().insert(turn.state.told.clone());
+                    }
                 }
                 Poll::Ready(outcome)
             }
-            KindProj::Refused => {
-                Poll::Ready(Ok(refuse(Code::Overloaded, "as much is in progress as the service can bear")))
+            KindProj::Refused { told } => {
+                let detail = "as much is in progress as the service can bear";
+                Poll::Ready(Ok(refuse(Code::Overloaded, detail, told)))
             }
         }
     }

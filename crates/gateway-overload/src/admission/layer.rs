@@ -2,11 +2,11 @@ use super::decide::{Seen, rejection, shed_by_class};
 use super::ring::{BUCKETS, Ring};
 use super::{AdmissionSettings, Priority};
 use crate::adaptive::nanos;
-use crate::refusal::{header, is_success, refuse};
+use crate::refusal::{header, is_success, refuse, told};
 use crate::settings::{OverloadError, header_name, within};
 use bytes::Bytes;
 use gateway_core::units::Timespan;
-use gateway_core::{ClientAddr, Code, Mode};
+use gateway_core::{ClientAddr, Code, Limited, Mode};
 use http::{HeaderName, Request, Response};
 use ipnet::IpNet;
 use pin_project_lite::pin_project;
@@ -37,6 +37,7 @@ struct State {
     max_shed: f64,
     min_requests: u64,
     mode: Mode,
+    told: Limited,
     priority: Priority,
     header: Option<HeaderName>,
     trusted: Vec<IpNet>,
@@ -70,6 +71,7 @@ impl AdmissionLayer {
             max_shed: within("max_shed", settings.max_shed, 0.0..=1.0, "0 to 1")?,
             min_requests: settings.min_requests,
             mode: settings.mode,
+            told: told("admission", settings.mode),
             priority: settings.priority,
             header,
             trusted: settings.trusted.clone(),
@@ -88,6 +90,19 @@ impl AdmissionLayer {
     #[must_use]
     pub fn refused(&self, class: Priority) -> u64 {
         self.0.refused[class.index()].load(Relaxed)
+    }
+
+    /// Whether it refuses or only says whom it would.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.0.mode
+    }
+
+    /// Goes on counting where another has come to, so that what is counted never goes back.
+    pub fn count_on_from(&self, earlier: &Self) {
+        for class in Priority::ALL {
+            self.0.refused[class.index()].fetch_add(earlier.refused(class), Relaxed);
+        }
     }
 
     /// The probability with which a request of this class is shed now.
@@ -147,17 +162,17 @@ impl State {
         }
     }
 
-    /// Whether a request of this class is let in.
-    fn admits(&self, class: Priority) -> bool {
+    /// Whether a request of this class is shed.
+    fn sheds(&self, class: Priority) -> bool {
         let now = self.now();
         self.arrived[class.index()].add(self.tick(now));
         self.update(now);
         let shed = self.probability(class);
         if shed <= 0.0 || fastrand::f64() >= shed {
-            return true;
+            return false;
         }
         self.refused[class.index()].fetch_add(1, Relaxed);
-        self.mode == Mode::Report
+        true
     }
 
     fn ends(&self, success: bool) {
@@ -199,13 +214,14 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let class = self.state.class(&request);
-        let kind = if self.state.admits(class) {
+        let shed = self.state.sheds(class);
+        let kind = if shed && self.state.mode == Mode::Enforce {
+            Kind::Refused { told: self.state.told.clone() }
+        } else {
             if class != Priority::Default {
                 request.extensions_mut().insert(class);
             }
-            Kind::Inner { future: self.inner.call(request), state: self.state.clone() }
-        } else {
-            Kind::Refused
+            Kind::Inner { future: self.inner.call(request), state: self.state.clone(), shed }
         };
         AdmissionFuture { kind }
     }
@@ -222,8 +238,8 @@ pin_project! {
 pin_project! {
     #[project = KindProj]
     enum Kind<F> {
-        Inner { #[pin] future: F, state: Arc<State> },
-        Refused,
+        Inner { #[pin] future: F, state: Arc<State>, shed: bool },
+        Refused { told: Limited },
     }
 }
 
@@ -236,13 +252,17 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         match self.project().kind.project() {
-            KindProj::Inner { future, state } => {
-                let outcome = ready!(future.poll(cx));
+            KindProj::Inner { future, state, shed } => {
+                let mut outcome = ready!(future.poll(cx));
                 state.ends(outcome.as_ref().is_ok_and(|response| is_success(response.status())));
+                if let (true, Ok(response)) = (*shed, &mut outcome) {
+                    response.extensions_mut().insert(state.told.clone());
+                }
                 Poll::Ready(outcome)
             }
-            KindProj::Refused => {
-                Poll::Ready(Ok(refuse(Code::Overloaded, "too many requests fail; this one was shed")))
+            KindProj::Refused { told } => {
+                let detail = "too many requests fail; this one was shed";
+                Poll::Ready(Ok(refuse(Code::Overloaded, detail, told)))
             }
         }
     }

@@ -6,6 +6,7 @@ use super::lines::{Joined, Lines};
 use super::settings::ConcurrencySettings;
 use super::table::{MAX_COUNT, Table, Taken};
 use crate::settings::{OverloadError, within};
+use gateway_core::Mode;
 use pin_project_lite::pin_project;
 use std::future::Future;
 use std::pin::Pin;
@@ -56,7 +57,8 @@ impl Gate {
         let max = within("max", settings.max, 1..=MAX_COUNT, "1 to 1000000")?;
         within("max_keys", settings.max_keys, 1..=1_000_000, "1 to 1000000")?;
         let keyed = settings.key != ConcurrencyKey::All;
-        let slots = match (settings.queue.length, keyed) {
+        let waiting = if settings.mode == Mode::Report { 0 } else { settings.queue.length };
+        let slots = match (waiting, keyed) {
             (0, false) => Slots::One(AtomicU32::new(0)),
             (0, true) => Slots::Table(Table::new(settings.max_keys)),
             (length, _) => {
@@ -98,6 +100,10 @@ impl Gate {
 
     pub(crate) fn count_refusal(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_on_from(&self, earlier: &Self) {
+        self.refused.fetch_add(earlier.refused(), Ordering::Relaxed);
     }
 
     pub(crate) fn refused(&self) -> u64 {

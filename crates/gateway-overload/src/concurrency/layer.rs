@@ -1,10 +1,10 @@
 use super::body::SlotBody;
 use super::gate::{Entry, Gate, Refusal, Slot, Wait};
 use super::{ConcurrencyKey, ConcurrencySettings};
-use crate::refusal::refuse;
+use crate::refusal::{refuse, told};
 use crate::settings::OverloadError;
 use bytes::Bytes;
-use gateway_core::{Code, take_ready};
+use gateway_core::{Code, Limited, Mode, take_ready};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use std::future::Future;
@@ -28,6 +28,8 @@ struct Limit {
     key: ConcurrencyKey,
     hasher: RandomState,
     gate: Arc<Gate>,
+    mode: Mode,
+    told: Limited,
 }
 
 impl ConcurrencyLimitLayer {
@@ -37,7 +39,13 @@ impl ConcurrencyLimitLayer {
     /// Settings that let nothing pass, or are out of range.
     pub fn new(settings: &ConcurrencySettings) -> Result<Self, OverloadError> {
         let gate = Arc::new(Gate::new(settings)?);
-        Ok(Self(Some(Arc::new(Limit { key: settings.key.clone(), hasher: RandomState::new(), gate }))))
+        Ok(Self(Some(Arc::new(Limit {
+            key: settings.key.clone(),
+            hasher: RandomState::new(),
+            gate,
+            mode: settings.mode,
+            told: told("concurrency", settings.mode),
+        }))))
     }
 
     /// Limits nothing: for stacks whose type has a place for a limit that is not configured.
@@ -58,10 +66,23 @@ impl ConcurrencyLimitLayer {
         self.0.as_ref().map_or(0, |limit| limit.gate.sums().1)
     }
 
-    /// How many requests were refused since the start.
+    /// How many requests were refused since the start; in report mode, how many would have been.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.0.as_ref().map_or(0, |limit| limit.gate.refused())
+    }
+
+    /// Whether it refuses or only says whom it would.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.0.as_ref().map_or(Mode::Enforce, |limit| limit.mode)
+    }
+
+    /// Goes on counting where another has come to, so that what is counted never goes back.
+    pub fn count_on_from(&self, earlier: &Self) {
+        if let (Some(limit), Some(earlier)) = (&self.0, &earlier.0) {
+            limit.gate.count_on_from(&earlier.gate);
+        }
     }
 }
 
@@ -69,15 +90,16 @@ impl Limit {
     fn refuse<R: From<Bytes>>(&self, why: Refusal) -> Response<R> {
         self.gate.count_refusal();
         let (max, keyed) = (self.gate.max(), self.key != ConcurrencyKey::All);
+        let told = &self.told;
         match why {
-            Refusal::NoRoom => refuse(Code::Overloaded, "too many callers have requests in progress"),
+            Refusal::NoRoom => refuse(Code::Overloaded, "too many callers have requests in progress", told),
             Refusal::Full if keyed => {
-                refuse(Code::RateLimited, format!("more than {max} requests of one caller at once"))
+                refuse(Code::RateLimited, format!("more than {max} requests of one caller at once"), told)
             }
-            Refusal::Full => refuse(Code::Overloaded, format!("more than {max} requests at once")),
+            Refusal::Full => refuse(Code::Overloaded, format!("more than {max} requests at once"), told),
             Refusal::TooLate => {
                 let code = if keyed { Code::RateLimited } else { Code::Overloaded };
-                refuse(code, "its turn did not come in time")
+                refuse(code, "its turn did not come in time", told)
             }
         }
     }
@@ -113,10 +135,18 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let Some(limit) = &self.limit else {
-            return Kind::Inner { future: self.inner.call(request), slot: None }.into();
+            return Kind::Inner { future: self.inner.call(request), slot: None, over: None }.into();
         };
         match limit.gate.enter(limit.key.hash(&limit.hasher, &request)) {
-            Entry::In(slot) => Kind::Inner { future: self.inner.call(request), slot: Some(slot) }.into(),
+            Entry::In(slot) => {
+                Kind::Inner { future: self.inner.call(request), slot: Some(slot), over: None }.into()
+            }
+            // Whoever would be refused takes no place from others, as if it had been.
+            Entry::Refused(_) if limit.mode == Mode::Report => {
+                limit.gate.count_refusal();
+                let over = Some(limit.clone());
+                Kind::Inner { future: self.inner.call(request), slot: None, over }.into()
+            }
             Entry::Wait(wait) => {
                 let call = Some((take_ready(&mut self.inner), request));
                 Kind::Waits { wait, call, limit: limit.clone() }.into()
@@ -143,7 +173,7 @@ pin_project! {
     where
         S: Service<Q>,
     {
-        Inner { #[pin] future: S::Future, slot: Option<Slot> },
+        Inner { #[pin] future: S::Future, slot: Option<Slot>, over: Option<Arc<Limit>> },
         Waits { wait: Pin<Box<Wait>>, call: Option<(S, Q)>, limit: Arc<Limit> },
         Refused { why: Refusal, limit: Arc<Limit> },
     }
@@ -166,14 +196,17 @@ where
         let mut kind = self.project().kind;
         loop {
             let next = match kind.as_mut().project() {
-                KindProj::Inner { future, slot } => {
-                    let response = ready!(future.poll(cx))?;
+                KindProj::Inner { future, slot, over } => {
+                    let mut response = ready!(future.poll(cx))?;
+                    if let Some(limit) = over {
+                        response.extensions_mut().insert(limit.told.clone());
+                    }
                     return Poll::Ready(Ok(response.map(|body| SlotBody::new(body, slot.take()))));
                 }
                 KindProj::Waits { wait, call, limit } => {
                     match (ready!(wait.as_mut().poll(cx)), call.take()) {
                         (Some(slot), Some((mut inner, request))) => {
-                            Kind::Inner { future: inner.call(request), slot: Some(slot) }
+                            Kind::Inner { future: inner.call(request), slot: Some(slot), over: None }
                         }
                         _ => Kind::Refused { why: Refusal::TooLate, limit: limit.clone() },
                     }

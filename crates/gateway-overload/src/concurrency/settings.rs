@@ -1,5 +1,6 @@
 use super::codel::CodelSettings;
 use super::key::ConcurrencyKey;
+use gateway_core::Mode;
 use gateway_core::units::{Scalar, Short, ShortForm, Switch, Timespan};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -20,11 +21,20 @@ pub struct ConcurrencySettings {
     /// How many different keys may have requests in progress at once; the next is refused with 503.
     /// Default 16 384, which takes 256 KiB.
     pub max_keys: u32,
+    /// `enforce`, or `report` to refuse nobody and only say so of who comes on top of `max`; nobody waits then.
+    /// Default `enforce`.
+    pub mode: Mode,
 }
 
 impl Default for ConcurrencySettings {
     fn default() -> Self {
-        Self { max: 1024, key: ConcurrencyKey::All, queue: Short::default(), max_keys: 16_384 }
+        Self {
+            max: 1024,
+            key: ConcurrencyKey::All,
+            queue: Short::default(),
+            max_keys: 16_384,
+            mode: Mode::Enforce,
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! How a body comes over an HTTP/2 stream.
 
 use super::BodyError;
+use crate::patience::Patience;
 use bytes::Bytes;
+use gateway_core::Grpc;
 use h2::RecvStream;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
@@ -11,7 +13,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 
 /// What the reader of a body tells who answers its request.
@@ -19,6 +20,7 @@ use tokio::time::{Instant, Sleep, sleep};
 pub(crate) struct Signals {
     late: AtomicBool,
     wanted: AtomicBool,
+    answered: AtomicBool,
 }
 
 impl Signals {
@@ -31,6 +33,11 @@ impl Signals {
     pub(crate) fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed)
     }
+
+    /// The answer begins: both sides may speak when they like, and only silence counts.
+    pub(crate) fn answer_begins(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Room for as much as was read is given to the client at once; for what is unread, when the body is dropped.
@@ -41,8 +48,9 @@ pub(super) struct StreamBody {
     left: Option<u64>,
     /// Whether nothing but trailers may follow.
     data_ended: bool,
-    /// How long the client may send nothing while somebody waits.
-    patience: Duration,
+    /// How long the client may be waited for. For ever in a gRPC call, whose messages come when there is something to
+    /// say; whether its client is still there, PING finds out.
+    patience: Option<Patience>,
     sleep: Option<Pin<Box<Sleep>>>,
     waiting: bool,
     signals: Arc<Signals>,
@@ -52,10 +60,11 @@ impl StreamBody {
     pub(super) fn new(
         stream: RecvStream,
         headers: &HeaderMap,
-        patience: Duration,
+        patience: Patience,
         signals: Arc<Signals>,
     ) -> Self {
         let left = content_length(headers);
+        let patience = Grpc::of(headers).is_none().then_some(patience);
         Self { stream, left, data_ended: false, patience, sleep: None, waiting: false, signals }
     }
 
@@ -79,6 +88,9 @@ impl StreamBody {
                 // Refused only where the stream has ended.
                 let _ = self.stream.flow_control().release_capacity(data.len());
                 self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+                if let Some(patience) = &mut self.patience {
+                    patience.came(data.len());
+                }
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
             self.data_ended = true;
@@ -88,15 +100,21 @@ impl StreamBody {
     }
 
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
-        let patience = self.patience;
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(patience)));
-        if !std::mem::replace(&mut self.waiting, true) {
+        let begins = !std::mem::replace(&mut self.waiting, true);
+        if begins {
             self.signals.wanted.store(true, Ordering::Relaxed);
-            sleep.as_mut().reset(Instant::now() + patience);
+        }
+        let Some(patience) = &mut self.patience else { return Poll::Pending };
+        let limit = patience.limit();
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(limit)));
+        if begins {
+            let left = patience.wait();
+            let answered = self.signals.answered.load(Ordering::Relaxed);
+            sleep.as_mut().reset(Instant::now() + if answered { limit } else { left });
         }
         ready!(sleep.as_mut().poll(cx));
         self.signals.late.store(true, Ordering::Relaxed);
-        Poll::Ready(BodyError::TimedOut(patience))
+        Poll::Ready(BodyError::TimedOut(limit))
     }
 
     pub(super) fn is_end_stream(&self) -> bool {

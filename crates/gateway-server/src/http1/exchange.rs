@@ -5,7 +5,7 @@ use super::answer::{AnswerFraming, Asked, Put, put_frame, put_head, put_interim}
 use super::io::{Input, Output};
 use super::upload::{Pumped, Upload};
 use super::websocket::{Frames, GOING_AWAY};
-use crate::{Handler, RequestBody};
+use crate::{Handler, Limits, RequestBody};
 use bytes::Bytes;
 use gateway_core::{Upgrade, interim, spare};
 use gateway_http1::{Framing, RequestHead, put_last_chunk};
@@ -14,6 +14,7 @@ use http_body::{Body, Frame};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::AsyncRead;
 
 pub(crate) struct Exchange<H: Handler> {
@@ -87,7 +88,7 @@ impl<H: Handler> Exchange<H> {
         }
     }
 
-    pub(crate) fn begin(head: RequestHead, handler: &H) -> Self {
+    pub(crate) fn begin(head: RequestHead, handler: &H, limits: &Limits) -> Self {
         let RequestHead { mut request, framing, keep_alive, expects_continue, upgrade } = head;
         let asked = Asked {
             http_10: request.version() == Version::HTTP_10,
@@ -98,7 +99,7 @@ impl<H: Handler> Exchange<H> {
         } else {
             let length = if let Framing::Length(length) = framing { Some(length) } else { None };
             let (body, pipe) = RequestBody::piped(length);
-            (body, Some(Upload::new(framing, pipe, expects_continue)))
+            (body, Some(Upload::new(framing, pipe, expects_continue, limits.patience())))
         };
         let farewell = upgrade.as_ref().map_or(Farewell::None, Farewell::of);
         if let Some(protocol) = upgrade {
@@ -116,6 +117,14 @@ impl<H: Handler> Exchange<H> {
 
     pub(crate) fn is_waiting_for_client(&self) -> bool {
         self.waiting_for_client
+    }
+
+    /// How long the client may be waited for, from the beginning of this wait.
+    pub(crate) fn patience(&mut self, limits: &Limits) -> Duration {
+        match (&self.phase, &mut self.upload) {
+            (Phase::Waiting(_), Some(upload)) => upload.patience.wait(),
+            _ => limits.body_timeout,
+        }
     }
 
     /// Whether nothing is read for this request, now or ever.

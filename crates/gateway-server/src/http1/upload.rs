@@ -2,6 +2,7 @@
 
 use super::io::{Input, Output};
 use crate::body::{Abandoned, BodyError, Demand, Piece, Pipe};
+use crate::patience::Patience;
 use bytes::{Bytes, BytesMut};
 use gateway_http1::{ChunkDecoder, Decoded, Framing};
 use http::HeaderMap;
@@ -17,6 +18,7 @@ pub(crate) struct Upload {
     reader: Reader,
     pipe: Arc<Pipe>,
     expect: Expect,
+    pub(crate) patience: Patience,
 }
 
 /// What the client was told about its `Expect: 100-continue` (RFC 9110 §10.1.1).
@@ -73,14 +75,14 @@ pub(crate) enum Discarded {
 }
 
 impl Upload {
-    pub(crate) fn new(framing: Framing, pipe: Arc<Pipe>, expects_continue: bool) -> Self {
+    pub(crate) fn new(framing: Framing, pipe: Arc<Pipe>, expects_continue: bool, patience: Patience) -> Self {
         let reader = match framing {
             Framing::Length(length) => Reader::Length(length),
             Framing::Chunked => Reader::Chunked(ChunkDecoder::default()),
             Framing::None | Framing::UntilClose => Reader::Tunnel { open: false },
         };
         let expect = if expects_continue { Expect::Continue } else { Expect::Nothing };
-        Self { reader, pipe, expect }
+        Self { reader, pipe, expect, patience }
     }
 
     pub(crate) fn is_tunnel(&self) -> bool {
@@ -175,6 +177,7 @@ impl Upload {
                 Next::Data(data) => {
                     // Whoever sends does not wait.
                     self.expect = Expect::Nothing;
+                    self.patience.came(data.len());
                     self.pipe.put(Piece::Data(data), cx);
                     return Pumped::Progress;
                 }

@@ -170,6 +170,9 @@ impl<H: Handler + Clone> Waiting<H> {
     }
 
     fn begin_answer(&mut self, mut head: Parts, body: H::Body) -> Option<Phase<H>> {
+        if let Some(signals) = &self.signals {
+            signals.answer_begins();
+        }
         // Only a service that does not know what it does answers so.
         if head.status.is_informational() {
             head.status = StatusCode::BAD_GATEWAY;

@@ -4,7 +4,7 @@ use super::Shared;
 use super::tunnel::Tunnel;
 use crate::http1::{Connection, Upload};
 use crate::serve::run;
-use crate::{Handler, RequestBody};
+use crate::{Handler, Limits, RequestBody};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -43,7 +43,7 @@ pub(super) fn as_upgrade(mut request: Request<RecvStream>) -> Option<(Request<Re
         }
     }
     request.extensions_mut().insert(Upgrade(protocol.clone()));
-    let upload = Upload::new(Framing::None, pipe, false);
+    let upload = Upload::new(Framing::None, pipe, false, Limits::default().patience());
     Some((request, Extended { stream, upload, protocol }))
 }
 

@@ -138,7 +138,7 @@ async fn cookies_are_joined_and_many_header_fields_refused() {
 
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn a_body_that_stops_is_answered_408() {
-    let (mut send, _ended) = start(answer(echo), Limits::default()).await;
+    let (mut send, _ended) = start(answer(echo), Limits { min_body_rate: 0, ..Limits::default() }).await;
     let (answer, mut body) = send.send_request(post(), false).unwrap();
     body.send_data(Bytes::from_static(b"abc"), false).unwrap();
     let start = Instant::now();

@@ -37,6 +37,68 @@ async fn a_body_of_many_windows_passes_as_it_is_read() {
     sending.await.unwrap().unwrap();
 }
 
+/// Sends a byte every 20 s; says how the request was answered, and after how many.
+async fn drip(headers: &[(&'static str, &'static str)]) -> (u16, usize) {
+    // Whatever becomes of the body.
+    let handler = answer(|request: Request<RequestBody>| async {
+        let read = request.into_body().collect().await.is_ok();
+        text(if read { "whole" } else { "broken off" })
+    });
+    let (mut send, _ended) = start(handler, Limits::default()).await;
+    let mut request = Request::post("http://a/");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let (mut answer, mut stream) = send.send_request(request.body(()).unwrap(), false).unwrap();
+    for sent in 1..20 {
+        if let Ok(head) = tokio::time::timeout(std::time::Duration::from_secs(20), &mut answer).await {
+            return (head.unwrap().status().as_u16(), sent);
+        }
+        stream.send_data("x".into(), false).unwrap();
+    }
+    stream.send_data("x".into(), true).unwrap();
+    (answer.await.unwrap().status().as_u16(), 20)
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn z12_a_body_that_comes_byte_by_byte_is_answered_408() {
+    assert_eq!(drip(&[]).await, (408, 2));
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn z1_the_messages_of_a_grpc_call_may_come_as_seldom_as_they_like() {
+    assert_eq!(drip(&[("content-type", "application/grpc+proto")]).await, (200, 20));
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn once_the_answer_has_begun_only_silence_counts() {
+    let script = Script::of(&["begun"]);
+    let answering = script.clone();
+    let (done, mut is_done) = tokio::sync::oneshot::channel();
+    let done = std::cell::Cell::new(Some(done));
+    let handler = answer(move |request: Request<RequestBody>| {
+        let (begun, done) = (answering.body(), done.take());
+        async move {
+            let mut body = request.into_body();
+            tokio::task::spawn_local(async move {
+                while let Some(Ok(_)) = body.frame().await {}
+                let _ = done.map(|done| done.send(()));
+            });
+            Response::new(begun)
+        }
+    });
+    let (mut send, _ended) = start(handler, Limits::default()).await;
+    let (answer, mut stream) = send.send_request(post(), false).unwrap();
+    assert_eq!(answer.await.unwrap().status(), 200);
+    for _ in 0..10 {
+        stream.send_data("x".into(), false).unwrap();
+        tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+    }
+    assert!(is_done.try_recv().is_err(), "the body goes on");
+    tokio::time::sleep(std::time::Duration::from_secs(11)).await;
+    assert!(is_done.try_recv().is_ok(), "silence is still silence");
+}
+
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn bodies_that_nobody_reads_take_no_room_from_others() {
     let script = Script::default();

@@ -52,7 +52,8 @@ async fn an_idle_connection_is_closed_silently() {
 
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn a_body_that_stops_is_answered_408() {
-    let mut client = connect(answer(echo));
+    let limits = Limits { min_body_rate: 0, ..Limits::default() };
+    let mut client = connect_with(answer(echo), limits, 64 * 1024);
     client.send("POST / HTTP/1.1\r\ncontent-length: 10\r\n\r\nabc").await;
     tokio::time::sleep(Duration::from_secs(20)).await;
     // It is silence that counts.
@@ -60,6 +61,32 @@ async fn a_body_that_stops_is_answered_408() {
     let (seconds, seen) = seconds_until_the_end(&mut client).await;
     assert!(seen.starts_with("HTTP/1.1 408 ") && seen.contains("connection: close"), "{seen}");
     assert_eq!(seconds, 30);
+}
+
+/// Sends a byte every so often, and says after how many it was answered.
+async fn bytes_until_an_answer(client: &mut Client, bytes: &str, every: Duration) -> (u64, String) {
+    for sent in 1..1000 {
+        tokio::time::sleep(every).await;
+        settle().await;
+        if client.server.is_finished() {
+            return (sent, client.rest().await);
+        }
+        client.send(bytes).await;
+    }
+    (1000, String::new())
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn z12_a_body_that_comes_byte_by_byte_is_answered_408_and_one_at_the_least_rate_is_not() {
+    for (min_body_rate, bytes, expected) in [(240, 1, 2), (240, 240 * 20, 1000), (0, 1, 1000)] {
+        let limits = Limits { min_body_rate, ..Limits::default() };
+        let mut client = connect_with(answer(echo), limits, 64 * 1024);
+        client.send("POST / HTTP/1.1\r\nconnection: close\r\ncontent-length: 9999999\r\n\r\n").await;
+        let (sent, seen) =
+            bytes_until_an_answer(&mut client, &"x".repeat(bytes), Duration::from_secs(20)).await;
+        assert!(sent == expected, "{min_body_rate} {bytes}: {sent} {seen}");
+        assert!(sent == 1000 || seen.starts_with("HTTP/1.1 408 "), "{seen}");
+    }
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]

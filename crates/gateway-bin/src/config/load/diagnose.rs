@@ -11,7 +11,7 @@ use serde_path_to_error::Segment;
 use std::collections::{HashMap, HashSet};
 
 /// More mistakes than anybody reads at once.
-const MOST: usize = 200;
+pub(super) const MOST: usize = 200;
 
 /// By key: what was put in for a variable, and the text that stood there.
 pub(super) type Secrets = HashMap<String, (String, String)>;

@@ -1,5 +1,6 @@
 //! Mistakes as an operator sees them.
 
+use super::diagnose::MOST;
 use super::file::FileText;
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -251,6 +252,10 @@ impl fmt::Display for Mistakes {
         let number = |severity, what: &str| match self.count(severity) {
             0 => None,
             1 => Some(format!("1 {what}")),
+            // Those after them were not looked for.
+            many if severity == Severity::Mistake && many >= MOST => {
+                Some(format!("the first {many} {what}s"))
+            }
             many => Some(format!("{many} {what}s")),
         };
         let written = [number(Severity::Mistake, "mistake"), number(Severity::Warning, "warning")];

@@ -10,9 +10,10 @@ use crate::body_limit::BodyLimitLayer;
 use crate::config::settings::Names;
 use crate::config::settings::RouteSettings;
 use gateway_auth::{AuthorizeLayer, IdentityHeadersLayer};
+use gateway_balance::{CircuitSettings, RouteCircuit};
 use gateway_cache::{CacheError, CacheLayer, CacheSettings, CacheStore};
 use gateway_core::units::{ByteSize, Switch};
-use gateway_overload::{ConcurrencyLimitLayer, ConcurrencySettings, FaultLayer};
+use gateway_overload::{ConcurrencyLimitLayer, ConcurrencySettings, FaultLayer, Priority};
 use gateway_ratelimit::RateLimitLayer;
 use gateway_routing::{Conflict, RouteMatch, RouteTable};
 use gateway_transform::{
@@ -60,6 +61,9 @@ pub(crate) struct RoutePlan {
     pub(crate) maintenance: Option<MaintenanceLayer>,
     /// With what it was made by: who is in progress is counted on over a reload that leaves it as it is.
     pub(crate) concurrency: Option<Box<(ConcurrencySettings, ConcurrencyLimitLayer)>>,
+    /// With what it was made by, as well.
+    pub(crate) circuit: Option<Box<(CircuitSettings, RouteCircuit)>>,
+    pub(crate) class: Option<Priority>,
     pub(crate) fault: Option<FaultLayer>,
     /// Whether browsers may call its service by gRPC-Web.
     pub(crate) grpc_web: bool,
@@ -113,6 +117,8 @@ impl RoutePlan {
         named(self.rewrite.is_some(), "rewrite");
         named(self.fault.is_some(), "fault");
         named(self.concurrency.is_some(), "concurrency");
+        named(self.class.is_some(), &format!("class={}", self.class.unwrap_or_default().name()));
+        named(self.circuit.is_some(), "circuit");
         named(self.grpc_web, "grpc-web");
         named(self.respond.is_some(), "respond");
         named(self.identity, "identity");
@@ -206,6 +212,9 @@ impl Planner<'_> {
         let maintenance = closed.and_then(|closed| self.switch(&closed_key, closed, MaintenanceLayer::new));
         let (most_key, most) = levels.first("concurrency", |policies| policies.concurrency);
         let concurrency = most.and_then(|most| self.concurrency(&name, &most_key, most));
+        let (circuit_key, circuit) = levels.first("circuit", |policies| policies.circuit);
+        let circuit = circuit.and_then(|circuit| self.circuit(&name, &circuit_key, circuit));
+        let (_, class) = levels.first("class", |policies| policies.class);
         let (fault_key, fault) = levels.first("fault", |policies| policies.fault);
         let fault = fault.and_then(|fault| self.switch(&fault_key, fault, FaultLayer::new));
         let (_, grpc_web) = levels.first("grpc_web", |policies| policies.grpc_web);
@@ -307,6 +316,8 @@ impl Planner<'_> {
             identity: route.identity,
             maintenance,
             concurrency,
+            circuit,
+            class,
             fault,
             grpc_web: grpc_web.unwrap_or(false),
         })
@@ -356,7 +367,31 @@ impl Planner<'_> {
         if let Some(same) = earlier.filter(|earlier| earlier.0 == *settings) {
             return Some(same.clone());
         }
-        Some(Box::new((settings.clone(), self.noted(key, ConcurrencyLimitLayer::new(settings))?)))
+        let layer = self.noted(key, ConcurrencyLimitLayer::new(settings))?;
+        if let Some((_, earlier)) = earlier.map(|earlier| &**earlier) {
+            layer.count_on_from(earlier);
+        }
+        Some(Box::new((settings.clone(), layer)))
+    }
+
+    fn circuit(
+        &mut self,
+        route: &str,
+        key: &str,
+        switch: &Switch<CircuitSettings>,
+    ) -> Option<Box<(CircuitSettings, RouteCircuit)>> {
+        let settings = switch.on()?;
+        self.is_some_time(key, "window", settings.window);
+        self.is_some_time(key, "open", settings.open);
+        let earlier = self.previous_route(route).and_then(|route| route.circuit.as_ref());
+        if let Some(same) = earlier.filter(|earlier| earlier.0 == *settings) {
+            return Some(same.clone());
+        }
+        let circuit = RouteCircuit::new(route, settings);
+        if let Some((_, earlier)) = earlier.map(|earlier| &**earlier) {
+            circuit.count_on_from(earlier);
+        }
+        Some(Box::new((settings.clone(), circuit)))
     }
 
     pub(super) fn headers(&mut self, key: &str, rules: &HeaderRules) -> Option<HeadersLayer> {

@@ -96,9 +96,20 @@ impl Planner<'_> {
             let mistake = self.origin.mistake(&key, "there is nothing to sign with: [assertion] is missing");
             self.mistakes.push(mistake.with_help("`assertion = true` at the top signs with keys of its own"));
         }
+        self.service_has_limits(name, service);
         let set = EndpointSet::new(name, endpoints, service.balance.0.clone());
+        let adaptive =
+            self.switch(&format!("services.{name}.adaptive"), &service.adaptive, AdaptiveLimitLayer::new);
+        let admission =
+            self.switch(&format!("services.{name}.admission"), &service.admission, AdmissionLayer::new);
         if let Some(earlier) = earlier {
             set.learn_from(&earlier.set);
+            if let (Some(now), Some(before)) = (&adaptive, &earlier.adaptive) {
+                now.count_on_from(before);
+            }
+            if let (Some(now), Some(before)) = (&admission, &earlier.admission) {
+                now.count_on_from(before);
+            }
         }
         Some(ServicePlan {
             set,
@@ -108,16 +119,8 @@ impl Planner<'_> {
             connection: service.connection.clone(),
             tls,
             health: service.health.as_ref().map(|health| health.0.clone()),
-            adaptive: self.switch(
-                &format!("services.{name}.adaptive"),
-                &service.adaptive,
-                AdaptiveLimitLayer::new,
-            ),
-            admission: self.switch(
-                &format!("services.{name}.admission"),
-                &service.admission,
-                AdmissionLayer::new,
-            ),
+            adaptive,
+            admission,
         })
     }
 

@@ -2,9 +2,10 @@
 
 use super::{Names, RouteAuthSettings};
 use gateway_auth::{AuthorizeSettings, IdentityHeadersSettings};
+use gateway_balance::CircuitSettings;
 use gateway_cache::CacheSettings;
 use gateway_core::units::{ByteSize, Short, Switch};
-use gateway_overload::{ConcurrencySettings, FaultSettings};
+use gateway_overload::{ConcurrencySettings, FaultSettings, Priority};
 use gateway_routing::{HostPattern, MatchSettings, PathPattern};
 use gateway_transform::{
     CorrelationIdSettings, CorsSettings, FallbackSettings, HeaderRules, MaintenanceSettings,
@@ -49,6 +50,12 @@ macro_rules! with_policies {
             /// The most requests at once, for each route by itself: a number, `false` or a table. Default `false`: no
             /// limit.
             pub(crate) concurrency: Option<Box<Switch<ConcurrencySettings>>>,
+            /// A circuit breaker for each route by itself: what fails on one is refused there, and the others go on.
+            /// `true`, `false` or a table. Default `false`.
+            pub(crate) circuit: Option<Box<Switch<CircuitSettings>>>,
+            /// How much its requests matter when not all can be served: `critical`, `default` or `sheddable`. Comes
+            /// before the service's `admission.priority_header`. Default: what that says.
+            pub(crate) class: Option<Priority>,
             /// Delays and failures on purpose: `false` or a table. Default `false`.
             pub(crate) fault: Option<Box<Switch<FaultSettings>>>,
             /// Answers 503 to all but some: `true` or a table. Default `false`.
@@ -76,6 +83,8 @@ macro_rules! with_policies {
                     grpc_web: self.grpc_web,
                     security_headers: self.security_headers.as_deref(),
                     concurrency: self.concurrency.as_deref(),
+                    circuit: self.circuit.as_deref(),
+                    class: self.class,
                     fault: self.fault.as_deref(),
                     maintenance: self.maintenance.as_deref(),
                     headers: &self.headers,
@@ -100,6 +109,8 @@ pub(crate) struct Policies<'a> {
     pub(crate) grpc_web: Option<bool>,
     pub(crate) security_headers: Option<&'a Switch<SecurityHeadersSettings>>,
     pub(crate) concurrency: Option<&'a Switch<ConcurrencySettings>>,
+    pub(crate) circuit: Option<&'a Switch<CircuitSettings>>,
+    pub(crate) class: Option<Priority>,
     pub(crate) fault: Option<&'a Switch<FaultSettings>>,
     pub(crate) maintenance: Option<&'a Switch<MaintenanceSettings>>,
     pub(crate) headers: &'a HeaderRules,

@@ -1,0 +1,109 @@
+//! A circuit for some of a service's requests: those of a route.
+
+use crate::circuit::{Admission, Breaker, Change, CircuitSettings, CircuitState, End};
+use crate::member::Clock;
+use crate::retry::Verdict;
+use crate::set::Unavailable;
+use gateway_core::Mode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::time::Instant;
+
+/// A circuit breaker for the requests of one route, so that what fails there does not keep the service from the others.
+///
+/// Cheap to clone; clones share their state. [`Balance::with_circuit`](crate::Balance::with_circuit) has requests pass
+/// it.
+#[derive(Clone, Debug)]
+pub struct RouteCircuit(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    name: String,
+    clock: Clock,
+    breaker: Breaker,
+    refused: AtomicU64,
+}
+
+impl RouteCircuit {
+    /// A closed circuit. `name` is for logs.
+    #[must_use]
+    pub fn new(name: &str, settings: &CircuitSettings) -> Self {
+        Self(Arc::new(Shared {
+            name: name.to_owned(),
+            clock: Clock::starting_now(),
+            breaker: Breaker::new(settings),
+            refused: AtomicU64::new(0),
+        }))
+    }
+
+    /// Whether it lets requests pass.
+    #[must_use]
+    pub fn state(&self) -> CircuitState {
+        self.0.breaker.state(self.0.clock.at(Instant::now()))
+    }
+
+    /// How many requests were refused since the start; in report mode, how many would have been.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.0.refused.load(Ordering::Relaxed)
+    }
+
+    /// Whether it refuses or only says whom it would.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        if self.0.breaker.only_reports() { Mode::Report } else { Mode::Enforce }
+    }
+
+    /// Goes on counting where another has come to, so that what is counted never goes back.
+    pub fn count_on_from(&self, earlier: &Self) {
+        self.0.refused.fetch_add(earlier.refused(), Ordering::Relaxed);
+    }
+
+    /// Lets a request pass.
+    pub(crate) fn enter(&self, now: Instant) -> Result<Passage, Unavailable> {
+        let shared = &*self.0;
+        let passage = |admission, reported| Passage { circuit: self.clone(), admission, reported };
+        shared.breaker.admit(shared.clock.at(now)).map(|admission| passage(admission, false)).or_else(
+            |wait| {
+                shared.refused.fetch_add(1, Ordering::Relaxed);
+                match shared.breaker.only_reports() {
+                    true => Ok(passage(Admission::Free, true)),
+                    false => Err(Unavailable::CircuitOpen { wait }),
+                }
+            },
+        )
+    }
+}
+
+/// A request that a circuit has let pass, until it is known how it ended.
+#[derive(Debug)]
+pub(crate) struct Passage {
+    circuit: RouteCircuit,
+    admission: Admission,
+    /// Whether it would have been refused, if that were not only reported.
+    pub(crate) reported: bool,
+}
+
+impl Passage {
+    /// Learns how the request ended, retries included.
+    pub(crate) fn record(&mut self, verdict: Verdict) {
+        let Some(end) = End::of(verdict) else { return };
+        let Shared { name, clock, breaker, .. } = &*self.circuit.0;
+        let admission = std::mem::replace(&mut self.admission, Admission::Free);
+        match breaker.record(admission, end, clock.at(Instant::now())) {
+            Change::Nothing => {}
+            Change::Opened(time) => {
+                tracing::warn!("route {name}: the circuit is open for {time:?}: too many requests fail");
+            }
+            Change::Closed => tracing::info!("route {name}: the circuit is closed again"),
+        }
+    }
+}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        if self.admission == Admission::Probe {
+            self.circuit.0.breaker.release();
+        }
+    }
+}
