@@ -127,6 +127,7 @@ impl Plan {
         }
         auth.layers = shared.auth_layers.into_layers();
         planner.shared_policies(&cedar);
+        planner.captured(&routes);
         let table = planner.table(&routes);
         planner.listeners();
         if settings.routes.is_empty() && mistakes.len() == before && !origin.is_known_wrong("routes") {

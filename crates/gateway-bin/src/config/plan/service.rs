@@ -1,6 +1,8 @@
 //! Services: endpoints, how they are connected to, and what protects them.
 
+use super::RoutePlan;
 use super::planner::Planner;
+use crate::config::load::nearest;
 use crate::config::settings::ServiceSettings;
 use gateway_auth::OutboundCredentialsLayer;
 use gateway_balance::{BalanceSettings, EndpointSet, HealthSettings};
@@ -96,9 +98,13 @@ impl Planner<'_> {
             let mistake = self.origin.mistake(&key, "there is nothing to sign with: [assertion] is missing");
             self.mistakes.push(mistake.with_help("`assertion = true` at the top signs with keys of its own"));
         }
-        let set = EndpointSet::new(name, endpoints, service.balance.0.clone());
-        if let Some(earlier) = earlier {
-            set.learn_from(&earlier.set);
+        let policy = service.balance.0.clone();
+        let set = match earlier {
+            Some(earlier) => earlier.set.renewed(endpoints, policy),
+            None => EndpointSet::new(name, endpoints, policy),
+        };
+        if service.health.is_none() {
+            set.end_checks();
         }
         Some(ServicePlan {
             set,
@@ -119,6 +125,42 @@ impl Planner<'_> {
                 AdmissionLayer::new,
             ),
         })
+    }
+
+    /// What the balancing of these services tells requests apart by that their routes capture.
+    pub(super) fn hash_params<'n>(&self, names: impl Iterator<Item = &'n str>) -> impl Iterator<Item = &str> {
+        names
+            .filter_map(|name| self.settings.services.get(name))
+            .flat_map(|service| service.balance.hash_on.params())
+    }
+
+    /// What a service is balanced by must be captured by one of its routes at least.
+    pub(super) fn captured(&mut self, routes: &[RoutePlan]) {
+        for (name, service) in &self.settings.services {
+            let leads_here = |route: &&RoutePlan| {
+                let other = route.fallback.as_ref().and_then(|to| to.service.as_ref());
+                route.service.as_ref() == Some(name) || other == Some(name)
+            };
+            for param in service.balance.hash_on.params() {
+                let mut known: Vec<&str> = routes
+                    .iter()
+                    .filter(leads_here)
+                    .flat_map(|route| route.matches.capture_names())
+                    .collect();
+                if known.contains(&param) {
+                    continue;
+                }
+                let key = format!("services.{name}.balance.hash_on");
+                let mistake = self.origin.mistake(&key, format!("no route to `{name}` captures `{param}`"));
+                known.sort_unstable();
+                known.dedup();
+                self.mistakes.push(mistake.with_help(match nearest(param, known.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None if known.is_empty() => format!("a path such as `/users/{{{param}}}` does"),
+                    None => format!("captured are {}", known.join(", ")),
+                }));
+            }
+        }
     }
 
     /// What is kept of a service, but for certificates that have been renewed meanwhile.
