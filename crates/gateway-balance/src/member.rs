@@ -111,10 +111,10 @@ impl Member {
         self.checked.load(Ordering::Relaxed).then(|| self.passes())
     }
 
-    /// Nobody checks it any more.
-    pub(crate) fn end_checks(&self) {
+    /// Nobody checks it any more. Returns whether it failed until now.
+    pub(crate) fn end_checks(&self) -> bool {
         self.checked.store(false, Ordering::Relaxed);
-        self.passing.store(true, Ordering::Relaxed);
+        !self.passing.swap(true, Ordering::Relaxed)
     }
 
     pub(crate) fn passes(&self) -> bool {

@@ -22,8 +22,8 @@ pub(crate) struct Order<'a> {
 pub(crate) enum Turn<'a> {
     /// The next.
     Next(&'a AtomicUsize),
-    /// Anyone's: a retry takes nobody's turn, or of two endpoints the one that fails would have them all.
-    Any,
+    /// The next as well, which is not taken: else of two endpoints the one that fails would have all first attempts.
+    Retry(&'a AtomicUsize),
 }
 
 impl Order<'_> {
@@ -33,13 +33,13 @@ impl Order<'_> {
             return Some(only as usize);
         }
         match self.policy.strategy {
-            Strategy::RoundRobin => match self.turn {
-                Turn::Next(next) => {
-                    let turn = next.fetch_add(1, Ordering::Relaxed);
-                    level.round.get(turn.checked_rem(level.round.len())?)
-                }
-                Turn::Any => fastrand::choice(&*level.round),
-            },
+            Strategy::RoundRobin => {
+                let turn = match self.turn {
+                    Turn::Next(next) => next.fetch_add(1, Ordering::Relaxed),
+                    Turn::Retry(next) => next.load(Ordering::Relaxed),
+                };
+                level.round.get(turn.checked_rem(level.round.len())?)
+            }
             Strategy::Random => fastrand::choice(&*level.round),
             Strategy::LeastRequest => return self.least_request(level),
             Strategy::PeakEwma => return self.peak_ewma(level),

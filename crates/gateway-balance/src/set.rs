@@ -155,9 +155,10 @@ impl EndpointSet {
 
     /// Forgets what active checks found out, for a service that has none any more: all endpoints may be asked.
     pub fn end_checks(&self) {
-        let now = self.now();
-        self.0.members.iter().for_each(|member| member.end_checks());
-        self.0.replan(now);
+        let failed = self.0.members.iter().filter(|member| member.end_checks()).count();
+        if failed > 0 {
+            self.0.replan(self.now());
+        }
     }
 
     /// What the set is called.

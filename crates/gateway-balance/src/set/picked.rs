@@ -59,7 +59,7 @@ impl EndpointSet {
             Some(head) if shared.policy.strategy.hashes() => shared.policy.hash_on.hash(head),
             _ => None,
         };
-        let turn = if tried.is_empty() { Turn::Next(next) } else { Turn::Any };
+        let turn = if tried.is_empty() { Turn::Next(next) } else { Turn::Retry(next) };
         let order = Order { policy: &shared.policy, members: &shared.members, turn, hash, now };
         let level = plan.level(|| hash.unwrap_or_else(|| fastrand::u64(..)));
         let Some((level, first)) = level.and_then(|level| Some((level, order.first(level)?))) else {

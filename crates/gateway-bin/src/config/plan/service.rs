@@ -103,9 +103,6 @@ impl Planner<'_> {
             Some(earlier) => earlier.set.renewed(endpoints, policy),
             None => EndpointSet::new(name, endpoints, policy),
         };
-        if service.health.is_none() {
-            set.end_checks();
-        }
         Some(ServicePlan {
             set,
             outbound,
