@@ -479,3 +479,17 @@ fn a_request_waits_for_a_service_that_restarts_without_checks() {
     assert_eq!((answer.status, answer.text().as_str()), (200, "a"));
     assert_eq!(a.requests().last().unwrap().body, b"once");
 }
+
+#[test]
+fn a_check_without_a_pause_or_without_time_is_a_mistake() {
+    for time in ["interval", "timeout"] {
+        let config = format!(
+            "[[routes]]\npath = \"/*\"\nservice = \"a\"\n[services.a]\nendpoints = [\"http://127.0.0.1:1\"]\n\
+             health = {{ path = \"/\", {time} = \"0s\" }}\n"
+        );
+        let refused = Gateway::builder(EXE).config(&config).args(&["check"]).run();
+        assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+        let message = format!("`{time}` is 0s; expected a time such as \"5s\"");
+        assert!(refused.stderr.contains(&message), "{}", refused.stderr);
+    }
+}

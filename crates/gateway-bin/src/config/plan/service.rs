@@ -76,6 +76,13 @@ impl Planner<'_> {
             let message = format!("`{}` is no path; expected something like \"/health\"", health.path);
             self.mistakes.push(self.origin.mistake(&key, message));
         }
+        let times = service.health.iter().flat_map(|h| [("interval", h.interval), ("timeout", h.timeout)]);
+        for (time, _) in times.filter(|(_, time)| time.is_zero()) {
+            let key = format!("services.{name}.health.{time}");
+            let mistake =
+                self.origin.mistake(&key, format!("`{time}` is 0s; expected a time such as \"5s\""));
+            self.mistakes.push(mistake.with_help("without checks there is no `health`"));
+        }
         let tls = if endpoints.iter().any(|endpoint| endpoint.scheme() == Scheme::Https) {
             let key = format!("services.{name}.connection.tls");
             Some(self.noted(&key, UpstreamTls::load(&service.connection))?)
