@@ -8,6 +8,7 @@ use gateway_core::Mode;
 use gateway_core::units::{Scalar, ShortForm, Timespan};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use window::{Sum, Window};
@@ -122,6 +123,16 @@ impl Breaker {
             probing: AtomicU32::new(0),
             proved: AtomicU32::new(0),
         }
+    }
+
+    /// One for these settings: `known` itself, where that has them.
+    pub(crate) fn renewed(
+        known: Option<&Arc<Self>>,
+        settings: Option<&CircuitSettings>,
+    ) -> Option<Arc<Self>> {
+        let settings = settings?;
+        let same = known.filter(|known| known.settings == *settings).cloned();
+        Some(same.unwrap_or_else(|| Arc::new(Self::new(settings))))
     }
 
     pub(crate) fn state(&self, now: u64) -> CircuitState {

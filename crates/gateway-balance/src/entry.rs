@@ -45,16 +45,6 @@ impl EndpointSet {
         }
         Ok(Some(entry))
     }
-
-    /// Counts a request that is not sent on, or would not be.
-    pub(crate) fn count_refusal(&self, why: Unavailable) {
-        let gate = self.gate();
-        match why {
-            Unavailable::Overloaded => gate.overloaded.fetch_add(1, Ordering::Relaxed),
-            Unavailable::CircuitOpen { .. } => gate.broken.fetch_add(1, Ordering::Relaxed),
-            Unavailable::NoEndpoint => 0,
-        };
-    }
 }
 
 impl Entry {

@@ -44,6 +44,11 @@ impl Ewma {
         Self(AtomicU64::new(pack(settings.default_rtt.as_secs_f64() * 1e6, 0)))
     }
 
+    /// Takes over what another knows whose times are of the same clock.
+    pub(crate) fn learn_from(&self, known: &Self) {
+        self.0.store(known.0.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     /// The estimate in microseconds; it fades while nothing is heard of the endpoint, so that it is tried again.
     pub(crate) fn estimate(&self, now: u64, settings: &EwmaSettings) -> f64 {
         let (estimate, elapsed) = unpack(self.0.load(Ordering::Relaxed), now as u32);

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 /// Whether an endpoint is in or out, after each check: pure.
 #[derive(Clone, Copy, Debug, Default)]
 struct Streak {
-    /// Unknown before the first check, which decides alone.
+    /// Unknown before the first check ever, which decides alone.
     healthy: Option<bool>,
     against: u32,
 }
@@ -40,8 +40,8 @@ impl Streak {
 
 /// Checks the endpoints of a set until dropped. The caller spawns it; one is enough for a process.
 ///
-/// The first check of each endpoint runs at once and decides alone; endpoints are then checked at the interval,
-/// each at its own time within it, so that checks do not come in bursts. `connect` makes what sends the checks to an
+/// The first check of each endpoint runs at once, and decides alone where none was made before, in this set or in the
+/// one that it [renews](EndpointSet::renewed); endpoints are then checked at the interval, each at its own time within it, so that checks do not come in bursts. `connect` makes what sends the checks to an
 /// endpoint, which may have another port than that of the set; for `grpc` it must speak HTTP/2. Checks of the kind
 /// `tcp` do without it.
 pub async fn health_checks<U>(set: EndpointSet, settings: HealthSettings, connect: impl Fn(&Endpoint) -> U)
@@ -81,7 +81,7 @@ async fn check_one<U>(
     U: Upstream<Full<Bytes>>,
     U::Body: Body<Data = Bytes, Error: Into<BoxError>>,
 {
-    let mut streak = Streak::default();
+    let mut streak = Streak { healthy: set.members()[index].checked(), against: 0 };
     let mut due = Instant::now();
     for round in 0u64.. {
         tokio::time::sleep_until(due).await;

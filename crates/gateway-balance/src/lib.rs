@@ -28,8 +28,9 @@
 //! | [`HealthSettings`] | active checks over HTTP, TCP or gRPC take an endpoint out and back in | off |
 //! | [`OutlierSettings`] | an endpoint that keeps failing, or fails more than the others, is left alone for a while | on |
 //! | [`PanicSettings`] | ejections are ignored when too few endpoints are left | below half |
-//! | [`SlowStartSettings`] | an endpoint that comes back gets its share bit by bit | off |
+//! | [`SlowStartSettings`] | an endpoint that is new or comes back gets its share bit by bit | off |
 //! | [`CircuitSettings`] | too many failures stop all requests for a while, to the service or to one endpoint; by a [`RouteCircuit`], those of a route | off |
+//! | [`HoldSettings`] | requests wait while no endpoint can take them | off |
 //! | [`LimitSettings`] | how many requests may be on their way at once | any number |
 //! | [`RetrySettings`], [`RetryOn`], [`RetryHeader`] | what is tried again, at another endpoint: failures, statuses, gRPC statuses, headers of answers | once, where it is safe |
 //! | [`HedgeSettings`] | when a second endpoint is asked because the first is slow | off |
@@ -48,6 +49,9 @@
 //!
 //! Circuits and limits have a `mode`: with `report` they refuse nobody, count whom they would, and say so in the answer's
 //! extensions ([`Limited`](gateway_core::Limited)).
+//!
+//! Where the settings of a service change while it runs, [`EndpointSet::renewed`] makes the set that follows: what is
+//! known of the endpoints that both have, and the requests on their way to them, count on.
 //!
 //! An endpoint that a new set does not have any more is not picked from the moment that a balance over that set takes
 //! requests; those on their way go on. With the last clone of the old balance its idle connections are closed, and each of
@@ -82,6 +86,7 @@
 //! ```
 
 mod backoff;
+mod bias;
 mod budget;
 mod circuit;
 mod client_deadline;
@@ -92,6 +97,7 @@ mod failure;
 mod hash;
 mod health;
 mod hedge;
+mod hold;
 mod limits;
 mod member;
 mod outlier;
@@ -115,12 +121,14 @@ mod subset;
 mod timeout;
 
 pub use backoff::Backoff;
+pub use bias::RequestBias;
 pub use circuit::{CircuitSettings, CircuitState};
 pub use client_deadline::MillisHeader;
 pub use ewma::EwmaSettings;
 pub use hash::{HashKey, HashOn, LoadFactor};
 pub use health::{HealthCheck, HealthSettings, StatusRanges, health_checks};
 pub use hedge::{HedgeDelay, HedgeSettings};
+pub use hold::HoldSettings;
 pub use limits::LimitSettings;
 pub use outlier::{FailurePercentageSettings, OutlierMode, OutlierSettings, SuccessRateSettings};
 pub use panic::{Ignored, PanicSettings};

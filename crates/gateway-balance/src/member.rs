@@ -7,6 +7,7 @@ use crate::plan::View;
 use crate::slow_start::FULL;
 use crate::{PolicySettings, SlowStartSettings};
 use gateway_core::Endpoint;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -34,11 +35,13 @@ pub(crate) fn millis(time: Duration) -> u64 {
 #[repr(C, align(64))]
 pub(crate) struct Member {
     pub(crate) in_flight: AtomicUsize,
-    pub(crate) breaker: Option<Box<Breaker>>,
+    pub(crate) breaker: Option<Arc<Breaker>>,
     pub(crate) ewma: Ewma,
     pub(crate) streaks: Streaks,
     /// Whether it passes its active health checks.
     passing: AtomicBool,
+    /// Whether that was ever found out.
+    checked: AtomicBool,
     /// Whether its return is still to be noticed.
     out: AtomicBool,
     /// Since when it passes, if it did not always.
@@ -61,8 +64,9 @@ impl Member {
             in_flight: AtomicUsize::new(0),
             streaks: Streaks::default(),
             ewma: Ewma::new(&policy.ewma),
-            breaker: policy.endpoint_circuit.on().map(|circuit| Box::new(Breaker::new(circuit))),
+            breaker: Breaker::renewed(None, policy.endpoint_circuit.on()),
             passing: AtomicBool::new(true),
+            checked: AtomicBool::new(false),
             passing_since: AtomicU64::new(0),
             ejected_until: AtomicU64::new(0),
             out: AtomicBool::new(false),
@@ -71,17 +75,46 @@ impl Member {
         }
     }
 
-    /// Takes over the health of the same endpoint in another set, whose clock says `then` when this one's says
-    /// `now`.
-    pub(crate) fn learn_from(&self, known: &Self, now: u64, then: u64) {
-        self.passing.store(known.passes(), Ordering::Relaxed);
-        let left = known.ejected_until.load(Ordering::Relaxed).saturating_sub(then);
-        if left > 0 {
-            self.ejected_until.store(now + left, Ordering::Relaxed);
-            self.out.store(true, Ordering::Relaxed);
+    /// One that is new among others.
+    pub(crate) fn joining(endpoint: Endpoint, policy: &PolicySettings, now: u64) -> Self {
+        Self { passing_since: AtomicU64::new(now), ..Self::new(endpoint, policy) }
+    }
+
+    /// The same endpoint in a set that takes the place of another, whose clock it has: itself where nothing is said
+    /// differently of it, so that requests on their way to it count on; else one that knows what is known of it.
+    pub(crate) fn renewed(known: &Arc<Self>, endpoint: Endpoint, policy: &PolicySettings) -> Arc<Self> {
+        let breaker = Breaker::renewed(known.breaker.as_ref(), policy.endpoint_circuit.on());
+        let new = Self { breaker, ..Self::new(endpoint, policy) };
+        let of = |member: &Self| member.breaker.as_ref().map(Arc::as_ptr);
+        if new.endpoint == known.endpoint && new.rank == known.rank && of(&new) == of(known) {
+            return known.clone();
         }
-        self.times.store(known.times.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.ejections.store(known.ejections.load(Ordering::Relaxed), Ordering::Relaxed);
+        new.ewma.learn_from(&known.ewma);
+        for (new, known) in
+            [(&new.passing, &known.passing), (&new.checked, &known.checked), (&new.out, &known.out)]
+        {
+            new.store(known.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        for (new, known) in [
+            (&new.passing_since, &known.passing_since),
+            (&new.ejected_until, &known.ejected_until),
+            (&new.ejections, &known.ejections),
+        ] {
+            new.store(known.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        new.times.store(known.times.load(Ordering::Relaxed), Ordering::Relaxed);
+        Arc::new(new)
+    }
+
+    /// What the last active checks came to, if there were any.
+    pub(crate) fn checked(&self) -> Option<bool> {
+        self.checked.load(Ordering::Relaxed).then(|| self.passes())
+    }
+
+    /// Nobody checks it any more. Returns whether it failed until now.
+    pub(crate) fn end_checks(&self) -> bool {
+        self.checked.store(false, Ordering::Relaxed);
+        !self.passing.swap(true, Ordering::Relaxed)
     }
 
     pub(crate) fn passes(&self) -> bool {
@@ -115,6 +148,7 @@ impl Member {
 
     /// Returns whether that is news.
     pub(crate) fn set_passing(&self, passing: bool, now: u64) -> bool {
+        self.checked.store(true, Ordering::Relaxed);
         let news = self.passing.swap(passing, Ordering::Relaxed) != passing;
         if news && passing {
             self.passing_since.store(now, Ordering::Relaxed);

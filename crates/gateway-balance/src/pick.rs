@@ -4,16 +4,26 @@ use crate::member::Member;
 use crate::plan::{Heaviness, Level, Plan};
 use crate::policy::PolicySettings;
 use crate::strategy::Strategy;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A strategy with what it looks at.
 pub(crate) struct Order<'a> {
     pub(crate) policy: &'a PolicySettings,
-    pub(crate) members: &'a [Member],
-    pub(crate) next: &'a AtomicUsize,
+    pub(crate) members: &'a [Arc<Member>],
+    pub(crate) turn: Turn<'a>,
     /// What the request is told apart by, if the strategy hashes and the request has it.
     pub(crate) hash: Option<u64>,
     pub(crate) now: u64,
+}
+
+/// For the strategy that goes in turn: which.
+#[derive(Clone, Copy)]
+pub(crate) enum Turn<'a> {
+    /// The next.
+    Next(&'a AtomicUsize),
+    /// The next as well, which is not taken: else of two endpoints the one that fails would have all first attempts.
+    Retry(&'a AtomicUsize),
 }
 
 impl Order<'_> {
@@ -24,7 +34,10 @@ impl Order<'_> {
         }
         match self.policy.strategy {
             Strategy::RoundRobin => {
-                let turn = self.next.fetch_add(1, Ordering::Relaxed);
+                let turn = match self.turn {
+                    Turn::Next(next) => next.fetch_add(1, Ordering::Relaxed),
+                    Turn::Retry(next) => next.load(Ordering::Relaxed),
+                };
                 level.round.get(turn.checked_rem(level.round.len())?)
             }
             Strategy::Random => fastrand::choice(&*level.round),
@@ -35,7 +48,7 @@ impl Order<'_> {
         .map(|index| *index as usize)
     }
 
-    /// With equal weights the less busy of two taken at random; else at random by `weight / (active + 1)`, what
+    /// With equal weights the less busy of two taken at random; else at random by `weight / (active + 1)^bias`, what
     /// Envoy's scheduler comes to.
     fn least_request(&self, level: &Level) -> Option<usize> {
         let active = |place: usize| self.active(level.members[place]);
@@ -45,7 +58,7 @@ impl Order<'_> {
                 if active(a) <= active(b) { a } else { b }
             }
             Heaviness::Uneven => {
-                let chance = |place| f64::from(level.weights[place]) / (active(place) + 1) as f64;
+                let chance = |place| self.policy.request_bias.chance(level.weights[place], active(place));
                 by_chance(level.members.len(), chance)?
             }
         };

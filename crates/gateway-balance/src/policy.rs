@@ -1,8 +1,8 @@
 use crate::{
-    CircuitSettings, EwmaSettings, HashOn, LimitSettings, LoadFactor, OutlierSettings, PanicSettings,
-    SlowStartSettings, StickySettings, Strategy, SubsetSettings,
+    CircuitSettings, EwmaSettings, HashOn, HoldSettings, LimitSettings, LoadFactor, OutlierSettings,
+    PanicSettings, RequestBias, SlowStartSettings, StickySettings, Strategy, SubsetSettings,
 };
-use gateway_core::units::{Scalar, Short, ShortForm, Switch, Timespan};
+use gateway_core::units::{Scalar, Short, ShortForm, Switch};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
@@ -15,12 +15,15 @@ pub struct PolicySettings {
     /// How the next endpoint is picked. Default `round_robin`.
     pub strategy: Strategy,
     /// What `ring_hash` and `maglev` tell requests apart by: `client_ip`, `header NAME`, `cookie NAME`,
-    /// `query NAME`, `path`, `principal`, or a list of which the first that a request has counts. Default
+    /// `query NAME`, `param NAME` (what the route captured, such as `{id}` of its path), `path`, `principal`, or a list of which the first that a request has counts. Default
     /// `client_ip`.
     pub hash_on: HashOn,
     /// For `ring_hash` and `maglev`: how busy an endpoint may be, in percent of its share, before a request goes
     /// to the next one; such as 125. Default: any.
     pub bounded_load: Option<LoadFactor>,
+    /// For `least_request` where weights differ: an endpoint's chance is `weight / (requests + 1)^request_bias`. 0 looks
+    /// at the weights alone; 2 leaves busy ones alone sooner. Default 1.0 (Envoy).
+    pub request_bias: RequestBias,
     /// How `peak_ewma` judges speed.
     pub ewma: EwmaSettings,
     /// Clients come back to the endpoint that answered them: the name of a cookie, or a table. Default: no.
@@ -34,7 +37,8 @@ pub struct PolicySettings {
     pub outlier: Short<OutlierSettings>,
     /// What happens when too few endpoints are left. Default 50: below half, ejections are ignored.
     pub panic: Short<PanicSettings>,
-    /// An endpoint that comes back gets its share bit by bit: `"30s"`, or a table. Default: at once.
+    /// An endpoint that comes back, or that a reload adds, gets its share bit by bit: `"30s"`, or a table. Default: at
+    /// once.
     pub slow_start: Option<Short<SlowStartSettings>>,
     /// How many requests may be on their way at once. Default: any number.
     pub limits: LimitSettings,
@@ -42,8 +46,9 @@ pub struct PolicySettings {
     pub circuit: Switch<CircuitSettings>,
     /// A circuit breaker for each endpoint: `true`, or a table. Default false.
     pub endpoint_circuit: Switch<CircuitSettings>,
-    /// How long a request waits for an endpoint when none is available, within `timeout`. Default: not at all.
-    pub hold: Option<Timespan>,
+    /// How long a request waits for an endpoint when none is available, or none that is tried takes connections, within
+    /// `timeout`: `"5s"`, or a table. Default: not at all.
+    pub hold: Option<Short<HoldSettings>>,
 }
 
 impl From<Strategy> for PolicySettings {

@@ -1,4 +1,4 @@
-use crate::RetrySettings;
+use crate::{HoldSettings, RetrySettings};
 use bytes::Bytes;
 use gateway_core::BoxError;
 use http::HeaderMap;
@@ -52,12 +52,16 @@ pub(crate) enum Repeat<B> {
 
 impl<B: Body<Data = Bytes>> Replay<B> {
     /// The body for the first attempt, and what makes it again if the settings ask for more attempts.
-    pub(crate) fn prepare(body: B, settings: &RetrySettings) -> (Self, Repeat<B>) {
+    pub(crate) fn prepare(
+        body: B,
+        settings: &RetrySettings,
+        hold: Option<&HoldSettings>,
+    ) -> (Self, Repeat<B>) {
         if body.is_end_stream() {
             return (Self(Kind::Empty), Repeat::Empty);
         }
         let limit = settings.body_limit.bytes();
-        let once = settings.attempts <= 1 && settings.hedge.is_none();
+        let once = settings.attempts <= 1 && settings.hedge.is_none() && hold.is_none();
         let (length, over) = (body.size_hint().exact(), once || body.size_hint().lower() > limit);
         let tape = Tape {
             source: body,
@@ -230,7 +234,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_small_body_is_sent_again_from_the_start() {
-        let (mut first, rewind) = Replay::prepare(pieces(&["ab", "cd", "ef"]), &keeping(100));
+        let (mut first, rewind) = Replay::prepare(pieces(&["ab", "cd", "ef"]), &keeping(100), None);
         // The first attempt breaks off in the middle.
         first.frame().await.unwrap().unwrap();
         drop(first);
@@ -240,30 +244,30 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_over_the_limit_passes_once_and_is_not_kept() {
-        let (first, rewind) = Replay::prepare(pieces(&["ab", "cd", "ef"]), &keeping(3));
+        let (first, rewind) = Replay::prepare(pieces(&["ab", "cd", "ef"]), &keeping(3), None);
         assert_eq!(text(first).await, "abcdef");
         assert!(rewind.again().is_none());
     }
 
     #[tokio::test]
     async fn a_body_is_whole_once_all_of_it_has_arrived() {
-        let (mut first, rewind) = Replay::prepare(pieces(&["ab", "cd"]), &keeping(100));
+        let (mut first, rewind) = Replay::prepare(pieces(&["ab", "cd"]), &keeping(100), None);
         first.frame().await.unwrap().unwrap();
         assert!(rewind.whole().is_none());
         while first.frame().await.is_some() {}
         assert_eq!(text(rewind.whole().unwrap()).await, "abcd");
-        let (_, empty) = Replay::prepare(pieces(&[]), &keeping(100));
+        let (_, empty) = Replay::prepare(pieces(&[]), &keeping(100), None);
         assert!(empty.whole().is_none(), "nobody knows yet that nothing comes");
-        let (_, empty) = Replay::prepare(Full::new(Bytes::new()), &keeping(100));
+        let (_, empty) = Replay::prepare(Full::new(Bytes::new()), &keeping(100), None);
         assert!(empty.whole().is_some());
-        let (once, over) = Replay::prepare(pieces(&["abcd"]), &keeping(3));
+        let (once, over) = Replay::prepare(pieces(&["abcd"]), &keeping(3), None);
         assert_eq!(text(once).await, "abcd");
         assert!(over.whole().is_none());
     }
 
     #[tokio::test]
     async fn the_length_is_known_again_for_each_attempt() {
-        let (mut first, rewind) = Replay::prepare(Full::new(Bytes::from_static(b"abc")), &keeping(100));
+        let (mut first, rewind) = Replay::prepare(Full::new(Bytes::from_static(b"abc")), &keeping(100), None);
         assert_eq!(first.size_hint().exact(), Some(3));
         first.frame().await.unwrap().unwrap();
         assert!(first.is_end_stream());

@@ -32,6 +32,10 @@ use race::{Raced, Try};
 /// Tells an endpoint that a request is a retry, and the number of it.
 const ATTEMPT: HeaderName = HeaderName::from_static("x-retry-attempt");
 
+/// What is not told, such as a place that is free again or a listener that is back, is looked for this often by
+/// requests that wait (Caddy's interval).
+const INTERVAL: Duration = Duration::from_millis(250);
+
 /// How often a request is sent again because a kept connection turned out closed. That is no failure of the endpoint
 /// and no retry: it closes what has been idle for long, or has just been restarted, and its other connections are not
 /// used again.
@@ -262,11 +266,13 @@ impl<U> Inner<U> {
     {
         let start = now;
         let time = Time::of(head, &self.timeout, start);
-        let (mut body, repeat) = Replay::prepare(body, &self.retry);
+        let (mut body, repeat) = Replay::prepare(body, &self.retry, self.set.hold());
         let request = Repeatable::of(head);
         let mut tried: Vec<usize> = Vec::new();
         let mut last: LastTried = None;
         let (mut attempt, mut resent) = (1, 0);
+        // Until when it may wait for an endpoint, once it does.
+        let mut held: Option<Instant> = None;
         loop {
             if time.client.end().is_some_and(|end| end <= now) {
                 return Err((Failure::ClientDeadline, last));
@@ -276,7 +282,8 @@ impl<U> Inner<U> {
                 Err(why) => {
                     let end = time.since(repeat.client_moved(now)).end();
                     // Boxed, as it is rare: its timer would make every request's future larger.
-                    let picked = Box::pin(self.wait_for_endpoint(head, &tried, end, why)).await;
+                    let until = self.held_until(&mut held, now, end);
+                    let picked = Box::pin(self.wait_for_endpoint(head, &tried, until, why)).await;
                     now = Instant::now();
                     picked.map_err(|why| (Failure::Unavailable(why), last))?
                 }
@@ -349,6 +356,23 @@ impl<U> Inner<U> {
                     continue;
                 }
             }
+            if outcome == Outcome::Failed(FailureKind::Connect) && self.set.hold().is_some() {
+                now = Instant::now();
+                let end = time.since(repeat.client_moved(now)).end();
+                if now + INTERVAL < self.held_until(&mut held, now, end)
+                    && let Some(again) = repeat.again()
+                    && let Some(_waiting) = self.set.wait()
+                {
+                    body = again;
+                    // Any may be back by then.
+                    tried.clear();
+                    drop((result, picked));
+                    self.set.count_retry();
+                    self.timers.until(now + INTERVAL).await;
+                    now = Instant::now();
+                    continue;
+                }
+            }
             return match result {
                 Ok(response) => Ok((response, picked)),
                 Err(failure) => Err((failure, last)),
@@ -356,18 +380,21 @@ impl<U> Inner<U> {
         }
     }
 
-    /// Waits for an endpoint as long as the policy and the deadline allow; `why` says what is missing.
+    /// Until when a request may wait that has to since `held`, or since now.
+    fn held_until(&self, held: &mut Option<Instant>, now: Instant, deadline: Instant) -> Instant {
+        let time = self.set.hold().map_or(Duration::ZERO, |hold| *hold.time);
+        deadline.min(*held.get_or_insert(now + time))
+    }
+
+    /// Waits for an endpoint until then at most; `why` says what is missing.
     async fn wait_for_endpoint(
         &self,
         head: &Parts,
         tried: &[usize],
-        deadline: Instant,
+        until: Instant,
         mut why: Unavailable,
     ) -> Result<Picked, Unavailable> {
-        /// What is not told, such as a place that is free again, is looked for this often (Caddy's interval).
-        const INTERVAL: Duration = Duration::from_millis(250);
-        let Some(hold) = self.set.hold() else { return Err(why) };
-        let until = deadline.min(Instant::now() + hold);
+        let Some(_waiting) = self.set.wait() else { return Err(why) };
         while Instant::now() < until {
             let changed = self.set.changed().notified();
             let _ = tokio::time::timeout_at(until.min(Instant::now() + INTERVAL), changed).await;

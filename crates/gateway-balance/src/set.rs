@@ -1,6 +1,7 @@
 use crate::budget::RetryBudget;
 use crate::circuit::{Breaker, CircuitState};
 use crate::hedge::{HedgeSettings, Latencies};
+use crate::hold::{HoldSettings, Waiting};
 use crate::member::{Clock, Member};
 use crate::outlier::Sweep;
 use crate::plan::Plans;
@@ -30,39 +31,48 @@ pub(crate) struct Shared {
     name: String,
     policy: PolicySettings,
     clock: Clock,
-    members: Box<[Member]>,
+    members: Box<[Arc<Member>]>,
     /// Replaced when it changes who may be picked, under the lock; read without one.
     plans: ArcSwap<Plans>,
     changing: Mutex<()>,
     /// When the plan changes for no other reason than time: an ejection ends, a share grows.
     due: AtomicU64,
-    next: AtomicUsize,
+    /// Whose turn it is: among all, and within each subset.
+    turns: Box<[AtomicUsize]>,
     /// When the service was last used, to about a second.
     used: AtomicU64,
-    retries: AtomicU64,
-    hedges: AtomicU64,
-    hedges_won: AtomicU64,
+    totals: Arc<Totals>,
     /// How long answers take, where hedging asks for that.
     latencies: OnceLock<Latencies>,
-    pub(crate) budget: RetryBudget,
     sticky: Option<Sticky>,
     subsets: Option<Subsets>,
     sweep: Option<Sweep>,
     gate: Gate,
-    /// For requests that wait for an endpoint: told when the plan changes.
+    /// How many requests wait for an endpoint.
+    waiting: AtomicUsize,
+    /// For them: told when the plan changes.
     changed: Notify,
+}
+
+/// What is counted of the service for as long as it is there.
+#[derive(Debug, Default)]
+struct Totals {
+    retries: AtomicU64,
+    hedges: AtomicU64,
+    hedges_won: AtomicU64,
+    /// Requests refused for want of room.
+    overloaded: AtomicU64,
+    /// Requests refused by circuits.
+    broken: AtomicU64,
+    budget: RetryBudget,
 }
 
 /// What limits the service as a whole.
 #[derive(Debug)]
 pub(crate) struct Gate {
     pub(crate) most: Option<usize>,
-    pub(crate) breaker: Option<Breaker>,
-    pub(crate) inside: AtomicUsize,
-    /// Requests refused for want of room.
-    pub(crate) overloaded: AtomicU64,
-    /// Requests refused by circuits.
-    pub(crate) broken: AtomicU64,
+    pub(crate) breaker: Option<Arc<Breaker>>,
+    pub(crate) inside: Arc<AtomicUsize>,
 }
 
 /// One endpoint and how it is doing.
@@ -88,37 +98,56 @@ impl EndpointSet {
     /// may be no more than a [`Strategy`](crate::Strategy). `name` is for logs.
     #[must_use]
     pub fn new(name: &str, endpoints: Vec<Endpoint>, policy: impl Into<PolicySettings>) -> Self {
-        let policy = policy.into();
+        Self::build(name, endpoints, policy.into(), None)
+    }
+
+    /// The set that takes the place of this one, for a service whose settings have changed while it runs.
+    ///
+    /// Endpoints that both have are the same in both: their health, ejections, circuit and speed, and the requests on
+    /// their way to them. Those that are new begin slowly, where the policy says so. What was counted goes on.
+    #[must_use]
+    pub fn renewed(&self, endpoints: Vec<Endpoint>, policy: impl Into<PolicySettings>) -> Self {
+        Self::build(&self.0.name, endpoints, policy.into(), Some(&self.0))
+    }
+
+    fn build(name: &str, endpoints: Vec<Endpoint>, policy: PolicySettings, earlier: Option<&Shared>) -> Self {
         let sticky = policy.sticky.as_deref().map(|settings| Sticky::new(settings, name, endpoints.iter()));
-        let clock = Clock::starting_now();
+        // Times are compared with those that the earlier set has noted.
+        let clock = earlier.map_or_else(Clock::starting_now, |earlier| earlier.clock);
+        let now = clock.at(Instant::now());
+        let subsets = policy.subset.as_ref().map(|settings| Subsets::new(settings, endpoints.iter()));
+        let known = earlier.map(|earlier| &earlier.gate);
+        let member = |endpoint: Endpoint| {
+            let Some(earlier) = earlier else { return Arc::new(Member::new(endpoint, &policy)) };
+            match earlier.members.iter().find(|known| known.endpoint.is_at(&endpoint)) {
+                Some(known) => Member::renewed(known, endpoint, &policy),
+                None => Arc::new(Member::joining(endpoint, &policy, now)),
+            }
+        };
         let set = Self(Arc::new(Shared {
             name: name.to_owned(),
             sticky,
-            subsets: policy.subset.as_ref().map(|settings| Subsets::new(settings, endpoints.iter())),
-            sweep: Sweep::new(&policy.outlier, endpoints.len(), clock.at(Instant::now())),
+            turns: (0..=subsets.as_ref().map_or(0, Subsets::len)).map(|_| AtomicUsize::new(0)).collect(),
+            subsets,
+            sweep: Sweep::new(&policy.outlier, endpoints.len(), now),
             gate: Gate {
                 most: policy.limits.max_requests.map(|most| most.get() as usize),
-                breaker: policy.circuit.on().map(Breaker::new),
-                inside: AtomicUsize::new(0),
-                overloaded: AtomicU64::new(0),
-                broken: AtomicU64::new(0),
+                breaker: Breaker::renewed(known.and_then(|gate| gate.breaker.as_ref()), policy.circuit.on()),
+                inside: known.map(|gate| gate.inside.clone()).unwrap_or_default(),
             },
+            waiting: AtomicUsize::new(0),
             changed: Notify::new(),
             clock,
             plans: ArcSwap::default(),
-            members: endpoints.into_iter().map(|endpoint| Member::new(endpoint, &policy)).collect(),
+            members: endpoints.into_iter().map(member).collect(),
             policy,
             changing: Mutex::new(()),
             due: AtomicU64::new(u64::MAX),
-            next: AtomicUsize::new(0),
-            used: AtomicU64::new(0),
-            retries: AtomicU64::new(0),
-            hedges: AtomicU64::new(0),
-            hedges_won: AtomicU64::new(0),
+            used: AtomicU64::new(earlier.map_or(0, |earlier| earlier.used.load(Ordering::Relaxed))),
+            totals: earlier.map(|earlier| earlier.totals.clone()).unwrap_or_default(),
             latencies: OnceLock::new(),
-            budget: RetryBudget::default(),
         }));
-        set.0.replan(set.now());
+        set.0.replan(now);
         set
     }
 
@@ -128,27 +157,12 @@ impl EndpointSet {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Takes over what an earlier set knows of the endpoints that both have: whether they pass their checks, and
-    /// whether they are ejected. For a service whose settings have changed while it runs.
-    pub fn learn_from(&self, earlier: &Self) {
-        let (now, then) = (self.now(), earlier.now());
-        for member in &self.0.members {
-            let known = earlier.0.members.iter().find(|known| known.endpoint.is_at(&member.endpoint));
-            if let Some(known) = known {
-                member.learn_from(known, now, then);
-            }
+    /// Forgets what active checks found out, for a service that has none any more: all endpoints may be asked.
+    pub fn end_checks(&self) {
+        let failed = self.0.members.iter().filter(|member| member.end_checks()).count();
+        if failed > 0 {
+            self.0.replan(self.now());
         }
-        let (gate, known) = (self.gate(), earlier.gate());
-        for (count, known) in [
-            (&gate.overloaded, &known.overloaded),
-            (&gate.broken, &known.broken),
-            (&self.0.retries, &earlier.0.retries),
-            (&self.0.hedges, &earlier.0.hedges),
-            (&self.0.hedges_won, &earlier.0.hedges_won),
-        ] {
-            count.fetch_add(known.load(Ordering::Relaxed), Ordering::Relaxed);
-        }
-        self.0.replan(now);
     }
 
     /// What the set is called.
@@ -198,13 +212,13 @@ impl EndpointSet {
     /// would have been.
     #[must_use]
     pub fn refused_by_limits(&self) -> u64 {
-        self.0.gate.overloaded.load(Ordering::Relaxed)
+        self.0.totals.overloaded.load(Ordering::Relaxed)
     }
 
     /// How many requests were refused because a circuit was open; in report mode, how many would have been.
     #[must_use]
     pub fn refused_by_circuits(&self) -> u64 {
-        self.0.gate.broken.load(Ordering::Relaxed)
+        self.0.totals.broken.load(Ordering::Relaxed)
     }
 
     /// How its requests are sent.
@@ -216,19 +230,19 @@ impl EndpointSet {
     /// How many attempts beyond the first there were.
     #[must_use]
     pub fn retries(&self) -> u64 {
-        self.0.retries.load(Ordering::Relaxed)
+        self.0.totals.retries.load(Ordering::Relaxed)
     }
 
     /// How many requests were sent to a second endpoint because the first was slow; see [`HedgeSettings`].
     #[must_use]
     pub fn hedges(&self) -> u64 {
-        self.0.hedges.load(Ordering::Relaxed)
+        self.0.totals.hedges.load(Ordering::Relaxed)
     }
 
     /// Of how many of those the second endpoint's answer was taken.
     #[must_use]
     pub fn hedges_won(&self) -> u64 {
-        self.0.hedges_won.load(Ordering::Relaxed)
+        self.0.totals.hedges_won.load(Ordering::Relaxed)
     }
 
     /// The endpoint whose turn it is, without sending it anything; `None` if none is available.
@@ -253,20 +267,30 @@ impl EndpointSet {
         Duration::from_millis(self.now().saturating_sub(self.0.used.load(Ordering::Relaxed)))
     }
 
-    pub(crate) fn members(&self) -> &[Member] {
+    pub(crate) fn members(&self) -> &[Arc<Member>] {
         &self.0.members
     }
 
+    /// Counts a request that is not sent on, or would not be.
+    pub(crate) fn count_refusal(&self, why: Unavailable) {
+        let totals = &self.0.totals;
+        match why {
+            Unavailable::Overloaded => totals.overloaded.fetch_add(1, Ordering::Relaxed),
+            Unavailable::CircuitOpen { .. } => totals.broken.fetch_add(1, Ordering::Relaxed),
+            Unavailable::NoEndpoint => 0,
+        };
+    }
+
     pub(crate) fn count_retry(&self) {
-        self.0.retries.fetch_add(1, Ordering::Relaxed);
+        self.0.totals.retries.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_hedge(&self) {
-        self.0.hedges.fetch_add(1, Ordering::Relaxed);
+        self.0.totals.hedges.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_hedge_won(&self) {
-        self.0.hedges_won.fetch_add(1, Ordering::Relaxed);
+        self.0.totals.hedges_won.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How long answers take; the same for all that balance over the set, by the settings of the first.
@@ -276,12 +300,12 @@ impl EndpointSet {
 
     /// Counts a request towards the budget of further attempts.
     pub(crate) fn count_request(&self, now: Instant) {
-        self.0.budget.begin(self.0.clock.at(now));
+        self.0.totals.budget.begin(self.0.clock.at(now));
     }
 
     /// Whether the budget allows a further attempt, which is then counted.
     pub(crate) fn may_try_again(&self, now: Instant) -> bool {
-        self.0.budget.take(self.0.clock.at(now))
+        self.0.totals.budget.take(self.0.clock.at(now))
     }
 
     pub(crate) fn gate(&self) -> &Gate {
@@ -292,9 +316,14 @@ impl EndpointSet {
         self.0.clock
     }
 
-    /// How long a request may wait for an endpoint.
-    pub(crate) fn hold(&self) -> Option<Duration> {
-        self.0.policy.hold.map(|hold| hold.0)
+    /// How long a request may wait for an endpoint, if it may.
+    pub(crate) fn hold(&self) -> Option<&HoldSettings> {
+        self.0.policy.hold.as_deref()
+    }
+
+    /// A place among the requests that wait, if there is one.
+    pub(crate) fn wait(&self) -> Option<Waiting<'_>> {
+        Waiting::begin(&self.0.waiting, self.hold()?.max_waiting)
     }
 
     pub(crate) fn changed(&self) -> &Notify {

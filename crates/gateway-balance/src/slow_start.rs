@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
 
-/// An endpoint that comes back gets its full share of the requests only bit by bit (Envoy: slow start). Short
-/// form: the window, `"30s"`.
+/// An endpoint that comes back, or that a reload adds to others, gets its full share of the requests only bit by bit
+/// (Envoy: slow start). Short form: the window, `"30s"`.
 ///
 /// For all strategies but those that hash: there a share that grows would move clients again and again.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]

@@ -515,3 +515,39 @@ async fn a_grpc_servers_pushback_is_waited_for_and_a_refusal_of_it_goes_to_the_c
         assert_eq!((start.elapsed().as_millis(), seen.lock().unwrap().len()), (waited, tries), "{pushback}");
     }
 }
+
+/// A balance over one endpoint that refuses connections for so long, and how often it was tried.
+fn refusing(until: Duration, policy: &str) -> (Balance<Scripted>, EndpointSet, Seen) {
+    let start = Instant::now();
+    balance(&["a"], self::policy(policy), &once(), move |_, _| {
+        let refused = start.elapsed() < until;
+        (Duration::ZERO, if refused { Err(FailureKind::Connect) } else { Ok(status(200)) })
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_held_while_connections_are_refused() {
+    let (held, set, _) = refusing(Duration::from_secs(2), r#"{"hold": "5s"}"#);
+    let start = Instant::now();
+    let request = Request::post("/").body(Full::new(Bytes::from_static(b"once"))).unwrap();
+    let answer = held.clone().oneshot(request).await.unwrap();
+    assert_eq!((answer.status().as_u16(), start.elapsed()), (200, Duration::from_secs(2)));
+    assert_eq!(set.retries(), 8, "every 250 ms");
+
+    let (given_up, ..) = refusing(Duration::from_secs(60), r#"{"hold": "3s"}"#);
+    let start = Instant::now();
+    assert_eq!(get(&given_up).await, (502, Some("upstream-connect-failed")));
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    let (hasty, ..) = refusing(Duration::from_secs(60), "{}");
+    let start = Instant::now();
+    assert_eq!((get(&hasty).await.0, start.elapsed()), (502, Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_requests_wait_than_may() {
+    let (balance, ..) = refusing(Duration::from_secs(1), r#"{"hold": {"time": "5s", "max_waiting": 2}}"#);
+    let answers = futures_util::future::join_all((0..5).map(|_| get(&balance))).await;
+    let good = answers.iter().filter(|answer| answer.0 == 200).count();
+    assert_eq!(good, 2, "{answers:?}");
+    assert!(answers.contains(&(502, Some("upstream-connect-failed"))), "{answers:?}");
+}

@@ -60,8 +60,17 @@ async fn check(
     seconds: u64,
     script: impl Fn(usize) -> Answer + Send + Sync + 'static,
 ) -> (EndpointSet, Vec<(Duration, Parts, Bytes)>) {
-    let settings: HealthSettings = serde_json::from_str(settings).unwrap();
     let set = EndpointSet::new("test", vec![Endpoint::parse("http://a:81").unwrap()], Strategy::RoundRobin);
+    check_set(set, settings, seconds, script).await
+}
+
+async fn check_set(
+    set: EndpointSet,
+    settings: &str,
+    seconds: u64,
+    script: impl Fn(usize) -> Answer + Send + Sync + 'static,
+) -> (EndpointSet, Vec<(Duration, Parts, Bytes)>) {
+    let settings: HealthSettings = serde_json::from_str(settings).unwrap();
     let (asked, script): (Asked, Script) = (Asked::default(), Arc::new(script));
     let start = Instant::now();
     let connect = |endpoint: &Endpoint| Scripted {
@@ -177,4 +186,17 @@ async fn a_tcp_endpoint_is_healthy_while_it_takes_connections() {
     };
     timeout(Duration::from_secs(10), gone).await.expect("nobody listens, and it is still taken for healthy");
     running.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_check_does_not_decide_over_what_is_known_from_before_a_change_of_the_service() {
+    for before in [200, 500] {
+        let (set, _) = check("{}", 1, move |_| Ok((before, b"", None))).await;
+        let known = set.is_ready();
+        assert_eq!(known, before == 200);
+        let after = set.renewed(vec![Endpoint::parse("http://a:81").unwrap()], Strategy::Random);
+        let turned = if known { 500 } else { 200 };
+        let (after, _) = check_set(after, r#"{"interval": "1h"}"#, 1, move |_| Ok((turned, b"", None))).await;
+        assert_eq!(after.is_ready(), known);
+    }
 }

@@ -59,6 +59,11 @@ impl Assembly {
         Self { observers, store: plan.store.per_worker(), upstreams: HashMap::new() }
     }
 
+    /// Closes connections to services that nobody has used for their time: where no requests come, nobody else would.
+    pub(crate) fn close_idle(&self) {
+        self.upstreams.values().for_each(|connected| connected.upstream.close_idle());
+    }
+
     /// The edge of a plan: its own pools and connections, with limits, health and verified tokens shared.
     pub(crate) fn edge<B: RequestStream>(&mut self, plan: &Arc<Plan>) -> Edge<B> {
         let mut used = HashMap::new();

@@ -162,7 +162,10 @@ impl Live {
     fn check_health(&mut self) {
         let mut before = std::mem::take(&mut self.checks);
         for (name, service) in &self.config.plan.services {
-            let Some(health) = service.health.clone() else { continue };
+            let Some(health) = service.health.clone() else {
+                service.set.end_checks();
+                continue;
+            };
             let checks = before.remove(name).filter(|checks| checks.is_of(service)).unwrap_or_else(|| {
                 let (connection, tls) = (service.connection.clone(), service.tls.clone());
                 let connect = move |endpoint: &_| {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -134,14 +134,14 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
         tokio::spawn(upkeep.run());
         revoke_missed(accounts, &live.view()).await;
     }
-    let (end, ending) = watch::channel(None);
+    let (end, ordered) = watch::channel(None);
     let ready = Arc::new(AtomicBool::new(true));
     let mut threads = Vec::new();
     let (seats, places) = Seats::for_workers(workers);
     for ((number, socket), place) in sockets.into_iter().enumerate().zip(places) {
         let observers = Observers { metrics: metrics.clone(), lines: log.as_ref().map(|log| log.lines()) };
         let connections = metrics.as_ref().map_or_else(ConnectionGauge::noop, Metrics::connections);
-        let orders = Orders { plan: live.plans(), end: ending.clone() };
+        let orders = Orders { plan: live.plans(), end: ordered.clone() };
         threads.push(server::spawn_worker(
             format!("worker-{number}"),
             socket,
@@ -162,26 +162,37 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
     }
     tokio::spawn(watch_store(live.config().plan.store.clone(), metrics.clone()));
     let (reload, mut reloads) = mpsc::channel(1);
+    let mut answering = None;
     if let Some(listener) = admin_listener {
         tracing::info!("admin on http://{}", listener.local_addr()?);
         let log = log.as_ref().map(Arc::downgrade);
         let gauges = Gauges { metrics: metrics.clone(), view: live.view(), seats, log };
         let admin = Admin { view: live.view(), metrics: handle, gauges, ready: ready.clone(), reload };
-        tokio::spawn(admin::serve(listener, Arc::new(admin)));
+        answering = Some(tokio::spawn(admin::serve(listener, Arc::new(admin))));
     }
     let routes = live.config().plan.routes.len();
     tracing::info!("listening on {address} with {workers} workers, {routes} routes");
     handover::tell_ready();
 
-    loop {
+    let ending = loop {
         let watched = live.config().settings.server.watch;
         let (why, asked) = tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break Ending::Asked,
+            _ = interrupt.recv() => break Ending::Asked,
             _ = upgrade.recv() => {
                 tracing::info!("SIGUSR2: starting the next process");
-                match handover.start_next().await {
-                    Ok(()) => break tracing::info!("the next process serves"),
+                let started = tokio::select! {
+                    started = handover.start_next() => started,
+                    () = asked_to_end(&mut terminate, &mut interrupt) => {
+                        tracing::info!("asked to end before the next process serves: it is ended, too");
+                        break Ending::Asked;
+                    }
+                };
+                match started {
+                    Ok(()) => {
+                        tracing::info!("the next process serves");
+                        break Ending::HandedOver;
+                    }
                     Err(error) => tracing::error!("the next process could not be started, this one stays: {error}"),
                 }
                 continue;
@@ -196,15 +207,22 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
             // Whoever asked may have gone.
             let _ = asked.send(result);
         }
-    }
+    };
     let ServerSettings { drain_timeout, drain_delay, .. } = live.config().settings.server;
-    ready.store(false, Ordering::Relaxed);
-    if !drain_delay.is_zero() {
-        tracing::info!("not ready any more; taking connections for another {drain_delay}");
-        tokio::select! {
-            () = tokio::time::sleep(*drain_delay) => {}
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+    match ending {
+        Ending::HandedOver => {
+            // The next process answers there, and it is ready: nobody needs to notice anything.
+            answering.iter().for_each(tokio::task::JoinHandle::abort);
+        }
+        Ending::Asked => {
+            ready.store(false, Ordering::Relaxed);
+            if !drain_delay.is_zero() {
+                tracing::info!("not ready any more; taking connections for another {drain_delay}");
+                tokio::select! {
+                    () = tokio::time::sleep(*drain_delay) => {}
+                    () = asked_to_end(&mut terminate, &mut interrupt) => {}
+                }
+            }
         }
     }
     tracing::info!("draining: no new connections, {drain_timeout} for requests to finish");
@@ -214,10 +232,16 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
     let _ = end.send(Some(*drain_timeout));
     let ended =
         tokio::task::spawn_blocking(move || threads.into_iter().map(std::thread::JoinHandle::join).collect());
+    let insisted = async {
+        if ending == Ending::HandedOver {
+            // Whoever asks now asks for what is under way.
+            asked_to_end(&mut terminate, &mut interrupt).await;
+        }
+        asked_to_end(&mut terminate, &mut interrupt).await;
+    };
     let ended: Vec<std::thread::Result<std::io::Result<()>>> = tokio::select! {
         ended = ended => ended.unwrap_or_default(),
-        _ = terminate.recv() => Vec::new(),
-        _ = interrupt.recv() => Vec::new(),
+        () = insisted => Vec::new(),
     };
     for error in ended.into_iter().filter_map(|thread| thread.unwrap_or(Ok(())).err()) {
         tracing::error!("a worker failed: {error}");
@@ -227,6 +251,23 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
     drop(log);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Why a process ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// A signal said so.
+    Asked,
+    /// The next one serves.
+    HandedOver,
+}
+
+/// Waits for SIGTERM or SIGINT.
+async fn asked_to_end(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
 }
 
 /// Has the tokens of sessions refused that ended before this process started.

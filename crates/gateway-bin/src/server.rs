@@ -25,9 +25,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 /// How long a worker waits before it accepts again when it cannot, for instance for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often a worker looks for connections to services that have been idle for too long.
+const IDLE_LOOK: Duration = Duration::from_secs(5);
 /// Who comes over a Unix socket: a process of this machine.
 const UNIX_CLIENT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
 
@@ -85,6 +88,8 @@ struct Shared {
 impl Worker {
     async fn run(&self, listener: Listener, mut place: Place, mut assembly: Assembly, mut orders: Orders) {
         let mut reloads = true;
+        let mut looks = tokio::time::interval(IDLE_LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let timeout = loop {
             let accepted = tokio::select! {
                 biased;
@@ -101,6 +106,10 @@ impl Worker {
                 }
                 Some(handed) = place.handed() => {
                     self.serve_handed(handed);
+                    continue;
+                }
+                _ = looks.tick() => {
+                    assembly.close_idle();
                     continue;
                 }
                 accepted = listener.accept() => accepted,

@@ -443,3 +443,53 @@ fn an_endpoint_too_slow_for_one_attempt_is_left_for_another() {
     a.stall();
     assert_eq!(get(gateway.addr(), "/").text(), "b");
 }
+
+#[test]
+fn a_key_may_be_what_the_route_captured_and_a_name_that_none_captures_is_a_mistake() {
+    let upstreams = ["a", "b", "c", "d"].map(Upstream::named);
+    let config = |param: &str| {
+        format!(
+            "[server]\nlisten = \"127.0.0.1:@PORT@\"\n[[routes]]\npath = \"/carts/{{id}}/*\"\nservice = \"a\"\n\
+             strip = \"/carts\"\n[services.a]\nendpoints = [{}]\n\
+             balance = {{ strategy = \"ring_hash\", hash_on = \"param {param}\" }}\n",
+            urls(&upstreams.each_ref())
+        )
+    };
+    let gateway = Gateway::builder(EXE).config(&config("id")).start();
+    let home = |cart: usize, what: &str| get(gateway.addr(), &format!("/carts/{cart}/{what}")).text();
+    let homes: Vec<String> = (0..40).map(|cart| home(cart, "items")).collect();
+    assert!((0..40).all(|cart| home(cart, "total?x=1") == homes[cart]), "one cart, one endpoint");
+    assert!(homes.iter().collect::<std::collections::BTreeSet<_>>().len() > 1, "{homes:?}");
+    let refused = Gateway::builder(EXE).config(&config("ids")).args(&["check"]).run();
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    for part in ["no route to `a` captures `ids`", "did you mean `id`?"] {
+        assert!(refused.stderr.contains(part), "{}", refused.stderr);
+    }
+}
+
+#[test]
+fn a_request_waits_for_a_service_that_restarts_without_checks() {
+    let mut a = Upstream::named("a");
+    let gateway = gateway(&urls(&[&a]), "balance = { hold = \"10s\" }\nretry = 1");
+    a.kill();
+    let waiting = in_background(gateway.addr(), Request::new("POST", "/").body("once"));
+    metric(&gateway, "gateway_upstream_retries_total{service=\"a\"} 1");
+    a.restart();
+    let answer = waiting.join().unwrap();
+    assert_eq!((answer.status, answer.text().as_str()), (200, "a"));
+    assert_eq!(a.requests().last().unwrap().body, b"once");
+}
+
+#[test]
+fn a_check_without_a_pause_or_without_time_is_a_mistake() {
+    for time in ["interval", "timeout"] {
+        let config = format!(
+            "[[routes]]\npath = \"/*\"\nservice = \"a\"\n[services.a]\nendpoints = [\"http://127.0.0.1:1\"]\n\
+             health = {{ path = \"/\", {time} = \"0s\" }}\n"
+        );
+        let refused = Gateway::builder(EXE).config(&config).args(&["check"]).run();
+        assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+        let message = format!("`{time}` is 0s; expected a time such as \"5s\"");
+        assert!(refused.stderr.contains(&message), "{}", refused.stderr);
+    }
+}

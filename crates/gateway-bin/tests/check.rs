@@ -50,6 +50,18 @@ fn every_warning_has_its_place_and_leaves_the_exit_code_0() {
             ],
         ),
         (
+            service("balance = { hash_on = \"path\" }"),
+            vec!["`hash_on` changes nothing: only the strategies `ring_hash` and `maglev` hash"],
+        ),
+        (
+            service("balance = { zone = \"eu\" }"),
+            vec!["no endpoint of `a` is in the zone `eu`: none is preferred"],
+        ),
+        (
+            service("balance = { subset = { key = \"version\", value = \"v2\" } }"),
+            vec!["no endpoint of `a` has the label `version = \"v2\"`"],
+        ),
+        (
             format!("[server]\nlisten = \"0.0.0.0:9\"\n{}", GOOD.replace("127.0.0.1:1", "127.0.0.1:9")),
             vec!["gateway.toml:4:14: warning: the gateway itself listens at http://127.0.0.1:9"],
         ),

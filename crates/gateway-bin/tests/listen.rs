@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const EXE: &str = env!("CARGO_BIN_EXE_gateway");
 const SOON: Duration = Duration::from_secs(10);
@@ -190,4 +190,120 @@ fn a_next_process_that_cannot_start_changes_nothing() {
     for part in ["it ended with exit status: 2", "unknown key `nonsense`"] {
         assert!(finished.stderr.contains(part), "{}", finished.stderr);
     }
+}
+
+/// The process that a gateway, or any other process, has started to take its place.
+fn next_of(process: u32) -> u32 {
+    let children = format!("/proc/{process}/task/{process}/children");
+    wait_until("the next process", SOON, || {
+        std::fs::read_to_string(&children).ok()?.split_whitespace().next()?.parse().ok()
+    })
+}
+
+fn has_ended(process: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    status.is_empty() || status.contains(") Z ")
+}
+
+fn kill(signal: &str, process: u32) {
+    assert!(Command::new("kill").args([signal, &process.to_string()]).status().unwrap().success());
+}
+
+/// A process that nobody else ends.
+struct Ended(u32);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-KILL", &self.0.to_string()]).status();
+    }
+}
+
+#[test]
+fn systemd_is_told_who_serves_after_each_of_several_hand_overs() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    let upstream = Upstream::named("a");
+    let folder = tempfile::tempdir().unwrap();
+    let name = format!("gateway-notify-{}", std::process::id());
+    for socket in [folder.path().join("notify").display().to_string(), format!("@{name}")] {
+        let systemd = match socket.strip_prefix('@') {
+            Some(name) => UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name).unwrap()),
+            None => UnixDatagram::bind(&socket),
+        };
+        let systemd = systemd.unwrap();
+        systemd.set_read_timeout(Some(SOON)).unwrap();
+        let heard = || {
+            let mut text = [0; 64];
+            let length = systemd.recv(&mut text).unwrap();
+            String::from_utf8_lossy(&text[..length]).into_owned()
+        };
+        let gateway = Gateway::builder(EXE)
+            .env("NOTIFY_SOCKET", &socket)
+            .config(&config(&upstream, "listen = \"127.0.0.1:@PORT@\"\nworkers = 1\nwatch = false"))
+            .start();
+        assert_eq!(heard(), "READY=1");
+        gateway.process().signal(Signal::SIGUSR2);
+        let second = Ended(next_of(gateway.process().id()));
+        assert_eq!(heard(), format!("MAINPID={}", second.0));
+        kill("-USR2", second.0);
+        let third = Ended(next_of(second.0));
+        assert_eq!(heard(), format!("MAINPID={}", third.0), "{socket}: it knows whom to tell, too");
+        wait_until("the second process to end", SOON, || has_ended(second.0).then_some(()));
+        assert_eq!(get(gateway.addr(), "/").text(), "a");
+    }
+}
+
+#[test]
+fn a_hand_over_is_not_noticed_by_who_asks_for_readiness_and_one_more_signal_cuts_nothing() {
+    let upstream = Upstream::named("a");
+    let server = "listen = \"127.0.0.1:@PORT@\"\nworkers = 1\nwatch = false\ndrain_delay = \"60s\"";
+    let gateway = Gateway::builder(EXE).config(&config(&upstream, server)).start();
+    let (addr, first) = (gateway.addr(), gateway.process().id());
+    let mut kept = Client::new(gateway.admin());
+    assert_eq!(kept.send(&Request::get("/readyz")).status, 200);
+    upstream.stall();
+    let busy = std::thread::spawn(move || get(addr, "/busy"));
+    wait_until("the request upstream", SOON, || (upstream.hits() == 1).then_some(()));
+    gateway.process().signal(Signal::SIGUSR2);
+    let _next = Ended(next_of(first));
+    wait_until("the first to drain", SOON, || gateway.process().stderr().contains("draining").then_some(()));
+    for turn in 0..50 {
+        assert_eq!(get(gateway.admin(), "/readyz").status, 200, "{turn}");
+    }
+    assert_eq!(kept.send(&Request::get("/readyz")).status, 200);
+    // As one does who comes from nginx.
+    gateway.process().signal(Signal::SIGTERM);
+    assert!(!has_ended(first));
+    upstream.resume();
+    assert_eq!(busy.join().unwrap().text(), "a");
+    wait_until("the first process to end", SOON, || has_ended(first).then_some(()));
+    assert_eq!(get(addr, "/").text(), "a");
+}
+
+#[test]
+fn whoever_asks_to_end_while_the_next_process_starts_ends_both_and_the_drain_has_its_delay() {
+    let upstream = Upstream::named("a");
+    let server = "listen = \"127.0.0.1:@PORT@\"\nworkers = 1\nwatch = false\ndrain_delay = \"2s\"";
+    let gateway = Gateway::builder(EXE).config(&config(&upstream, server)).start();
+    // The next one waits for a Redis that says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let file = gateway.dir().join("gateway.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let redis = format!(
+        "[store.redis]\nurl = \"redis://{}\"\nconnect_timeout = \"50s\"\ntimeout = \"50s\"\n",
+        silent.local_addr().unwrap()
+    );
+    std::fs::write(&file, text + &redis).unwrap();
+    gateway.process().signal(Signal::SIGUSR2);
+    let next = next_of(gateway.process().id());
+    let _waiting = silent.accept().unwrap();
+    let start = Instant::now();
+    gateway.process().signal(Signal::SIGTERM);
+    wait_until("the next process to be ended", SOON, || has_ended(next).then_some(()));
+    wait_until("the delay", SOON, || (get(gateway.admin(), "/readyz").status == 503).then_some(()));
+    assert_eq!(get(gateway.addr(), "/").text(), "a", "connections are still taken");
+    let (addr, process) = (gateway.addr(), gateway.process().id());
+    wait_until("the listener to close", SOON, || std::net::TcpStream::connect(addr).is_err().then_some(()));
+    assert!(start.elapsed() >= Duration::from_secs(2), "{:?}", start.elapsed());
+    wait_until("the end", SOON, || has_ended(process).then_some(()));
 }

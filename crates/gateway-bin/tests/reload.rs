@@ -4,7 +4,7 @@
 use gateway_testkit::{Client, Gateway, Reply, Request, Signal, Upstream, get, wait_until};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -257,7 +257,7 @@ fn requests_in_progress_count_against_the_limit_of_a_route_over_a_reload() {
     });
     let gateway =
         gateway(&(service("a", &slow, "timeout = \"60s\"") + &route("/*", "a") + "concurrency = 1\n"), false);
-    let held = std::net::TcpStream::connect(gateway.addr()).unwrap();
+    let held = TcpStream::connect(gateway.addr()).unwrap();
     (&held).write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     wait_until("the request to be in progress", SOON, || (slow.requests().len() == 1).then_some(()));
     assert_eq!(get(gateway.addr(), "/").status, 503);
@@ -265,4 +265,118 @@ fn requests_in_progress_count_against_the_limit_of_a_route_over_a_reload() {
     assert_eq!(get(gateway.addr(), "/").status, 503, "the request in progress was forgotten");
     drop(held);
     wait_until("its place to be free", SOON, || (get(gateway.addr(), "/").status == 200).then_some(()));
+}
+
+#[test]
+fn endpoints_that_failed_checks_which_are_gone_take_requests_again() {
+    let a = Upstream::start(|request| match request.target.as_str() {
+        "/health" => Reply::new(500, "sick"),
+        _ => Reply::new(200, "a"),
+    });
+    let health = "health = { path = \"/health\", interval = \"30ms\" }";
+    let gateway = gateway(&(service("a", &a, health) + &route("/*", "a")), false);
+    wait_until("it to be out", SOON, || (get(gateway.addr(), "/").status == 503).then_some(()));
+    edit(&gateway, health, "nonsense = 1");
+    assert_eq!(reload(&gateway).0, 422);
+    assert_eq!(get(gateway.addr(), "/").status, 503, "what is rejected changes nothing");
+    edit(&gateway, "nonsense = 1", "");
+    assert_eq!(reload(&gateway), (200, "reloaded\n".to_owned()));
+    wait_until("both workers", SOON, || (0..8).all(|_| get(gateway.addr(), "/").status == 200).then_some(()));
+}
+
+#[test]
+fn a_circuit_and_the_count_of_retries_outlive_an_endpoint_that_is_added() {
+    let sick = Upstream::start(|_| Reply::new(503, "sick"));
+    let b = Upstream::named("b");
+    let policy = "retry = { attempts = 2, backoff = \"none\" }\nbalance = { outlier = \"off\", endpoint_circuit = { min_requests = 4, open = \"60s\" } }";
+    let gateway = gateway(&(service("a", &sick, policy) + &route("/*", "a")), false);
+    (0..6).for_each(|_| drop(get(gateway.addr(), "/")));
+    let (hits, retries) = (sick.hits(), "gateway_upstream_retries_total{service=\"a\"} 2");
+    assert!(get(gateway.admin(), "/metrics").text().contains(retries));
+    assert_eq!(hits, 4, "its circuit is open");
+    edit(&gateway, "endpoints = [", &format!("endpoints = [\"{}\", ", b.url()));
+    assert_eq!(reload(&gateway), (200, "reloaded\n".to_owned()));
+    wait_until("both workers", SOON, || (0..8).all(|_| get(gateway.addr(), "/").text() == "b").then_some(()));
+    assert_eq!(sick.hits(), hits, "its circuit is still open");
+    assert!(get(gateway.admin(), "/metrics").text().contains(retries));
+}
+
+/// Answers `/events` with an event stream that goes on, anything else by a WebSocket that echoes short frames.
+fn streams() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = |mut stream: TcpStream| -> std::io::Result<()> {
+        let mut head = [0; 4096];
+        let length = stream.read(&mut head)?;
+        if head[..length].starts_with(b"GET /events") {
+            stream.write_all(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+            )?;
+            loop {
+                stream.write_all(b"9\r\ndata: x\n\n\r\n")?;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        stream.write_all(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                           Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+        )?;
+        // The mask is zero: a frame comes back as it is, but for that.
+        let mut frame = [0; 128];
+        loop {
+            let length = stream.read(&mut frame)?;
+            if length < 6 {
+                return Ok(());
+            }
+            stream.write_all(&[frame[0], frame[1] & 0x7f])?;
+            stream.write_all(&frame[6..length])?;
+        }
+    };
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || serve(stream));
+        }
+    });
+    port
+}
+
+#[test]
+fn websockets_and_event_streams_outlive_reloads_even_that_of_their_service_and_end_in_order() {
+    let routes = format!(
+        "[services.a]\nendpoints = [\"http://127.0.0.1:{}\"]\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n",
+        streams()
+    );
+    let gateway = gateway(&routes, false);
+    let open = |request: &str| {
+        let mut stream = TcpStream::connect(gateway.addr()).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = [0; 4096];
+        let length = stream.read(&mut answer).unwrap();
+        (stream, String::from_utf8_lossy(&answer[..length]).into_owned())
+    };
+    let upgrade = "GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    let (mut chat, answer) = open(upgrade);
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    let (mut events, answer) = open("GET /events HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    for (from, to) in
+        [("[[routes]]", "timeout = \"9s\"\n[[routes]]"), ("services.a]", "services.b]"), ("\"a\"", "\"b\"")]
+    {
+        edit(&gateway, from, to);
+        // A service that is named before it is there is a mistake, which changes nothing either.
+        let _ = reload(&gateway);
+        chat.write_all(&[0x81, 0x82, 0, 0, 0, 0, b'h', b'i']).unwrap();
+        let mut echo = [0; 4];
+        chat.read_exact(&mut echo).unwrap();
+        assert_eq!(&echo, b"\x81\x02hi");
+        events.read_exact(&mut [0; 2000]).unwrap();
+    }
+    assert_eq!(status(&gateway)["reloads"], 2);
+    gateway.process().signal(Signal::SIGTERM);
+    let mut farewell = [0; 4];
+    chat.read_exact(&mut farewell).unwrap();
+    assert_eq!(farewell, [0x88, 2, 0x03, 0xe9], "going away");
+    events.read_exact(&mut [0; 1000]).unwrap();
 }

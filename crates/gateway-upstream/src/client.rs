@@ -92,6 +92,16 @@ impl HttpUpstream {
         self.0.links.len()
     }
 
+    /// Closes connections that have been idle for longer than [`idle_timeout`](UpstreamSettings::idle_timeout), or
+    /// that the other side has closed.
+    ///
+    /// Requests do so as they come by; this is for whoever wants it done where none come any more. It is cheap: call it
+    /// every few seconds.
+    pub fn close_idle(&self) {
+        self.0.pool.close_idle(&self.0.settings);
+        self.0.links.close_idle(&self.0.settings);
+    }
+
     pub(crate) fn failure(&self, kind: FailureKind, message: impl Into<String>) -> UpstreamError {
         UpstreamError::new(kind, &self.0.endpoint, message)
     }

@@ -113,7 +113,7 @@ async fn connect(
     *step = Step::Resolve;
     let addresses = resolve(endpoint.host(), endpoint.port()).await?;
     *step = Step::Connect;
-    let mut stream = connect_tcp(addresses).await?;
+    let mut stream = connect_tcp(&addresses).await?;
     // Heads and small bodies are written whole: Nagle's algorithm would only delay them.
     stream.set_nodelay(true)?;
     let keepalive = *settings.tcp_keepalive;
@@ -140,35 +140,28 @@ async fn connect(
 async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
     if addresses.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, NO_ADDRESS));
+        return Err(io::Error::new(io::ErrorKind::NotFound, "it has no address"));
     }
     Ok(addresses)
 }
 
-const NO_ADDRESS: &str = "it has no address";
-
 /// Tries the addresses of a host in turn, each a little after the one before or as soon as that has failed; the
 /// first connection wins and the other attempts end.
-async fn connect_tcp(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
-    if let [only] = addresses[..] {
+async fn connect_tcp(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    if let [only] = *addresses {
         return TcpStream::connect(only).await;
     }
-    let mut waiting = interleaved(&addresses).into_iter();
+    let mut waiting = interleaved(addresses).into_iter();
     let mut attempts = JoinSet::new();
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, NO_ADDRESS);
     loop {
-        match waiting.next() {
-            Some(address) => drop(attempts.spawn(TcpStream::connect(address))),
-            None if attempts.is_empty() => return Err(failure),
-            None => {}
-        }
-        tokio::select! {
-            Some(done) = attempts.join_next() => match done {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(e)) => failure = e,
-                Err(e) => failure = io::Error::other(e),
-            },
-            () = sleep(STAGGER), if waiting.len() > 0 => {}
+        attempts.extend(waiting.next().map(TcpStream::connect));
+        let ended = tokio::select! {
+            Some(ended) = attempts.join_next() => ended.unwrap_or_else(|e| Err(io::Error::other(e))),
+            () = sleep(STAGGER), if waiting.len() > 0 => continue,
+        };
+        // The last failure is what is told.
+        if ended.is_ok() || (attempts.is_empty() && waiting.len() == 0) {
+            return ended;
         }
     }
 }
@@ -189,6 +182,7 @@ fn interleaved(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gateway_core::units::Timespan;
 
     #[test]
     fn addresses_of_both_families_take_turns_and_none_is_lost() {
@@ -209,5 +203,40 @@ mod tests {
         ] {
             assert_eq!(interleaved(&parse(given)), parse(expected), "{given}");
         }
+    }
+
+    #[tokio::test]
+    async fn every_address_is_tried_and_the_last_failure_is_told() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let open = listener.local_addr().unwrap();
+        // Nobody listens where somebody did until now.
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        for addresses in [vec![open], vec![closed, open], vec![closed, closed, open]] {
+            assert_eq!(connect_tcp(&addresses).await.unwrap().peer_addr().unwrap(), open, "{addresses:?}");
+        }
+        for addresses in [vec![closed], vec![closed; 3]] {
+            let error = connect_tcp(&addresses).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{addresses:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_system_asks_whether_a_silent_side_is_there_unless_that_is_off() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = Endpoint::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let minute = Duration::from_secs(60);
+        for (keepalive, on) in [(minute, true), (Duration::from_secs(7), true), (Duration::ZERO, false)] {
+            let settings =
+                UpstreamSettings { tcp_keepalive: Timespan(keepalive), ..UpstreamSettings::default() };
+            let dialed = dial(&endpoint, &settings, None, Offer::Preferred, None).await.unwrap();
+            let Socket::Tcp(stream) = dialed.socket else { panic!("{dialed:?}") };
+            let socket = SockRef::from(&stream);
+            assert_eq!(socket.keepalive().unwrap(), on, "{keepalive:?}");
+            if on {
+                let times = (socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_interval().unwrap());
+                assert_eq!(times, (keepalive, keepalive));
+            }
+        }
+        assert_eq!(*UpstreamSettings::default().tcp_keepalive, minute);
     }
 }

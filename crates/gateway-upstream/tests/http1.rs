@@ -183,3 +183,43 @@ async fn answers_of_all_sizes_come_whole_in_any_order() {
         assert_eq!(read(get(&upstream, "/").await).await.0.len(), size);
     }
 }
+
+#[tokio::test]
+async fn idle_connections_are_closed_in_time_and_when_the_other_side_has_closed_them() {
+    let (port, connections) = hello().await;
+    let settings = UpstreamSettings { idle_timeout: Timespan::secs(30), ..UpstreamSettings::default() };
+    let upstream = plain(port, settings);
+    let both = [get(&upstream, "/").await, get(&upstream, "/").await];
+    for answer in both {
+        read(answer).await;
+    }
+    upstream.close_idle();
+    assert_eq!(upstream.idle_connections(), 2, "they are young");
+    tokio::time::pause();
+    tokio::time::advance(std::time::Duration::from_secs(31)).await;
+    tokio::time::resume();
+    upstream.close_idle();
+    assert_eq!((upstream.idle_connections(), connections.load(Ordering::SeqCst)), (0, 2));
+
+    let closing = serving(|mut stream, _| async move {
+        let _ = stream.read(&mut [0; 1024]).await;
+        let _ = stream.write_all(HELLO).await;
+    });
+    let upstream = plain(closing.await, UpstreamSettings::default());
+    read(get(&upstream, "/").await).await;
+    while upstream.idle_connections() > 0 {
+        tokio::task::yield_now().await;
+        upstream.close_idle();
+    }
+}
+
+#[tokio::test]
+async fn no_more_idle_connections_are_kept_than_may() {
+    let (port, _) = hello().await;
+    let upstream = plain(port, UpstreamSettings { max_idle: 1, ..UpstreamSettings::default() });
+    let both = [get(&upstream, "/").await, get(&upstream, "/").await];
+    for answer in both {
+        read(answer).await;
+    }
+    assert_eq!(upstream.idle_connections(), 1);
+}

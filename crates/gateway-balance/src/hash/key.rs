@@ -1,5 +1,5 @@
 use super::hash;
-use gateway_core::{ClientAddr, Principal, cookie};
+use gateway_core::{Captures, ClientAddr, Principal, cookie};
 use http::HeaderName;
 use http::request::Parts;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -29,6 +29,8 @@ pub enum HashKey {
     Query(String),
     /// `"path"`: the path as the service sees it.
     Path,
+    /// `"param id"`: what the route captured by this name, see [`Captures`].
+    Param(String),
     /// `"principal"`: who is calling, as authentication found out.
     Principal,
 }
@@ -52,6 +54,13 @@ impl HashOn {
         Self(keys.into_iter().collect())
     }
 
+    /// What routes must capture for it.
+    pub fn params(&self) -> impl Iterator<Item = &str> {
+        self.0
+            .iter()
+            .filter_map(|key| if let HashKey::Param(name) = key { Some(name.as_str()) } else { None })
+    }
+
     /// The hash of the first key that the request has.
     pub(crate) fn hash(&self, head: &Parts) -> Option<u64> {
         self.0.iter().find_map(|key| key.hash(head))
@@ -73,6 +82,10 @@ impl HashKey {
                 Some(hash([value.as_bytes()]))
             }
             Self::Path => Some(hash([head.uri.path().as_bytes()])),
+            Self::Param(name) => {
+                let value = head.extensions.get::<Captures>()?.get(name)?;
+                Some(hash([value.as_bytes()]))
+            }
             Self::Principal => {
                 let id = head.extensions.get::<Principal>()?.id();
                 (!id.is_empty()).then(|| hash([id.as_bytes()]))
@@ -81,8 +94,7 @@ impl HashKey {
     }
 }
 
-const EXPECTED: &str =
-    "`client_ip`, `header NAME`, `cookie NAME`, `query NAME`, `path`, `principal`, or a list of those";
+const EXPECTED: &str = "`client_ip`, `header NAME`, `cookie NAME`, `query NAME`, `param NAME`, `path`, `principal`, or a list of those";
 
 impl FromStr for HashKey {
     type Err = String;
@@ -96,6 +108,7 @@ impl FromStr for HashKey {
             (Some("header"), Some(name), None) => Self::Header(name.parse().map_err(|_| wrong())?),
             (Some("cookie"), Some(name), None) if cookie::is_name(name) => Self::Cookie(name.to_owned()),
             (Some("query"), Some(name), None) => Self::Query(name.to_owned()),
+            (Some("param"), Some(name), None) => Self::Param(name.to_owned()),
             _ => return Err(wrong()),
         };
         Ok(key)
@@ -131,7 +144,7 @@ impl JsonSchema for HashOn {
         "HashOn".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let one = json_schema!({ "type": "string", "pattern": "^(client_ip|path|principal|(header|cookie|query) .+)$" });
+        let one = json_schema!({ "type": "string", "pattern": "^(client_ip|path|principal|(header|cookie|query|param) .+)$" });
         json_schema!({ "description": EXPECTED, "anyOf": [one, { "type": "array", "items": one, "minItems": 1 }] })
     }
     fn inline_schema() -> bool {
@@ -155,7 +168,8 @@ mod tests {
         let both =
             HashOn::first_of([HashKey::Cookie("sid".into()), HashKey::Header("x-user".parse().unwrap())]);
         assert_eq!(read(r#"["cookie sid", "header X-User"]"#), Ok(both));
-        for text in ["\"ip\"", "\"header\"", "\"cookie a=b\"", "\"path /\"", "[\"user\"]"] {
+        assert_eq!(read("[\"param id\", \"path\"]").unwrap().params().collect::<Vec<_>>(), ["id"]);
+        for text in ["\"ip\"", "\"header\"", "\"param\"", "\"cookie a=b\"", "\"path /\"", "[\"user\"]"] {
             let error = read(text).unwrap_err();
             assert!(error.contains("is nothing to hash on; expected `client_ip`"), "{text}: {error}");
         }
@@ -168,6 +182,7 @@ mod tests {
             Request::get("/a?user=7&x").header("x-user", "7").header("cookie", "sid=7").body(()).unwrap();
         head.extensions_mut().insert(ClientAddr("[::ffff:1.2.3.4]:5".parse().unwrap()));
         head.extensions_mut().insert(Principal::new("7", AuthMethod::Jwt, Default::default()));
+        head.extensions_mut().insert(Captures::from_iter([("id".into(), "7".to_owned())]));
         let (full, bare) = (head.into_parts().0, Request::get("/7").body(()).unwrap().into_parts().0);
         let seven = hash([b"7".as_slice()]);
         for (keys, with, without) in [
@@ -175,6 +190,8 @@ mod tests {
             (r#""cookie sid""#, Some(seven), None),
             (r#""query user""#, Some(seven), None),
             (r#""principal""#, Some(seven), None),
+            (r#""param id""#, Some(seven), None),
+            (r#"["param other", "path"]"#, Some(hash([b"/a".as_slice()])), Some(hash([b"/7".as_slice()]))),
             (r#""client_ip""#, Some(hash([[1, 2, 3, 4].as_slice()])), None),
             (r#""path""#, Some(hash([b"/a".as_slice()])), Some(hash([b"/7".as_slice()]))),
             (r#"["cookie no", "principal", "path"]"#, Some(seven), Some(hash([b"/7".as_slice()]))),

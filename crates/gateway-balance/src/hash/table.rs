@@ -170,6 +170,9 @@ mod tests {
             seen.dedup();
             assert_eq!(seen, [0, 1, 2, 3, 4]);
         }
+        let size = |table: &Table| table.walk(1).count();
+        assert!(size(&Table::ring(&slots, weights.into_iter())) >= 1024, "Envoy's least");
+        assert_eq!(size(&Table::maglev(&slots)), 65_537);
         assert_eq!(Table::maglev(&[]).walk(1).count() + Table::ring(&[], [].into_iter()).walk(1).count(), 0);
     }
 }

@@ -142,7 +142,13 @@ mod tests {
         let read = |text: &str| {
             serde_json::from_str::<Short<HealthSettings>>(text).map(|s| s.0).map_err(|e| e.to_string())
         };
-        assert_eq!(read("\"/health\"").unwrap().path, "/health");
+        let short = read("\"/health\"").unwrap();
+        assert_eq!(
+            (short.path.as_str(), short.method.as_str(), short.kind),
+            ("/health", "GET", HealthCheck::Http)
+        );
+        assert_eq!((short.interval, short.timeout), (Timespan::secs(5), Timespan::secs(5)));
+        assert_eq!((short.fall, short.rise, short.status.to_string().as_str()), (3, 2, "200"));
         let tcp = read(r#"{"kind": "tcp", "send": "PING\r\n", "expect": "PONG", "port": 6380}"#).unwrap();
         assert_eq!(
             (tcp.kind, tcp.send.as_deref(), tcp.path.as_str()),

@@ -73,7 +73,7 @@ impl Shared {
     /// Compares the endpoints once an interval has passed since that was last done.
     pub(super) fn sweep(&self, now: u64) {
         let Some(counted) = self.sweep.as_ref().and_then(|sweep| sweep.take(now)) else { return };
-        let out = |(counted, member): (_, &Member)| (!member.is_ejected(now)).then_some(counted);
+        let out = |(counted, member): (_, &Arc<Member>)| (!member.is_ejected(now)).then_some(counted);
         let counted: Vec<_> = counted.into_iter().zip(&self.members).map(out).collect();
         for (index, cause) in self.policy.outlier.condemned(&counted) {
             self.eject(index, cause, now);
@@ -85,10 +85,14 @@ impl Shared {
     pub(super) fn eject(&self, index: usize, cause: Cause, now: u64) {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let (member, outlier) = (&self.members[index], &self.policy.outlier.0);
+        member.streaks.clear();
         if member.is_ejected(now) {
+            // Where two sets share it while one takes the place of the other, only the plan may be behind.
+            if self.plans.load().all.has(index) {
+                self.replan_locked(now);
+            }
             return;
         }
-        member.streaks.clear();
         let name = &self.name;
         let all = self.members.iter().filter(|member| member.endpoint.weight() > 0);
         let ejected = all.clone().filter(|member| member.is_ejected(now)).count();

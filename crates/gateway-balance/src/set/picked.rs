@@ -4,7 +4,7 @@ use super::EndpointSet;
 use crate::Strategy;
 use crate::circuit::{Admission, Change, End};
 use crate::outlier::OutlierMode;
-use crate::pick::Order;
+use crate::pick::{Order, Turn};
 use crate::retry::Verdict;
 use crate::subset::Choice;
 use gateway_core::{Endpoint, Mode, given_up};
@@ -39,11 +39,11 @@ impl EndpointSet {
         shared.refresh(now);
         shared.note_use(now);
         let plans = shared.plans.load();
-        let plan = match &shared.subsets {
-            None => &plans.all,
+        let (plan, next) = match &shared.subsets {
+            None => (&plans.all, &shared.turns[0]),
             Some(subsets) => match subsets.choose(head, |subset| !plans.subsets[subset].levels.is_empty()) {
-                Choice::Any => &plans.all,
-                Choice::Subset(subset) => &plans.subsets[subset],
+                Choice::Any => (&plans.all, &shared.turns[0]),
+                Choice::Subset(subset) => (&plans.subsets[subset], &shared.turns[1 + subset]),
                 Choice::Nobody => return Err(Unavailable::NoEndpoint),
             },
         };
@@ -59,7 +59,8 @@ impl EndpointSet {
             Some(head) if shared.policy.strategy.hashes() => shared.policy.hash_on.hash(head),
             _ => None,
         };
-        let order = Order { policy: &shared.policy, members: &shared.members, next: &shared.next, hash, now };
+        let turn = if tried.is_empty() { Turn::Next(next) } else { Turn::Retry(next) };
+        let order = Order { policy: &shared.policy, members: &shared.members, turn, hash, now };
         let level = plan.level(|| hash.unwrap_or_else(|| fastrand::u64(..)));
         let Some((level, first)) = level.and_then(|level| Some((level, order.first(level)?))) else {
             let wait = Duration::from_millis(shared.due.load(Ordering::Relaxed).saturating_sub(now));

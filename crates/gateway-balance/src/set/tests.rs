@@ -418,3 +418,98 @@ proptest::proptest! {
         proptest::prop_assert_eq!(set.pick(None, &[], Instant::now()).is_err(), round == 0);
     }
 }
+
+#[test]
+fn subsets_that_are_asked_for_by_turns_have_turns_of_their_own() {
+    let labelled = |(i, version): (usize, &str)| {
+        let labels = [("version".to_owned(), version.to_owned())].into();
+        Endpoint::parse(&format!("http://10.0.0.{i}")).unwrap().with_metadata(labels)
+    };
+    let endpoints = ["v1", "v1", "v2", "v2"].into_iter().enumerate().map(labelled).collect();
+    let policy = r#"{"subset": {"key": "version", "from": {"header": "X-Version"}}}"#;
+    let set = EndpointSet::new("test", endpoints, serde_json::from_str::<PolicySettings>(policy).unwrap());
+    let asking =
+        |version: &str| http::Request::get("/").header("x-version", version).body(()).unwrap().into_parts().0;
+    let heads = ["v1", "v2"].map(asking);
+    let picked = |i: usize| set.pick(Some(&heads[i % 2]), &[], Instant::now()).unwrap().index;
+    assert_eq!((0..8).map(picked).collect::<Vec<_>>(), [0, 2, 1, 3, 0, 2, 1, 3]);
+}
+
+#[test]
+fn a_retry_takes_nobodys_turn() {
+    let set = set(&[1, 1], Strategy::RoundRobin);
+    let mut first = Vec::new();
+    for _ in 0..4 {
+        let index = picks(&set, 1)[0];
+        first.push(index);
+        if index == 0 {
+            assert_eq!(set.pick(None, &[0], Instant::now()).unwrap().index, 1);
+        }
+    }
+    assert_eq!(first, [0, 1, 0, 1], "whoever fails is not asked first every time");
+}
+
+fn endpoints(urls: &[&str]) -> Vec<Endpoint> {
+    urls.iter().map(|url| Endpoint::parse(url).unwrap()).collect()
+}
+
+fn policy(text: &str) -> PolicySettings {
+    serde_json::from_str(text).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_of_endpoints_that_stay_outlives_a_change_of_their_service() {
+    let before = policy(r#"{"endpoint_circuit": {"min_requests": 2, "open": "60s"}, "circuit": true}"#);
+    let old = EndpointSet::new(
+        "test",
+        endpoints(&["http://a", "http://b", "http://c", "http://d"]),
+        before.clone(),
+    );
+    old.set_healthy(1, false);
+    let mut failing = [at(&old, 2), at(&old, 2)];
+    failing.iter_mut().for_each(|picked| old.record(picked, Verdict::ServerError, Instant::now()));
+    old.count_retry();
+    let busy = at(&old, 0);
+    let after = PolicySettings { strategy: Strategy::LeastRequest, ..before };
+    let mut kept = endpoints(&["http://a", "http://b", "http://c", "http://e"]);
+    kept[1] = kept[1].with_weight(3);
+    let new = old.renewed(kept, after);
+    let states: Vec<_> = new.states().map(|state| (state.healthy, state.circuit, state.in_flight)).collect();
+    let closed = CircuitState::Closed;
+    assert_eq!(
+        states,
+        [(true, closed, 1), (false, closed, 0), (false, CircuitState::Open, 2), (true, closed, 0)]
+    );
+    assert_eq!(new.retries(), 1, "a counter never goes back");
+    drop(busy);
+    assert_eq!(new.states().next().unwrap().in_flight, 0, "its end is noticed in the set that follows");
+    new.end_checks();
+    assert!(new.states().nth(1).unwrap().healthy, "without checks nobody fails them");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ejection_by_a_request_of_the_set_before_does_not_hide_the_endpoint_from_this_one() {
+    let old = EndpointSet::new("test", endpoints(&["http://a", "http://b"]), Strategy::RoundRobin);
+    let new = old.renewed(endpoints(&["http://a", "http://b"]), Strategy::Random);
+    fail(&old, 0, 5);
+    assert!(!new.states().next().unwrap().healthy);
+    fail(&new, 0, 5);
+    assert!(!picks(&new, 50).contains(&0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_a_change_adds_gets_its_share_bit_by_bit() {
+    let policy = policy(r#"{"slow_start": "30s"}"#);
+    let old = EndpointSet::new("test", endpoints(&["http://a"]), policy.clone());
+    tokio::time::advance(Duration::from_secs(100)).await;
+    let new = old.renewed(endpoints(&["http://a", "http://b"]), policy.clone());
+    let share = |set: &EndpointSet, index| picks(set, 110).into_iter().filter(|i| *i == index).count();
+    assert_eq!(share(&new, 1), 10, "a tenth of its weight");
+    tokio::time::advance(Duration::from_secs(15)).await;
+    let newer = new.renewed(endpoints(&["http://b", "http://a", "http://c"]), policy);
+    let shares = [0, 1, 2].map(|index| share(&newer, index));
+    assert!((30..=40).contains(&shares[0]) && shares[1] > 60 && shares[2] < 10, "{shares:?}: it goes on");
+    tokio::time::advance(Duration::from_secs(31)).await;
+    let even = [0, 1, 2].map(|index| share(&newer, index));
+    assert!(even.iter().all(|count| (36..=37).contains(count)), "{even:?}");
+}

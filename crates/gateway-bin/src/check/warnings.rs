@@ -1,5 +1,6 @@
 //! What a configuration without mistakes is likely not meant to say.
 
+use super::balancing;
 use crate::config::{Mistake, Origin, Plan, Settings, Severity, join, of_policies};
 use gateway_auth::JwtSettings;
 use gateway_core::Endpoint;
@@ -19,6 +20,7 @@ pub(crate) fn warnings(settings: &Settings, plan: &Plan, origin: &Origin) -> Vec
     found.extend(reader.slashed());
     found.extend(reader.unused());
     found.extend(reader.drained());
+    found.extend(balancing::without_effect(settings, origin));
     found.extend(reader.loops());
     found.extend(reader.times());
     found.extend(reader.retried_successes());

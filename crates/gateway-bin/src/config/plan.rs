@@ -128,6 +128,7 @@ impl Plan {
         }
         auth.layers = shared.auth_layers.into_layers();
         planner.shared_policies(&cedar);
+        planner.captured(&routes);
         let table = planner.table(&routes);
         planner.listeners();
         planner.server_has_limits();

@@ -67,6 +67,19 @@ impl Pool {
         }
     }
 
+    /// Closes those that have been idle for too long, and those that the other side has closed.
+    pub(crate) fn close_idle(&self, settings: &UpstreamSettings) {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = if idle.is_empty() { return } else { Instant::now() };
+        idle.retain_mut(|kept| {
+            now.duration_since(kept.since) <= *settings.idle_timeout && kept.connection.is_quiet()
+        });
+        if idle.is_empty() {
+            // After a burst that may be much.
+            idle.shrink_to_fit();
+        }
+    }
+
     /// Closes all: after one turned out closed, the others that a limit counts are likely to be as well.
     pub(crate) fn clear(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();

@@ -109,6 +109,13 @@ impl Links {
         if failed.times == times { None } else { failed.last.clone() }
     }
 
+    /// Closes those that have been idle for too long or take no more requests.
+    pub(crate) fn close_idle(&self, settings: &UpstreamSettings) {
+        let mut open = lock(&self.open);
+        let now = if open.is_empty() { return } else { Instant::now() };
+        open.retain(|link| link.is_usable(settings, now));
+    }
+
     pub(crate) fn len(&self) -> usize {
         lock(&self.open).iter().filter(|link| !link.state.leaving.load(Ordering::Relaxed)).count()
     }

@@ -284,7 +284,10 @@ impl Planner<'_> {
             self.noted(key, check_placeholders(names.iter().copied(), &known));
         }
         let captures_for_policies = cedar.as_ref().is_some_and(|cedar| cedar.shows_params);
-        matches.captures = !used.is_empty() || captures_for_policies;
+        let services =
+            service.as_deref().into_iter().chain(fallback.as_ref().and_then(|to| to.service.as_deref()));
+        let captures_for_balance = self.hash_params(services).any(|name| known.contains(&name));
+        matches.captures = !used.is_empty() || captures_for_policies || captures_for_balance;
         let headers: Vec<_> = headers.iter().map(|(_, layer)| layer.clone()).collect();
         let when = matches.when.as_ref();
         let when = when.map(|when| self.origin.shown(&key("match.when").to_string(), when.as_str()).into());

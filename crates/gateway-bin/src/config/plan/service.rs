@@ -1,6 +1,8 @@
 //! Services: endpoints, how they are connected to, and what protects them.
 
+use super::RoutePlan;
 use super::planner::Planner;
+use crate::config::load::nearest;
 use crate::config::settings::ServiceSettings;
 use gateway_auth::OutboundCredentialsLayer;
 use gateway_balance::{BalanceSettings, EndpointSet, HealthSettings};
@@ -74,6 +76,13 @@ impl Planner<'_> {
             let message = format!("`{}` is no path; expected something like \"/health\"", health.path);
             self.mistakes.push(self.origin.mistake(&key, message));
         }
+        let times = service.health.iter().flat_map(|h| [("interval", h.interval), ("timeout", h.timeout)]);
+        for (time, _) in times.filter(|(_, time)| time.is_zero()) {
+            let key = format!("services.{name}.health.{time}");
+            let mistake =
+                self.origin.mistake(&key, format!("`{time}` is 0s; expected a time such as \"5s\""));
+            self.mistakes.push(mistake.with_help("without checks there is no `health`"));
+        }
         let tls = if endpoints.iter().any(|endpoint| endpoint.scheme() == Scheme::Https) {
             let key = format!("services.{name}.connection.tls");
             Some(self.noted(&key, UpstreamTls::load(&service.connection))?)
@@ -97,13 +106,16 @@ impl Planner<'_> {
             self.mistakes.push(mistake.with_help("`assertion = true` at the top signs with keys of its own"));
         }
         self.service_has_limits(name, service);
-        let set = EndpointSet::new(name, endpoints, service.balance.0.clone());
+        let policy = service.balance.0.clone();
+        let set = match &earlier {
+            Some(earlier) => earlier.set.renewed(endpoints, policy),
+            None => EndpointSet::new(name, endpoints, policy),
+        };
         let adaptive =
             self.switch(&format!("services.{name}.adaptive"), &service.adaptive, AdaptiveLimitLayer::new);
         let admission =
             self.switch(&format!("services.{name}.admission"), &service.admission, AdmissionLayer::new);
-        if let Some(earlier) = earlier {
-            set.learn_from(&earlier.set);
+        if let Some(earlier) = &earlier {
             if let (Some(now), Some(before)) = (&adaptive, &earlier.adaptive) {
                 now.count_on_from(before);
             }
@@ -122,6 +134,42 @@ impl Planner<'_> {
             adaptive,
             admission,
         })
+    }
+
+    /// What the balancing of these services tells requests apart by that their routes capture.
+    pub(super) fn hash_params<'n>(&self, names: impl Iterator<Item = &'n str>) -> impl Iterator<Item = &str> {
+        names
+            .filter_map(|name| self.settings.services.get(name))
+            .flat_map(|service| service.balance.hash_on.params())
+    }
+
+    /// What a service is balanced by must be captured by one of its routes at least.
+    pub(super) fn captured(&mut self, routes: &[RoutePlan]) {
+        for (name, service) in &self.settings.services {
+            let leads_here = |route: &&RoutePlan| {
+                let other = route.fallback.as_ref().and_then(|to| to.service.as_ref());
+                route.service.as_ref() == Some(name) || other == Some(name)
+            };
+            for param in service.balance.hash_on.params() {
+                let mut known: Vec<&str> = routes
+                    .iter()
+                    .filter(leads_here)
+                    .flat_map(|route| route.matches.capture_names())
+                    .collect();
+                if known.contains(&param) {
+                    continue;
+                }
+                let key = format!("services.{name}.balance.hash_on");
+                let mistake = self.origin.mistake(&key, format!("no route to `{name}` captures `{param}`"));
+                known.sort_unstable();
+                known.dedup();
+                self.mistakes.push(mistake.with_help(match nearest(param, known.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None if known.is_empty() => format!("a path such as `/users/{{{param}}}` does"),
+                    None => format!("captured are {}", known.join(", ")),
+                }));
+            }
+        }
     }
 
     /// What is kept of a service, but for certificates that have been renewed meanwhile.
