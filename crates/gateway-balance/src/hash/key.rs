@@ -1,5 +1,5 @@
 use super::hash;
-use gateway_core::{ClientAddr, Principal, cookie};
+use gateway_core::{Captures, ClientAddr, Principal, cookie};
 use http::HeaderName;
 use http::request::Parts;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -29,6 +29,8 @@ pub enum HashKey {
     Query(String),
     /// `"path"`: the path as the service sees it.
     Path,
+    /// `"param id"`: what stood in the place of this parameter of the route, its [`Captures`].
+    Param(String),
     /// `"principal"`: who is calling, as authentication found out.
     Principal,
 }
@@ -52,6 +54,14 @@ impl HashOn {
         Self(keys.into_iter().collect())
     }
 
+    /// The parameters of routes that are among them.
+    pub fn params(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|key| match key {
+            HashKey::Param(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
     /// The hash of the first key that the request has.
     pub(crate) fn hash(&self, head: &Parts) -> Option<u64> {
         self.0.iter().find_map(|key| key.hash(head))
@@ -73,6 +83,10 @@ impl HashKey {
                 Some(hash([value.as_bytes()]))
             }
             Self::Path => Some(hash([head.uri.path().as_bytes()])),
+            Self::Param(name) => {
+                let value = head.extensions.get::<Captures>()?.get(name)?;
+                (!value.is_empty()).then(|| hash([value.as_bytes()]))
+            }
             Self::Principal => {
                 let id = head.extensions.get::<Principal>()?.id();
                 (!id.is_empty()).then(|| hash([id.as_bytes()]))
@@ -81,8 +95,7 @@ impl HashKey {
     }
 }
 
-const EXPECTED: &str =
-    "`client_ip`, `header NAME`, `cookie NAME`, `query NAME`, `path`, `principal`, or a list of those";
+const EXPECTED: &str = "`client_ip`, `header NAME`, `cookie NAME`, `query NAME`, `param NAME`, `path`, `principal`, or a list of those";
 
 impl FromStr for HashKey {
     type Err = String;
@@ -96,6 +109,7 @@ impl FromStr for HashKey {
             (Some("header"), Some(name), None) => Self::Header(name.parse().map_err(|_| wrong())?),
             (Some("cookie"), Some(name), None) if cookie::is_name(name) => Self::Cookie(name.to_owned()),
             (Some("query"), Some(name), None) => Self::Query(name.to_owned()),
+            (Some("param"), Some(name), None) => Self::Param(name.to_owned()),
             _ => return Err(wrong()),
         };
         Ok(key)
@@ -131,7 +145,7 @@ impl JsonSchema for HashOn {
         "HashOn".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let one = json_schema!({ "type": "string", "pattern": "^(client_ip|path|principal|(header|cookie|query) .+)$" });
+        let one = json_schema!({ "type": "string", "pattern": "^(client_ip|path|principal|(header|cookie|query|param) .+)$" });
         json_schema!({ "description": EXPECTED, "anyOf": [one, { "type": "array", "items": one, "minItems": 1 }] })
     }
     fn inline_schema() -> bool {
@@ -155,7 +169,7 @@ mod tests {
         let both =
             HashOn::first_of([HashKey::Cookie("sid".into()), HashKey::Header("x-user".parse().unwrap())]);
         assert_eq!(read(r#"["cookie sid", "header X-User"]"#), Ok(both));
-        for text in ["\"ip\"", "\"header\"", "\"cookie a=b\"", "\"path /\"", "[\"user\"]"] {
+        for text in ["\"ip\"", "\"header\"", "\"cookie a=b\"", "\"path /\"", "\"param\"", "[\"user\"]"] {
             let error = read(text).unwrap_err();
             assert!(error.contains("is nothing to hash on; expected `client_ip`"), "{text}: {error}");
         }
@@ -167,6 +181,8 @@ mod tests {
         let mut head =
             Request::get("/a?user=7&x").header("x-user", "7").header("cookie", "sid=7").body(()).unwrap();
         head.extensions_mut().insert(ClientAddr("[::ffff:1.2.3.4]:5".parse().unwrap()));
+        let captured = [("id".into(), "7".to_owned()), ("none".into(), String::new())];
+        head.extensions_mut().insert(captured.into_iter().collect::<Captures>());
         head.extensions_mut().insert(Principal::new("7", AuthMethod::Jwt, Default::default()));
         let (full, bare) = (head.into_parts().0, Request::get("/7").body(()).unwrap().into_parts().0);
         let seven = hash([b"7".as_slice()]);
@@ -175,6 +191,8 @@ mod tests {
             (r#""cookie sid""#, Some(seven), None),
             (r#""query user""#, Some(seven), None),
             (r#""principal""#, Some(seven), None),
+            (r#""param id""#, Some(seven), None),
+            (r#"["param none", "param other", "principal"]"#, Some(seven), None),
             (r#""client_ip""#, Some(hash([[1, 2, 3, 4].as_slice()])), None),
             (r#""path""#, Some(hash([b"/a".as_slice()])), Some(hash([b"/7".as_slice()]))),
             (r#"["cookie no", "principal", "path"]"#, Some(seven), Some(hash([b"/7".as_slice()]))),
