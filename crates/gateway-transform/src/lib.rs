@@ -82,7 +82,7 @@ pub use correlation_id::{CorrelationId, CorrelationIdLayer, CorrelationIdSetting
 pub use cors::{Cors, CorsLayer, CorsSettings};
 pub use error::TransformError;
 pub use fallback::{Fallback, FallbackFuture, FallbackLayer, FallbackOn, FallbackSettings};
-pub use forwarded::{ClientFrom, Forwarded, ForwardedLayer, ForwardedSettings};
+pub use forwarded::{ClientFrom, Forwarded, ForwardedLayer, ForwardedSettings, only_proxies_say};
 pub use grpc_web::{GrpcWeb, GrpcWebBody, GrpcWebError, GrpcWebFuture, GrpcWebLayer, GrpcWebRequestBody};
 pub use headers::{HeaderEdits, HeaderRules, Headers, HeadersLayer};
 pub use normalize::{EncodedSet, NormalizeSettings, PathError, TrailingSlash, normalize_path};
