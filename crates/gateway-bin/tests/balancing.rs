@@ -179,6 +179,20 @@ fn a_key_may_be_a_header_a_query_parameter_a_cookie_or_the_path_and_the_first_th
 }
 
 #[test]
+fn a_key_may_be_what_the_route_captured() {
+    let upstreams = ["a", "b", "c", "d"].map(Upstream::named);
+    let service = "balance = { strategy = \"maglev\", hash_on = \"param *\" }";
+    let gateway = gateway(&urls(&upstreams.each_ref()), service);
+    let mut client = Client::new(gateway.addr());
+    let homes: Vec<String> = (0..40).map(|i| client.send(&Request::get(&format!("/{i}"))).text()).collect();
+    assert!(homes.iter().collect::<std::collections::BTreeSet<_>>().len() > 1, "{homes:?}");
+    for (i, home) in homes.iter().enumerate() {
+        let again = client.send(&Request::get(&format!("/{i}?x={i}")).header("X-User", "me"));
+        assert_eq!(again.text(), *home, "{i}");
+    }
+}
+
+#[test]
 fn a_bounded_load_sends_a_busy_key_on_to_the_next_endpoint() {
     let (a, b) = (Upstream::named("a"), Upstream::named("b"));
     let service = "balance = { strategy = \"ring_hash\", hash_on = \"path\", bounded_load = 125 }";

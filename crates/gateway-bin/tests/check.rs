@@ -125,6 +125,30 @@ fn every_warning_has_its_place_and_leaves_the_exit_code_0() {
             vec!["7:34: warning: ::/0 is everybody"],
         ),
         (
+            route("path = \"/b//{x}\"\nservice = \"a\""),
+            vec![
+                "7:8: warning: `/b//{x}` is never used: `normalize.merge_slashes` is on",
+                "write one slash, or set `normalize.merge_slashes = false`",
+            ],
+        ),
+        (
+            route("path = \"/b/{x}/%2fy\"\nservice = \"a\""),
+            vec![
+                "7:8: warning: `/b/{x}/%2fy` is never used: requests for it are answered 400, as the path holds an encoded slash or backslash",
+            ],
+        ),
+        (
+            format!("{GOOD}grpc_web = true\n"),
+            vec![
+                "5:11: warning: `grpc_web` makes gRPC of what browsers send, but `a` is spoken to in HTTP/1.1: its `connection.protocol` is `auto`",
+                "set `services.a.connection.protocol = \"http2\"`",
+            ],
+        ),
+        (
+            service("balance = { strategy = \"maglev\", hash_on = [\"param user\", \"client_ip\"] }"),
+            vec!["3:44: warning: no route to `a` captures `user`: requests are not told apart by it"],
+        ),
+        (
             format!("{GOOD}[forwarded]\ndepth = 2\n"),
             vec![
                 "7:9: warning: whoever connects is taken for a proxy",
@@ -153,7 +177,8 @@ fn what_is_as_it_should_be_is_not_warned_of() {
          [rate_limits]\nx = \"1/s\"\n[defaults]\nrate_limit = \"x\"\ncors = true\n[groups.g]\nauth = \"shop\"\n\
          cors = {{ origins = [\"https://a.example\"], credentials = true }}\n{GOOD}group = \"g\"\n\
          [services.b]\nendpoints = [\"http://x\"]\ntimeout = {{ total = \"6s\", per_try = \"2s\" }}\nretry = 3\n\
-         health = \"/health\"\n[[routes]]\npath = \"/b\"\nservice = \"b\"\n"
+         health = \"/health\"\nbalance = {{ strategy = \"maglev\", hash_on = \"param id\" }}\n\
+         connection.protocol = \"http2\"\n[[routes]]\npath = \"/b/{{id}}\"\nservice = \"b\"\ngrpc_web = true\n"
     );
     let finished = check(&fine, &["--strict"]);
     assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""));

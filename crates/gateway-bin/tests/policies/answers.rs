@@ -63,6 +63,25 @@ fn answers_of_the_gateways_own_are_a_text_json_a_status_or_a_file() {
 }
 
 #[test]
+fn answers_say_where_their_time_went_if_that_is_wanted() {
+    let upstream = Upstream::named("a");
+    let routes =
+        "[[routes]]\npath = \"/a\"\nservice = \"a\"\n[[routes]]\npath = \"/own\"\nrespond = \"own\"\n";
+    for (setting, tells) in [("", false), ("server_timing = true\n", true)] {
+        let gateway = in_front_of(&upstream, &format!("{setting}{routes}"));
+        for (path, status, begin) in
+            [("/a", 200, "service;dur="), ("/own", 200, "gateway;dur="), ("/none", 404, "gateway;dur=")]
+        {
+            let answer = get(gateway.addr(), path);
+            let told = answer.header("server-timing");
+            assert_eq!(answer.status, status, "{path}");
+            assert_eq!(told.is_some_and(|told| told.starts_with(begin)), tells, "{path}: {told:?}");
+            assert_eq!(told.is_some_and(|told| told.contains("gateway;dur=")), tells, "{path}: {told:?}");
+        }
+    }
+}
+
+#[test]
 fn maintenance_answers_503_to_all_but_the_exempt() {
     let upstream = Upstream::named("a");
     let gateway = in_front_of(

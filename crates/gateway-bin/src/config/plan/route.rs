@@ -275,7 +275,11 @@ impl Planner<'_> {
             self.noted(key, check_placeholders(names.iter().copied(), &known));
         }
         let captures_for_policies = cedar.as_ref().is_some_and(|cedar| cedar.shows_params);
-        matches.captures = !used.is_empty() || captures_for_policies;
+        let balance = service.as_ref().and_then(|name| settings.services.get(name)).map(|to| &to.balance.0);
+        let captures_for_balance = balance.is_some_and(|policy| {
+            policy.strategy.hashes() && policy.hash_on.params().any(|name| known.contains(&name))
+        });
+        matches.captures = !used.is_empty() || captures_for_policies || captures_for_balance;
         let headers: Vec<_> = headers.iter().map(|(_, layer)| layer.clone()).collect();
         let when = matches.when.as_ref();
         let when = when.map(|when| self.origin.shown(&key("match.when").to_string(), when.as_str()).into());
