@@ -67,6 +67,8 @@ pub enum Code {
     AuthUnavailable,
     /// Known caller, whose token was not issued for this (RFC 6750 §3.1).
     InsufficientScope,
+    /// The operator has closed the route for a while.
+    Maintenance,
 }
 
 #[derive(Clone, Copy)]
@@ -93,7 +95,7 @@ const fn said(row: Row, message: &'static str, detail: &'static str) -> Row {
 const NOT_ALLOWED: &str = "You are not allowed to access this scope.";
 
 use StatusCode as S;
-static ROWS: [Row; 31] = [
+static ROWS: [Row; 32] = [
     row(Code::BadRequest, "bad-request", S::BAD_REQUEST, "Bad request"),
     said(
         row(Code::MissingCredentials, "missing-credentials", S::UNAUTHORIZED, "Credentials are required"),
@@ -220,6 +222,11 @@ static ROWS: [Row; 31] = [
         row(Code::InsufficientScope, "insufficient-scope", S::FORBIDDEN, "A scope is missing"),
         "Forbidden",
         NOT_ALLOWED,
+    ),
+    said(
+        row(Code::Maintenance, "maintenance", S::SERVICE_UNAVAILABLE, "Down for maintenance"),
+        "Service Unavailable",
+        "Service unavailable",
     ),
 ];
 

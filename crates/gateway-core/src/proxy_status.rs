@@ -178,7 +178,7 @@ impl Code {
                 ProxyError::DestinationUnavailable
             }
             Self::Overloaded => ProxyError::ConnectionLimitReached,
-            Self::Draining => ProxyError::ProxyInternalResponse,
+            Self::Draining | Self::Maintenance => ProxyError::ProxyInternalResponse,
             Self::InternalError | Self::StoreUnavailable | Self::AuthUnavailable => {
                 ProxyError::ProxyInternalError
             }

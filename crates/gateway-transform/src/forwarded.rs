@@ -6,7 +6,7 @@ pub use settings::{ClientFrom, ForwardedSettings};
 
 use crate::client_ip::{FOR, PROTO};
 use gateway_core::{ClientAddr, PeerAddr, Scheme};
-use http::header::{FORWARDED, HOST, HeaderName, HeaderValue};
+use http::header::{Entry, FORWARDED, HOST, HeaderName, HeaderValue};
 use http::{HeaderMap, Request};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -62,17 +62,19 @@ impl ForwardedLayer {
     /// A trusted proxy's own words are kept.
     fn add(&self, hop: IpAddr, scheme: Scheme, headers: &mut HeaderMap) {
         if self.settings.x_forwarded {
-            let mut before = headers.get_all(&FOR).iter().filter_map(|v| v.to_str().ok()).peekable();
-            let chain = before.peek().is_some().then(|| before.collect::<Vec<_>>().join(", "));
-            let chain = match chain.filter(|chain| !chain.is_empty()) {
-                Some(chain) => HeaderValue::try_from(format!("{chain}, {hop}")).ok(),
-                None => Some(address::value(hop)),
-            };
-            insert(headers, &FOR, chain);
+            match headers.entry(&FOR) {
+                Entry::Vacant(none) => drop(none.insert(address::value(hop))),
+                Entry::Occupied(mut chain) => {
+                    let before: Vec<_> = chain.iter().filter_map(|value| value.to_str().ok()).collect();
+                    let before = before.join(", ");
+                    let value = HeaderValue::try_from(format!("{before}, {hop}"));
+                    let value = value.ok().filter(|_| !before.is_empty());
+                    chain.insert(value.unwrap_or_else(|| address::value(hop)));
+                }
+            }
             headers.entry(&PROTO).or_insert(HeaderValue::from_static(scheme.as_str()));
-            if !headers.contains_key(&X_HOST) {
-                let host = headers.get(HOST).cloned();
-                insert(headers, &X_HOST, host);
+            if let Some(host) = headers.get(HOST).cloned() {
+                headers.entry(&X_HOST).or_insert(host);
             }
         }
         if self.settings.port && !headers.contains_key(&PORT) {

@@ -29,7 +29,8 @@
 //! [`check_placeholders`] tells before the first request whether a route has them all.
 //!
 //! [`normalize_path`] is no layer: a path must be one and the same before anything is decided by it. A slash at its end
-//! stays, goes, or is redirected away ([`TrailingSlash`]).
+//! stays, goes, or is redirected away ([`TrailingSlash`]). Nor is [`only_proxies_say`]: what it names is taken away from
+//! strangers' requests before conditions and limits look at them.
 //!
 //! ```
 //! use axum::{body::Body, extract::Request, routing::get, Router};
