@@ -91,8 +91,9 @@ async fn during_maintenance_only_exempt_clients_are_served() {
     }
     let spelled_out = json!({ "answer": { "text": "back soon" } });
     let layer = MaintenanceLayer::new(&serde_json::from_value(spelled_out).unwrap()).unwrap();
-    let inner =
-        service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(Full::from("inner"))) });
+    let inner = service_fn(|_: Request<()>| async {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("inner")))
+    });
     let call = Request::post("/").header("content-type", "application/grpc").body(()).unwrap();
     let response = layer.layer(inner).oneshot(call).await.unwrap();
     let problem = response.extensions().get::<Problem>().map(Problem::code);
