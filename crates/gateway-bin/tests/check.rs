@@ -225,6 +225,37 @@ fn findings_are_listed_as_json() {
 }
 
 #[test]
+fn findings_are_listed_as_sarif() {
+    let run = |config: &str, code: i32| -> Value {
+        let finished = check(config, &["--format", "sarif"]);
+        assert_eq!((finished.code, finished.stderr.as_str()), (Some(code), ""));
+        let log: Value = serde_json::from_str(&finished.stdout).unwrap();
+        assert_eq!(
+            (&log["version"], &log["runs"][0]["tool"]["driver"]["name"]),
+            (&json!("2.1.0"), &json!("gateway"))
+        );
+        log["runs"][0]["results"].clone()
+    };
+    assert_eq!(run(GOOD, 0), json!([]));
+    assert_eq!(
+        run(&format!("{GOOD}[server]\nlisen = 1\n"), 2),
+        json!([{
+            "ruleId": "configuration-error", "level": "error",
+            "message": { "text": "unknown key `lisen` in server (did you mean `listen`?)" },
+            "locations": [{ "physicalLocation": {
+                "artifactLocation": { "uri": "gateway.toml" }, "region": { "startLine": 7, "startColumn": 1 }
+            } }],
+            "properties": { "key": "server.lisen" }
+        }])
+    );
+    let warned = run(&format!("{GOOD}[groups.g]\n"), 0);
+    assert_eq!(
+        (&warned[0]["level"], &warned[0]["ruleId"]),
+        (&json!("warning"), &json!("configuration-warning"))
+    );
+}
+
+#[test]
 fn with_connect_what_cannot_be_reached_is_named() {
     let (up, down) = (Upstream::named("a"), free_port());
     let config = |endpoints: &str, more: &str| {
