@@ -65,7 +65,7 @@ pub(crate) struct ClientDeadline {
 }
 
 impl ClientDeadline {
-    /// What the request says. What cannot be read says nothing.
+    /// What the request says. What cannot be read says nothing, as in Envoy; see [`clean`](Self::clean).
     pub(crate) fn of(head: &Parts, settings: &TimeoutSettings, now: Instant) -> Self {
         // Every gRPC call is a POST; others are not searched.
         let grpc = || {
@@ -79,6 +79,18 @@ impl ClientDeadline {
         Self {
             grpc: if head.method == Method::POST { grpc() } else { None },
             header: settings.deadline_header.as_ref().and_then(header),
+        }
+    }
+
+    /// Takes a `grpc-timeout` away that cannot be read, or is far beyond the clock: the endpoint is to know of no deadline
+    /// that the gateway does not.
+    pub(crate) fn clean(self, head: &mut Parts) {
+        if self.grpc.is_none()
+            && head.method == Method::POST
+            && head.headers.contains_key(GRPC_TIMEOUT)
+            && Grpc::of(&head.headers).is_some()
+        {
+            head.headers.remove(GRPC_TIMEOUT);
         }
     }
 
@@ -206,6 +218,22 @@ mod tests {
         assert_eq!(ClientDeadline::of(&head, &settings, now).grpc, None, "it is not gRPC");
         let unset = TimeoutSettings::default();
         assert_eq!(ClientDeadline::of(&head, &unset, now).end(), None);
+    }
+
+    #[test]
+    fn a_grpc_timeout_that_is_none_is_not_passed_on() {
+        for (value, content_type, stays) in [
+            ("10S", "application/grpc", true),
+            ("10s", "application/grpc+proto", false),
+            ("", "application/grpc", false),
+            ("100000000n", "application/grpc", false),
+            ("10s", "application/json", true),
+        ] {
+            let request = http::Request::post("/").header("content-type", content_type);
+            let mut head = request.header("grpc-timeout", value).body(()).unwrap().into_parts().0;
+            ClientDeadline::of(&head, &TimeoutSettings::default(), Instant::now()).clean(&mut head);
+            assert_eq!(head.headers.contains_key("grpc-timeout"), stays, "{value} of {content_type}");
+        }
     }
 
     #[test]

@@ -15,8 +15,8 @@ pub struct PolicySettings {
     /// How the next endpoint is picked. Default `round_robin`.
     pub strategy: Strategy,
     /// What `ring_hash` and `maglev` tell requests apart by: `client_ip`, `header NAME`, `cookie NAME`,
-    /// `query NAME`, `param NAME` (what the route captured, such as `{id}` of its path), `path`, `principal`, or a list of which the first that a request has counts. Default
-    /// `client_ip`.
+    /// `query NAME`, `param NAME` (what the route captured by that name), `path`, `principal`, or a list of which
+    /// the first that a request has counts. Default `client_ip`.
     pub hash_on: HashOn,
     /// For `ring_hash` and `maglev`: how busy an endpoint may be, in percent of its share, before a request goes
     /// to the next one; such as 125. Default: any.

@@ -266,6 +266,7 @@ impl<U> Inner<U> {
     {
         let start = now;
         let time = Time::of(head, &self.timeout, start);
+        time.client.clean(head);
         let (mut body, repeat) = Replay::prepare(body, &self.retry, self.set.hold());
         let request = Repeatable::of(head);
         let mut tried: Vec<usize> = Vec::new();

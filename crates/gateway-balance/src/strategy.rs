@@ -24,7 +24,9 @@ pub enum Strategy {
 }
 
 impl Strategy {
-    pub(crate) fn hashes(self) -> bool {
+    /// Whether it goes by a property of the request.
+    #[must_use]
+    pub fn hashes(self) -> bool {
         matches!(self, Self::RingHash | Self::Maglev)
     }
 }

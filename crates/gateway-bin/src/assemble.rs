@@ -11,7 +11,7 @@ use crate::stack::{Edge, RouteService, Stack};
 use gateway_auth::{AuthLayer, SignedBodyLayer};
 use gateway_balance::Balance;
 use gateway_core::Endpoint;
-use gateway_observe::{Lines, Metrics, ObserveLayer, RouteLabels};
+use gateway_observe::{Lines, Metrics, ObserveLayer, RouteLabels, ServerTimingLayer};
 use gateway_ratelimit::{RateLimitLayer, RateLimitsLayer, SettleLayer};
 use gateway_store::Store;
 use gateway_transform::{FallbackLayer, FallbackSettings};
@@ -95,16 +95,22 @@ impl Assembly {
         }
         self.upstreams = used;
         let auth = plan.auth.layers.iter().map(|layer| layer.with_store(&self.store)).collect();
-        let worker = Worker {
+        let worker = Rc::new(Worker {
             plan: plan.clone(),
             observers: self.observers.clone(),
             balances,
             auth,
             store: self.store.clone(),
-        };
+        });
+        let (edges, plans) = (worker.clone(), plan.clone());
         Edge {
             routes: plan.table.map(|_, ()| OnceCell::new()),
-            fallback: worker.fallback(),
+            fallback: worker.refusing("unmatched", ""),
+            answers_preflights: Box::new(move |index| plans.routes[index].cors.is_some()),
+            stand_ins: Box::new(move |index| {
+                let route = &edges.plan.routes[index];
+                Some(edges.refusing(&route.name, route.service.as_deref().unwrap_or_default()))
+            }),
             stacks: Box::new(move |index| worker.stack(&worker.plan.routes[index])),
             client_ip: plan.client_ip.clone(),
             underscores: plan.underscores,
@@ -208,6 +214,11 @@ impl Worker {
         option_layer(auth).layer(service)
     }
 
+    /// A layer that takes the time, where answers tell of it.
+    fn timed(&self, layer: impl FnOnce() -> ServerTimingLayer) -> Option<ServerTimingLayer> {
+        self.plan.server_timing.then(layer)
+    }
+
     fn auth_of(&self, route: &RoutePlan) -> Option<AuthLayer> {
         self.auth.get(route.auth.as_ref()?.layer).cloned()
     }
@@ -250,6 +261,7 @@ impl Worker {
         let service = option_layer(route.cors.clone()).layer(service);
         let service = CatchPanicLayer.layer(service);
         let service = self.plan.problems.layer(service);
+        let service = option_layer(self.timed(ServerTimingLayer::around_all)).layer(service);
         let service = self.observers.layer(labels).layer(service);
         let service = option_layer(route.correlation_id.clone()).layer(service);
         Rc::new(Stack::new(service))
@@ -275,6 +287,12 @@ impl Worker {
             (None, Some(name)) => self.service(name, route)?,
             (None, None) => End::guarded(Refuse::new()),
         };
+        if let Some(timed) = self.timed(ServerTimingLayer::around_service)
+            && route.respond.is_none()
+            && route.service.is_some()
+        {
+            end = End::guarded(timed.layer(end));
+        }
         if let Some(service) = route.service.as_ref().and_then(|name| self.plan.services.get(name)) {
             if let Some(adaptive) = &service.adaptive {
                 end = End::guarded(adaptive.layer(end));
@@ -329,13 +347,14 @@ impl Worker {
         Some(End::guarded(layer.layer(end)))
     }
 
-    /// What answers requests that no route takes: counted, logged and shown like all others.
-    fn fallback<B>(&self) -> Rc<dyn RouteService<B>>
+    /// What answers with what the edge found: counted, logged and shown like all others.
+    fn refusing<B>(&self, endpoint: &str, service: &str) -> Rc<dyn RouteService<B>>
     where
         B: RequestStream,
     {
-        let labels = RouteLabels { endpoint: "unmatched".to_owned(), service: String::new() };
+        let labels = RouteLabels { endpoint: endpoint.to_owned(), service: service.to_owned() };
         let service = self.plan.problems.layer(Refuse::new());
+        let service = option_layer(self.timed(ServerTimingLayer::around_all)).layer(service);
         let service = self.observers.layer(labels).layer(service);
         let service = option_layer(self.plan.correlation_id.clone()).layer(service);
         Rc::new(Stack::new(service))

@@ -3,12 +3,14 @@
 
 mod balancing;
 mod connect;
+mod sarif;
 mod warnings;
 
 pub(crate) use warnings::warnings;
 
 use crate::config::{self, Checked, Mistake, Mistakes, Severity};
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 use std::path::Path;
 
 /// How a configuration is checked.
@@ -21,8 +23,19 @@ pub(crate) struct Options {
     #[arg(long)]
     connect: bool,
     /// How it is said.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = FindingsFormat::Text)]
+    format: FindingsFormat,
+}
+
+/// How findings of a check are shown.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FindingsFormat {
+    /// With the lines of the file.
+    Text,
+    /// A list in JSON.
+    Json,
+    /// SARIF 2.1.0, which code hosts show beside the lines.
+    Sarif,
 }
 
 /// How findings are shown.
@@ -81,19 +94,24 @@ pub(crate) fn check(path: &Path, options: Options) -> std::io::Result<Report> {
         Verdict::Good
     };
     Ok(match options.format {
-        Format::Json => {
+        FindingsFormat::Sarif => Report { verdict, out: pretty(&sarif::sarif(findings.iter())), err: None },
+        FindingsFormat::Json => {
             let findings: Vec<&Mistake> = findings.iter().collect();
-            // Texts and numbers always serialise.
-            let out = serde_json::to_string_pretty(&findings).unwrap_or_default() + "\n";
+            let out = pretty(&findings);
             Report { verdict, out, err: None }
         }
-        Format::Text => {
+        FindingsFormat::Text => {
             let good = checked.filter(|_| verdict == Verdict::Good);
             let out = good.map_or_else(String::new, |checked| summary(path, &checked, warned));
             let err = (findings.iter().len() > 0).then(|| findings.to_string());
             Report { verdict, out, err }
         }
     })
+}
+
+fn pretty(value: &impl Serialize) -> String {
+    // Texts and numbers always serialise.
+    serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
 }
 
 fn summary(path: &Path, checked: &Checked, warned: usize) -> String {

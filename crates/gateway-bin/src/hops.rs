@@ -1,9 +1,9 @@
-//! What the gateway answers to `OPTIONS` and `TRACE` in a service's place (RFC 9110 §7.6.2, §9.3.7).
+//! What the gateway answers to `OPTIONS` and `TRACE` in a service's place (RFC 9110 §7.6.2, §9.3.7; Fetch Standard §3.2).
 
 use crate::fallback::Refusal;
 use gateway_core::{Code, Problem};
 use gateway_routing::{Match, RouteTable};
-use http::header::{ALLOW, HeaderMap, HeaderValue, MAX_FORWARDS};
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ALLOW, HeaderMap, HeaderValue, MAX_FORWARDS, ORIGIN};
 use http::{Method, Request};
 
 /// What routes allow that take any method.
@@ -12,6 +12,14 @@ const ANY: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, 
 /// Whether it is `OPTIONS *`, which asks about the server and not about any path: a ping.
 pub(crate) fn is_ping<B>(request: &Request<B>) -> bool {
     *request.method() == Method::OPTIONS && request.uri().path() == "*"
+}
+
+/// The method of the request that a browser asks leave for, if that is what it does.
+pub(crate) fn preflighted<B>(request: &Request<B>) -> Option<Method> {
+    let headers = request.headers();
+    let asked =
+        headers.get(ACCESS_CONTROL_REQUEST_METHOD).filter(|_| *request.method() == Method::OPTIONS)?;
+    Method::from_bytes(asked.as_bytes()).ok().filter(|_| headers.contains_key(ORIGIN))
 }
 
 /// Counts this hop off the `Max-Forwards` of a request that a route takes. Where no hop is left, says what the gateway

@@ -6,8 +6,10 @@ use crate::hops;
 use gateway_auth::HeaderNames;
 use gateway_core::{ClientAddr, Code, Problem};
 use gateway_observe::ObservedBody;
-use gateway_routing::{Match, RouteTable};
-use gateway_transform::{ClientIpLayer, NormalizeSettings, UnderscoreHeaders, normalize_path};
+use gateway_routing::{Found, Match, RouteTable};
+use gateway_transform::{
+    ClientIpLayer, NormalizeSettings, UnderscoreHeaders, normalize_path, only_proxies_say,
+};
 use http::header::{ALLOW, CONNECTION, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, Uri, Version};
@@ -61,12 +63,19 @@ where
 /// Makes the stack of the route at a place.
 type MakeStack<B> = dyn Fn(usize) -> Option<Rc<dyn RouteService<B>>>;
 
+/// A route in the table of an edge.
+type FoundRoute<'t, B> = Found<'t, OnceCell<Rc<dyn RouteService<B>>>>;
+
 /// What one worker does with every request: make it unambiguous, find its route, hand it over.
 pub(crate) struct Edge<B: RequestStream> {
     /// The stack of a route is made when its first request comes: of many routes, most are asked for seldom.
     pub(crate) routes: RouteTable<OnceCell<Rc<dyn RouteService<B>>>>,
     /// Makes the stack of the route at this place.
     pub(crate) stacks: Box<MakeStack<B>>,
+    /// Makes what answers in the place of the route at this place, and is counted and logged as that.
+    pub(crate) stand_ins: Box<MakeStack<B>>,
+    /// Whether the route at this place answers browsers that ask for leave (CORS).
+    pub(crate) answers_preflights: Box<dyn Fn(usize) -> bool>,
     /// Answers what no route takes.
     pub(crate) fallback: Rc<dyn RouteService<B>>,
     pub(crate) client_ip: ClientIpLayer,
@@ -94,20 +103,24 @@ impl<B: RequestStream> Edge<B> {
         if hops::is_ping(&request) {
             return self.refuse(request, Refusal::Options(None));
         }
+        if moved.is_none()
+            && let Some(found) = self.preflight(&mut request)
+        {
+            return self.hand_over(&found, request);
+        }
         match self.routes.find(&request) {
             Match::Found(found) => {
                 if let Some(moved) = moved {
                     *request.uri_mut() = moved.asked;
-                    return self.refuse(request, Refusal::Moved(moved.location));
+                    return self.answer_for(found.index, request, Refusal::Moved(moved.location));
                 }
                 if let Some(refusal) = hops::count_off(&mut request, &self.routes) {
-                    return self.refuse(request, refusal);
+                    return self.answer_for(found.index, request, refusal);
                 }
                 if let Some(captures) = found.captures(&request) {
                     request.extensions_mut().insert(captures);
                 }
-                let make = || (self.stacks)(found.index).unwrap_or_else(|| self.fallback.clone());
-                found.route.get_or_init(make).call(request)
+                self.hand_over(&found, request)
             }
             Match::MethodNotAllowed { allow } if *request.method() == Method::OPTIONS => {
                 self.refuse(request, Refusal::Options(Some(allow)))
@@ -120,6 +133,24 @@ impl<B: RequestStream> Edge<B> {
         }
     }
 
+    /// The route that answers a browser that asks for leave (CORS): the one that takes the request which is to follow, if
+    /// it has an answer. It need not name `OPTIONS` among its methods.
+    pub(crate) fn preflight(&self, request: &mut Request<B>) -> Option<FoundRoute<'_, B>> {
+        let asked = hops::preflighted(request)?;
+        let method = std::mem::replace(request.method_mut(), asked);
+        let found = match self.routes.find(request) {
+            Match::Found(found) if (self.answers_preflights)(found.index) => Some(found),
+            _ => None,
+        };
+        *request.method_mut() = method;
+        found
+    }
+
+    fn hand_over(&self, found: &FoundRoute<'_, B>, request: Request<B>) -> Answering<B> {
+        let make = || (self.stacks)(found.index).unwrap_or_else(|| self.fallback.clone());
+        found.route.get_or_init(make).call(request)
+    }
+
     /// Makes a request what routes are looked up by: who the client is, one host and one path. Says where the client is
     /// to be sent if a route takes it, where that is not here.
     pub(crate) fn receive(
@@ -129,7 +160,7 @@ impl<B: RequestStream> Edge<B> {
     ) -> Result<Option<Box<Moved>>, Box<Problem>> {
         request.extensions_mut().insert(client);
         self.client_ip.apply(request);
-        self.clean(request)
+        self.clean(request, self.client_ip.believes(client.0))
     }
 
     /// Answers what could not be read as a request. It shows in the log as `- *`.
@@ -144,13 +175,20 @@ impl<B: RequestStream> Edge<B> {
         self.refuse(request, Refusal::Problem(problem))
     }
 
+    /// Answers in the place of a route, before any of its policies.
+    fn answer_for(&self, route: usize, mut request: Request<B>, refusal: Refusal) -> Answering<B> {
+        request.extensions_mut().insert(refusal);
+        (self.stand_ins)(route).unwrap_or_else(|| self.fallback.clone()).call(request)
+    }
+
     fn refuse(&self, mut request: Request<B>, refusal: Refusal) -> Answering<B> {
         request.extensions_mut().insert(refusal);
         self.fallback.call(request)
     }
 
-    /// One host and one normalised path, the same for matching, policies and the upstream.
-    fn clean(&self, request: &mut Request<B>) -> Result<Option<Box<Moved>>, Box<Problem>> {
+    /// One host and one normalised path, the same for matching, policies and the upstream; and nothing that strangers
+    /// may not say.
+    fn clean(&self, request: &mut Request<B>, believed: bool) -> Result<Option<Box<Moved>>, Box<Problem>> {
         let bad = |detail: Cow<'static, str>| Box::new(Problem::new(Code::BadRequest).with_detail(detail));
         let mut hosts = request.headers().get_all(HOST).iter();
         match (hosts.next(), hosts.next()) {
@@ -168,7 +206,9 @@ impl<B: RequestStream> Edge<B> {
         for (name, value) in request.headers() {
             size += name.as_str().len() + value.len() + 4;
             nominates |= *name == CONNECTION;
-            if self.identity_headers.contains(name, request.extensions()) {
+            if self.identity_headers.contains(name, request.extensions())
+                || (!believed && only_proxies_say(name))
+            {
                 spoofed.push(name.clone());
             }
         }

@@ -158,6 +158,26 @@ fn every_warning_has_its_place_and_leaves_the_exit_code_0() {
             vec!["7:34: warning: ::/0 is everybody"],
         ),
         (
+            route("path = \"/b//{x}\"\nservice = \"a\""),
+            vec![
+                "7:8: warning: `/b//{x}` is never used: `normalize.merge_slashes` is on",
+                "write one slash, or set `normalize.merge_slashes = false`",
+            ],
+        ),
+        (
+            route("path = \"/b/{x}/%2fy\"\nservice = \"a\""),
+            vec![
+                "7:8: warning: `/b/{x}/%2fy` is never used: requests for it are answered 400, as the path holds an encoded slash or backslash",
+            ],
+        ),
+        (
+            format!("{GOOD}grpc_web = true\n"),
+            vec![
+                "5:11: warning: `grpc_web` makes gRPC of what browsers send, but `a` is spoken to in HTTP/1.1: its `connection.protocol` is `auto`",
+                "set `services.a.connection.protocol = \"http2\"`",
+            ],
+        ),
+        (
             format!("{GOOD}[forwarded]\ndepth = 2\n"),
             vec![
                 "7:9: warning: whoever connects is taken for a proxy",
@@ -186,7 +206,8 @@ fn what_is_as_it_should_be_is_not_warned_of() {
          [rate_limits]\nx = \"1/s\"\n[defaults]\nrate_limit = \"x\"\ncors = true\n[groups.g]\nauth = \"shop\"\n\
          cors = {{ origins = [\"https://a.example\"], credentials = true }}\n{GOOD}group = \"g\"\n\
          [services.b]\nendpoints = [\"http://x\"]\ntimeout = {{ total = \"6s\", per_try = \"2s\" }}\nretry = 3\n\
-         health = \"/health\"\n[[routes]]\npath = \"/b\"\nservice = \"b\"\n"
+         health = \"/health\"\nbalance = {{ strategy = \"maglev\", hash_on = \"param id\" }}\n\
+         connection.protocol = \"http2\"\n[[routes]]\npath = \"/b/{{id}}\"\nservice = \"b\"\ngrpc_web = true\n"
     );
     let finished = check(&fine, &["--strict"]);
     assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""));
@@ -230,6 +251,37 @@ fn findings_are_listed_as_json() {
     let list: Value = serde_json::from_str(&finished.stdout).unwrap();
     assert_eq!(list[0]["variable"], "GATEWAY_SERVER__WORKERS");
     assert_eq!((&list[0]["file"], &list[0]["key"]), (&Value::Null, &json!("server.workers")));
+}
+
+#[test]
+fn findings_are_listed_as_sarif() {
+    let run = |config: &str, code: i32| -> Value {
+        let finished = check(config, &["--format", "sarif"]);
+        assert_eq!((finished.code, finished.stderr.as_str()), (Some(code), ""));
+        let log: Value = serde_json::from_str(&finished.stdout).unwrap();
+        assert_eq!(
+            (&log["version"], &log["runs"][0]["tool"]["driver"]["name"]),
+            (&json!("2.1.0"), &json!("gateway"))
+        );
+        log["runs"][0]["results"].clone()
+    };
+    assert_eq!(run(GOOD, 0), json!([]));
+    assert_eq!(
+        run(&format!("{GOOD}[server]\nlisen = 1\n"), 2),
+        json!([{
+            "ruleId": "configuration-error", "level": "error",
+            "message": { "text": "unknown key `lisen` in server (did you mean `listen`?)" },
+            "locations": [{ "physicalLocation": {
+                "artifactLocation": { "uri": "gateway.toml" }, "region": { "startLine": 7, "startColumn": 1 }
+            } }],
+            "properties": { "key": "server.lisen" }
+        }])
+    );
+    let warned = run(&format!("{GOOD}[groups.g]\n"), 0);
+    assert_eq!(
+        (&warned[0]["level"], &warned[0]["ruleId"]),
+        (&json!("warning"), &json!("configuration-warning"))
+    );
 }
 
 #[test]

@@ -111,6 +111,9 @@ Policies, in the order it meets them
   retry           default                  2
   balance         services.users.balance   "least_request"
 
+Limits, and what they count it under
+  browsing  ip=192.0.2.1
+
 What the service gets, once it is let through
   GET /users/7?q=1
   host: shop.example
@@ -262,6 +265,8 @@ fn programs_get_the_same_as_json() {
         json!({ "name": "cors", "value": true, "definition": null, "from": "defaults.cors", "place": "gateway.toml:5:8" })
     );
     assert_eq!(found["service"]["endpoints"][1]["weight"], 2);
+    let ada = ["GET", "/api/users/7", "--claim", "sub=ada", "--format", "json"];
+    assert_eq!(read(&ada, 0)["counted"], json!([{ "limit": "browsing", "key": "principal=ada" }]));
     let lost = read(&["GET", "/nowhere", "--format", "json"], 1);
     assert_eq!((&lost["outcome"], &lost["status"]), (&json!("no-route"), &json!(404)));
 }

@@ -16,7 +16,7 @@ mod rewriting;
 #[path = "policies/routing.rs"]
 mod routing;
 
-use gateway_testkit::{Client, Gateway, Request, Response, Upstream, Wire, get, wait_until};
+use gateway_testkit::{Client, Gateway, Reply, Request, Response, Upstream, Wire, get, wait_until};
 use std::time::Duration;
 
 const EXE: &str = env!("CARGO_BIN_EXE_gateway");

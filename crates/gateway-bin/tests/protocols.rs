@@ -221,6 +221,22 @@ fn a_silent_websocket_stays_open_beside_a_busy_one() {
 }
 
 #[test]
+fn a_websocket_that_has_lasted_long_enough_is_told_to_go() {
+    let upstream = websocket_echo();
+    let config = format!(
+        "[server]\nlisten = \"127.0.0.1:@PORT@\"\ntunnel_max_age = \"500ms\"\n\
+         [services.a]\nendpoints = [\"http://{upstream}\"]\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n"
+    );
+    let gateway = Gateway::builder(env!("CARGO_BIN_EXE_gateway")).config(&config).start();
+    let mut websocket = WebSocket::open(gateway.addr(), "/ws").unwrap();
+    let frame = Frame::new(Opcode::Text, "tick");
+    websocket.send(&frame).unwrap();
+    assert_eq!(websocket.receive().unwrap(), frame);
+    let last = websocket.receive().unwrap();
+    assert_eq!((last.opcode, &last.payload[..]), (Opcode::Close, &1001_u16.to_be_bytes()[..]));
+}
+
+#[test]
 fn what_declines_a_websocket_is_answered_like_any_request() {
     let upstream = Upstream::named("no");
     let gateway = gateway(upstream.addr());

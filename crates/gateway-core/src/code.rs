@@ -69,6 +69,8 @@ pub enum Code {
     InsufficientScope,
     /// The client wants only what is stored, and nothing stored answers it (RFC 9111 §5.2.1.7).
     NotCached,
+    /// The operator has closed the route for a while.
+    Maintenance,
 }
 
 #[derive(Clone, Copy)]
@@ -95,7 +97,7 @@ const fn said(row: Row, message: &'static str, detail: &'static str) -> Row {
 const NOT_ALLOWED: &str = "You are not allowed to access this scope.";
 
 use StatusCode as S;
-static ROWS: [Row; 32] = [
+static ROWS: [Row; 33] = [
     row(Code::BadRequest, "bad-request", S::BAD_REQUEST, "Bad request"),
     said(
         row(Code::MissingCredentials, "missing-credentials", S::UNAUTHORIZED, "Credentials are required"),
@@ -224,6 +226,11 @@ static ROWS: [Row; 32] = [
         NOT_ALLOWED,
     ),
     row(Code::NotCached, "not-cached", S::GATEWAY_TIMEOUT, "Nothing stored answers the request"),
+    said(
+        row(Code::Maintenance, "maintenance", S::SERVICE_UNAVAILABLE, "Down for maintenance"),
+        "Service Unavailable",
+        "Service unavailable",
+    ),
 ];
 
 impl Code {

@@ -84,6 +84,7 @@ impl Code {
             | Self::StoreUnavailable
             | Self::Overloaded
             | Self::Draining
+            | Self::Maintenance
             | Self::CircuitOpen
             | Self::AuthUnavailable => 14,
             Self::MissingCredentials

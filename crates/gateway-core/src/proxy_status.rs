@@ -178,7 +178,7 @@ impl Code {
                 ProxyError::DestinationUnavailable
             }
             Self::Overloaded => ProxyError::ConnectionLimitReached,
-            Self::Draining | Self::NotCached => ProxyError::ProxyInternalResponse,
+            Self::Draining | Self::Maintenance | Self::NotCached => ProxyError::ProxyInternalResponse,
             Self::InternalError | Self::StoreUnavailable | Self::AuthUnavailable => {
                 ProxyError::ProxyInternalError
             }

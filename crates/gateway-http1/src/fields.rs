@@ -73,25 +73,25 @@ fn is_end_to_end(name: &str) -> bool {
         || name.starts_with("access-control-")
 }
 
-/// Fields that mean one connection only, removed in both directions (RFC 9110 §7.6.1).
+/// Fields that mean one connection only, removed in both directions (RFC 9110 §7.6.1; §11.7: proxies name themselves).
 pub(crate) fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
-        "connection" | "proxy-connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade"
+        "connection"
+            | "proxy-connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
     )
 }
 
 /// Whether a request header stays behind: hop-by-hop ones, and those that the encoder writes itself.
 pub fn stays_behind(name: &str) -> bool {
-    matches!(
-        name,
-        "host"
-            | "content-length"
-            | "expect"
-            | "proxy-authorization"
-            | "proxy-authenticate"
-            | "http2-settings"
-    ) || is_hop_by_hop(name)
+    matches!(name, "host" | "content-length" | "expect" | "http2-settings") || is_hop_by_hop(name)
 }
 
 /// Whether a field may stand in a trailer section: nothing that frames, routes or authenticates (RFC 9110 §6.5.1).

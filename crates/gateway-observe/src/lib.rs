@@ -22,6 +22,8 @@
 //! Where written policies were asked, `decision` and `policies` tell what they said
 //! ([`PolicyDecision`](gateway_core::PolicyDecision)).
 //!
+//! [`ServerTimingLayer`] tells clients, who ask for it seldom, how much of the time was the service's.
+//!
 //! ```
 //! use axum::{body::Body, extract::Request, routing::get, Router};
 //! use gateway_observe::{prometheus, AccessLog, AccessLogSettings, Metrics, ObserveLayer, RouteLabels};
@@ -50,6 +52,7 @@ mod layer;
 mod line;
 mod log;
 mod metrics;
+mod server_timing;
 mod settings;
 mod time;
 
@@ -58,5 +61,6 @@ pub use self::metrics::{ConnectionGauge, ConnectionGuard, Metrics, RouteLabels, 
 pub use body::ObservedBody;
 pub use health::HealthReport;
 pub use layer::{Observe, ObserveFuture, ObserveLayer};
+pub use server_timing::{ServerTiming, ServerTimingFuture, ServerTimingLayer};
 pub use settings::{AccessLogSettings, LogFormat};
 pub use time::format_go_duration;

@@ -1,9 +1,11 @@
-use crate::facts::Scope;
+use crate::facts::{Facts, Scope};
+use crate::key::readable;
 use crate::limiter::Limiter;
 use crate::service::RateLimit;
 use crate::settings::{RateLimitSettings, Shared};
 use crate::{QuotaEvent, RateLimitError};
 use gateway_store::Store;
+use http::Request;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tower::Layer;
@@ -109,6 +111,14 @@ impl RateLimitLayer {
     pub fn quota_counts(&self) -> Option<crate::QuotaCounts> {
         let has_quota = self.limiter.plans.iter().any(|plan| plan.has_quota());
         has_quota.then(|| self.limiter.tallies.quotas())
+    }
+
+    /// What a request would be counted under, the same in all instances: `principal=ada`, `ip=192.0.2.1|route=orders`.
+    /// `None` if it is exempt, or not limited by this. Counts nothing: for whoever asks why.
+    #[must_use]
+    pub fn key_of<B>(&self, request: &Request<B>) -> Option<String> {
+        let facts = Facts::of(request, &self.scope);
+        self.limiter.case(&facts).map(|_| readable(&self.limiter.by, &facts))
     }
 
     fn changed(&self, change: impl FnOnce(&mut Limiter)) -> Self {

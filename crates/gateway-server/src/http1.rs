@@ -19,11 +19,13 @@ use gateway_http1::{RequestError, parse_request};
 use http::HeaderValue;
 use io::Input;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::coop::unconstrained;
+use tokio::time::{Sleep, sleep};
 use upload::Discarded;
 
 pub(crate) use answer::{is_bodiless, is_for_this_connection};
@@ -60,6 +62,8 @@ pub(crate) struct Connection<I, H: Handler> {
     output: Output,
     state: State<H>,
     timer: Timer,
+    /// When a tunnel has lasted as long as it may, where that is limited.
+    old: Option<Pin<Box<Sleep>>>,
     /// Whether this is the first request.
     fresh: bool,
     draining: bool,
@@ -103,6 +107,7 @@ where
             output: Output::default(),
             state: State::Head,
             timer: Timer::default(),
+            old: None,
             fresh: true,
             draining: false,
         }
@@ -200,16 +205,27 @@ where
         }
     }
 
+    /// Whether what is under way is a tunnel that has lasted as long as it may. If not, wakes the task when it has.
+    fn is_old(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(most) = self.limits.tunnel_max_age else { return false };
+        if !matches!(&self.state, State::Exchange(Exchange { tunnel: true, .. })) {
+            return false;
+        }
+        let old = self.old.get_or_insert_with(|| Box::pin(sleep(most)));
+        old.is_elapsed() || pin!(unconstrained(old.as_mut())).poll(cx).is_ready()
+    }
+
     fn exchange(&mut self, io: &mut I, flushed: bool, cx: &mut Context<'_>) -> Turn {
+        let old = self.is_old(cx);
         let State::Exchange(exchange) = &mut self.state else { return Turn::Close };
-        let mut progress = exchange.poll_answer(&mut self.output, self.draining, cx);
+        let mut progress = exchange.poll_answer(&mut self.output, self.draining || old, cx);
         progress |= exchange.poll_upload(&mut self.input, &mut self.output, io, cx);
         if exchange.broken {
             // Without the words that would make its end an end in order, such as TLS's `close_notify`.
             return self.become_state(State::Closing { shut: true, linger: false });
         }
         if progress {
-            if !exchange.is_leaving() {
+            if !exchange.is_leaving() && !old {
                 self.timer.clear();
             }
             return Turn::Again;
@@ -229,7 +245,7 @@ where
                 Some(upload) if keep_alive && upload.may_be_discarded() => {
                     self.become_state(State::Discard { upload, budget: MAX_DISCARD })
                 }
-                Some(upload) if exchange.tunnel && upload.has_reader() && !exchange.is_leaving() => {
+                Some(upload) if exchange.tunnel && upload.has_reader() && !exchange.is_leaving() && !old => {
                     exchange.upload = Some(upload);
                     self.half_tunnel(io, cx)
                 }
@@ -244,6 +260,11 @@ where
                 Some(_) => self.wait(Wait::Farewell, FAREWELL),
                 None => self.close(false),
             };
+        }
+        if exchange.tunnel && old {
+            // Within a frame: its end may yet come.
+            let may_wait = exchange.has_farewell();
+            return if may_wait { self.wait(Wait::Farewell, FAREWELL) } else { self.close(false) };
         }
         if exchange.tunnel {
             return self.wait(Wait::Tunnel, self.limits.tunnel_timeout);

@@ -10,6 +10,7 @@
 //!   it; a WebSocket over an HTTP/2 stream (RFC 8441) is the same to them;
 //! * whoever is connected when it drains ends in order: HTTP/1 by `connection: close`, HTTP/2 by GOAWAY, a WebSocket
 //!   by a Close frame 1001 between two of its frames (RFC 6455 §7.4.1), another tunnel when it is done;
+//! * a tunnel lasts no longer than [`Limits::tunnel_max_age`], where one is set, and a WebSocket is told so in the same way;
 //! * interim answers such as `103 Early Hints` ([`gateway_core::interim`]) go out as they come, over HTTP/1.1 and HTTP/2;
 //!   HTTP/1.0 does not know them;
 //! * HTTP/1 is this crate's own, HTTP/2 stands on [h2](https://docs.rs/h2) for frames, windows and header compression:

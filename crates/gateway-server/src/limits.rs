@@ -12,6 +12,7 @@ use std::time::Duration;
 /// | `body_timeout`, `min_body_rate` | 408; closed where the answer has begun | 408; the body fails where the answer has begun |
 /// | `write_timeout` | closed | the stream is reset (CANCEL), the others go on; who is gone is found by PING within 50 s |
 /// | `tunnel_timeout` | closed | the stream ends (RFC 8441) |
+/// | `tunnel_max_age` | Close 1001 to a WebSocket, then closed | the same, and the stream ends |
 /// | `max_streams` | | the client is told; a stream more is refused |
 ///
 /// Besides these, fixed and of HTTP/2 alone: a client that opens and resets streams at once (CVE-2023-44487), makes
@@ -40,6 +41,9 @@ pub struct Limits {
     /// How long a tunnel (WebSocket and other upgrades) may be silent in both directions. Default 5 min (Envoy's
     /// `stream_idle_timeout`).
     pub tunnel_timeout: Duration,
+    /// How long a tunnel may last, whatever goes through it. Then a WebSocket is sent Close 1001 between two frames of its
+    /// service, and has 5 s to end; any other tunnel is closed. Default: as long as both sides like.
+    pub tunnel_max_age: Option<Duration>,
     /// The most requests at once on one HTTP/2 connection. Default 100.
     pub max_streams: u32,
 }
@@ -61,6 +65,7 @@ impl Default for Limits {
             min_body_rate: 240,
             write_timeout: Duration::from_secs(30),
             tunnel_timeout: Duration::from_secs(300),
+            tunnel_max_age: None,
             max_streams: 100,
         }
     }

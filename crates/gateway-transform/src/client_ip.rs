@@ -70,7 +70,8 @@ impl ClientIpLayer {
     }
 
     /// Whether who connects may speak for others.
-    fn believes(&self, peer: SocketAddr) -> bool {
+    #[must_use]
+    pub fn believes(&self, peer: SocketAddr) -> bool {
         if self.trusted.is_empty() { self.depth.is_some() } else { self.is_trusted(peer) }
     }
 

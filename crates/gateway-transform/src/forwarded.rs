@@ -6,7 +6,7 @@ pub use settings::{ClientFrom, ForwardedSettings};
 
 use crate::client_ip::{FOR, PROTO};
 use gateway_core::{ClientAddr, PeerAddr, Scheme};
-use http::header::{FORWARDED, HOST, HeaderName, HeaderValue};
+use http::header::{Entry, FORWARDED, HOST, HeaderName, HeaderValue};
 use http::{HeaderMap, Request};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -29,18 +29,30 @@ static PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 /// The peer is the [`PeerAddr`] extension, else [`ClientAddr`]; the protocol is [`Scheme`]. What is not written by
 /// settings is still removed when it comes from somebody who is not trusted. Put it outside what rewrites the
 /// host, which it tells of, and inside [`ClientIpLayer`](crate::ClientIpLayer).
+///
+/// By then conditions, limits and whoever is asked about a request have seen what strangers wrote. A server that takes
+/// it away before ([`only_proxies_say`]) adds [`of_cleaned`](Self::of_cleaned): what is there then, a policy has set.
 #[derive(Clone, Debug)]
-pub struct ForwardedLayer(Arc<ForwardedSettings>);
+pub struct ForwardedLayer {
+    settings: Arc<ForwardedSettings>,
+    cleaned: bool,
+}
 
 impl ForwardedLayer {
     /// A layer with these settings.
     #[must_use]
     pub fn new(settings: &ForwardedSettings) -> Self {
-        Self(Arc::new(settings.clone()))
+        Self { settings: Arc::new(settings.clone()), cleaned: false }
+    }
+
+    /// The same for requests without the words of strangers: what is there is kept, whoever the peer is.
+    #[must_use]
+    pub fn of_cleaned(self) -> Self {
+        Self { cleaned: true, ..self }
     }
 
     fn tell(&self, hop: SocketAddr, scheme: Scheme, headers: &mut HeaderMap) {
-        if self.0.trusts(hop) {
+        if self.cleaned || self.settings.trusts(hop) {
             self.add(hop.ip().to_canonical(), scheme, headers);
         } else {
             self.replace(hop.ip().to_canonical(), scheme, headers);
@@ -49,23 +61,26 @@ impl ForwardedLayer {
 
     /// A trusted proxy's own words are kept.
     fn add(&self, hop: IpAddr, scheme: Scheme, headers: &mut HeaderMap) {
-        if self.0.x_forwarded {
-            let before: Vec<_> = headers.get_all(&FOR).iter().filter_map(|v| v.to_str().ok()).collect();
-            let chain = before.join(", ");
-            let chain = if chain.is_empty() { hop.to_string() } else { format!("{chain}, {hop}") };
-            insert(headers, &FOR, HeaderValue::try_from(chain).ok());
-            if !headers.contains_key(&PROTO) {
-                headers.insert(PROTO.clone(), HeaderValue::from_static(scheme.as_str()));
+        if self.settings.x_forwarded {
+            match headers.entry(&FOR) {
+                Entry::Vacant(none) => drop(none.insert(address::value(hop))),
+                Entry::Occupied(mut chain) => {
+                    let before: Vec<_> = chain.iter().filter_map(|value| value.to_str().ok()).collect();
+                    let before = before.join(", ");
+                    let value = HeaderValue::try_from(format!("{before}, {hop}"));
+                    let value = value.ok().filter(|_| !before.is_empty());
+                    chain.insert(value.unwrap_or_else(|| address::value(hop)));
+                }
             }
-            if !headers.contains_key(&X_HOST) {
-                let host = headers.get(HOST).cloned();
-                insert(headers, &X_HOST, host);
+            headers.entry(&PROTO).or_insert(HeaderValue::from_static(scheme.as_str()));
+            if let Some(host) = headers.get(HOST).cloned() {
+                headers.entry(&X_HOST).or_insert(host);
             }
         }
-        if self.0.port && !headers.contains_key(&PORT) {
+        if self.settings.port && !headers.contains_key(&PORT) {
             headers.insert(PORT.clone(), port(headers.get(HOST), scheme));
         }
-        if self.0.rfc7239 {
+        if self.settings.rfc7239 {
             let element = element(hop, scheme, headers.get(HOST));
             headers.append(FORWARDED, element);
         }
@@ -80,16 +95,16 @@ impl ForwardedLayer {
                 headers.remove(name);
             }
         }
-        if self.0.x_forwarded {
+        if self.settings.x_forwarded {
             headers.insert(FOR.clone(), address::value(hop));
             headers.insert(PROTO.clone(), HeaderValue::from_static(scheme.as_str()));
             let host = headers.get(HOST).cloned();
             insert(headers, &X_HOST, host);
         }
-        if self.0.port {
+        if self.settings.port {
             headers.insert(PORT.clone(), port(headers.get(HOST), scheme));
         }
-        if self.0.rfc7239 {
+        if self.settings.rfc7239 {
             let element = element(hop, scheme, headers.get(HOST));
             headers.insert(FORWARDED, element);
         }
@@ -107,14 +122,31 @@ const CLAIMS: [&str; 7] = [
     "x-forwarded-proto",
 ];
 
+/// Whether only a proxy may say this of a request: `Forwarded`, `X-Real-IP`, and all of `X-Forwarded-*`, with dashes or
+/// underscores. Servers remove it from requests of peers that [`ClientIpLayer::believes`](crate::ClientIpLayer::believes)
+/// nothing, before anything is decided by it.
+#[must_use]
+pub fn only_proxies_say(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    let (prefix, real_ip) = ("x-forwarded-", "x-real-ip");
+    match name.as_bytes().first() {
+        Some(b'f') => name == "forwarded",
+        Some(b'x') => {
+            same(name, real_ip) || name.get(..prefix.len()).is_some_and(|begin| same(begin, prefix))
+        }
+        _ => false,
+    }
+}
+
+fn same(name: &str, claim: &str) -> bool {
+    name.len() == claim.len()
+        && name.bytes().zip(claim.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+}
+
 /// Whether a service may take this for one of them: CGI and its heirs turn dashes into underscores. The first
 /// letter decides for nearly all names.
 fn is_claim(name: &str) -> bool {
-    let same = |claim: &&str| {
-        name.len() == claim.len()
-            && name.bytes().zip(claim.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
-    };
-    matches!(name.as_bytes().first(), Some(b'f' | b'x')) && CLAIMS.iter().any(same)
+    matches!(name.as_bytes().first(), Some(b'f' | b'x')) && CLAIMS.iter().any(|claim| same(name, claim))
 }
 
 fn insert(headers: &mut HeaderMap, name: &HeaderName, value: Option<HeaderValue>) {
@@ -254,6 +286,46 @@ mod tests {
         assert_eq!(told_over(Scheme::Http, json!({ "depth": 1 }), "10.0.0.2", &sent), expected);
         let elsewhere = json!({ "depth": 1, "trusted_proxies": ["192.0.2.0/24"] });
         assert_eq!(told_over(Scheme::Http, elsewhere, "10.0.0.2", &sent)[0].1, "10.0.0.2");
+    }
+
+    #[test]
+    fn what_policies_have_set_is_kept_where_strangers_words_are_gone() {
+        let layer = ForwardedLayer::new(&ForwardedSettings::default()).of_cleaned();
+        let peer = "192.0.2.1:9".parse().unwrap();
+        let told = |sent: &Sent| {
+            let mut headers: HeaderMap =
+                sent.iter().map(|(n, v)| (n.parse().unwrap(), HeaderValue::from_static(v))).collect();
+            layer.tell(peer, Scheme::Http, &mut headers);
+            headers
+        };
+        let none = told(&[]);
+        assert_eq!((&none[&FOR], &none[&PROTO]), (&"192.0.2.1".parse().unwrap(), &"http".parse().unwrap()));
+        let set =
+            told(&[("x-forwarded-proto", "https"), ("x-real-ip", "10.0.0.1"), ("x-forwarded-port", "8443")]);
+        assert_eq!(set[&PROTO], "https");
+        assert_eq!(
+            (&set["x-real-ip"], &set[&PORT]),
+            (&"10.0.0.1".parse().unwrap(), &"8443".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn what_only_proxies_say_is_known_in_either_spelling() {
+        for (name, expected) in [
+            ("forwarded", true),
+            ("x-real-ip", true),
+            ("x_real_ip", true),
+            ("x-forwarded-for", true),
+            ("x_forwarded-user", true),
+            ("x-forwarded-", true),
+            ("x-forwarded", false),
+            ("x-real-ips", false),
+            ("forwarded-by", false),
+            ("x-request-id", false),
+            ("host", false),
+        ] {
+            assert_eq!(only_proxies_say(&name.parse().unwrap()), expected, "{name}");
+        }
     }
 
     #[test]

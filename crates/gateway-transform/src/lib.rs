@@ -29,7 +29,8 @@
 //! [`check_placeholders`] tells before the first request whether a route has them all.
 //!
 //! [`normalize_path`] is no layer: a path must be one and the same before anything is decided by it. A slash at its end
-//! stays, goes, or is redirected away ([`TrailingSlash`]).
+//! stays, goes, or is redirected away ([`TrailingSlash`]). Nor is [`only_proxies_say`]: what it names is taken away from
+//! strangers' requests before conditions and limits look at them.
 //!
 //! ```
 //! use axum::{body::Body, extract::Request, routing::get, Router};
@@ -82,7 +83,7 @@ pub use correlation_id::{CorrelationId, CorrelationIdLayer, CorrelationIdSetting
 pub use cors::{Cors, CorsLayer, CorsSettings};
 pub use error::TransformError;
 pub use fallback::{Fallback, FallbackFuture, FallbackLayer, FallbackOn, FallbackSettings};
-pub use forwarded::{ClientFrom, Forwarded, ForwardedLayer, ForwardedSettings};
+pub use forwarded::{ClientFrom, Forwarded, ForwardedLayer, ForwardedSettings, only_proxies_say};
 pub use grpc_web::{GrpcWeb, GrpcWebBody, GrpcWebError, GrpcWebFuture, GrpcWebLayer, GrpcWebRequestBody};
 pub use headers::{HeaderEdits, HeaderRules, Headers, HeadersLayer};
 pub use normalize::{EncodedSet, NormalizeSettings, PathError, TrailingSlash, normalize_path};

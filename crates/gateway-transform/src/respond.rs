@@ -8,9 +8,9 @@ use crate::client_ip::is_in;
 use crate::error::TransformError;
 pub(crate) use answer::Answer;
 use bytes::Bytes;
-use gateway_core::ClientAddr;
+use gateway_core::{ClientAddr, Grpc};
 use http::header::{HeaderValue, RETRY_AFTER};
-use http::{Extensions, Request, Response, StatusCode};
+use http::{Extensions, HeaderMap, Request, Response, StatusCode};
 use ipnet::IpNet;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -45,12 +45,16 @@ impl<S> Layer<S> for RespondLayer {
 
 /// Answers 503 with `Retry-After` to all clients but those of some networks, who are served as ever.
 ///
+/// Unless the settings say otherwise the answer is a [`Problem`](gateway_core::Problem), `maintenance`; to gRPC calls it always is.
+///
 /// The client is the [`ClientAddr`] extension: behind a proxy, put it inside
 /// [`ClientIpLayer`](crate::ClientIpLayer), or the proxy's address decides for everybody. Differs from
 /// [`RespondLayer`] in whom it answers.
 #[derive(Clone, Debug)]
 pub struct MaintenanceLayer {
     answer: Arc<Answer>,
+    /// Whether the answer has no words of its own.
+    is_problem: bool,
     exempt: Arc<[IpNet]>,
 }
 
@@ -60,20 +64,21 @@ impl MaintenanceLayer {
     /// # Errors
     /// Names the status, header, body or file that makes no answer.
     pub fn new(settings: &MaintenanceSettings) -> Result<Self, TransformError> {
-        let mut answer = Answer::maintenance(&settings.answer)?;
+        let (mut answer, is_problem) = Answer::maintenance(&settings.answer)?;
         // Rounded up: who comes at the time told is not too early.
         let seconds = settings.retry_after.as_secs() + u64::from(settings.retry_after.subsec_nanos() > 0);
         if seconds > 0 {
             answer.headers_mut().entry(RETRY_AFTER).or_insert(HeaderValue::from(seconds));
         }
-        Ok(Self { answer: Arc::new(answer), exempt: settings.exempt.clone().into() })
+        Ok(Self { answer: Arc::new(answer), is_problem, exempt: settings.exempt.clone().into() })
     }
 }
 
 impl<S> Layer<S> for MaintenanceLayer {
     type Service = Respond<S>;
     fn layer(&self, inner: S) -> Respond<S> {
-        Respond { inner, answer: self.answer.clone(), served: Served::Clients(self.exempt.clone()) }
+        let served = Served::Clients { exempt: self.exempt.clone(), is_problem: self.is_problem };
+        Respond { inner, answer: self.answer.clone(), served }
     }
 }
 
@@ -89,16 +94,28 @@ pub struct Respond<S> {
 #[derive(Clone, Debug)]
 enum Served {
     Nobody,
-    Clients(Arc<[IpNet]>),
+    /// Those of some networks, during maintenance.
+    Clients {
+        exempt: Arc<[IpNet]>,
+        is_problem: bool,
+    },
 }
 
 impl Served {
     fn has(&self, facts: &Extensions) -> bool {
         match self {
             Self::Nobody => false,
-            Self::Clients(networks) => {
-                facts.get::<ClientAddr>().is_some_and(|client| is_in(networks, client.0))
+            Self::Clients { exempt, .. } => {
+                facts.get::<ClientAddr>().is_some_and(|client| is_in(exempt, client.0))
             }
+        }
+    }
+
+    /// Whether the others get the gateway's own words.
+    fn is_problem(&self, headers: &HeaderMap) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Clients { is_problem, .. } => *is_problem || Grpc::of(headers).is_some(),
         }
     }
 }
@@ -119,6 +136,8 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         if self.served.has(request.extensions()) {
             OwnOrInner::inner(self.inner.call(request))
+        } else if self.served.is_problem(request.headers()) {
+            OwnOrInner::own(self.answer.as_problem().into_response())
         } else {
             OwnOrInner::own(self.answer.give())
         }

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
-use gateway_core::ClientAddr;
 use gateway_core::units::Short;
+use gateway_core::{ClientAddr, Code, Problem};
 use gateway_transform::{MaintenanceLayer, MaintenanceSettings, RespondLayer, RespondSettings};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -89,6 +89,16 @@ async fn during_maintenance_only_exempt_clients_are_served() {
             assert!(body.contains("\"code\":\"maintenance\""), "{body}");
         }
     }
+    let spelled_out = json!({ "answer": { "text": "back soon" } });
+    let layer = MaintenanceLayer::new(&serde_json::from_value(spelled_out).unwrap()).unwrap();
+    let inner = service_fn(|_: Request<()>| async {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("inner")))
+    });
+    let call = Request::post("/").header("content-type", "application/grpc").body(()).unwrap();
+    let response = layer.layer(inner).oneshot(call).await.unwrap();
+    let problem = response.extensions().get::<Problem>().map(Problem::code);
+    assert_eq!(problem, Some(Code::Maintenance), "text is nothing to a gRPC client");
+    assert_eq!(response.headers()["retry-after"], "300");
     let page = json!({ "retry_after": "0s", "answer": { "status": 502, "text": "back soon" } });
     let layer = MaintenanceLayer::new(&serde_json::from_value(page).unwrap()).unwrap();
     let inner =

@@ -84,7 +84,7 @@ impl HashKey {
             Self::Path => Some(hash([head.uri.path().as_bytes()])),
             Self::Param(name) => {
                 let value = head.extensions.get::<Captures>()?.get(name)?;
-                Some(hash([value.as_bytes()]))
+                (!value.is_empty()).then(|| hash([value.as_bytes()]))
             }
             Self::Principal => {
                 let id = head.extensions.get::<Principal>()?.id();
@@ -181,8 +181,9 @@ mod tests {
         let mut head =
             Request::get("/a?user=7&x").header("x-user", "7").header("cookie", "sid=7").body(()).unwrap();
         head.extensions_mut().insert(ClientAddr("[::ffff:1.2.3.4]:5".parse().unwrap()));
+        let captured = [("id".into(), "7".to_owned()), ("none".into(), String::new())];
+        head.extensions_mut().insert(captured.into_iter().collect::<Captures>());
         head.extensions_mut().insert(Principal::new("7", AuthMethod::Jwt, Default::default()));
-        head.extensions_mut().insert(Captures::from_iter([("id".into(), "7".to_owned())]));
         let (full, bare) = (head.into_parts().0, Request::get("/7").body(()).unwrap().into_parts().0);
         let seven = hash([b"7".as_slice()]);
         for (keys, with, without) in [
@@ -192,6 +193,7 @@ mod tests {
             (r#""principal""#, Some(seven), None),
             (r#""param id""#, Some(seven), None),
             (r#"["param other", "path"]"#, Some(hash([b"/a".as_slice()])), Some(hash([b"/7".as_slice()]))),
+            (r#"["param none", "param other", "principal"]"#, Some(seven), None),
             (r#""client_ip""#, Some(hash([[1, 2, 3, 4].as_slice()])), None),
             (r#""path""#, Some(hash([b"/a".as_slice()])), Some(hash([b"/7".as_slice()]))),
             (r#"["cookie no", "principal", "path"]"#, Some(seven), Some(hash([b"/7".as_slice()]))),

@@ -38,7 +38,7 @@ pub(super) fn without_effect(settings: &Settings, origin: &Origin) -> Vec<Mistak
 /// What is set and not looked at, and why.
 fn unread(policy: &PolicySettings) -> impl Iterator<Item = (&'static str, &'static str)> {
     const NO_HASH: &str = "only the strategies `ring_hash` and `maglev` hash";
-    let hashes = matches!(policy.strategy, Strategy::RingHash | Strategy::Maglev);
+    let hashes = policy.strategy.hashes();
     let biased = policy.request_bias != RequestBias::default();
     [
         ("hash_on", !hashes && policy.hash_on != HashOn::default(), NO_HASH),

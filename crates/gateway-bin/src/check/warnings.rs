@@ -3,12 +3,13 @@
 use super::balancing;
 use crate::config::{Mistake, Origin, Plan, Settings, Severity, join, of_policies};
 use gateway_auth::JwtSettings;
-use gateway_core::Endpoint;
 use gateway_core::units::{Short, Switch, Timespan};
+use gateway_core::{Endpoint, Scheme};
 use gateway_ratelimit::{CountWhat, RateLimitSettings};
 use gateway_routing::Unreachable;
 use gateway_server::ListenAddress;
-use gateway_transform::{CorsSettings, TrailingSlash};
+use gateway_transform::{CorsSettings, NormalizeSettings, TrailingSlash, normalize_path};
+use gateway_upstream::Protocol;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -18,6 +19,8 @@ pub(crate) fn warnings(settings: &Settings, plan: &Plan, origin: &Origin) -> Vec
     let reader = Reader { settings, plan, origin };
     let mut found = reader.unreachable();
     found.extend(reader.slashed());
+    found.extend(reader.never_normal());
+    found.extend(reader.without_http2());
     found.extend(reader.unused());
     found.extend(reader.drained());
     found.extend(balancing::without_effect(settings, origin));
@@ -83,6 +86,61 @@ impl Reader<'_> {
             warning.with_help("take the slash at its end away")
         };
         slashed.map(warning).collect()
+    }
+
+    /// Routes for paths that no request has once it is normal: with two slashes in a row, or with what is refused.
+    fn never_normal(&self) -> Vec<Mistake> {
+        let rules = NormalizeSettings { trailing_slash: TrailingSlash::Keep, ..self.plan.normalize };
+        let mut found = Vec::new();
+        for (i, route) in self.plan.routes.iter().enumerate() {
+            let path = route.matches.path.as_str();
+            if path.starts_with('~') {
+                continue;
+            }
+            let sample = path.split('/').map(|part| if part.starts_with('{') { "x" } else { part });
+            let sample = sample.collect::<Vec<_>>().join("/");
+            let (why, help) = match normalize_path(&sample, &rules) {
+                Err(error) => (
+                    format!("requests for it are answered 400, as {error}"),
+                    "`normalize` says what is refused",
+                ),
+                Ok(_) if rules.merge_slashes && sample.contains("//") => (
+                    "`normalize.merge_slashes` is on, so that no path has two slashes in a row".to_owned(),
+                    "write one slash, or set `normalize.merge_slashes = false`",
+                ),
+                Ok(_) => continue,
+            };
+            let message = format!("`{path}` is never used: {why}");
+            found.push(self.origin.warning(&format!("routes[{i}].path"), message).with_help(help));
+        }
+        found
+    }
+
+    /// Routes that speak gRPC to services over HTTP/1.1, in which no server of gRPC answers.
+    fn without_http2(&self) -> Vec<Mistake> {
+        let spoken = |name: &str| {
+            let service = self.settings.services.get(name)?;
+            let plain =
+                |url: &str| Endpoint::parse(url).is_ok_and(|endpoint| endpoint.scheme() == Scheme::Http);
+            let (protocol, set) = match service.connection.protocol {
+                Protocol::Http2 => return None,
+                Protocol::Http1 => ("http1", true),
+                Protocol::Auto => ("auto", service.endpoints.iter().any(|endpoint| plain(&endpoint.url))),
+            };
+            set.then_some(protocol)
+        };
+        let mut found = Vec::new();
+        for (i, route) in self.plan.routes.iter().enumerate().filter(|(_, route)| route.grpc_web) {
+            let Some(name) = route.service.as_deref() else { continue };
+            let Some(protocol) = spoken(name) else { continue };
+            let message = format!(
+                "`grpc_web` makes gRPC of what browsers send, but `{name}` is spoken to in HTTP/1.1: its `connection.protocol` is `{protocol}`"
+            );
+            let warning = self.origin.warning(&format!("routes[{i}].service"), message);
+            let help = format!("set `services.{name}.connection.protocol = \"http2\"`");
+            found.push(warning.with_help(help));
+        }
+        found
     }
 
     /// What is defined by name and named by no route.

@@ -53,6 +53,8 @@ pub(crate) struct Plan {
     pub(crate) forwarded: ForwardedLayer,
     pub(crate) underscores: UnderscoreHeaders,
     pub(crate) via: Option<ViaLayer>,
+    /// Whether answers tell of the time they took.
+    pub(crate) server_timing: bool,
     pub(crate) normalize: NormalizeSettings,
     pub(crate) connections: Limits,
     /// Whose connections begin with a PROXY header.
@@ -141,9 +143,10 @@ impl Plan {
             store: store?,
             problems,
             client_ip: ClientIpLayer::new(&settings.forwarded),
-            forwarded: ForwardedLayer::new(&settings.forwarded),
+            forwarded: ForwardedLayer::new(&settings.forwarded).of_cleaned(),
             underscores: settings.underscore_headers,
             via,
+            server_timing: settings.server_timing,
             normalize: settings.normalize,
             connections: settings.server.limits(),
             proxy_protocol: settings.server.proxy_protocol.clone().into(),

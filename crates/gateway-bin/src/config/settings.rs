@@ -61,6 +61,9 @@ pub(crate) struct Settings {
     pub(crate) underscore_headers: UnderscoreHeaders,
     /// `Via` towards upstreams: `true`, a name, or a table. Default: none.
     pub(crate) via: Option<Short<ViaSettings>>,
+    /// Whether answers say in `Server-Timing` how long the service took, in milliseconds, and how long the gateway: whoever
+    /// can ask learns that. Default false.
+    pub(crate) server_timing: bool,
     /// Where routes with a `cache` keep answers.
     pub(crate) cache: CacheStoreSettings,
     /// What all routes get unless they say otherwise.
@@ -189,6 +192,9 @@ pub(crate) struct ServerSettings {
     pub(crate) write_timeout: Timespan,
     /// How long a WebSocket or other tunnel may be silent in both directions. Default `5m`.
     pub(crate) tunnel_timeout: Timespan,
+    /// How long a WebSocket or other tunnel may last, whatever goes through it; then a WebSocket is sent Close 1001 and has
+    /// 5 s to end, and any other tunnel is closed. Default: as long as both sides like.
+    pub(crate) tunnel_max_age: Option<Timespan>,
     /// The most requests at once on one HTTP/2 connection. Default 100.
     pub(crate) max_streams: u32,
 }
@@ -210,6 +216,7 @@ impl ServerSettings {
             min_body_rate: self.min_body_rate.bytes(),
             write_timeout: *self.write_timeout,
             tunnel_timeout: *self.tunnel_timeout,
+            tunnel_max_age: self.tunnel_max_age.map(|age| *age),
             max_streams: self.max_streams,
         }
     }
@@ -232,6 +239,7 @@ impl Default for ServerSettings {
             min_body_rate: ByteSize(240),
             write_timeout: Timespan::secs(30),
             tunnel_timeout: Timespan::secs(300),
+            tunnel_max_age: None,
             max_streams: 100,
         }
     }

@@ -53,6 +53,9 @@ impl Finder {
         if hops::is_ping(&request) {
             return Fate::Options;
         }
+        if let Some(found) = self.edge.preflight(&mut request) {
+            return Fate::Route(found.index);
+        }
         match self.edge.routes.find(&request) {
             Match::Found(found) => Fate::Route(found.index),
             Match::MethodNotAllowed { .. } if *request.method() == Method::OPTIONS => Fate::Options,

@@ -42,6 +42,7 @@ pub(super) fn policies(checked: &Checked, index: usize) -> Vec<Policy> {
     let own = |name: &str| format!("routes[{index}].{name}");
 
     all.of_levels(route.correlation_id.is_some(), "correlation_id", |p| p.correlation_id.map(drop));
+    all.add(plan.server_timing, "server_timing", "server_timing", Value::Null);
     all.of_levels(route.cors.is_some(), "cors", |p| p.cors.map(drop));
     all.of_levels(route.security_headers.is_some(), "security_headers", |p| p.security_headers.map(drop));
     all.of_levels(route.maintenance.is_some(), "maintenance", |p| p.maintenance.map(drop));

@@ -5,6 +5,7 @@ use super::recorder::Recorder;
 use super::request::{Asked, Limits};
 use crate::assemble::{Assembly, Observers};
 use crate::config::{AuthPlan, Config, Plan};
+use crate::hops;
 use gateway_balance::{BalanceSettings, EndpointSet, RetrySettings, Strategy};
 use gateway_core::units::Short;
 use gateway_core::{ClientAddr, Endpoint, Problem};
@@ -32,6 +33,8 @@ pub(super) struct Looked {
     pub(super) explanation: Explanation,
     /// What `authorize` says of the caller.
     pub(super) authorization: Vec<Authorization>,
+    /// The limits of its route, and what they count it under; nothing where one does not apply.
+    pub(super) counted: Vec<(String, Option<String>)>,
     pub(super) end: End,
 }
 
@@ -67,9 +70,19 @@ pub(super) async fn probe(config: &Config, asked: &Asked) -> io::Result<Probed> 
     if let Err(problem) = edge.receive(&mut request, asked.client()) {
         return Ok(Probed::Refused(problem));
     }
+    let asks = hops::preflighted(&request).filter(|_| edge.preflight(&mut request).is_some());
+    // A browser that asks for leave is answered by the route of what it is to send.
+    let method = asks.map(|asked| std::mem::replace(request.method_mut(), asked));
     let explanation = edge.routes.explain(&request);
+    method.into_iter().for_each(|method| *request.method_mut() = method);
+    let mut counted = Vec::new();
     let authorization = match &explanation.outcome {
         Outcome::Found { index, params } => {
+            if let Some(caller) = &asked.caller {
+                request.extensions_mut().insert(caller.clone());
+            }
+            let limits = &in_force.routes[*index].rate_limits;
+            counted = limits.iter().map(|limit| (limit.name.clone(), limit.layer.key_of(&request))).collect();
             if let Some(params) = params {
                 request.extensions_mut().insert(params.clone());
             }
@@ -88,7 +101,7 @@ pub(super) async fn probe(config: &Config, asked: &Asked) -> io::Result<Probed> 
         Some(head) => End::Service { head, host },
         None => End::Gateway { status: answer.status(), headers: answer.headers().clone() },
     };
-    Ok(Probed::Looked(Box::new(Looked { target, client, explanation, authorization, end })))
+    Ok(Probed::Looked(Box::new(Looked { target, client, explanation, authorization, counted, end })))
 }
 
 /// The same plan without what asks or counts somebody, or fails on purpose, and with one endpoint for all services.

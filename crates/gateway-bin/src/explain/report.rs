@@ -38,11 +38,20 @@ pub(super) struct Report {
     policies: Vec<Policy>,
     /// What `authorize` says of a caller with the claims that were given.
     authorization: Vec<Authorization>,
+    /// Under what the limits of its route count it.
+    counted: Vec<Counted>,
     /// What the service gets.
     upstream: Option<Forwarded>,
     /// What the gateway answers itself, in the service's place.
     answer: Option<Answer>,
     service: Option<Service>,
+}
+
+#[derive(Debug, Serialize)]
+struct Counted {
+    limit: String,
+    /// Nothing where the limit is not for it.
+    key: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -124,6 +133,7 @@ impl Report {
             candidates: Vec::new(),
             policies: Vec::new(),
             authorization: Vec::new(),
+            counted: Vec::new(),
             upstream: None,
             answer: None,
             service: None,
@@ -135,8 +145,11 @@ impl Report {
                 report.detail = problem.detail().map(str::to_owned);
             }
             Probed::Looked(looked) => {
-                let Looked { target, client, explanation, authorization, end } = *looked;
+                let Looked { target, client, explanation, authorization, counted, end } = *looked;
                 report.authorization = authorization;
+                let shown = |key: String| checked.origin.conceal(&key).to_owned();
+                let counted = counted.into_iter();
+                report.counted = counted.map(|(limit, key)| Counted { limit, key: key.map(shown) }).collect();
                 report.request.read_as = target;
                 if let Some(client) = client {
                     report.request.client = client.ip().to_string();

@@ -63,6 +63,25 @@ fn answers_of_the_gateways_own_are_a_text_json_a_status_or_a_file() {
 }
 
 #[test]
+fn answers_say_where_their_time_went_if_that_is_wanted() {
+    let upstream = Upstream::named("a");
+    let routes =
+        "[[routes]]\npath = \"/a\"\nservice = \"a\"\n[[routes]]\npath = \"/own\"\nrespond = \"own\"\n";
+    for (setting, tells) in [("", false), ("server_timing = true\n", true)] {
+        let gateway = in_front_of(&upstream, &format!("{setting}{routes}"));
+        for (path, status, begin) in
+            [("/a", 200, "service;dur="), ("/own", 200, "gateway;dur="), ("/none", 404, "gateway;dur=")]
+        {
+            let answer = get(gateway.addr(), path);
+            let told = answer.header("server-timing");
+            assert_eq!(answer.status, status, "{path}");
+            assert_eq!(told.is_some_and(|told| told.starts_with(begin)), tells, "{path}: {told:?}");
+            assert_eq!(told.is_some_and(|told| told.contains("gateway;dur=")), tells, "{path}: {told:?}");
+        }
+    }
+}
+
+#[test]
 fn maintenance_answers_503_to_all_but_the_exempt() {
     let upstream = Upstream::named("a");
     let gateway = in_front_of(
@@ -77,6 +96,21 @@ fn maintenance_answers_503_to_all_but_the_exempt() {
     assert_eq!(get(gateway.addr(), "/short").header("retry-after"), Some("300"));
     let page = get(gateway.addr(), "/page");
     assert_eq!((page.status, page.header("retry-after"), page.text().as_str()), (200, None, "back soon"));
+    // Who speaks gRPC is told in its words, also where a page is spelled out.
+    for path in ["/short", "/page"] {
+        let call = Request::new("POST", path).header("Content-Type", "application/grpc").body("");
+        let answer = send(&gateway, &call);
+        assert_eq!((answer.status, answer.header("grpc-status")), (200, Some("14")), "{path}");
+    }
+    assert_eq!(
+        closed.header("proxy-status"),
+        Some("gateway; error=proxy_internal_response; details=\"maintenance\"")
+    );
+    let reasons = wait_until("five lines", SOON, || {
+        let log = gateway.access_log();
+        (log.len() == 5).then(|| log.iter().filter(|line| line["reason"] == "maintenance").count())
+    });
+    assert_eq!(reasons, 4, "all but the page that is spelled out");
     assert_eq!(upstream.hits(), 0);
     let exempt = Request::get("/").header("X-Forwarded-For", "10.0.0.7");
     assert_eq!(text(&gateway, &exempt), "a");

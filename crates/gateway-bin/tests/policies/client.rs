@@ -35,6 +35,37 @@ fn the_client_is_who_a_trusted_proxy_says_in_the_log_the_limit_and_towards_the_s
 }
 
 #[test]
+fn what_strangers_say_of_themselves_decides_nothing_and_is_told_to_nobody() {
+    let asked = Upstream::start(|_| Reply::with(200, &[("X-Forwarded-User", "ada")], ""));
+    for (trusted, open, seen_by) in [("[]", false, None), ("[\"127.0.0.0/8\"]", true, Some("192.0.2.1"))] {
+        let upstream = Upstream::named("a");
+        let config = format!(
+            "forwarded.trusted_proxies = {trusted}\n\
+             [auth.forward.f]\nurl = \"{}/\"\nresponse_headers = [\"x-forwarded-user\"]\n\
+             [[routes]]\npath = \"/*\"\nservice = \"a\"\nauth = \"f\"\n\
+             headers.request.set = {{ X-Forwarded-Proto = \"https\", X-Real-IP = \"10.0.0.1\" }}\n\
+             [[routes]]\npath = \"/*\"\nrespond = \"secure\"\nmatch.headers.x-forwarded-scheme = \"https\"\n",
+            asked.url()
+        );
+        let gateway = in_front_of(&upstream, &config);
+        let claim = |name, value| Request::get("/").header(name, value);
+        assert_eq!(text(&gateway, &claim("X-Forwarded-Scheme", "https")) == "secure", open, "{trusted}");
+        for name in ["X-Real-IP", "X_Real_IP", "X-Forwarded-Port", "X-Forwarded_Groups", "Forwarded"] {
+            assert_eq!(send(&gateway, &claim(name, "192.0.2.1")).status, 200);
+            let seen = asked.requests().pop().unwrap();
+            assert_eq!(seen.header(&name.to_lowercase()), seen_by, "{name} of {trusted}");
+        }
+        let seen = upstream.requests().pop().unwrap();
+        let told = ["x-forwarded-user", "x-forwarded-proto", "x-real-ip"].map(|name| seen.header(name));
+        assert_eq!(
+            told,
+            [Some("ada"), Some("https"), Some("10.0.0.1")],
+            "what policies say stays: {trusted}"
+        );
+    }
+}
+
+#[test]
 fn where_only_the_number_of_proxies_is_known_the_client_is_at_its_place_from_the_right() {
     let upstream = Upstream::named("a");
     for (forwarded, expected, sent_on) in [

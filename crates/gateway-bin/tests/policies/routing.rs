@@ -108,6 +108,44 @@ fn a_wrong_method_is_405_and_priority_comes_before_all_else() {
 }
 
 #[test]
+fn a_browser_that_asks_for_leave_is_answered_by_the_route_of_what_it_is_to_send() {
+    let upstream = Upstream::named("a");
+    let config = "[[routes]]\npath = \"/*\"\nservice = \"a\"\n\
+         [[routes]]\npath = \"/orders\"\nservice = \"a\"\nmethods = [\"POST\"]\nauth = \"u\"\ncors.origins = [\"https://shop.example\"]\n\
+         [[routes]]\npath = \"/orders\"\nservice = \"a\"\nmethods = [\"GET\"]\ncors.origins = [\"*\"]\n\
+         [[routes]]\npath = \"/only\"\nservice = \"a\"\nmethods = [\"PUT\"]\n\
+         [auth.jwt.u]\nsecret = \"a secret for tests, 32 bytes long\"\naudience = \"a\"\n";
+    let gateway = in_front_of(&upstream, config);
+    let preflight = |path: &str, origin: &str, method: &str| {
+        let request = Request::new("OPTIONS", path).header("Access-Control-Request-Method", method);
+        let request = if origin.is_empty() { request } else { request.header("Origin", origin) };
+        let answer = send(&gateway, &request);
+        (answer.status, answer.header("access-control-allow-origin").map(str::to_owned))
+    };
+    let shop = "https://shop.example";
+    for (path, origin, method, expected) in [
+        ("/orders", shop, "POST", (204, Some(shop))),
+        ("/orders", "https://other.example", "POST", (204, None)),
+        ("/orders", shop, "GET", (204, Some("*"))),
+        // The route of all else has no CORS, and its service is asked, as for what is no preflight.
+        ("/orders", shop, "DELETE", (200, None)),
+        ("/orders", "", "POST", (200, None)),
+        ("/orders", shop, "@", (200, None)),
+        ("/only", shop, "PUT", (200, None)),
+    ] {
+        let (status, origin_allowed) = preflight(path, origin, method);
+        assert_eq!((status, origin_allowed.as_deref()), expected, "{path} {origin} {method}");
+    }
+    assert_eq!(upstream.hits(), 4);
+    let config = format!("{FRAME}services.a.endpoints = [\"{}\"]\n{config}", upstream.url());
+    let headers = ["-H", "Origin: https://shop.example", "-H", "Access-Control-Request-Method: POST"];
+    let args = [&["explain", "OPTIONS", "/orders"][..], &headers].concat();
+    let done = Gateway::builder(EXE).config(&config).args(&args).run();
+    assert!(done.stdout.contains("routes[1] takes it: /orders"), "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.contains("204 No Content"), "{}", done.stdout);
+}
+
+#[test]
 fn options_for_the_whole_server_are_answered_here_whatever_routes_there_are() {
     let upstream = Upstream::named("a");
     let routes = "[[routes]]\npath = \"/*\"\nservice = \"a\"\n[[routes]]\npath = '~.*'\nservice = \"a\"\n";
@@ -151,6 +189,15 @@ fn max_forwards_of_options_and_trace_is_counted_off_and_ends_here_at_0() {
         let arrived: Vec<_> = arrived.iter().map(|request| request.header("max-forwards")).collect();
         assert_eq!(arrived, seen.map(Some).into_iter().collect::<Vec<_>>(), "{what}");
     }
+    let answered = wait_until("the lines of what was answered here", SOON, || {
+        let log = gateway.access_log();
+        let own: Vec<_> = log.into_iter().filter(|line| line["status"] != 200).collect();
+        (own.len() == 4).then_some(own)
+    });
+    assert!(
+        answered.iter().all(|line| line["route"] == line["uri"] && line["service"] == "a"),
+        "{answered:?}"
+    );
 }
 
 #[test]

@@ -224,7 +224,7 @@ mod tests {
     fn hop_by_hop_headers_go_and_end_to_end_ones_stay_even_when_nominated() {
         let head = parse_text(
             "HTTP/1.1 200 OK\r\nConnection: x-secret, set-cookie\r\nX-Secret: 1\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n\
-             Keep-Alive: timeout=5\r\nContent-Length: 1\r\n\r\n",
+             Keep-Alive: timeout=5\r\nProxy-Authenticate: Basic\r\nContent-Length: 1\r\n\r\n",
         )
         .unwrap()
         .unwrap();

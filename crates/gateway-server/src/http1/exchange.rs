@@ -34,7 +34,7 @@ pub(crate) struct Exchange<H: Handler> {
     waiting_for_client: bool,
 }
 
-/// How a tunnel is ended when the connection drains.
+/// How a tunnel is ended when the connection drains, or it has lasted as long as it may.
 #[derive(Debug)]
 enum Farewell {
     /// Not at all: the protocol has no words for it that are known here.
@@ -130,6 +130,11 @@ impl<H: Handler> Exchange<H> {
     /// Whether nothing is read for this request, now or ever.
     pub(crate) fn reads_nothing(&self) -> bool {
         self.upload.as_ref().is_none_or(|upload| upload.is_tunnel() && !self.tunnel)
+    }
+
+    /// Whether a tunnel's client can be told to go.
+    pub(crate) fn has_farewell(&self) -> bool {
+        !matches!(self.farewell, Farewell::None)
     }
 
     /// Whether a tunnel's client was told to go.

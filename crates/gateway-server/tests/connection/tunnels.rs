@@ -176,6 +176,50 @@ async fn a_draining_websocket_that_does_not_end_is_ended() {
     assert_eq!(start.elapsed().as_secs(), 5);
 }
 
+/// A client of tunnels that may last a minute.
+fn within_a_minute() -> Client {
+    let limits =
+        gateway_server::Limits { tunnel_max_age: Some(Duration::from_secs(60)), ..Default::default() };
+    connect_with(answer(echoing), limits, 1024)
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_websocket_that_has_lasted_long_enough_is_told_1001_however_busy_it_is() {
+    let mut client = within_a_minute();
+    // The time before does not count.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    client.send(asks_for("websocket")).await;
+    client.until(&head("websocket")).await;
+    let start = tokio::time::Instant::now();
+    for _ in 0..59 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        client.send("\u{1}\u{1}a").await;
+        client.until("a").await;
+    }
+    assert_eq!(client.until("\u{3}\u{fffd}").await, "\u{fffd}\u{2}\u{3}\u{fffd}");
+    assert_eq!(start.elapsed().as_secs(), 60);
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        client.send("\u{1}\u{1}a").await;
+    }
+    assert_eq!(client.rest().await, "");
+    assert_eq!(start.elapsed().as_secs(), 65, "it did not end by itself");
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn an_old_websocket_within_a_frame_has_a_little_time_and_other_tunnels_none() {
+    for (protocol, seconds) in [("websocket", 65), ("chat", 60)] {
+        let mut client = within_a_minute();
+        client.send(asks_for(protocol)).await;
+        client.until(&head(protocol)).await;
+        let start = tokio::time::Instant::now();
+        client.send("\u{1}\u{5}abc").await;
+        client.until("abc").await;
+        assert_eq!(client.rest().await, "", "{protocol}");
+        assert_eq!(start.elapsed().as_secs(), seconds, "{protocol}");
+    }
+}
+
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn other_tunnels_go_on_while_draining() {
     let mut client = connect(answer(echoing));

@@ -4,6 +4,7 @@ use super::RespondSettings;
 use crate::error::{self, TransformError};
 use crate::headers::editable;
 use bytes::Bytes;
+use gateway_core::{Code, Problem};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use std::path::Path;
@@ -44,10 +45,13 @@ impl Answer {
         Ok(Self { status, headers, body })
     }
 
-    /// A problem document for settings that name no body.
-    pub(super) fn maintenance(settings: &RespondSettings) -> Result<Self, TransformError> {
+    /// A problem document for settings that name no body. Says whether that is all there is to say.
+    pub(super) fn maintenance(settings: &RespondSettings) -> Result<(Self, bool), TransformError> {
         let mut answer = Self::new(settings, StatusCode::SERVICE_UNAVAILABLE)?;
         let unsaid = settings.text.is_none() && settings.json.is_none() && settings.file.is_none();
+        let is_problem = unsaid
+            && answer.status == StatusCode::SERVICE_UNAVAILABLE
+            && !answer.headers.contains_key(CONTENT_TYPE);
         if unsaid && !has_no_body(answer.status) {
             let problem = serde_json::json!({
                 "type": "urn:gateway:problem:maintenance",
@@ -63,7 +67,15 @@ impl Answer {
         }
         // Nobody keeps it for later: neither for long nor for others.
         answer.headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-        Ok(answer)
+        Ok((answer, is_problem))
+    }
+
+    /// The same in the words that the gateway has for it, for whoever cannot read the answer.
+    pub(super) fn as_problem(&self) -> Problem {
+        let headers = self.headers.iter().filter(|(name, _)| *name != CONTENT_TYPE);
+        headers.fold(Problem::new(Code::Maintenance), |problem, (name, value)| {
+            problem.with_header(name.clone(), value.clone())
+        })
     }
 
     pub(super) fn headers_mut(&mut self) -> &mut HeaderMap {

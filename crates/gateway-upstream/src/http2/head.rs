@@ -3,7 +3,8 @@
 use crate::http1::{BodyFraming, asks_for_trailers};
 use gateway_core::{Endpoint, Scheme};
 use gateway_http1::{may_be_trailer, nominated_by, stays_behind};
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TE, TRAILER};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
+use http::header::{PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{Request, Uri, Version};
@@ -64,8 +65,9 @@ fn fields(from: &HeaderMap, framing: BodyFraming) -> HeaderMap {
 
 /// Removes what belongs to the connection from an answer. h2 has refused the rest as malformed (RFC 9113 §8.2.2).
 pub(super) fn clean(headers: &mut HeaderMap) {
-    headers.remove(TE);
-    headers.remove(TRAILER);
+    for name in [TE, TRAILER, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION] {
+        headers.remove(name);
+    }
 }
 
 /// What may stand in a trailer section.
@@ -129,6 +131,14 @@ mod tests {
             let odd = head(|request| request.header("Host", odd));
             assert!(authority(&odd, None).is_err());
         }
+    }
+
+    #[test]
+    fn an_answer_loses_what_is_for_one_connection() {
+        let all = ["te", "trailer", "proxy-authenticate", "proxy-authorization", "www-authenticate"];
+        let mut headers = all.iter().map(|n| (n.parse().unwrap(), HeaderValue::from_static("x"))).collect();
+        clean(&mut headers);
+        assert_eq!(headers.keys().map(http::HeaderName::as_str).collect::<Vec<_>>(), ["www-authenticate"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! An explanation as text.
 
-use super::{Answer, Forwarded, Report, Service, Tried};
+use super::{Answer, Counted, Forwarded, Report, Service, Tried};
 use crate::explain::authorization::Authorization;
 use crate::explain::policies::Policy;
 use serde_json::Value;
@@ -45,6 +45,17 @@ impl fmt::Display for Report {
         if !self.authorization.is_empty() {
             let rows: Vec<_> = self.authorization.iter().map(Authorization::row).collect();
             write_table(f, "Whether this caller may", &rows)?;
+        }
+        if !self.counted.is_empty() {
+            writeln!(f, "\nLimits, and what they count it under")?;
+            let width = self.counted.iter().map(|counted| counted.limit.chars().count()).max().unwrap_or(0);
+            for Counted { limit, key } in &self.counted {
+                writeln!(
+                    f,
+                    "  {limit:width$}  {}",
+                    key.as_deref().unwrap_or("nothing: it is not for this request")
+                )?;
+            }
         }
         self.upstream.as_ref().map_or(Ok(()), |upstream| write_upstream(f, upstream))?;
         self.answer.as_ref().map_or(Ok(()), |answer| write_answer(f, answer))?;
