@@ -207,7 +207,7 @@ impl<B: RequestStream> Edge<B> {
             size += name.as_str().len() + value.len() + 4;
             nominates |= *name == CONNECTION;
             if self.identity_headers.contains(name, request.extensions())
-                || (!believed && only_proxies_say(name))
+                || (!believed && only_proxies_say(name) && !self.identity_headers.decides(name))
             {
                 spoofed.push(name.clone());
             }

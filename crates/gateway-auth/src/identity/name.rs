@@ -87,6 +87,13 @@ impl HeaderNames {
                 .iter()
                 .any(|(known, peers)| is_same_to_a_service(text, known.as_str()) && !is_held_by(facts, peers))
     }
+
+    /// Whether it is decided here who may send a header of this name: clients, their credentials in it, or some peers.
+    #[must_use]
+    pub fn decides(&self, name: &HeaderName) -> bool {
+        let known = |(known, _): &(HeaderName, _)| is_same_to_a_service(name.as_str(), known.as_str());
+        self.except.contains(name) || self.from.iter().any(known)
+    }
 }
 
 /// Whether one of these holds the connection.
@@ -145,6 +152,11 @@ mod tests {
             ("accept", false),
         ] {
             assert_eq!(all.contains(&name(text), &facts), contained, "{text}");
+        }
+        for (text, decided) in
+            [("x-cert", true), ("x_cert", true), ("x-api-key", true), ("x-auth-role", false)]
+        {
+            assert_eq!(all.decides(&name(text)), decided, "{text}");
         }
         facts.insert(PeerAddr("10.1.2.3:1".parse::<SocketAddr>().unwrap()));
         assert!(!all.contains(&name("x-cert"), &facts), "a trusted proxy says so");
