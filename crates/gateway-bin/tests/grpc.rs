@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, Stream, StreamExt};
 use gateway_testkit::Gateway;
 use http::uri::PathAndQuery;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::process::Command;
@@ -18,7 +19,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::transport::{Channel, Endpoint, Server};
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -206,16 +207,23 @@ async fn fail_midway(_: Request<Bytes>) -> Result<Response<Messages>, Status> {
     Ok(Response::new(Box::pin(stream::iter(messages))))
 }
 
-/// The server on a free port, until the test's runtime ends.
+/// The server on a free port, until the test's runtime ends. The service is tonic's, the connections are hyper's: a
+/// server of tonic's ends a call at its deadline too, with another status than the gateway's and sometimes before it.
 async fn serve() -> (std::net::SocketAddr, Seen) {
     let seen = Seen::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let incoming = stream::unfold(listener, |listener| async {
-        let accepted = listener.accept().await.map(|(stream, _)| stream);
-        Some((accepted, listener))
+    let service = Service(seen.clone());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = service.clone();
+            let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                tower::Service::call(&mut service.clone(), request.map(tonic::body::Body::new))
+            });
+            let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
+        }
     });
-    tokio::spawn(Server::builder().serve_with_incoming(Service(seen.clone()), incoming));
     (addr, seen)
 }
 

@@ -437,17 +437,15 @@ fn z13_another_service_then_a_stale_answer_then_a_static_one() {
 #[test]
 fn z1_an_upload_may_take_longer_than_the_timeout_and_its_endpoint_is_not_blamed() {
     let upstream = Upstream::named("a");
-    let gateway = in_front_of(
-        &upstream,
-        "services.a.timeout = \"300ms\"\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n",
-    );
+    let gateway =
+        in_front_of(&upstream, "services.a.timeout = \"1s\"\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n");
     let mut stream = TcpStream::connect(gateway.addr()).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     stream
         .write_all(b"PUT / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 10\r\n\r\n")
         .unwrap();
     for _ in 0..10 {
-        std::thread::sleep(Duration::from_millis(80));
+        std::thread::sleep(Duration::from_millis(200));
         stream.write_all(b"x").unwrap();
     }
     let answer = String::from_utf8(finish(stream)).unwrap();
