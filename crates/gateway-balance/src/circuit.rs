@@ -8,6 +8,7 @@ use gateway_core::Mode;
 use gateway_core::units::{Scalar, ShortForm, Timespan};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -99,6 +100,19 @@ pub(crate) enum Change {
     Nothing,
     Opened(Duration),
     Closed,
+}
+
+impl Change {
+    /// Tells the operator of it, and which circuit it was.
+    pub(crate) fn log(self, circuit: fmt::Arguments<'_>) {
+        match self {
+            Self::Nothing => {}
+            Self::Opened(time) => {
+                tracing::warn!("{circuit} is open for {time:?}: too many requests fail");
+            }
+            Self::Closed => tracing::info!("{circuit} is closed again"),
+        }
+    }
 }
 
 /// One circuit, in atomics.

@@ -1,6 +1,6 @@
 //! What a request passes before any endpoint is picked for it: the limit and the circuit of the whole service.
 
-use crate::circuit::{Admission, Change, End};
+use crate::circuit::{Admission, End};
 use crate::retry::Verdict;
 use crate::set::{EndpointSet, Unavailable};
 use gateway_core::Mode;
@@ -57,16 +57,8 @@ impl Entry {
     pub(crate) fn record(&mut self, verdict: Verdict) {
         let (Some(breaker), Some(end)) = (&self.set.gate().breaker, End::of(verdict)) else { return };
         let admission = std::mem::replace(&mut self.admission, Admission::Free);
-        match breaker.record(admission, end, self.set.clock().at(Instant::now())) {
-            Change::Nothing => {}
-            Change::Opened(time) => {
-                tracing::warn!(
-                    "{}: the circuit is open for {time:?}: too many requests fail",
-                    self.set.name()
-                );
-            }
-            Change::Closed => tracing::info!("{}: the circuit is closed again", self.set.name()),
-        }
+        let change = breaker.record(admission, end, self.set.clock().at(Instant::now()));
+        change.log(format_args!("{}: the circuit", self.set.name()));
     }
 }
 

@@ -1,6 +1,6 @@
 //! A circuit for some of a service's requests: those of a route.
 
-use crate::circuit::{Admission, Breaker, Change, CircuitSettings, CircuitState, End};
+use crate::circuit::{Admission, Breaker, CircuitSettings, CircuitState, End};
 use crate::member::Clock;
 use crate::retry::Verdict;
 use crate::set::Unavailable;
@@ -90,13 +90,8 @@ impl Passage {
         let Some(end) = End::of(verdict) else { return };
         let Shared { name, clock, breaker, .. } = &*self.circuit.0;
         let admission = std::mem::replace(&mut self.admission, Admission::Free);
-        match breaker.record(admission, end, clock.at(Instant::now())) {
-            Change::Nothing => {}
-            Change::Opened(time) => {
-                tracing::warn!("route {name}: the circuit is open for {time:?}: too many requests fail");
-            }
-            Change::Closed => tracing::info!("route {name}: the circuit is closed again"),
-        }
+        let change = breaker.record(admission, end, clock.at(Instant::now()));
+        change.log(format_args!("route {name}: the circuit"));
     }
 }
 

@@ -102,14 +102,14 @@ impl Assembly {
             auth,
             store: self.store.clone(),
         });
-        let (edges, plans) = (worker.clone(), plan.clone());
+        let (preflights, stand_ins) = (worker.clone(), worker.clone());
         Edge {
             routes: plan.table.map(|_, ()| OnceCell::new()),
             fallback: worker.refusing("unmatched", ""),
-            answers_preflights: Box::new(move |index| plans.routes[index].cors.is_some()),
+            answers_preflights: Box::new(move |index| preflights.plan.routes[index].cors.is_some()),
             stand_ins: Box::new(move |index| {
-                let route = &edges.plan.routes[index];
-                Some(edges.refusing(&route.name, route.service.as_deref().unwrap_or_default()))
+                let route = &stand_ins.plan.routes[index];
+                stand_ins.refusing(&route.name, route.service.as_deref().unwrap_or_default())
             }),
             stacks: Box::new(move |index| worker.stack(&worker.plan.routes[index])),
             client_ip: plan.client_ip.clone(),
@@ -331,11 +331,11 @@ impl Worker {
                 None => end,
             })
         };
-        let balance = self.balances.get(name)?.clone();
-        let end = match route.circuit.as_deref() {
-            Some((_, circuit)) => credentialed(name, balance.with_circuit(circuit.clone()))?,
-            None => credentialed(name, balance)?,
-        };
+        let mut balance = self.balances.get(name)?.clone();
+        if let Some((_, circuit)) = route.circuit.as_deref() {
+            balance = balance.with_circuit(circuit.clone());
+        }
+        let end = credentialed(name, balance)?;
         let Some((fallback, other)) =
             route.fallback.as_deref().and_then(|to| Some((to, to.service.as_deref()?)))
         else {

@@ -60,9 +60,6 @@ where
     }
 }
 
-/// Makes the stack of the route at a place.
-type MakeStack<B> = dyn Fn(usize) -> Option<Rc<dyn RouteService<B>>>;
-
 /// A route in the table of an edge.
 type FoundRoute<'t, B> = Found<'t, OnceCell<Rc<dyn RouteService<B>>>>;
 
@@ -71,9 +68,9 @@ pub(crate) struct Edge<B: RequestStream> {
     /// The stack of a route is made when its first request comes: of many routes, most are asked for seldom.
     pub(crate) routes: RouteTable<OnceCell<Rc<dyn RouteService<B>>>>,
     /// Makes the stack of the route at this place.
-    pub(crate) stacks: Box<MakeStack<B>>,
+    pub(crate) stacks: Box<dyn Fn(usize) -> Option<Rc<dyn RouteService<B>>>>,
     /// Makes what answers in the place of the route at this place, and is counted and logged as that.
-    pub(crate) stand_ins: Box<MakeStack<B>>,
+    pub(crate) stand_ins: Box<dyn Fn(usize) -> Rc<dyn RouteService<B>>>,
     /// Whether the route at this place answers browsers that ask for leave (CORS).
     pub(crate) answers_preflights: Box<dyn Fn(usize) -> bool>,
     /// Answers what no route takes.
@@ -178,7 +175,7 @@ impl<B: RequestStream> Edge<B> {
     /// Answers in the place of a route, before any of its policies.
     fn answer_for(&self, route: usize, mut request: Request<B>, refusal: Refusal) -> Answering<B> {
         request.extensions_mut().insert(refusal);
-        (self.stand_ins)(route).unwrap_or_else(|| self.fallback.clone()).call(request)
+        (self.stand_ins)(route).call(request)
     }
 
     fn refuse(&self, mut request: Request<B>, refusal: Refusal) -> Answering<B> {

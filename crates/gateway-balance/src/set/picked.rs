@@ -131,16 +131,10 @@ impl EndpointSet {
         if let (Some(breaker), Some(end)) = (&member.breaker, End::of(verdict)) {
             let now = self.now();
             let admission = std::mem::replace(&mut picked.admission, Admission::Free);
-            let (name, endpoint) = (self.name(), &member.endpoint);
-            match breaker.record(admission, end, now) {
-                Change::Nothing => {}
-                Change::Opened(time) => {
-                    tracing::warn!(
-                        "{name}: the circuit of {endpoint} is open for {time:?}: too many requests fail"
-                    );
-                    self.0.replan(now);
-                }
-                Change::Closed => tracing::info!("{name}: the circuit of {endpoint} is closed again"),
+            let change = breaker.record(admission, end, now);
+            change.log(format_args!("{}: the circuit of {}", self.name(), member.endpoint));
+            if matches!(change, Change::Opened(_)) {
+                self.0.replan(now);
             }
         }
         if policy.outlier.mode != OutlierMode::Off

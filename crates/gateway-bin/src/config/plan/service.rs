@@ -140,6 +140,7 @@ impl Planner<'_> {
     pub(super) fn hash_params<'n>(&self, names: impl Iterator<Item = &'n str>) -> impl Iterator<Item = &str> {
         names
             .filter_map(|name| self.settings.services.get(name))
+            .filter(|service| service.balance.strategy.hashes())
             .flat_map(|service| service.balance.hash_on.params())
     }
 
