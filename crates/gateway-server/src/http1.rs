@@ -39,6 +39,8 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const LINGER: Duration = Duration::from_secs(2);
 /// How long a WebSocket may take to end once its client was told to go.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// By how much of their time tunnels end earlier at most, so that not all end together (gRPC's `MAX_CONNECTION_AGE`).
+const EARLIER: f64 = 0.1;
 /// How long an idle connection is still listened to when it is to end: a request may be on its way, on a new connection
 /// above all.
 const DRAIN_GRACE: Duration = Duration::from_millis(250);
@@ -211,7 +213,8 @@ where
         if !matches!(&self.state, State::Exchange(Exchange { tunnel: true, .. })) {
             return false;
         }
-        let old = self.old.get_or_insert_with(|| Box::pin(sleep(most)));
+        let spread = || most.mul_f64(1.0 - EARLIER * fastrand::f64());
+        let old = self.old.get_or_insert_with(|| Box::pin(sleep(spread())));
         old.is_elapsed() || pin!(unconstrained(old.as_mut())).poll(cx).is_ready()
     }
 

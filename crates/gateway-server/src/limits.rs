@@ -41,8 +41,9 @@ pub struct Limits {
     /// How long a tunnel (WebSocket and other upgrades) may be silent in both directions. Default 5 min (Envoy's
     /// `stream_idle_timeout`).
     pub tunnel_timeout: Duration,
-    /// How long a tunnel may last, whatever goes through it. Then a WebSocket is sent Close 1001 between two frames of its
-    /// service, and has 5 s to end; any other tunnel is closed. Default: as long as both sides like.
+    /// How long a tunnel may last, whatever goes through it; by chance up to a tenth less, so that those that began
+    /// together do not all come back together. Then a WebSocket is sent Close 1001 between two frames of its service,
+    /// and has 5 s to end; any other tunnel is closed. Default: as long as both sides like.
     pub tunnel_max_age: Option<Duration>,
     /// The most requests at once on one HTTP/2 connection. Default 100.
     pub max_streams: u32,

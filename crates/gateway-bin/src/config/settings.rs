@@ -192,8 +192,9 @@ pub(crate) struct ServerSettings {
     pub(crate) write_timeout: Timespan,
     /// How long a WebSocket or other tunnel may be silent in both directions. Default `5m`.
     pub(crate) tunnel_timeout: Timespan,
-    /// How long a WebSocket or other tunnel may last, whatever goes through it; then a WebSocket is sent Close 1001 and has
-    /// 5 s to end, and any other tunnel is closed. Default: as long as both sides like.
+    /// How long a WebSocket or other tunnel may last, whatever goes through it, by chance up to a tenth less; then a
+    /// WebSocket is sent Close 1001 and has 5 s to end, and any other tunnel is closed. Default: as long as both sides
+    /// like.
     pub(crate) tunnel_max_age: Option<Timespan>,
     /// The most requests at once on one HTTP/2 connection. Default 100.
     pub(crate) max_streams: u32,

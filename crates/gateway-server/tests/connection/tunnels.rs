@@ -191,24 +191,25 @@ async fn a_websocket_that_has_lasted_long_enough_is_told_1001_however_busy_it_is
     client.send(asks_for("websocket")).await;
     client.until(&head("websocket")).await;
     let start = tokio::time::Instant::now();
-    for _ in 0..59 {
+    for _ in 0..53 {
         tokio::time::sleep(Duration::from_secs(1)).await;
         client.send("\u{1}\u{1}a").await;
         client.until("a").await;
     }
     assert_eq!(client.until("\u{3}\u{fffd}").await, "\u{fffd}\u{2}\u{3}\u{fffd}");
-    assert_eq!(start.elapsed().as_secs(), 60);
+    let told = start.elapsed();
+    assert!((54..=60).contains(&told.as_secs()), "{told:?}");
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_secs(1)).await;
         client.send("\u{1}\u{1}a").await;
     }
     assert_eq!(client.rest().await, "");
-    assert_eq!(start.elapsed().as_secs(), 65, "it did not end by itself");
+    assert_eq!((start.elapsed() - told).as_secs(), 5, "it did not end by itself");
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn an_old_websocket_within_a_frame_has_a_little_time_and_other_tunnels_none() {
-    for (protocol, seconds) in [("websocket", 65), ("chat", 60)] {
+    for (protocol, seconds) in [("websocket", 59..=65), ("chat", 54..=60)] {
         let mut client = within_a_minute();
         client.send(asks_for(protocol)).await;
         client.until(&head(protocol)).await;
@@ -216,8 +217,22 @@ async fn an_old_websocket_within_a_frame_has_a_little_time_and_other_tunnels_non
         client.send("\u{1}\u{5}abc").await;
         client.until("abc").await;
         assert_eq!(client.rest().await, "", "{protocol}");
-        assert_eq!(start.elapsed().as_secs(), seconds, "{protocol}");
+        assert!(seconds.contains(&start.elapsed().as_secs()), "{protocol}: {:?}", start.elapsed());
     }
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn not_all_tunnels_last_equally_long() {
+    let mut ages = std::collections::BTreeSet::new();
+    for _ in 0..8 {
+        let mut client = within_a_minute();
+        client.send(asks_for("chat")).await;
+        client.until(&head("chat")).await;
+        let start = tokio::time::Instant::now();
+        client.rest().await;
+        ages.insert(start.elapsed().as_millis());
+    }
+    assert!(ages.len() > 1, "{ages:?}");
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
