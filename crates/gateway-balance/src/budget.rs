@@ -1,11 +1,43 @@
+//! How many further attempts a service bears.
+
+use crate::Percent;
+use gateway_core::units::{Scalar, ShortForm};
+use schemars::JsonSchema;
+use serde::Deserialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many requests there were in the last ten seconds and how many further attempts: those may not exceed a fifth, so
-/// that a struggling service is not buried.
+/// How many retries and hedges there may be, beside a service's requests of the last ten seconds. Short form: `20`, the
+/// percentage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetryBudgetSettings {
+    /// How many for every hundred requests. Default 20 (Envoy's and linkerd's).
+    pub percent: Percent,
+    /// How many a second always, so that services with little traffic have retries too. Default 3.
+    pub min_per_second: u32,
+}
+
+impl Default for RetryBudgetSettings {
+    fn default() -> Self {
+        Self { percent: Percent::new(20), min_per_second: 3 }
+    }
+}
+
+impl ShortForm for RetryBudgetSettings {
+    const EXPECTED: &'static str = "a percentage from 0 to 100, or a table";
+    const TYPE: &'static str = "integer";
+    fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
+        let Scalar::Number(percent) = value else { return None };
+        Some(Percent::try_from(percent).map(|percent| Self { percent, ..Self::default() }))
+    }
+}
+
+/// How many requests there were in the last ten seconds and how many further attempts, so that a struggling service is
+/// not buried.
 ///
 /// A window of time rather than what is on its way at one moment (Envoy's `retry_budget`): an instance that dies fails
 /// many requests at once, and each of them should find another (the sum that tower's `TpsBudget` keeps). Only first
-/// attempts count as requests, so that a total outage makes 1.2 attempts for each.
+/// attempts count as requests, so that with a fifth a total outage makes 1.2 attempts for each.
 #[derive(Debug, Default)]
 pub(crate) struct RetryBudget {
     /// By the second, in turn: its number in the upper bits, then first and further attempts.
@@ -13,8 +45,6 @@ pub(crate) struct RetryBudget {
 }
 
 const WINDOW: u64 = 10;
-/// What is always allowed, so that services with little traffic have retries too: three a second.
-const RESERVE: u64 = 3 * WINDOW;
 
 const BITS: u32 = 22;
 const MOST: u64 = (1 << BITS) - 1;
@@ -44,7 +74,7 @@ impl RetryBudget {
     }
 
     /// Takes the right to a further attempt. Threads that ask at the same moment may go over by one each.
-    pub(crate) fn take(&self, now: u64) -> bool {
+    pub(crate) fn take(&self, now: u64, settings: &RetryBudgetSettings) -> bool {
         let number = number(now);
         let (mut first, mut further) = (0, 0);
         for second in &self.seconds {
@@ -54,7 +84,8 @@ impl RetryBudget {
                 further += second.further;
             }
         }
-        let allowed = further < first / 5 + RESERVE;
+        let share = first * u64::from(settings.percent.get()) / 100;
+        let allowed = further < share + u64::from(settings.min_per_second) * WINDOW;
         if allowed {
             self.count(now, |second| second.further += 1);
         }
@@ -89,7 +120,8 @@ mod tests {
     use super::*;
 
     fn taken(budget: &RetryBudget, now: u64) -> usize {
-        std::iter::repeat_with(|| budget.take(now)).take_while(|taken| *taken).count()
+        let settings = RetryBudgetSettings::default();
+        std::iter::repeat_with(|| budget.take(now, &settings)).take_while(|taken| *taken).count()
     }
 
     #[test]
@@ -102,6 +134,17 @@ mod tests {
         assert_eq!(taken(&budget, 10_000), 30, "what was taken in the first second is over");
         assert_eq!(taken(&budget, 11_000), 0, "and so are the requests of the second");
         assert_eq!(taken(&budget, 1_000_000), 30);
+    }
+
+    #[test]
+    fn its_numbers_can_be_set() {
+        for (percent, min_per_second, expected) in [(0, 0, 0), (0, 1, 10), (100, 0, 50), (50, 2, 45)] {
+            let settings = RetryBudgetSettings { percent: Percent::new(percent), min_per_second };
+            let budget = RetryBudget::default();
+            (0..50).for_each(|_| budget.begin(0));
+            let taken = (0..100).filter(|_| budget.take(0, &settings)).count();
+            assert_eq!(taken, expected, "{settings:?}");
+        }
     }
 
     #[test]

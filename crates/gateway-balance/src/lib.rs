@@ -122,6 +122,7 @@ mod timeout;
 
 pub use backoff::Backoff;
 pub use bias::RequestBias;
+pub use budget::RetryBudgetSettings;
 pub use circuit::{CircuitSettings, CircuitState};
 pub use client_deadline::MillisHeader;
 pub use ewma::EwmaSettings;

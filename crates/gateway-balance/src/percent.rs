@@ -27,13 +27,15 @@ impl Percent {
 
 impl<'de> Deserialize<'de> for Percent {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let number = i64::deserialize(d)?;
-        let found = || {
-            serde::de::Error::custom(format_args!(
-                "`{number}` is no percentage; expected a number from 0 to 100"
-            ))
-        };
-        u8::try_from(number).ok().filter(|percent| *percent <= 100).map(Self).ok_or_else(found)
+        Self::try_from(i64::deserialize(d)?).map_err(serde::de::Error::custom)
+    }
+}
+
+impl TryFrom<i64> for Percent {
+    type Error = String;
+    fn try_from(number: i64) -> Result<Self, String> {
+        let percent = u8::try_from(number).ok().filter(|percent| *percent <= 100).map(Self);
+        percent.ok_or_else(|| format!("`{number}` is no percentage; expected a number from 0 to 100"))
     }
 }
 

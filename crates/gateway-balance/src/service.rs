@@ -130,7 +130,7 @@ where
         let (mut head, body) = request.into_parts();
         Box::pin(async move {
             let now = Instant::now();
-            let mut passage = match circuit.map(|circuit| circuit.enter(now)).transpose() {
+            let passage = match circuit.map(|circuit| circuit.enter(now)).transpose() {
                 Ok(passage) => passage,
                 Err(why) => return Ok(refuse(why)),
             };
@@ -143,15 +143,15 @@ where
             };
             inner.set.count_request(now);
             let answer = inner.send(&mut head, body, now).await;
+            let mut reported = None;
             if let Some(entry) = &mut entry {
                 entry.record(verdict(&answer));
+                reported = entry.reported();
             }
-            let route_reports = passage.as_ref().is_some_and(|passage| passage.reported);
-            if let Some(mut passage) = passage.take() {
+            if let Some(mut passage) = passage {
                 passage.record(verdict(&answer));
+                reported = passage.reported.then_some("circuit").or(reported);
             }
-            let reported =
-                if route_reports { Some("circuit") } else { entry.as_ref().and_then(Entry::reported) };
             spare::give_request(&mut head);
             Ok(match answer {
                 Ok((mut response, picked)) => {
@@ -339,7 +339,7 @@ impl<U> Inner<U> {
                 let end = time.since(repeat.client_moved(now)).end();
                 if end.saturating_duration_since(now) > delay
                     && let Some(again) = repeat.again()
-                    && (is_free(outcome) || self.set.may_try_again(now))
+                    && (is_free(outcome) || self.set.may_try_again(now, &self.retry.budget))
                 {
                     body = again;
                     tried.push(picked.index);

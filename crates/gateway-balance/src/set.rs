@@ -1,4 +1,4 @@
-use crate::budget::RetryBudget;
+use crate::budget::{RetryBudget, RetryBudgetSettings};
 use crate::circuit::{Breaker, CircuitState};
 use crate::hedge::{HedgeSettings, Latencies};
 use crate::hold::{HoldSettings, Waiting};
@@ -304,8 +304,8 @@ impl EndpointSet {
     }
 
     /// Whether the budget allows a further attempt, which is then counted.
-    pub(crate) fn may_try_again(&self, now: Instant) -> bool {
-        self.0.totals.budget.take(self.0.clock.at(now))
+    pub(crate) fn may_try_again(&self, now: Instant, settings: &RetryBudgetSettings) -> bool {
+        self.0.totals.budget.take(self.0.clock.at(now), settings)
     }
 
     pub(crate) fn gate(&self) -> &Gate {

@@ -1,4 +1,4 @@
-use crate::{Backoff, HedgeSettings, MillisHeader, RetryHeader, RetryOn};
+use crate::{Backoff, HedgeSettings, MillisHeader, RetryBudgetSettings, RetryHeader, RetryOn};
 use gateway_core::units::{ByteSize, Scalar, Short, ShortForm, Timespan};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -61,8 +61,8 @@ impl ShortForm for TimeoutSettings {
 ///
 /// A request that never reached an endpoint is always safe to repeat. Any other failure and any answer are
 /// retried only for idempotent methods (RFC 9110 §9.2.2) or with an `Idempotency-Key`, and only while
-/// the body can be replayed: gRPC calls are `POST` and carry such a key in their metadata. Retries go to another endpoint if there is one, and stop when they exceed a fifth
-/// of the service's requests.
+/// the body can be replayed: gRPC calls are `POST` and carry such a key in their metadata. Retries go to another endpoint
+/// if there is one, and stop when there are more than the `budget` allows.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetrySettings {
@@ -88,6 +88,9 @@ pub struct RetrySettings {
     /// Whether endpoints are told the number of a retry, from 1, in the header `X-Retry-Attempt`, and of a hedge in
     /// `X-Hedge-Attempt`. First attempts have none. Default false.
     pub attempt_header: bool,
+    /// How many further attempts there may be, hedges included, beside the service's requests: a percentage, or a table.
+    /// Default 20, but three a second always.
+    pub budget: Short<RetryBudgetSettings>,
     /// The largest request body kept for replay. Default `64KiB`.
     pub body_limit: ByteSize,
     /// Asks a second endpoint when the first is slow, and takes whichever answers first: the delay, `"200ms"` or
@@ -105,6 +108,7 @@ impl Default for RetrySettings {
             headers: Vec::new(),
             retry_after: true,
             attempt_header: false,
+            budget: Short::default(),
             body_limit: ByteSize::kib(64),
             hedge: None,
         }

@@ -265,6 +265,19 @@ fn an_endpoint_nobody_listens_at_is_left_alone_without_its_clients_noticing() {
 }
 
 #[test]
+fn z4_retries_stop_where_the_budget_that_was_set_does() {
+    for (budget, failed, retried) in [("{ percent = 0, min_per_second = 0 }", 20, 0), ("100", 0, 20)] {
+        let (a, _) = mortal("a", true);
+        let b = Upstream::named("b");
+        let service =
+            format!("balance = {{ outlier = \"off\" }}\nretry = {{ statuses = [500], budget = {budget} }}");
+        let gateway = gateway(&urls(&[&a, &b]), &service);
+        assert_eq!(who(gateway.addr(), 40).get("sick").copied().unwrap_or_default(), failed, "{budget}");
+        metric(&gateway, &format!("gateway_upstream_retries_total{{service=\"a\"}} {retried}"));
+    }
+}
+
+#[test]
 fn outliers_are_only_reported_or_not_watched_where_it_says_so() {
     for (mode, said) in [("report", true), ("off", false)] {
         let (a, _) = mortal("a", true);

@@ -127,7 +127,7 @@ impl<U> Inner<U> {
         if picked.index == first.index {
             return None;
         }
-        if !self.set.may_try_again(started) {
+        if !self.set.may_try_again(started, &self.retry.budget) {
             return None;
         }
         self.set.count_hedge();
