@@ -3,6 +3,7 @@
 
 mod balancing;
 mod connect;
+mod limiting;
 mod sarif;
 mod warnings;
 

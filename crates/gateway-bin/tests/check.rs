@@ -28,6 +28,26 @@ fn a_service_that_only_a_fallback_names_is_used() {
 }
 
 #[test]
+fn what_a_limit_says_in_vain_is_a_warning_each() {
+    for (line, why) in [
+        ("lease = 5", "9: warning: `lease` changes nothing: shares are taken with `leased` only"),
+        ("lease_ttl = \"9s\"", "13: warning: `lease_ttl` changes nothing: shares are taken"),
+        ("timezone = \"+02:00\"", "12: warning: `timezone` changes nothing: only quotas go by the calendar"),
+        ("quota_file = \"/tmp/x\"", "14: warning: `quota_file` changes nothing: only quotas"),
+        (
+            "max_delay = \"1s\"",
+            "13: warning: `max_delay` changes nothing: only a leaky bucket has requests wait",
+        ),
+        ("shared = \"leased\"", "10: warning: `shared` changes nothing: only what a Redis keeps is shared"),
+    ] {
+        let config = format!("{GOOD}rate_limit = \"x\"\n[rate_limits.x]\nlimit = \"9/s\"\n{line}\n");
+        let Finished { code, stderr, .. } = check(&config, &[]);
+        assert!(stderr.starts_with(&format!("gateway: gateway.toml:9:{why}")), "{stderr}");
+        assert!(code == Some(0) && stderr.ends_with("\n1 warning in the configuration\n"), "{stderr}");
+    }
+}
+
+#[test]
 fn every_warning_has_its_place_and_leaves_the_exit_code_0() {
     let route = |lines: &str| format!("{GOOD}[[routes]]\n{lines}\n");
     let service = |lines: &str| {
@@ -115,7 +135,7 @@ fn every_warning_has_its_place_and_leaves_the_exit_code_0() {
         (
             format!("{GOOD}rate_limit = \"x\"\n[rate_limits.x]\nlimit = \"9/s\"\nstatuses = [401]\n"),
             vec![
-                "9:12: warning: `x` counts every request, whatever its answer",
+                "9:12: warning: `statuses` changes nothing: every request counts, whatever its answer",
                 "set `count = \"failures\"`",
             ],
         ),

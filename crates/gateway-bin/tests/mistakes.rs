@@ -189,6 +189,10 @@ fn what_follows_from_a_mistake_is_no_mistake_of_its_own() {
         (only("path = \"/*\"\nservice = [\"a\"]\n"), "`routes[0].service` is a list; expected a text"),
         (only("path = \"/*\"\nrespond = 7.5\n"), "`routes[0].respond`"),
         (GOOD.replace("[[routes]]", "[routes]"), "`routes` is a table; expected a list"),
+        (
+            format!("{GOOD}[rate_limits.x]\nlimit = \"1/s\"\nkey = {{ claim = \"sub\", header = \"X-A\" }}\n"),
+            "`rate_limits.x.key` is a table; expected a table with one key",
+        ),
         (format!("{GOOD}[admin]\nlisten = \"${{NO_SUCH}}\"\n"), "the environment variable NO_SUCH is not set"),
         // The name of one service begins as another's does.
         (

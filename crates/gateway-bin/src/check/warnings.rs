@@ -1,6 +1,6 @@
 //! What a configuration without mistakes is likely not meant to say.
 
-use super::balancing;
+use super::{balancing, limiting};
 use crate::config::{Mistake, Origin, Plan, Settings, Severity, join, of_policies};
 use gateway_auth::JwtSettings;
 use gateway_core::units::{Short, Switch, Timespan};
@@ -31,7 +31,7 @@ pub(crate) fn warnings(settings: &Settings, plan: &Plan, origin: &Origin) -> Vec
     found.extend(reader.tokens());
     found.extend(reader.unlimited_keys());
     found.extend(reader.unlimited_others());
-    found.extend(reader.uncounted_statuses());
+    found.extend(limiting::without_effect(settings, origin));
     found.extend(reader.policies());
     found.extend(reader.open_admin());
     found.extend(reader.trusts_everybody());
@@ -328,23 +328,6 @@ impl Reader<'_> {
             warning.with_help("give `limit` too, for all others")
         };
         forgetful.map(warning).collect()
-    }
-
-    /// Statuses that would count if failures did.
-    fn uncounted_statuses(&self) -> Vec<Mistake> {
-        let statuses = RateLimitSettings::default().statuses;
-        let idle = self
-            .settings
-            .rate_limits
-            .iter()
-            .filter(|(_, limit)| limit.0.count == CountWhat::Requests && limit.0.statuses != statuses);
-        let warning = |(name, _): (&String, _)| {
-            let message =
-                format!("`{name}` counts every request, whatever its answer: `statuses` says nothing");
-            let warning = self.origin.warning(&format!("{}.statuses", join("rate_limits", name)), message);
-            warning.with_help("set `count = \"failures\"`")
-        };
-        idle.map(warning).collect()
     }
 
     /// Services that answer nothing, for all of their endpoints are drained.

@@ -314,6 +314,7 @@ fn plain<'e>(expected: &'e str, found: Option<&Value>) -> &'e str {
         "a string" | "a borrowed string" | "path string" => "a text",
         "a sequence" => "a list",
         "a map" => "a table",
+        "1 element in map" => "a table with one key",
         "a nonzero usize" | "a nonzero u32" => "a whole number of at least 1",
         "u16" | "u32" | "u64" | "usize" => "a whole number that is not negative",
         "i32" | "i64" => "a whole number",
