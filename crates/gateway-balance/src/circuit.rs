@@ -3,7 +3,8 @@
 mod window;
 
 use crate::Percent;
-use crate::member::millis;
+use crate::member::{Clock, millis};
+use crate::retry::Verdict;
 use gateway_core::Mode;
 use gateway_core::units::{Scalar, ShortForm, Timespan};
 use schemars::JsonSchema;
@@ -12,11 +13,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+use tokio::time::Instant;
 use window::{Sum, Window};
 
 /// When a circuit opens and how it closes again. Short form: `true`, for the defaults.
 ///
-/// Failures are 5xx answers and requests without an answer. An open circuit refuses at once; when its time is
+/// Failures are 5xx answers, requests without an answer and, by choice, slow answers. An open circuit refuses at once; when its time is
 /// over it is half open and lets a few requests probe: if they succeed it closes, if one fails it opens again
 /// for twice the time.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -24,6 +26,9 @@ use window::{Sum, Window};
 pub struct CircuitSettings {
     /// It opens when at least this share of the requests in the window failed. Default 50.
     pub error_rate: Percent,
+    /// An answer counts as failed if its head takes longer than this, whatever it says. The time runs from the last piece
+    /// of the request's body, retries included where they are. Default: it may take as long as `timeout` lets it.
+    pub slow: Option<Timespan>,
     /// The time that is looked back on. Default `10s`.
     pub window: Timespan,
     /// With fewer requests in the window than this it does not open. Default 20.
@@ -42,6 +47,7 @@ impl Default for CircuitSettings {
     fn default() -> Self {
         Self {
             error_rate: Percent::new(50),
+            slow: None,
             window: Timespan::secs(10),
             min_requests: 20,
             open: Timespan::secs(5),
@@ -189,8 +195,27 @@ impl Breaker {
         self.probing.fetch_sub(1, Relaxed);
     }
 
-    /// Learns how a request ended.
-    pub(crate) fn record(&self, admission: Admission, end: End, now: u64) -> Change {
+    /// Learns how a request ended, if that says anything of the service, which was waited for since then.
+    pub(crate) fn learn(
+        &self,
+        admission: &mut Admission,
+        verdict: Verdict,
+        since: Instant,
+        clock: Clock,
+    ) -> Change {
+        let now = Instant::now();
+        let slow = self.settings.slow.is_some_and(|slow| now.saturating_duration_since(since) > *slow);
+        let end = match verdict {
+            Verdict::Unknown => return Change::Nothing,
+            Verdict::Good if !slow => End::Good,
+            Verdict::Good | Verdict::ServerError | Verdict::GatewayError | Verdict::LocalFailure => {
+                End::Failed
+            }
+        };
+        self.record(std::mem::replace(admission, Admission::Free), end, clock.at(now))
+    }
+
+    fn record(&self, admission: Admission, end: End, now: u64) -> Change {
         let state = self.state(now);
         if admission == Admission::Probe {
             self.release();
@@ -237,7 +262,7 @@ impl Breaker {
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+enum End {
     Good,
     Failed,
 }

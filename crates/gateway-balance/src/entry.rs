@@ -1,6 +1,6 @@
 //! What a request passes before any endpoint is picked for it: the limit and the circuit of the whole service.
 
-use crate::circuit::{Admission, End};
+use crate::circuit::Admission;
 use crate::retry::Verdict;
 use crate::set::{EndpointSet, Unavailable};
 use gateway_core::Mode;
@@ -53,11 +53,10 @@ impl Entry {
         self.reported
     }
 
-    /// Learns how the request ended, retries included.
-    pub(crate) fn record(&mut self, verdict: Verdict) {
-        let (Some(breaker), Some(end)) = (&self.set.gate().breaker, End::of(verdict)) else { return };
-        let admission = std::mem::replace(&mut self.admission, Admission::Free);
-        let change = breaker.record(admission, end, self.set.clock().at(Instant::now()));
+    /// Learns how the request ended, retries included, and since when its service was waited for.
+    pub(crate) fn record(&mut self, verdict: Verdict, since: Instant) {
+        let Some(breaker) = &self.set.gate().breaker else { return };
+        let change = breaker.learn(&mut self.admission, verdict, since, self.set.clock());
         change.log(format_args!("{}: the circuit", self.set.name()));
     }
 }
@@ -68,17 +67,6 @@ impl Drop for Entry {
         gate.inside.fetch_sub(1, Ordering::Relaxed);
         if let (Admission::Probe, Some(breaker)) = (self.admission, &gate.breaker) {
             breaker.release();
-        }
-    }
-}
-
-impl End {
-    /// What counts for a circuit; nothing if the request says nothing about the service.
-    pub(crate) fn of(verdict: Verdict) -> Option<Self> {
-        match verdict {
-            Verdict::Good => Some(Self::Good),
-            Verdict::Unknown => None,
-            Verdict::ServerError | Verdict::GatewayError | Verdict::LocalFailure => Some(Self::Failed),
         }
     }
 }

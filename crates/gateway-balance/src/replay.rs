@@ -108,6 +108,13 @@ impl<B: Body<Data = Bytes>> Repeat<B> {
         if tape.waiting { Some(now) } else { tape.moved }
     }
 
+    /// Since when the endpoint alone is waited for, in a try that began at `started`.
+    pub(crate) fn waited_since(&self, started: Instant) -> Instant {
+        let Self::Tape { tape, .. } = self else { return started };
+        let tape = lock(tape);
+        if tape.waiting { Instant::now() } else { tape.moved.map_or(started, |moved| moved.max(started)) }
+    }
+
     /// The body from its beginning, if it has arrived whole: so that it can be sent twice at the same time without
     /// both waiting for the rest of it.
     pub(crate) fn whole(&self) -> Option<Replay<B>> {

@@ -1,6 +1,6 @@
 //! A circuit for some of a service's requests: those of a route.
 
-use crate::circuit::{Admission, Breaker, CircuitSettings, CircuitState, End};
+use crate::circuit::{Admission, Breaker, CircuitSettings, CircuitState};
 use crate::member::Clock;
 use crate::retry::Verdict;
 use crate::set::Unavailable;
@@ -85,12 +85,10 @@ pub(crate) struct Passage {
 }
 
 impl Passage {
-    /// Learns how the request ended, retries included.
-    pub(crate) fn record(&mut self, verdict: Verdict) {
-        let Some(end) = End::of(verdict) else { return };
+    /// Learns how the request ended, retries included, and since when its service was waited for.
+    pub(crate) fn record(&mut self, verdict: Verdict, since: Instant) {
         let Shared { name, clock, breaker, .. } = &*self.circuit.0;
-        let admission = std::mem::replace(&mut self.admission, Admission::Free);
-        let change = breaker.record(admission, end, clock.at(Instant::now()));
+        let change = breaker.learn(&mut self.admission, verdict, since, *clock);
         change.log(format_args!("route {name}: the circuit"));
     }
 }

@@ -142,14 +142,15 @@ where
                 }
             };
             inner.set.count_request(now);
-            let answer = inner.send(&mut head, body, now).await;
+            let mut since = now;
+            let answer = inner.send(&mut head, body, &mut since).await;
             let mut reported = None;
             if let Some(entry) = &mut entry {
-                entry.record(verdict(&answer));
+                entry.record(verdict(&answer), since);
                 reported = entry.reported();
             }
             if let Some(mut passage) = passage {
-                passage.record(verdict(&answer));
+                passage.record(verdict(&answer), since);
                 reported = passage.reported.then_some("circuit").or(reported);
             }
             spare::give_request(&mut head);
@@ -253,18 +254,20 @@ impl<U> Inner<U> {
         }
     }
 
+    /// Sends a request that began at `since`; once it is over, that is since when the service alone was waited for.
     async fn send<B>(
         &self,
         head: &mut Parts,
         body: B,
-        mut now: Instant,
+        since: &mut Instant,
     ) -> Result<(Response<U::Body>, Picked), (Failure, LastTried)>
     where
         U: Upstream<Replay<B>>,
         B: Body<Data = Bytes> + Unpin,
         B::Error: Into<BoxError>,
     {
-        let start = now;
+        let start = *since;
+        let mut now = start;
         let time = Time::of(head, &self.timeout, start);
         time.client.clean(head);
         let (mut body, repeat) = Replay::prepare(body, &self.retry, self.set.hold());
@@ -316,7 +319,7 @@ impl<U> Inner<U> {
             };
             last = Some(picked.index);
             let (outcome, verdict) = outcome(&result);
-            self.set.record(&mut picked, verdict, now);
+            self.set.record(&mut picked, verdict, repeat.waited_since(now));
             if outcome == Outcome::Failed(FailureKind::Stale)
                 && resent < RESENDS
                 && wanted(outcome, request, &self.retry)
@@ -374,6 +377,7 @@ impl<U> Inner<U> {
                     continue;
                 }
             }
+            *since = repeat.waited_since(start);
             return match result {
                 Ok(response) => Ok((response, picked)),
                 Err(failure) => Err((failure, last)),

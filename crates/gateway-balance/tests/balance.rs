@@ -233,6 +233,31 @@ async fn z6_the_circuit_of_one_route_leaves_the_others_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn z6_slow_answers_open_a_circuit_that_counts_them_as_failed() {
+    use gateway_balance::CircuitState::{Closed, Open};
+    let slow = r#"{"min_requests": 4, "slow": "1s", "open": "1h"}"#;
+    for (millis, expected) in [(1_000, Closed), (1_001, Open)] {
+        let after = |text: &str| {
+            balance(&["a"], policy(text), &once(), move |_, _| {
+                (Duration::from_millis(millis), Ok(status(200)))
+            })
+        };
+        let (by_service, set, _) = after(&format!(r#"{{"circuit": {slow}}}"#));
+        let (by_endpoint, members, _) = after(&format!(r#"{{"endpoint_circuit": {slow}}}"#));
+        let (plain, ..) = after("{}");
+        let circuit = RouteCircuit::new("slow", &serde_json::from_str(slow).unwrap());
+        let by_route = plain.with_circuit(circuit.clone());
+        for balance in [&by_service, &by_endpoint, &by_route] {
+            for _ in 0..4 {
+                assert_eq!(asked(balance, "/").await, (200, None));
+            }
+        }
+        let states = [set.circuit(), members.states().next().unwrap().circuit, circuit.state()];
+        assert_eq!(states, [expected; 3], "{millis} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn o8_circuits_and_limits_that_only_report_refuse_nobody_and_say_whom_they_would() {
     let would = |policy: &str| Some(Limited::Would(policy.into()));
     let mode = r#"{"min_requests": 4, "mode": "report"}"#;

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
-use gateway_balance::{Balance, BalanceSettings, EndpointSet, Replay, Strategy};
+use gateway_balance::{Balance, BalanceSettings, CircuitState, EndpointSet, PolicySettings, Replay};
 use gateway_core::{Endpoint, FailureKind, Problem, Upstream, UpstreamError};
 use http::request::Parts;
 use http::{Request, Response};
@@ -84,7 +84,15 @@ fn slow() -> Slow {
 /// The status, after how many seconds, and how often the endpoint was taken for failing.
 async fn put(settings: serde_json::Value, taker: Taker, headers: &[(&str, &str)]) -> (u16, u64, EndpointSet) {
     let endpoint = Endpoint::parse("http://a").unwrap();
-    let set = EndpointSet::new("test", vec![endpoint], Strategy::RoundRobin);
+    let policy: PolicySettings = match taker {
+        Taker::Answers => serde_json::from_str(
+            r#"{ "circuit": { "min_requests": 1, "slow": "2s" },
+                 "endpoint_circuit": { "min_requests": 1, "slow": "2s" } }"#,
+        )
+        .unwrap(),
+        _ => PolicySettings::default(),
+    };
+    let set = EndpointSet::new("test", vec![endpoint], policy);
     let settings: BalanceSettings = serde_json::from_value(settings).unwrap();
     let connect =
         |endpoint: &Endpoint| Endpoints { taker, asked: AtomicUsize::new(0), endpoint: endpoint.clone() };
@@ -110,6 +118,11 @@ async fn z1_what_a_client_takes_for_its_body_is_not_held_against_the_endpoint() 
         let (status, seconds, set) = put(settings.clone(), Taker::Answers, &[]).await;
         assert_eq!((status, seconds), (200, 30), "{settings}");
         assert!(set.states().all(|state| state.healthy && state.in_flight == 0));
+        let endpoints = set.states().map(|state| state.circuit);
+        assert!(
+            endpoints.chain([set.circuit()]).all(|circuit| circuit == CircuitState::Closed),
+            "{settings}"
+        );
     }
 }
 

@@ -351,6 +351,19 @@ fn a_circuit_opens_says_when_to_come_back_and_closes_again() {
 }
 
 #[test]
+fn z6_a_circuit_opens_for_slow_answers_where_it_is_told_what_slow_is() {
+    let slow = Upstream::start(|_| Reply::new(200, "slow").after(Duration::from_millis(200)));
+    let service = "balance = { circuit = { slow = \"100ms\", min_requests = 3, open = \"10m\" } }";
+    let gateway = gateway(&urls(&[&slow]), service);
+    for _ in 0..3 {
+        assert_eq!(get(gateway.addr(), "/").status, 200);
+    }
+    let refused = get(gateway.addr(), "/");
+    assert_eq!((refused.status, slow.hits()), (503, 3), "{}", refused.text());
+    assert!(refused.text().contains("circuit-open"), "{}", refused.text());
+}
+
+#[test]
 fn the_circuit_of_one_endpoint_leaves_the_others_to_answer() {
     let (a, sick) = mortal("a", true);
     let b = Upstream::named("b");

@@ -106,7 +106,8 @@ impl<U> Inner<U> {
             _ => ((later, other), (result, by)),
         };
         let (failure, mut whose) = given_up;
-        self.set.record(&mut whose.picked, outcome(&failure).1, whose.started);
+        let since = repeat.waited_since(whose.started);
+        self.set.record(&mut whose.picked, outcome(&failure).1, since);
         Raced { result: kept.0, by: kept.1, failed: Some(whose.picked.index) }
     }
 

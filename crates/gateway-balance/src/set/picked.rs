@@ -2,7 +2,7 @@
 
 use super::EndpointSet;
 use crate::Strategy;
-use crate::circuit::{Admission, Change, End};
+use crate::circuit::{Admission, Change};
 use crate::outlier::OutlierMode;
 use crate::pick::{Order, Turn};
 use crate::retry::Verdict;
@@ -117,24 +117,22 @@ impl EndpointSet {
         Ok(picked)
     }
 
-    /// Learns from how a request to this endpoint ended that began at `started`. A success costs no more than a
+    /// Learns from how a request to this endpoint ended, which was waited for since then. A success costs no more than a
     /// look at three counters, an addition where there are enough endpoints to compare, and a look at the clock for
     /// the strategy that wants to know the time it took.
-    pub(crate) fn record(&self, picked: &mut Picked, verdict: Verdict, started: Instant) {
+    pub(crate) fn record(&self, picked: &mut Picked, verdict: Verdict, since: Instant) {
         let (member, policy) = (&self.0.members[picked.index], &self.0.policy);
         if policy.strategy == Strategy::PeakEwma && verdict != Verdict::Unknown {
             let now = Instant::now();
             let floor = if verdict.is_failure() { *policy.ewma.penalty } else { Duration::ZERO };
-            let took = now.saturating_duration_since(started).max(floor);
+            let took = now.saturating_duration_since(since).max(floor);
             member.ewma.observe(took, self.0.clock.at(now), &policy.ewma);
         }
-        if let (Some(breaker), Some(end)) = (&member.breaker, End::of(verdict)) {
-            let now = self.now();
-            let admission = std::mem::replace(&mut picked.admission, Admission::Free);
-            let change = breaker.record(admission, end, now);
+        if let Some(breaker) = &member.breaker {
+            let change = breaker.learn(&mut picked.admission, verdict, since, self.0.clock);
             change.log(format_args!("{}: the circuit of {}", self.name(), member.endpoint));
             if matches!(change, Change::Opened(_)) {
-                self.0.replan(now);
+                self.0.replan(self.now());
             }
         }
         if policy.outlier.mode != OutlierMode::Off
