@@ -11,19 +11,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) struct Order<'a> {
     pub(crate) policy: &'a PolicySettings,
     pub(crate) members: &'a [Arc<Member>],
-    pub(crate) turn: Turn<'a>,
+    /// For the strategy that goes in turn: whose it is.
+    pub(crate) turn: &'a AtomicUsize,
     /// What the request is told apart by, if the strategy hashes and the request has it.
     pub(crate) hash: Option<u64>,
     pub(crate) now: u64,
 }
 
-/// For the strategy that goes in turn: which.
-#[derive(Clone, Copy)]
-pub(crate) enum Turn<'a> {
-    /// The next.
-    Next(&'a AtomicUsize),
-    /// The next as well, which is not taken: else of two endpoints the one that fails would have all first attempts.
-    Retry(&'a AtomicUsize),
+/// The turns of endpoints. Further attempts have turns of their own: else of two endpoints the one that fails would have
+/// all first attempts.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    pub(crate) first: AtomicUsize,
+    pub(crate) further: AtomicUsize,
 }
 
 impl Order<'_> {
@@ -34,10 +34,7 @@ impl Order<'_> {
         }
         match self.policy.strategy {
             Strategy::RoundRobin => {
-                let turn = match self.turn {
-                    Turn::Next(next) => next.fetch_add(1, Ordering::Relaxed),
-                    Turn::Retry(next) => next.load(Ordering::Relaxed),
-                };
+                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
                 level.round.get(turn.checked_rem(level.round.len())?)
             }
             Strategy::Random => fastrand::choice(&*level.round),

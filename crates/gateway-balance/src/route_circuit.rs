@@ -54,9 +54,12 @@ impl RouteCircuit {
         if self.0.breaker.only_reports() { Mode::Report } else { Mode::Enforce }
     }
 
-    /// Goes on counting where another has come to, so that what is counted never goes back.
+    /// Goes on counting where another has come to, so that what is counted never goes back. Of another mode, something
+    /// else was counted.
     pub fn count_on_from(&self, earlier: &Self) {
-        self.0.refused.fetch_add(earlier.refused(), Ordering::Relaxed);
+        if self.mode() == earlier.mode() {
+            self.0.refused.fetch_add(earlier.refused(), Ordering::Relaxed);
+        }
     }
 
     /// Lets a request pass.

@@ -6,7 +6,7 @@ use crate::hedge::is_hedgeable;
 use crate::replay::{Repeat, Replay};
 use crate::retry::{Outcome, Repeatable, Verdict, retry_after, wanted};
 use crate::route_circuit::RouteCircuit;
-use crate::set::{EndpointSet, Picked, Unavailable};
+use crate::set::{EndpointSet, LastResort, Picked, Unavailable};
 use crate::settings::{BalanceSettings, RetrySettings, TimeoutSettings};
 use crate::timeout::{Limit, Time};
 use bytes::Bytes;
@@ -162,7 +162,7 @@ where
                     if let Some(cookie) = picked.cookie() {
                         response.headers_mut().append(SET_COOKIE, cookie.clone());
                     }
-                    if let Some(policy) = reported {
+                    if let Some(policy) = reported.or(picked.reported()) {
                         response.extensions_mut().insert(Limited::Would(policy.into()));
                     }
                     response.map(|body| {
@@ -170,7 +170,7 @@ where
                     })
                 }
                 Err((Failure::Unavailable(why), None)) => {
-                    inner.set.count_refusal(why);
+                    inner.set.count_endpoint_refusal(why);
                     refuse(why)
                 }
                 Err((failure, tried)) => {
@@ -191,12 +191,9 @@ where
 /// Answers a request that is not sent on.
 fn refuse<B: From<Bytes>>(why: Unavailable) -> Response<B> {
     let mut response = Failure::Unavailable(why).into_problem(false).into_response();
-    let by = match why {
-        Unavailable::Overloaded => "limits",
-        Unavailable::CircuitOpen { .. } => "circuit",
-        Unavailable::NoEndpoint => return response,
-    };
-    response.extensions_mut().insert(Limited::By(by.into()));
+    if let Some(policy) = why.by() {
+        response.extensions_mut().insert(Limited::By(policy.into()));
+    }
     response
 }
 
@@ -271,9 +268,11 @@ impl<U> Inner<U> {
         let time = Time::of(head, &self.timeout, start);
         time.client.clean(head);
         let (mut body, repeat) = Replay::prepare(body, &self.retry, self.set.hold());
+        let time_at = |now| time.since(repeat.client_moved(now));
         let request = Repeatable::of(head);
         let mut tried: Vec<usize> = Vec::new();
         let mut last: LastTried = None;
+        let mut last_resort = LastResort::Available;
         let (mut attempt, mut resent) = (1, 0);
         // Until when it may wait for an endpoint, once it does.
         let mut held: Option<Instant> = None;
@@ -281,10 +280,10 @@ impl<U> Inner<U> {
             if time.client.end().is_some_and(|end| end <= now) {
                 return Err((Failure::ClientDeadline, last));
             }
-            let mut picked = match self.set.pick(Some(head), &tried, now) {
+            let mut picked = match self.set.pick(Some(head), &tried, last_resort, now) {
                 Ok(picked) => picked,
                 Err(why) => {
-                    let end = time.since(repeat.client_moved(now)).end();
+                    let end = time_at(now).end();
                     // Boxed, as it is rare: its timer would make every request's future larger.
                     let until = self.held_until(&mut held, now, end);
                     let picked = Box::pin(self.wait_for_endpoint(head, &tried, until, why)).await;
@@ -292,10 +291,8 @@ impl<U> Inner<U> {
                     picked.map_err(|why| (Failure::Unavailable(why), last))?
                 }
             };
-            // Of a first attempt, nothing has been read yet.
-            let mut limit = time.limit(now);
+            let limit = time_at(now).limit(now);
             if now > start {
-                limit = time.since(repeat.client_moved(now)).limit(now);
                 time.client.tell(&mut head.headers, &self.timeout, now);
             }
             if let Some(header) = &self.timeout.budget_header {
@@ -319,6 +316,12 @@ impl<U> Inner<U> {
             };
             last = Some(picked.index);
             let (outcome, verdict) = outcome(&result);
+            // A service that restarts one endpoint after the other is back where it was ejected when the next one goes. An
+            // answer, whatever it says, is no worse than what those that are ejected have given.
+            last_resort = match outcome {
+                Outcome::Failed(_) => LastResort::Ejected,
+                Outcome::Answered(..) => LastResort::Available,
+            };
             self.set.record(&mut picked, verdict, repeat.waited_since(now));
             if outcome == Outcome::Failed(FailureKind::Stale)
                 && resent < RESENDS
@@ -339,7 +342,7 @@ impl<U> Inner<U> {
                     _ => backoff,
                 };
                 now = Instant::now();
-                let end = time.since(repeat.client_moved(now)).end();
+                let end = time_at(now).end();
                 if end.saturating_duration_since(now) > delay
                     && let Some(again) = repeat.again()
                     && (is_free(outcome) || self.set.may_try_again(now, &self.retry.budget))
@@ -362,7 +365,7 @@ impl<U> Inner<U> {
             }
             if outcome == Outcome::Failed(FailureKind::Connect) && self.set.hold().is_some() {
                 now = Instant::now();
-                let end = time.since(repeat.client_moved(now)).end();
+                let end = time_at(now).end();
                 if now + INTERVAL < self.held_until(&mut held, now, end)
                     && let Some(again) = repeat.again()
                     && let Some(_waiting) = self.set.wait()
@@ -403,7 +406,7 @@ impl<U> Inner<U> {
         while Instant::now() < until {
             let changed = self.set.changed().notified();
             let _ = tokio::time::timeout_at(until.min(Instant::now() + INTERVAL), changed).await;
-            match self.set.pick(Some(head), tried, Instant::now()) {
+            match self.set.pick(Some(head), tried, LastResort::Available, Instant::now()) {
                 Ok(picked) => return Ok(picked),
                 Err(still) => why = still,
             }

@@ -1,15 +1,17 @@
 use crate::budget::{RetryBudget, RetryBudgetSettings};
-use crate::circuit::{Breaker, CircuitState};
+use crate::circuit::{Breaker, CircuitSettings, CircuitState};
 use crate::hedge::{HedgeSettings, Latencies};
 use crate::hold::{HoldSettings, Waiting};
 use crate::member::{Clock, Member};
 use crate::outlier::Sweep;
+use crate::pick::Turns;
 use crate::plan::Plans;
 use crate::policy::PolicySettings;
 use crate::sticky::Sticky;
 use crate::subset::Subsets;
 use arc_swap::ArcSwap;
-use gateway_core::Endpoint;
+use gateway_core::units::Switch;
+use gateway_core::{Endpoint, Mode};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -19,7 +21,7 @@ use tokio::time::Instant;
 mod change;
 mod picked;
 
-pub(crate) use picked::{Picked, Unavailable};
+pub(crate) use picked::{LastResort, Picked, Unavailable};
 
 /// The endpoints of one service with their health and load. Cheap to clone; clones share everything, so that
 /// all workers of a process balance as one.
@@ -38,7 +40,7 @@ pub(crate) struct Shared {
     /// When the plan changes for no other reason than time: an ejection ends, a share grows.
     due: AtomicU64,
     /// Whose turn it is: among all, and within each subset.
-    turns: Box<[AtomicUsize]>,
+    turns: Box<[Turns]>,
     /// When the service was last used, to about a second.
     used: AtomicU64,
     totals: Arc<Totals>,
@@ -61,10 +63,33 @@ struct Totals {
     hedges: AtomicU64,
     hedges_won: AtomicU64,
     /// Requests refused for want of room.
-    overloaded: AtomicU64,
-    /// Requests refused by circuits.
-    broken: AtomicU64,
+    overloaded: Refusals,
+    /// Requests refused by the circuit of the service.
+    broken: Refusals,
+    /// Requests refused by those of its endpoints.
+    endpoints_broken: Refusals,
     budget: RetryBudget,
+}
+
+/// How many requests a policy refused, and how many it would have while it only reported.
+#[derive(Debug, Default)]
+struct Refusals {
+    enforced: AtomicU64,
+    reported: AtomicU64,
+}
+
+impl Refusals {
+    fn in_mode(&self, mode: Mode) -> &AtomicU64 {
+        match mode {
+            Mode::Enforce => &self.enforced,
+            Mode::Report => &self.reported,
+        }
+    }
+}
+
+/// Enforced, where there is none.
+fn mode_of(circuit: &Switch<CircuitSettings>) -> Mode {
+    circuit.on().map(|circuit| circuit.mode).unwrap_or_default()
 }
 
 /// What limits the service as a whole.
@@ -127,7 +152,7 @@ impl EndpointSet {
         let set = Self(Arc::new(Shared {
             name: name.to_owned(),
             sticky,
-            turns: (0..=subsets.as_ref().map_or(0, Subsets::len)).map(|_| AtomicUsize::new(0)).collect(),
+            turns: (0..=subsets.as_ref().map_or(0, Subsets::len)).map(|_| Turns::default()).collect(),
             subsets,
             sweep: Sweep::new(&policy.outlier, endpoints.len(), now),
             gate: Gate {
@@ -212,13 +237,20 @@ impl EndpointSet {
     /// would have been.
     #[must_use]
     pub fn refused_by_limits(&self) -> u64 {
-        self.0.totals.overloaded.load(Ordering::Relaxed)
+        self.0.totals.overloaded.in_mode(self.policy().limits.mode).load(Ordering::Relaxed)
     }
 
-    /// How many requests were refused because a circuit was open; in report mode, how many would have been.
+    /// How many requests were refused because the service's circuit was open; in report mode, how many would have been.
     #[must_use]
-    pub fn refused_by_circuits(&self) -> u64 {
-        self.0.totals.broken.load(Ordering::Relaxed)
+    pub fn refused_by_circuit(&self) -> u64 {
+        self.0.totals.broken.in_mode(mode_of(&self.policy().circuit)).load(Ordering::Relaxed)
+    }
+
+    /// The same for the circuits of its endpoints.
+    #[must_use]
+    pub fn refused_by_endpoint_circuits(&self) -> u64 {
+        let mode = mode_of(&self.policy().endpoint_circuit);
+        self.0.totals.endpoints_broken.in_mode(mode).load(Ordering::Relaxed)
     }
 
     /// How its requests are sent.
@@ -248,7 +280,9 @@ impl EndpointSet {
     /// The endpoint whose turn it is, without sending it anything; `None` if none is available.
     #[must_use]
     pub fn pick_endpoint(&self) -> Option<Endpoint> {
-        self.pick(None, &[], Instant::now()).ok().map(|picked| picked.endpoint().clone())
+        self.pick(None, &[], LastResort::Available, Instant::now())
+            .ok()
+            .map(|picked| picked.endpoint().clone())
     }
 
     /// Says whether the endpoint at this index passes its checks. Returns whether that is news.
@@ -271,14 +305,23 @@ impl EndpointSet {
         &self.0.members
     }
 
-    /// Counts a request that is not sent on, or would not be.
+    /// Counts a request that the service's own limit or circuit refuses, or would refuse.
     pub(crate) fn count_refusal(&self, why: Unavailable) {
-        let totals = &self.0.totals;
-        match why {
-            Unavailable::Overloaded => totals.overloaded.fetch_add(1, Ordering::Relaxed),
-            Unavailable::CircuitOpen { .. } => totals.broken.fetch_add(1, Ordering::Relaxed),
-            Unavailable::NoEndpoint => 0,
+        self.count(why, &self.0.totals.broken, &self.policy().circuit);
+    }
+
+    /// Counts a request that those of its endpoints do.
+    pub(crate) fn count_endpoint_refusal(&self, why: Unavailable) {
+        self.count(why, &self.0.totals.endpoints_broken, &self.policy().endpoint_circuit);
+    }
+
+    fn count(&self, why: Unavailable, broken: &Refusals, circuit: &Switch<CircuitSettings>) {
+        let count = match why {
+            Unavailable::Overloaded => self.0.totals.overloaded.in_mode(self.policy().limits.mode),
+            Unavailable::CircuitOpen { .. } => broken.in_mode(mode_of(circuit)),
+            Unavailable::NoEndpoint => return,
         };
+        count.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_retry(&self) {

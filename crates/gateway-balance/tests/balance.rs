@@ -261,9 +261,9 @@ async fn z6_slow_answers_open_a_circuit_that_counts_them_as_failed() {
 async fn o8_circuits_and_limits_that_only_report_refuse_nobody_and_say_whom_they_would() {
     let would = |policy: &str| Some(Limited::Would(policy.into()));
     let mode = r#"{"min_requests": 4, "mode": "report"}"#;
-    for (text, counted) in [
-        (format!(r#"{{"circuit": {mode}, "outlier": "off"}}"#), would("circuit")),
-        (format!(r#"{{"endpoint_circuit": {mode}, "outlier": "off"}}"#), None),
+    for (text, counts) in [
+        (format!(r#"{{"circuit": {mode}, "outlier": "off"}}"#), [1, 0]),
+        (format!(r#"{{"endpoint_circuit": {mode}, "outlier": "off"}}"#), [0, 1]),
     ] {
         let (balance, set, _) =
             balance(&["a"], policy(&text), &once(), |_, _| (Duration::ZERO, Ok(status(500))));
@@ -271,8 +271,9 @@ async fn o8_circuits_and_limits_that_only_report_refuse_nobody_and_say_whom_they
             assert_eq!(asked(&balance, "/").await, (500, None));
         }
         for refused in 1..=3 {
-            assert_eq!(asked(&balance, "/").await, (500, counted.clone()), "{text}");
-            assert_eq!(set.refused_by_circuits(), refused, "{text}");
+            assert_eq!(asked(&balance, "/").await, (500, would("circuit")), "{text}");
+            let counted = [set.refused_by_circuit(), set.refused_by_endpoint_circuits()];
+            assert_eq!(counted, counts.map(|count| count * refused), "{text}");
         }
         assert!(set.states().all(|state| state.healthy), "{text}");
     }
@@ -292,6 +293,34 @@ async fn o8_circuits_and_limits_that_only_report_refuse_nobody_and_say_whom_they
     assert_eq!((asked(&balance, "/").await, set.refused_by_limits()), ((200, would("limits")), 1));
     drop(first);
     assert_eq!(asked(&balance, "/").await, (200, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn o8_a_full_endpoint_is_told_of_only_where_no_other_has_room() {
+    let limits =
+        |mode: &str| format!(r#"{{"limits": {{"max_requests_per_endpoint": 1, "mode": "{mode}"}}}}"#);
+    for (mode, passes) in [("enforce", false), ("report", true)] {
+        let (balance, set, _) =
+            balance(&["a", "b"], policy(&limits(mode)), &once(), |_, _| (Duration::ZERO, Ok(status(200))));
+        let _first = open(&balance).await;
+        for _ in 0..5 {
+            assert_eq!(asked(&balance, "/").await, (200, None), "{mode}: the other has room");
+        }
+        assert_eq!(set.refused_by_limits(), 0, "{mode}");
+        let mut held = vec![open(&balance).await];
+        if set.states().any(|state| state.in_flight == 0) {
+            held.push(open(&balance).await);
+        }
+        let before = set.refused_by_limits();
+        let (said, told) = asked(&balance, "/").await;
+        let limits: std::sync::Arc<str> = "limits".into();
+        let expected = if passes { Limited::Would(limits) } else { Limited::By(limits) };
+        assert_eq!(
+            (said == 200, told, set.refused_by_limits()),
+            (passes, Some(expected), before + 1),
+            "{mode}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -60,6 +60,22 @@ async fn a_failure_is_the_end_only_if_the_other_has_failed_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_ejected_endpoint_is_no_rival() {
+    let healthy_takes = |at| if at < Duration::from_secs(1) { 0 } else { 400 };
+    let (balance, set, log) =
+        simulate(hosts(["a", "b"]), Strategy::RoundRobin, &settings(HEDGED), move |host, at, _| {
+            if host == "a" { answers(200, healthy_takes(at)) } else { answers(500, 0) }
+        });
+    while set.states().all(|state| state.healthy) {
+        get(&balance).await;
+    }
+    tokio::time::advance(Duration::from_secs(1)).await;
+    log.take();
+    assert_eq!((get(&balance).await.0, set.hedges()), (200, 0));
+    assert_eq!(log.hosts(), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_both_have_failed_the_retry_goes_to_a_third() {
     let settings = settings(r#"{"retry": {"attempts": 2, "hedge": "200ms", "backoff": "none"}}"#);
     let (balance, _, log) =

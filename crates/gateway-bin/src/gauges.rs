@@ -79,8 +79,12 @@ fn tell_overload_of_service(metrics: &Metrics, name: &str, service: &ServicePlan
     if policy.limits.max_requests.is_some() || policy.limits.max_requests_per_endpoint.is_some() {
         tell_refused(metrics, "limits", name, policy.limits.mode, set.refused_by_limits());
     }
-    if let Some(circuit) = policy.circuit.on().or(policy.endpoint_circuit.on()) {
-        tell_refused(metrics, "circuit", name, circuit.mode, set.refused_by_circuits());
+    if let Some(circuit) = policy.circuit.on() {
+        tell_refused(metrics, "circuit", name, circuit.mode, set.refused_by_circuit());
+    }
+    if let Some(circuit) = policy.endpoint_circuit.on() {
+        let refused = set.refused_by_endpoint_circuits();
+        tell_refused(metrics, "endpoint-circuit", name, circuit.mode, refused);
     }
     if let Some(adaptive) = &service.adaptive {
         tell_refused(metrics, "adaptive", name, adaptive.mode(), adaptive.refused());

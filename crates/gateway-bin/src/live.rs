@@ -163,6 +163,8 @@ impl Live {
         let mut before = std::mem::take(&mut self.checks);
         for (name, service) in &self.config.plan.services {
             let Some(health) = service.health.clone() else {
+                // First, so that none of them is believed after that.
+                drop(before.remove(name));
                 service.set.end_checks();
                 continue;
             };

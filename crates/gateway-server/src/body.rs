@@ -1,7 +1,7 @@
 mod pipe;
 mod stream;
 
-use crate::patience::Patience;
+use crate::Limits;
 use bytes::Bytes;
 use gateway_core::BodyTooLarge;
 use h2::RecvStream;
@@ -90,13 +90,13 @@ impl RequestBody {
     pub(crate) fn http2(
         stream: RecvStream,
         headers: &HeaderMap,
-        patience: Patience,
+        limits: &Limits,
     ) -> (Self, Option<Arc<Signals>>) {
         if stream.is_end_stream() {
             return (Self::of(Kind::Empty), None);
         }
         let signals = Arc::new(Signals::default());
-        let body = StreamBody::new(stream, headers, patience, signals.clone());
+        let body = StreamBody::new(stream, headers, limits, signals.clone());
         (Self::of(Kind::Http2(Box::new(body))), Some(signals))
     }
 

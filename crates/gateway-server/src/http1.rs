@@ -25,7 +25,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop::unconstrained;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 use upload::Discarded;
 
 pub(crate) use answer::{is_bodiless, is_for_this_connection};
@@ -64,11 +64,21 @@ pub(crate) struct Connection<I, H: Handler> {
     output: Output,
     state: State<H>,
     timer: Timer,
-    /// When a tunnel has lasted as long as it may, where that is limited.
-    old: Option<Pin<Box<Sleep>>>,
+    /// How old a tunnel is, and when it grows older, where that is limited.
+    age: Option<(Age, Pin<Box<Sleep>>)>,
     /// Whether this is the first request.
     fresh: bool,
     draining: bool,
+}
+
+/// How long a tunnel has lasted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    Young,
+    /// As long as it may: a WebSocket is told so.
+    Old,
+    /// Longer, and that it was told so was not heeded.
+    Overdue,
 }
 
 enum State<H: Handler> {
@@ -109,7 +119,7 @@ where
             output: Output::default(),
             state: State::Head,
             timer: Timer::default(),
-            old: None,
+            age: None,
             fresh: true,
             draining: false,
         }
@@ -207,25 +217,34 @@ where
         }
     }
 
-    /// Whether what is under way is a tunnel that has lasted as long as it may. If not, wakes the task when it has.
-    fn is_old(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(most) = self.limits.tunnel_max_age else { return false };
+    /// How old a tunnel is that is under way. Wakes the task when it grows older.
+    fn age(&mut self, cx: &mut Context<'_>) -> Age {
+        let Some(most) = self.limits.tunnel_max_age else { return Age::Young };
         if !matches!(&self.state, State::Exchange(Exchange { tunnel: true, .. })) {
-            return false;
+            return Age::Young;
         }
         let spread = || most.mul_f64(1.0 - EARLIER * fastrand::f64());
-        let old = self.old.get_or_insert_with(|| Box::pin(sleep(spread())));
-        old.is_elapsed() || pin!(unconstrained(old.as_mut())).poll(cx).is_ready()
+        let (age, timer) = self.age.get_or_insert_with(|| (Age::Young, Box::pin(sleep(spread()))));
+        while *age != Age::Overdue && pin!(unconstrained(timer.as_mut())).poll(cx).is_ready() {
+            *age = if *age == Age::Young { Age::Old } else { Age::Overdue };
+            timer.as_mut().reset(Instant::now() + FAREWELL);
+        }
+        *age
     }
 
     fn exchange(&mut self, io: &mut I, flushed: bool, cx: &mut Context<'_>) -> Turn {
-        let old = self.is_old(cx);
+        let age = self.age(cx);
+        let old = age != Age::Young;
         let State::Exchange(exchange) = &mut self.state else { return Turn::Close };
         let mut progress = exchange.poll_answer(&mut self.output, self.draining || old, cx);
         progress |= exchange.poll_upload(&mut self.input, &mut self.output, io, cx);
         if exchange.broken {
             // Without the words that would make its end an end in order, such as TLS's `close_notify`.
             return self.become_state(State::Closing { shut: true, linger: false });
+        }
+        // However busy it is.
+        if exchange.tunnel && old && (age == Age::Overdue || !exchange.has_farewell()) {
+            return self.close(false);
         }
         if progress {
             if !exchange.is_leaving() && !old {
@@ -266,8 +285,7 @@ where
         }
         if exchange.tunnel && old {
             // Within a frame: its end may yet come.
-            let may_wait = exchange.has_farewell();
-            return if may_wait { self.wait(Wait::Farewell, FAREWELL) } else { self.close(false) };
+            return self.wait(Wait::Farewell, FAREWELL);
         }
         if exchange.tunnel {
             return self.wait(Wait::Tunnel, self.limits.tunnel_timeout);

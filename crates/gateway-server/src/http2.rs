@@ -183,7 +183,7 @@ fn begin<H: Handler + Clone>(
     }
     let (mut head, stream) = request.into_parts();
     join_cookies(&mut head.headers);
-    let (body, signals) = RequestBody::http2(stream, &head.headers, limits.patience());
+    let (body, signals) = RequestBody::http2(stream, &head.headers, limits);
     let expects_continue = signals.is_some() && head.headers.get(EXPECT).is_some_and(is_continue);
     Waiting { signals, expects_continue, ..waiting(handler.call(Request::from_parts(head, body))) }
 }

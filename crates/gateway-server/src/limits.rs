@@ -29,7 +29,7 @@ pub struct Limits {
     /// How long a connection may wait for its next request; with HTTP/2 also for its first. Default 60 s.
     pub idle_timeout: Duration,
     /// How long a client may send nothing of a body that is waited for. Then 408. Default 30 s. The messages of a gRPC
-    /// call may come as seldom as they like.
+    /// call may be `tunnel_timeout` apart, and once its answer has begun as far as they like.
     pub body_timeout: Duration,
     /// How many bytes of a body earn a second of the time that its client may be waited for: who sends less is out of
     /// it after `body_timeout` in all, and answered 408. Only until the answer begins. Default 240 (Kestrel's); 0 has

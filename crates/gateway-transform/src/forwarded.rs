@@ -123,7 +123,7 @@ const CLAIMS: [&str; 7] = [
 ];
 
 /// Whether only a proxy may say this of a request: `Forwarded`, `X-Real-IP`, and all of `X-Forwarded-*`, with dashes or
-/// underscores. Servers remove it from requests of peers that [`ClientIpLayer::believes`](crate::ClientIpLayer::believes)
+/// with what CGI and its heirs take for them: underscores, dots and the like. Servers remove it from requests of peers that [`ClientIpLayer::believes`](crate::ClientIpLayer::believes)
 /// nothing, before anything is decided by it.
 #[must_use]
 pub fn only_proxies_say(name: &HeaderName) -> bool {
@@ -140,10 +140,10 @@ pub fn only_proxies_say(name: &HeaderName) -> bool {
 
 fn same(name: &str, claim: &str) -> bool {
     name.len() == claim.len()
-        && name.bytes().zip(claim.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+        && name.bytes().zip(claim.bytes()).all(|(a, b)| a == b || (b == b'-' && !a.is_ascii_alphanumeric()))
 }
 
-/// Whether a service may take this for one of them: CGI and its heirs turn dashes into underscores. The first
+/// Whether a service may take this for one of them: CGI and its heirs make one of dashes, underscores and dots. The first
 /// letter decides for nearly all names.
 fn is_claim(name: &str) -> bool {
     matches!(name.as_bytes().first(), Some(b'f' | b'x')) && CLAIMS.iter().any(|claim| same(name, claim))
@@ -259,6 +259,8 @@ mod tests {
             ("x-forwarded-port", "1"),
             ("x-forwarded-prefix", "/evil"),
             ("x_forwarded_for", "1.2.3.4"),
+            ("x.forwarded.for", "1.2.3.4"),
+            ("x-real.ip", "1.2.3.4"),
         ];
         let expected = pairs(&[
             ("x-forwarded-for", "2001:db8::7"),

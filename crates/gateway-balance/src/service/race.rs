@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::hedge::Latencies;
 use crate::replay::{Repeat, Replay};
 use crate::retry::{Outcome, Repeatable, Verdict, wanted};
-use crate::set::Picked;
+use crate::set::{LastResort, Picked};
 use crate::timeout::{Limit, Time};
 use bytes::Bytes;
 use gateway_core::{BoxError, FailureKind, Upstream};
@@ -124,7 +124,7 @@ impl<U> Inner<U> {
     {
         let body = repeat.whole()?;
         let started = Instant::now();
-        let picked = self.set.pick(Some(head), &[first.index], started).ok()?;
+        let picked = self.set.pick(Some(head), &[first.index], LastResort::Available, started).ok()?;
         if picked.index == first.index {
             return None;
         }

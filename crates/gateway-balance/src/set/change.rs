@@ -88,7 +88,8 @@ impl Shared {
         member.streaks.clear();
         if member.is_ejected(now) {
             // Where two sets share it while one takes the place of the other, only the plan may be behind.
-            if self.plans.load().all.has(index) {
+            let plan = &self.plans.load().all;
+            if !plan.panics && plan.has(index) {
                 self.replan_locked(now);
             }
             return;

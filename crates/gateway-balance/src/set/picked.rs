@@ -3,8 +3,10 @@
 use super::EndpointSet;
 use crate::Strategy;
 use crate::circuit::{Admission, Change};
+use crate::member::Member;
 use crate::outlier::OutlierMode;
-use crate::pick::{Order, Turn};
+use crate::pick::Order;
+use crate::plan::{Level, Plan};
 use crate::retry::Verdict;
 use crate::subset::Choice;
 use gateway_core::{Endpoint, Mode, given_up};
@@ -25,12 +27,33 @@ pub(crate) enum Unavailable {
     Overloaded,
 }
 
+impl Unavailable {
+    /// The policy that refuses, if it is one.
+    pub(crate) fn by(self) -> Option<&'static str> {
+        match self {
+            Self::NoEndpoint => None,
+            Self::CircuitOpen { .. } => Some("circuit"),
+            Self::Overloaded => Some("limits"),
+        }
+    }
+}
+
+/// Who may be asked once all that are available were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LastResort {
+    /// One of them again.
+    Available,
+    /// One that was ejected, and may have come back since.
+    Ejected,
+}
+
 impl EndpointSet {
     /// The next endpoint for a request, another than those already tried if there is one.
     pub(crate) fn pick(
         &self,
         head: Option<&Parts>,
         tried: &[usize],
+        last: LastResort,
         now: Instant,
     ) -> Result<Picked, Unavailable> {
         let shared = &*self.0;
@@ -39,7 +62,7 @@ impl EndpointSet {
         shared.refresh(now);
         shared.note_use(now);
         let plans = shared.plans.load();
-        let (plan, next) = match &shared.subsets {
+        let (plan, turns) = match &shared.subsets {
             None => (&plans.all, &shared.turns[0]),
             Some(subsets) => match subsets.choose(head, |subset| !plans.subsets[subset].levels.is_empty()) {
                 Choice::Any => (&plans.all, &shared.turns[0]),
@@ -53,16 +76,16 @@ impl EndpointSet {
             && plan.has(index)
             && let Ok(picked) = self.take(index, Affinity::Kept, now)
         {
-            return Ok(picked);
+            return Ok(self.reporting(picked, plan, now));
         }
         let hash = match head {
             Some(head) if shared.policy.strategy.hashes() => shared.policy.hash_on.hash(head),
             _ => None,
         };
-        let turn = if tried.is_empty() { Turn::Next(next) } else { Turn::Retry(next) };
+        let turn = if tried.is_empty() { &turns.first } else { &turns.further };
         let order = Order { policy: &shared.policy, members: &shared.members, turn, hash, now };
         let level = plan.level(|| hash.unwrap_or_else(|| fastrand::u64(..)));
-        let Some((level, first)) = level.and_then(|level| Some((level, order.first(level)?))) else {
+        let Some((level, mut first)) = level.and_then(|level| Some((level, order.first(level)?))) else {
             let wait = Duration::from_millis(shared.due.load(Ordering::Relaxed).saturating_sub(now));
             return Err(if plan.broken {
                 Unavailable::CircuitOpen { wait }
@@ -70,15 +93,23 @@ impl EndpointSet {
                 Unavailable::NoEndpoint
             });
         };
+        // If it was that one's turn which was tried, it is the next one's: its neighbour is to have no more than the others.
+        if tried.contains(&first)
+            && let Some(next) = order.first(level)
+        {
+            first = next;
+        }
         let index = match tried.contains(&first) {
             // Rare. Where all were tried, one is tried again.
             true => {
                 let ejected = || plan.ejected.iter().copied().find(|index| !tried.contains(index));
-                order.other(plan, level, first, tried).or_else(ejected).unwrap_or(first)
+                let other = order.other(plan, level, first, tried);
+                let other = if last == LastResort::Ejected { other.or_else(ejected) } else { other };
+                other.unwrap_or(first)
             }
             false => first,
         };
-        self.take(index, Affinity::New, now).or_else(|refused| {
+        let picked = self.take(index, Affinity::New, now).or_else(|refused| {
             // It is full or being probed: any other will do.
             let mut tried = tried.to_vec();
             tried.push(index);
@@ -89,7 +120,28 @@ impl EndpointSet {
                 tried.push(other);
             }
             Err(refused)
-        })
+        });
+        picked.map(|picked| self.reporting(picked, plan, now))
+    }
+
+    /// Says whether a request would have been refused that only passes because that is merely reported: where no other
+    /// endpoint has room for it.
+    fn reporting(&self, mut picked: Picked, plan: &Plan, now: u64) -> Picked {
+        let Some(why) = picked.over else { return picked };
+        let others = plan.levels.iter().flat_map(Level::indexes).filter(|index| *index != picked.index);
+        if others.map(|index| &self.0.members[index]).any(|other| self.has_room(other, now)) {
+            picked.over = None;
+        } else {
+            self.count_endpoint_refusal(why);
+        }
+        picked
+    }
+
+    /// Whether limits and circuit would let a request pass.
+    fn has_room(&self, member: &Member, now: u64) -> bool {
+        let most = self.0.policy.limits.max_requests_per_endpoint;
+        let busy = || member.in_flight.load(Ordering::Relaxed);
+        most.is_none_or(|most| busy() < most.get() as usize) && !member.is_cut_off(now)
     }
 
     /// Takes a place at an endpoint, unless it is full or its circuit lets no more requests pass.
@@ -97,20 +149,19 @@ impl EndpointSet {
         let member = &self.0.members[index];
         let before = member.in_flight.fetch_add(1, Ordering::Relaxed);
         // Gives the place back if it is refused.
-        let mut picked = Picked { set: self.clone(), index, affinity, admission: Admission::Free };
+        let mut picked =
+            Picked { set: self.clone(), index, affinity, admission: Admission::Free, over: None };
         let most = self.0.policy.limits.max_requests_per_endpoint;
         if most.is_some_and(|most| before >= most.get() as usize) {
             if self.0.policy.limits.mode == Mode::Enforce {
                 return Err(Unavailable::Overloaded);
             }
-            self.count_refusal(Unavailable::Overloaded);
+            picked.over = Some(Unavailable::Overloaded);
         }
         if let Some(breaker) = &member.breaker {
             match breaker.admit(now) {
                 Ok(admission) => picked.admission = admission,
-                Err(wait) if breaker.only_reports() => {
-                    self.count_refusal(Unavailable::CircuitOpen { wait });
-                }
+                Err(wait) if breaker.only_reports() => picked.over = Some(Unavailable::CircuitOpen { wait }),
                 Err(wait) => return Err(Unavailable::CircuitOpen { wait }),
             }
         }
@@ -166,6 +217,8 @@ pub(crate) struct Picked {
     pub(crate) index: usize,
     affinity: Affinity,
     admission: Admission,
+    /// What would have refused it, if that were not only reported.
+    over: Option<Unavailable>,
 }
 
 /// Whether the client came back to the endpoint by its cookie.
@@ -182,6 +235,11 @@ impl Picked {
             Affinity::Kept => None,
             Affinity::New => self.set.0.sticky.as_ref()?.cookie(self.index),
         }
+    }
+
+    /// What would have refused it, if that were not only reported.
+    pub(crate) fn reported(&self) -> Option<&'static str> {
+        self.over?.by()
     }
 
     /// Whether the client's cookie named it.

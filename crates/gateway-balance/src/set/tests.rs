@@ -26,7 +26,7 @@ fn at(set: &EndpointSet, index: usize) -> Picked {
 }
 
 fn picks(set: &EndpointSet, n: usize) -> Vec<usize> {
-    (0..n).map(|_| set.pick(None, &[], Instant::now()).unwrap().index).collect()
+    (0..n).map(|_| set.pick(None, &[], LastResort::Ejected, Instant::now()).unwrap().index).collect()
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn s3_08_round_robin_is_exact_under_concurrency() {
         for _ in 0..8 {
             scope.spawn(|| {
                 for _ in 0..1000 {
-                    counts[set.pick(None, &[], Instant::now()).unwrap().index]
+                    counts[set.pick(None, &[], LastResort::Ejected, Instant::now()).unwrap().index]
                         .fetch_add(1, Ordering::Relaxed);
                 }
             });
@@ -65,7 +65,7 @@ fn s4_30_only_healthy_endpoints_are_picked_and_a_shrinking_set_keeps_the_index_i
     assert_eq!(seen, [0, 0, 1, 1]);
     set.set_healthy(0, false);
     set.set_healthy(1, false);
-    assert!(set.pick(None, &[], Instant::now()).is_err());
+    assert!(set.pick(None, &[], LastResort::Ejected, Instant::now()).is_err());
     assert!(!set.is_ready());
     set.set_healthy(1, true);
     assert_eq!(picks(&set, 2), [1, 1]);
@@ -76,9 +76,13 @@ fn a_retry_goes_to_another_endpoint_while_there_is_one() {
     for strategy in ALL {
         let set = set(&[1, 1], strategy);
         for _ in 0..50 {
-            assert_eq!(set.pick(None, &[0], Instant::now()).unwrap().index, 1, "{strategy:?}");
+            assert_eq!(
+                set.pick(None, &[0], LastResort::Ejected, Instant::now()).unwrap().index,
+                1,
+                "{strategy:?}"
+            );
             assert!(
-                set.pick(None, &[0, 1], Instant::now()).is_ok(),
+                set.pick(None, &[0, 1], LastResort::Ejected, Instant::now()).is_ok(),
                 "{strategy:?}: all were tried, one is still picked"
             );
         }
@@ -132,7 +136,8 @@ async fn a_retry_that_has_tried_all_others_goes_to_an_ejected_endpoint() {
     for strategy in ALL {
         let set = set(&[1, 1, 1], strategy);
         fail(&set, 0, 5);
-        let after = |tried: &[usize]| set.pick(None, tried, Instant::now()).unwrap().index;
+        let after =
+            |tried: &[usize]| set.pick(None, tried, LastResort::Ejected, Instant::now()).unwrap().index;
         for _ in 0..50 {
             assert_eq!(after(&[1]), 2, "{strategy:?}: it is left alone");
             assert_eq!(after(&[2, 1]), 0, "{strategy:?}: it may be back");
@@ -140,6 +145,37 @@ async fn a_retry_that_has_tried_all_others_goes_to_an_ejected_endpoint() {
         set.set_healthy(0, false);
         assert_ne!(after(&[2, 1]), 0, "{strategy:?}: its checks say that it is not");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_answered_is_asked_again_before_an_ejected_endpoint_is() {
+    let set = set(&[1, 1], Strategy::RoundRobin);
+    fail(&set, 0, 5);
+    let after = |last| set.pick(None, &[1], last, Instant::now()).unwrap().index;
+    assert_eq!((after(LastResort::Available), after(LastResort::Ejected)), (1, 0));
+}
+
+#[test]
+fn retries_of_one_moment_are_shared_out_and_take_no_turns_of_first_attempts() {
+    let set = set(&[1; 4], Strategy::RoundRobin);
+    let mut counts = [0; 4];
+    for turn in 0..60 {
+        assert_eq!(picks(&set, 1), [turn % 4]);
+        counts[set.pick(None, &[1], LastResort::Available, Instant::now()).unwrap().index] += 1;
+    }
+    assert_eq!(counts, [20, 0, 20, 20]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_of_ejected_endpoints_that_panic_still_asks_make_no_new_plans() {
+    let set = set(&[1; 3], Strategy::Maglev);
+    let policy: PolicySettings = serde_json::from_str(r#"{"strategy": "maglev", "panic": 100}"#).unwrap();
+    let set = set.renewed(set.states().map(|state| state.endpoint).collect(), policy);
+    fail(&set, 0, 5);
+    assert!(set.0.plans.load().all.panics);
+    let before = set.0.plans.load_full();
+    fail(&set, 0, 50);
+    assert!(Arc::ptr_eq(&before, &set.0.plans.load_full()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -206,7 +242,11 @@ fn the_next_priority_takes_over_what_the_first_cannot() {
     let endpoints = endpoints.map(|(url, p)| Endpoint::parse(url).unwrap().with_priority(p)).to_vec();
     let set = EndpointSet::new("test", endpoints, Strategy::RoundRobin);
     assert!(!picks(&set, 100).contains(&2));
-    assert_eq!(set.pick(None, &[0, 1], Instant::now()).unwrap().index, 2, "a retry may go there as well");
+    assert_eq!(
+        set.pick(None, &[0, 1], LastResort::Ejected, Instant::now()).unwrap().index,
+        2,
+        "a retry may go there as well"
+    );
     set.set_healthy(0, false);
     let spilled = picks(&set, 1000).iter().filter(|i| **i == 2).count();
     assert!((230..370).contains(&spilled), "{spilled} of 1000 went to the second priority");
@@ -238,13 +278,19 @@ fn a_key_stays_with_its_endpoint_and_only_its_endpoints_keys_move() {
         let heads: Vec<_> =
             (0..200).map(|i| http::Request::get(format!("/{i}")).body(()).unwrap().into_parts().0).collect();
         let owners = |set: &EndpointSet| -> Vec<usize> {
-            heads.iter().map(|head| set.pick(Some(head), &[], Instant::now()).unwrap().index).collect()
+            heads
+                .iter()
+                .map(|head| set.pick(Some(head), &[], LastResort::Ejected, Instant::now()).unwrap().index)
+                .collect()
         };
         let before = owners(&set);
         assert_eq!(before, owners(&set), "{strategy:?}");
         assert!((0..4).all(|i| before.contains(&i)), "{strategy:?}: {before:?}");
         for (head, owner) in heads.iter().zip(&before) {
-            assert_ne!(set.pick(Some(head), &[*owner], Instant::now()).unwrap().index, *owner);
+            assert_ne!(
+                set.pick(Some(head), &[*owner], LastResort::Ejected, Instant::now()).unwrap().index,
+                *owner
+            );
         }
         set.set_healthy(2, false);
         let after = owners(&set);
@@ -261,7 +307,8 @@ fn a_hot_key_spills_over_when_loads_are_bounded() {
     let endpoints = (1..=4).map(|i| Endpoint::parse(&format!("http://10.0.0.{i}")).unwrap()).collect();
     let set = EndpointSet::new("test", endpoints, policy);
     let head = http::Request::get("/hot").body(()).unwrap().into_parts().0;
-    let held: Vec<_> = (0..100).map(|_| set.pick(Some(&head), &[], Instant::now()).unwrap()).collect();
+    let held: Vec<_> =
+        (0..100).map(|_| set.pick(Some(&head), &[], LastResort::Ejected, Instant::now()).unwrap()).collect();
     let most = set.states().map(|state| state.in_flight).max().unwrap();
     assert!(most <= 32, "{most} of 100 on one of four endpoints");
     drop(held);
@@ -274,17 +321,17 @@ fn a_client_comes_back_by_its_cookie_until_its_endpoint_is_gone() {
     let endpoints = (1..=3).map(|i| Endpoint::parse(&format!("http://10.0.0.{i}")).unwrap()).collect();
     let set = EndpointSet::new("test", endpoints, policy);
     let new = http::Request::get("/").header("cookie", "sid=stale").body(()).unwrap().into_parts().0;
-    let picked = set.pick(Some(&new), &[], Instant::now()).unwrap();
+    let picked = set.pick(Some(&new), &[], LastResort::Ejected, Instant::now()).unwrap();
     let cookie = picked.cookie().unwrap().to_str().unwrap().split(';').next().unwrap().to_owned();
     let back = http::Request::get("/").header("cookie", cookie).body(()).unwrap().into_parts().0;
     for _ in 0..5 {
-        let again = set.pick(Some(&back), &[], Instant::now()).unwrap();
+        let again = set.pick(Some(&back), &[], LastResort::Ejected, Instant::now()).unwrap();
         assert_eq!((again.index, again.cookie()), (picked.index, None));
     }
-    let retried = set.pick(Some(&back), &[picked.index], Instant::now()).unwrap();
+    let retried = set.pick(Some(&back), &[picked.index], LastResort::Ejected, Instant::now()).unwrap();
     assert!(retried.index != picked.index && retried.cookie().is_some());
     set.set_healthy(picked.index, false);
-    let moved = set.pick(Some(&back), &[], Instant::now()).unwrap();
+    let moved = set.pick(Some(&back), &[], LastResort::Ejected, Instant::now()).unwrap();
     assert!(moved.index != picked.index && moved.cookie().is_some());
 }
 
@@ -329,7 +376,11 @@ fn endpoints_of_the_own_zone_are_preferred_until_too_few_of_them_are_left() {
     let set = EndpointSet::new("test", zones.map(endpoint).to_vec(), policy);
     let on = |set: &EndpointSet, index| picks(set, 1000).into_iter().filter(|i| *i == index).count();
     assert_eq!((on(&set, 2), on(&set, 3)), (0, 0));
-    assert_eq!(set.pick(None, &[0, 1], Instant::now()).unwrap().index, 2, "a retry may go there");
+    assert_eq!(
+        set.pick(None, &[0, 1], LastResort::Ejected, Instant::now()).unwrap().index,
+        2,
+        "a retry may go there"
+    );
     set.set_healthy(0, false);
     let spilled = on(&set, 2);
     assert!((230..370).contains(&spilled), "{spilled} of 1000 went to the other zone");
@@ -359,7 +410,11 @@ fn a_request_goes_only_to_endpoints_with_the_label_it_asks_for() {
             policy.subset = Some(serde_json::from_str(&text).unwrap());
             let set = EndpointSet::new("test", labelled.to_vec(), policy);
             let seen = |head: &http::request::Parts, tried: &[usize]| {
-                let pick = |_| set.pick(Some(head), tried, Instant::now()).ok().map(|picked| picked.index);
+                let pick = |_| {
+                    set.pick(Some(head), tried, LastResort::Ejected, Instant::now())
+                        .ok()
+                        .map(|picked| picked.index)
+                };
                 let mut seen: Vec<_> = (0..300).filter_map(pick).collect();
                 seen.sort_unstable();
                 seen.dedup();
@@ -412,10 +467,10 @@ proptest::proptest! {
         let mut counts = vec![0; endpoints.len()];
         // Six rounds, which any common divisor of the weights up to three divides.
         for _ in 0..6 * round {
-            counts[set.pick(None, &[], Instant::now()).unwrap().index] += 1;
+            counts[set.pick(None, &[], LastResort::Ejected, Instant::now()).unwrap().index] += 1;
         }
         proptest::prop_assert_eq!(counts, endpoints.iter().map(|one| 6 * turns(one)).collect::<Vec<_>>());
-        proptest::prop_assert_eq!(set.pick(None, &[], Instant::now()).is_err(), round == 0);
+        proptest::prop_assert_eq!(set.pick(None, &[], LastResort::Ejected, Instant::now()).is_err(), round == 0);
     }
 }
 
@@ -431,7 +486,8 @@ fn subsets_that_are_asked_for_by_turns_have_turns_of_their_own() {
     let asking =
         |version: &str| http::Request::get("/").header("x-version", version).body(()).unwrap().into_parts().0;
     let heads = ["v1", "v2"].map(asking);
-    let picked = |i: usize| set.pick(Some(&heads[i % 2]), &[], Instant::now()).unwrap().index;
+    let picked =
+        |i: usize| set.pick(Some(&heads[i % 2]), &[], LastResort::Ejected, Instant::now()).unwrap().index;
     assert_eq!((0..8).map(picked).collect::<Vec<_>>(), [0, 2, 1, 3, 0, 2, 1, 3]);
 }
 
@@ -443,7 +499,7 @@ fn a_retry_takes_nobodys_turn() {
         let index = picks(&set, 1)[0];
         first.push(index);
         if index == 0 {
-            assert_eq!(set.pick(None, &[0], Instant::now()).unwrap().index, 1);
+            assert_eq!(set.pick(None, &[0], LastResort::Ejected, Instant::now()).unwrap().index, 1);
         }
     }
     assert_eq!(first, [0, 1, 0, 1], "whoever fails is not asked first every time");

@@ -181,8 +181,8 @@ pub(crate) struct ServerSettings {
     pub(crate) watch: bool,
     /// How long a kept-alive connection may idle. Default `60s`.
     pub(crate) idle_timeout: Timespan,
-    /// How long a client may send nothing of a body that is waited for; then 408. Calls of gRPC are exempt. Default
-    /// `30s`.
+    /// How long a client may send nothing of a body that is waited for; then 408. Calls of gRPC have `tunnel_timeout`, and
+    /// once their answer has begun as long as they like. Default `30s`.
     pub(crate) body_timeout: Timespan,
     /// How much of a body a client must send in each second in which it is waited for, on average; one that is behind
     /// by all of `body_timeout` is answered 408. Calls of gRPC, and bodies whose answer has begun, are exempt. `0B` has
@@ -190,7 +190,8 @@ pub(crate) struct ServerSettings {
     pub(crate) min_body_rate: ByteSize,
     /// How long a client may take nothing of its answer; then it is disconnected. Default `30s`.
     pub(crate) write_timeout: Timespan,
-    /// How long a WebSocket or other tunnel may be silent in both directions. Default `5m`.
+    /// How long a WebSocket or other tunnel may be silent in both directions, and the client of a gRPC call that has no
+    /// answer yet. Default `5m`.
     pub(crate) tunnel_timeout: Timespan,
     /// How long a WebSocket or other tunnel may last, whatever goes through it, by chance up to a tenth less; then a
     /// WebSocket is sent Close 1001 and has 5 s to end, and any other tunnel is closed. Default: as long as both sides

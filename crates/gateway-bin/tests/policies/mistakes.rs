@@ -129,6 +129,7 @@ fn mistakes_in_services_and_at_the_top_name_their_place_and_what_is_expected() {
         }
     }
     for (line, parts) in [
+        ("server.tunnel_max_age = \"0s\"", vec!["toml:1:", "`tunnel_max_age`"]),
         ("server.max_streams = 0", vec!["toml:1:", "`max_streams` is 0; expected at least 1"]),
         ("server.body_timeout = \"0s\"", vec!["toml:1:", "`body_timeout` is 0s; expected more"]),
         ("defaults.circuit = { window = \"0s\" }", vec!["toml:1:", "`window` is 0s; expected more"]),

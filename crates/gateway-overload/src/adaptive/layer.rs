@@ -83,9 +83,12 @@ impl AdaptiveLimitLayer {
         self.0.mode
     }
 
-    /// Goes on counting where another has come to, so that what is counted never goes back.
+    /// Goes on counting where another has come to, so that what is counted never goes back. Of another mode, something
+    /// else was counted.
     pub fn count_on_from(&self, earlier: &Self) {
-        self.0.refused.fetch_add(earlier.refused(), Relaxed);
+        if self.mode() == earlier.mode() {
+            self.0.refused.fetch_add(earlier.refused(), Relaxed);
+        }
     }
 }
 

@@ -98,9 +98,10 @@ impl AdmissionLayer {
         self.0.mode
     }
 
-    /// Goes on counting where another has come to, so that what is counted never goes back.
+    /// Goes on counting where another has come to, so that what is counted never goes back. Of another mode, something
+    /// else was counted.
     pub fn count_on_from(&self, earlier: &Self) {
-        for class in Priority::ALL {
+        for class in Priority::ALL.into_iter().filter(|_| self.mode() == earlier.mode()) {
             self.0.refused[class.index()].fetch_add(earlier.refused(class), Relaxed);
         }
     }

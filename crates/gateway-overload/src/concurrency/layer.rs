@@ -78,9 +78,12 @@ impl ConcurrencyLimitLayer {
         self.0.as_ref().map_or(Mode::Enforce, |limit| limit.mode)
     }
 
-    /// Goes on counting where another has come to, so that what is counted never goes back.
+    /// Goes on counting where another has come to, so that what is counted never goes back. Of another mode, something
+    /// else was counted.
     pub fn count_on_from(&self, earlier: &Self) {
-        if let (Some(limit), Some(earlier)) = (&self.0, &earlier.0) {
+        if let (Some(limit), Some(earlier)) = (&self.0, &earlier.0)
+            && limit.mode == earlier.mode
+        {
             limit.gate.count_on_from(&earlier.gate);
         }
     }

@@ -1,6 +1,7 @@
 //! How a body comes over an HTTP/2 stream.
 
 use super::BodyError;
+use crate::Limits;
 use crate::patience::Patience;
 use bytes::Bytes;
 use gateway_core::Grpc;
@@ -48,11 +49,14 @@ pub(super) struct StreamBody {
     left: Option<u64>,
     /// Whether nothing but trailers may follow.
     data_ended: bool,
-    /// How long the client may be waited for. For ever in a gRPC call, whose messages come when there is something to
-    /// say; whether its client is still there, PING finds out.
-    patience: Option<Patience>,
+    /// How long the client may be waited for.
+    patience: Patience,
+    /// Whether it may be silent for ever once its answer has begun: in a gRPC call, whose messages come when there is
+    /// something to say. Whether its client is still there, PING finds out.
+    is_call: bool,
     sleep: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
+    /// Since when it is waited for.
+    waits: Option<Instant>,
     signals: Arc<Signals>,
 }
 
@@ -60,12 +64,13 @@ impl StreamBody {
     pub(super) fn new(
         stream: RecvStream,
         headers: &HeaderMap,
-        patience: Patience,
+        limits: &Limits,
         signals: Arc<Signals>,
     ) -> Self {
         let left = content_length(headers);
-        let patience = Grpc::of(headers).is_none().then_some(patience);
-        Self { stream, left, data_ended: false, patience, sleep: None, waiting: false, signals }
+        let is_call = Grpc::of(headers) == Some(Grpc::Native);
+        let patience = if is_call { Patience::new(limits.tunnel_timeout, 0) } else { limits.patience() };
+        Self { stream, left, data_ended: false, patience, is_call, sleep: None, waits: None, signals }
     }
 
     pub(super) fn poll_frame(
@@ -74,7 +79,7 @@ impl StreamBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.poll_stream(cx) {
             Poll::Ready(frame) => {
-                self.waiting = false;
+                self.waits = None;
                 Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Http2)))
             }
             Poll::Pending => self.poll_late(cx).map(|error| Some(Err(error))),
@@ -88,9 +93,7 @@ impl StreamBody {
                 // Refused only where the stream has ended.
                 let _ = self.stream.flow_control().release_capacity(data.len());
                 self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
-                if let Some(patience) = &mut self.patience {
-                    patience.came(data.len());
-                }
+                self.patience.came(data.len());
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
             self.data_ended = true;
@@ -100,21 +103,27 @@ impl StreamBody {
     }
 
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
-        let begins = !std::mem::replace(&mut self.waiting, true);
-        if begins {
+        let limit = self.patience.limit();
+        let timer = self.sleep.get_or_insert_with(|| Box::pin(sleep(limit)));
+        let since = *self.waits.get_or_insert_with(|| {
             self.signals.wanted.store(true, Ordering::Relaxed);
-        }
-        let Some(patience) = &mut self.patience else { return Poll::Pending };
-        let limit = patience.limit();
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(limit)));
-        if begins {
-            let left = patience.wait();
+            let now = Instant::now();
+            timer.as_mut().reset(now + self.patience.wait());
+            now
+        });
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            // It may have begun during the wait.
             let answered = self.signals.answered.load(Ordering::Relaxed);
-            sleep.as_mut().reset(Instant::now() + if answered { limit } else { left });
+            if answered && self.is_call {
+                return Poll::Pending;
+            }
+            if !answered || timer.deadline() >= since + limit {
+                self.signals.late.store(true, Ordering::Relaxed);
+                return Poll::Ready(BodyError::TimedOut(limit));
+            }
+            timer.as_mut().reset(since + limit);
         }
-        ready!(sleep.as_mut().poll(cx));
-        self.signals.late.store(true, Ordering::Relaxed);
-        Poll::Ready(BodyError::TimedOut(limit))
     }
 
     pub(super) fn is_end_stream(&self) -> bool {

@@ -37,14 +37,15 @@ async fn a_body_of_many_windows_passes_as_it_is_read() {
     sending.await.unwrap().unwrap();
 }
 
+/// Reads a body, and answers whatever becomes of it.
+async fn collect(request: Request<RequestBody>) -> Response<AnyBody> {
+    let read = request.into_body().collect().await.is_ok();
+    text(if read { "whole" } else { "broken off" })
+}
+
 /// Sends a byte every 20 s; says how the request was answered, and after how many.
 async fn drip(headers: &[(&'static str, &'static str)]) -> (u16, usize) {
-    // Whatever becomes of the body.
-    let handler = answer(|request: Request<RequestBody>| async {
-        let read = request.into_body().collect().await.is_ok();
-        text(if read { "whole" } else { "broken off" })
-    });
-    let (mut send, _ended) = start(handler, Limits::default()).await;
+    let (mut send, _ended) = start(answer(collect), Limits::default()).await;
     let mut request = Request::post("http://a/");
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -66,8 +67,57 @@ async fn z12_a_body_that_comes_byte_by_byte_is_answered_408() {
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
-async fn z1_the_messages_of_a_grpc_call_may_come_as_seldom_as_they_like() {
+async fn z1_the_messages_of_a_grpc_call_may_come_seldom() {
     assert_eq!(drip(&[("content-type", "application/grpc+proto")]).await, (200, 20));
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn z12_a_call_that_says_nothing_ends_and_browsers_send_all_at_once() {
+    for (kind, seconds) in [("application/grpc", 300), ("application/grpc-web", 30), ("text/plain", 30)] {
+        let (mut send, _ended) = start(answer(collect), Limits::default()).await;
+        let request = Request::post("http://a/").header("content-type", kind).body(()).unwrap();
+        let begin = tokio::time::Instant::now();
+        let (answer, _stream) = send.send_request(request, false).unwrap();
+        assert_eq!(answer.await.unwrap().status(), 408, "{kind}");
+        assert_eq!(begin.elapsed().as_secs(), seconds, "{kind}");
+    }
+}
+
+/// Sends bytes so many seconds apart, of a body whose answer begins after 27 s, and says whether all of them were read.
+async fn upload(kind: &str, pauses: &[u64]) -> bool {
+    let (script, read) = (Script::of(&["begun"]), Rc::new(RefCell::new(0)));
+    let (answering, reading) = (script.clone(), read.clone());
+    let handler = answer(move |request: Request<RequestBody>| {
+        let (begun, reading) = (answering.body(), reading.clone());
+        async move {
+            let mut body = request.into_body();
+            tokio::task::spawn_local(async move {
+                while let Some(Ok(_)) = body.frame().await {
+                    *reading.borrow_mut() += 1;
+                }
+            });
+            tokio::time::sleep(std::time::Duration::from_secs(27)).await;
+            Response::new(begun)
+        }
+    });
+    let (mut send, _ended) = start(handler, Limits::default()).await;
+    let request = Request::post("http://a/").header("content-type", kind).body(()).unwrap();
+    let (_answer, mut stream) = send.send_request(request, false).unwrap();
+    for pause in pauses {
+        tokio::time::sleep(std::time::Duration::from_secs(*pause)).await;
+        let _ = stream.send_data("x".into(), false);
+        settle().await;
+    }
+    let read = *read.borrow();
+    read == pauses.len()
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn an_answer_that_begins_during_a_pause_leaves_the_client_all_of_its_time() {
+    // What was used up of it before does not count either.
+    assert!(upload("text/plain", &[24, 22, 29, 29]).await);
+    assert!(!upload("text/plain", &[24, 31]).await);
+    assert!(upload("application/grpc", &[24, 1000, 1000]).await);
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]

@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn switching(protocol: &str, body: AnyBody) -> Response<AnyBody> {
     Response::builder()
@@ -217,6 +217,36 @@ async fn an_old_websocket_within_a_frame_has_a_little_time_and_other_tunnels_non
         client.send("\u{1}\u{5}abc").await;
         client.until("abc").await;
         assert_eq!(client.rest().await, "", "{protocol}");
+        assert!(seconds.contains(&start.elapsed().as_secs()), "{protocol}: {:?}", start.elapsed());
+    }
+}
+
+/// Always has more to say; as frames of a WebSocket, one that does not end.
+struct Endless;
+
+impl http_body::Body for Endless {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
+        std::task::Poll::Ready(Some(Ok(http_body::Frame::data(vec![0x7f; 4096].into()))))
+    }
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn old_tunnels_end_however_much_their_services_say_and_however_slowly_it_is_taken() {
+    for (protocol, seconds) in [("chat", 54..=61), ("websocket", 59..=66)] {
+        let limits =
+            gateway_server::Limits { tunnel_max_age: Some(Duration::from_secs(60)), ..Default::default() };
+        let endless = move |_: Request<RequestBody>| async move { switching(protocol, boxed(Endless)) };
+        let mut client = connect_with(answer(endless), limits, 1024);
+        client.send(asks_for(protocol)).await;
+        let (start, mut piece) = (tokio::time::Instant::now(), [0; 512]);
+        while client.io.read(&mut piece).await.is_ok_and(|count| count > 0) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         assert!(seconds.contains(&start.elapsed().as_secs()), "{protocol}: {:?}", start.elapsed());
     }
 }

@@ -16,6 +16,9 @@ impl Planner<'_> {
         ] {
             self.is_some_time("server", name, time);
         }
+        if let Some(age) = server.tunnel_max_age {
+            self.is_some_time("server", "tunnel_max_age", age);
+        }
         for (name, is_zero) in [
             ("max_head", server.max_head.bytes() == 0),
             ("max_headers", server.max_headers == 0),
