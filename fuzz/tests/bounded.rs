@@ -1,5 +1,6 @@
 //! Every fuzz target with its corpus and some thousands of inputs made from it: what stable Rust can do of fuzzing.
-//! The inputs are the same in each run; `FUZZ_SEED` gives others, `FUZZ_INPUTS` more.
+//! The inputs are the same in each run; `FUZZ_SEED` gives others, `FUZZ_INPUTS` more, `FUZZ_SECONDS` as many as there is
+//! time for.
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 #[path = "../src/lib.rs"]
@@ -7,6 +8,7 @@ mod gateway_fuzz;
 
 use gateway_fuzz::{TARGETS, Target};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// What random bytes rarely are.
 const WORDS: [&[u8]; 34] = [
@@ -116,8 +118,11 @@ fn run(name: &str, inputs: u64) {
     };
     corpus.iter().for_each(|input| check(input));
     let mut random = Random(number("FUZZ_SEED", 0x9e37_79b9_7f4a_7c15) | 1);
-    for _ in 0..number("FUZZ_INPUTS", inputs) {
+    let until = Instant::now() + Duration::from_secs(number("FUZZ_SECONDS", 0));
+    let mut left = number("FUZZ_INPUTS", inputs);
+    while left > 0 || Instant::now() < until {
         check(&random.change(&corpus));
+        left = left.saturating_sub(1);
     }
 }
 
