@@ -148,7 +148,7 @@ fn no_secret_was_written(gateways: impl IntoIterator<Item = Gateway>, secrets: &
 #[test]
 fn what_is_revoked_on_one_is_refused_on_the_other_within_a_second_under_load() {
     let (upstream, redis, postgres) = (Upstream::named("a"), Redis::start(), PostgresServer::start());
-    // It is there all the time, and answers in its own.
+    // Redis is there all the time, so no answer of it is too late.
     let tables = store(&redis, Duration::from_secs(2))
         + &identity(&postgres, CHEAP)
         + &format!(
