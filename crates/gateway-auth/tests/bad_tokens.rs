@@ -264,7 +264,7 @@ fn s0_18_s1_13_s3_17_none_of_many_bad_tokens_passes() {
         ("exp half a second ago", claims(json!({ "exp": now() as f64 - 0.5 })), EXPIRED),
         ("exp tiny", claims(json!({ "exp": 1e-300 })), EXPIRED),
         ("nbf ahead", claims(json!({ "nbf": now() + 30 })), INVALID),
-        ("nbf two seconds ahead", claims(json!({ "nbf": now() + 2 })), INVALID),
+        ("nbf ten seconds ahead", claims(json!({ "nbf": now() + 10 })), INVALID),
         ("nbf a text", claims(json!({ "nbf": "now" })), INVALID),
         ("nbf far ahead", claims(json!({ "nbf": 1e300 })), INVALID),
         ("iat a text", claims(json!({ "iat": "now" })), INVALID),

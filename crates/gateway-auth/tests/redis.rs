@@ -16,10 +16,16 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant, SystemTime};
 use tower::{Layer, ServiceExt, service_fn};
 
+/// With time enough for a busy machine: what is asked here is not decided without Redis while it is there.
+fn store(redis: &Redis) -> Store {
+    let settings = RedisSettings { timeout: "5s".parse().unwrap(), ..RedisSettings::new(&redis.url()) };
+    Store::open(&settings.into()).unwrap()
+}
+
 async fn instance(redis: &Redis, on_store_failure: OnStoreFailure) -> JwtLayer {
     let settings =
         JwtSettings { secret: Some(SECRET.to_owned()), on_store_failure, ..JwtSettings::default() };
-    let store = Store::open(&RedisSettings::new(&redis.url()).into()).unwrap();
+    let store = store(redis);
     store.ping().await.unwrap();
     JwtLayer::new(&settings, store).unwrap()
 }
@@ -100,7 +106,7 @@ async fn an_entry_of_another_key_is_not_believed() {
     let layer = instance(&redis, OnStoreFailure::Local).await;
     let other =
         JwtSettings { secret: Some("another secret, also long enough".to_owned()), ..JwtSettings::default() };
-    let store = Store::open(&RedisSettings::new(&redis.url()).into()).unwrap();
+    let store = store(&redis);
     let other = JwtLayer::new(&other, store).unwrap();
     let token = hs256(&json!({ "sub": "ada", "exp": now() + 60 }));
     ask(&layer, &token).await.unwrap();
@@ -129,7 +135,7 @@ async fn listening(redis: &Redis, more: serde_json::Value) -> JwtLayer {
     let mut settings = json!({ "secret": SECRET, "revocation": "push" });
     settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let settings: JwtSettings = serde_json::from_value(settings).unwrap();
-    let store = Store::open(&RedisSettings::new(&redis.url()).into()).unwrap();
+    let store = store(redis);
     let layer = JwtLayer::new(&settings, store).unwrap();
     tokio::spawn(layer.listen());
     layer

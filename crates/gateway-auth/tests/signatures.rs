@@ -92,7 +92,9 @@ const SEEN: &str = "401 invalid-credentials the signed request was seen before";
 async fn what_one_instance_has_seen_another_refuses() {
     let redis = Redis::start();
     let open = async || {
-        let store = Store::open(&RedisSettings::new(&redis.url()).into()).unwrap();
+        // With time enough for a busy machine.
+        let settings = RedisSettings { timeout: "5s".parse().unwrap(), ..RedisSettings::new(&redis.url()) };
+        let store = Store::open(&settings.into()).unwrap();
         store.ping().await.unwrap();
         store
     };

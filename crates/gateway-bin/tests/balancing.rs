@@ -239,7 +239,7 @@ fn the_next_priority_takes_over_and_gives_back() {
 fn five_errors_in_a_row_eject_an_endpoint_until_its_time_is_over() {
     let (a, sick) = mortal("a", true);
     let b = Upstream::named("b");
-    let service = "balance = { outlier = { ejection_time = \"1s\", jitter = \"0s\" } }\nretry = 1";
+    let service = "balance = { outlier = { ejection_time = \"3s\", jitter = \"0s\" } }\nretry = 1";
     let gateway = gateway(&urls(&[&a, &b]), service);
     let start = Instant::now();
     let seen = who(gateway.addr(), 30);
@@ -247,7 +247,7 @@ fn five_errors_in_a_row_eject_an_endpoint_until_its_time_is_over() {
     is_healthy(&gateway, &a, false);
     sick.store(false, Ordering::SeqCst);
     wait_until("the endpoint to be back", SOON, || (get(gateway.addr(), "/").text() == "a").then_some(()));
-    assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(start.elapsed() >= Duration::from_secs(3), "{:?}", start.elapsed());
     is_healthy(&gateway, &a, true);
 }
 
@@ -332,15 +332,14 @@ fn an_endpoint_that_comes_back_gets_its_share_bit_by_bit() {
 #[test]
 fn a_circuit_opens_says_when_to_come_back_and_closes_again() {
     let (a, sick) = mortal("a", true);
-    let service = "balance = { circuit = { min_requests = 5, open = \"1s\", probes = 1 } }\nretry = 1";
+    let service = "balance = { circuit = { min_requests = 5, open = \"3s\", probes = 1 } }\nretry = 1";
     let gateway = gateway(&urls(&[&a]), service);
     assert_eq!(who(gateway.addr(), 5), [("sick".to_owned(), 5)].into());
     for _ in 0..5 {
         let refused = get(gateway.addr(), "/");
-        assert_eq!(
-            (code(&refused), refused.header("retry-after")),
-            ((503, "circuit-open".to_owned()), Some("1"))
-        );
+        assert_eq!(code(&refused), (503, "circuit-open".to_owned()));
+        let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=3).contains(&wait), "{wait} s");
     }
     assert_eq!(a.hits(), 5, "the service is left alone");
     sick.store(false, Ordering::SeqCst);
@@ -367,7 +366,7 @@ fn z6_a_circuit_opens_for_slow_answers_where_it_is_told_what_slow_is() {
 fn the_circuit_of_one_endpoint_leaves_the_others_to_answer() {
     let (a, sick) = mortal("a", true);
     let b = Upstream::named("b");
-    let service = "balance = { outlier = \"off\", endpoint_circuit = { min_requests = 4, open = \"1s\", probes = 1 } }\nretry = 1";
+    let service = "balance = { outlier = \"off\", endpoint_circuit = { min_requests = 4, open = \"3s\", probes = 1 } }\nretry = 1";
     let gateway = gateway(&urls(&[&a, &b]), service);
     assert_eq!(who(gateway.addr(), 40)["sick"], 4);
     is_healthy(&gateway, &a, false);
@@ -465,7 +464,7 @@ fn what_is_safe_is_tried_again_elsewhere_and_nothing_else() {
 fn an_endpoint_too_slow_for_one_attempt_is_left_for_another() {
     let (a, b) = (Upstream::named("a"), Upstream::named("b"));
     let endpoints = format!("\"{}\", {{ url = \"{}\", priority = 1 }}", a.url(), b.url());
-    let gateway = gateway(&endpoints, "timeout = { total = \"10s\", per_try = \"100ms\" }");
+    let gateway = gateway(&endpoints, "timeout = { total = \"10s\", per_try = \"1s\" }");
     a.stall();
     assert_eq!(get(gateway.addr(), "/").text(), "b");
 }

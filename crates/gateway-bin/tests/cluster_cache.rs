@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 const EXE: &str = env!("CARGO_BIN_EXE_gateway");
 const SOON: Duration = Duration::from_secs(20);
-/// What scheduling may add on a busy machine, on top of the store's deadline.
-const SLACK: Duration = Duration::from_millis(800);
+/// What scheduling may add on a busy machine, on top of the store's deadline; with it, less than Redis is frozen.
+const SLACK: Duration = Duration::from_millis(1500);
 const FRESH: (&str, &str) = ("Cache-Control", "public, max-age=600");
 const PURGE: &str = "cache = { purge = { networks = [\"127.0.0.1/32\"] }, collapse_timeout = \"30s\" }\n";
 

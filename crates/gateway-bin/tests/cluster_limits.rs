@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 const EXE: &str = env!("CARGO_BIN_EXE_gateway");
 const SOON: Duration = Duration::from_secs(10);
-/// What scheduling may add on a busy machine, on top of the store's deadline.
-const SLACK: Duration = Duration::from_millis(500);
+/// What scheduling may add on a busy machine, on top of the store's deadline; with it, less than Redis is frozen.
+const SLACK: Duration = Duration::from_millis(1500);
 /// Per second, and at once.
 const RATE: usize = 100;
 
@@ -55,11 +55,24 @@ fn seconds() -> u64 {
     if std::env::var_os("GATEWAY_LONG").is_some() { 30 } else { 10 }
 }
 
-/// What the limit admits while these were sent: what comes at once, and the rate.
+/// What the limit admits in a time: what comes at once, and the rate.
+fn in_time(time: Duration) -> f64 {
+    RATE as f64 * (1.0 + time.as_secs_f64())
+}
+
+/// What the limit admits at most while these were sent.
 fn due(seen: &[Seen]) -> f64 {
     let first = seen.iter().map(|one| one.at).min().unwrap();
     let last = seen.iter().map(|one| one.at + one.took).max().unwrap();
-    RATE as f64 * (1.0 + last.duration_since(first).as_secs_f64())
+    in_time(last.duration_since(first))
+}
+
+/// What it admits at least, however long the first and the last of them took: a request is counted at some time while it
+/// is under way.
+fn due_at_least(seen: &[Seen]) -> f64 {
+    let first = seen.iter().map(|one| one.at + one.took).min().unwrap();
+    let last = seen.iter().map(|one| one.at).max().unwrap();
+    in_time(last.duration_since(first))
 }
 
 fn code(answer: &Response) -> String {
@@ -93,11 +106,12 @@ fn two_gateways_at_four_times_the_limit_admit_it_within_one_percent() {
     let load = four_times(&gateways);
     sleep(Duration::from_secs(seconds()));
     let seen = load.stop();
-    let (line, due) = (summary("exact", &seen), due(&seen));
-    let off = Seen::with(&seen, 200) as f64 / due - 1.0;
-    println!("exact: {due:.0} due, off by {:+.2} %", off * 100.0);
-    assert!(seen.len() as f64 > 1.5 * due, "too few were sent to tell: {line}");
-    assert!(off.abs() <= 0.01, "{line}, {due:.0} due");
+    let (line, least, most) = (summary("exact", &seen), due_at_least(&seen), due(&seen));
+    let admitted = Seen::with(&seen, 200) as f64;
+    let off = |due: f64| (admitted / due - 1.0) * 100.0;
+    println!("exact: {least:.0} to {most:.0} due, off by {:+.2} % and {:+.2} %", off(least), off(most));
+    assert!(seen.len() as f64 > 1.5 * most, "too few were sent to tell: {line}");
+    assert!(0.99 * least <= admitted && admitted <= 1.01 * most, "{line}, {least:.0} to {most:.0} due");
     assert_eq!(upstream.hits(), Seen::with(&seen, 200), "who is refused does not reach the service");
     let keys = redis.keys("*rate_limit*");
     assert!(!keys.is_empty(), "counted in Redis");
@@ -192,7 +206,8 @@ fn through_a_killed_and_a_stalled_redis_no_request_fails_or_waits_and_the_stated
             most - due
         );
         assert!(Seen::took(&seen, 1.0) < deadline + SLACK, "{line}");
-        assert!(Seen::took(&seen, 0.9) < deadline + deadline, "most wait for nothing: {line}");
+        let most_took = Seen::took(&seen, 0.9);
+        assert!(most_took < deadline + Duration::from_millis(150), "most wait for nothing: {line}");
         assert!(admitted <= most, "limited all the time: {line}, {due:.0} due, at most {most:.0}");
         assert!(admitted >= 0.8 * due, "what is due is given: {line}, {due:.0} due");
         // And it is one limit again.
@@ -218,9 +233,14 @@ fn while_redis_is_away_the_limit_is_local_or_none_or_nobody_passes() {
         gateway(&upstream, &format!("{tables}{limit}"), &route(&format!("\"{way}\"")))
     });
     let [local, allow, deny] = gateways.each_ref().map(Gateway::addr);
-    for addr in [local, allow, deny] {
+    for addr in [local, allow] {
         assert_eq!(get(addr, "/").status, 200);
     }
+    // A worker's first connection may take longer than the store's deadline.
+    let first = wait_until("the limit in Redis", SOON, || {
+        Some(get(deny, "/").status).filter(|status| *status != 503)
+    });
+    assert_eq!(first, 200);
     for how in ["killed", "stalled"] {
         if how == "killed" {
             redis.kill()

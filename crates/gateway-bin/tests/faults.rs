@@ -22,7 +22,7 @@ fn gateway(upstream: &str, service: &str) -> Gateway {
     let config = format!(
         "[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 1\n[admin]\nlisten = \"127.0.0.1:@ADMIN@\"\n\
          [access_log]\npath = \"@DIR@/access.log\"\nflush = \"10ms\"\n\
-         [services.a]\nendpoints = [\"{upstream}\"]\ntimeout = \"600ms\"\n\
+         [services.a]\nendpoints = [\"{upstream}\"]\ntimeout = \"1200ms\"\n\
          connection.body_idle_timeout = \"300ms\"\n{service}\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n"
     );
     Gateway::builder(env!("CARGO_BIN_EXE_gateway")).config(&config).start()
@@ -183,7 +183,7 @@ fn rows() -> Vec<Row> {
         row(D::StallAfter(0), timeout, None, true),
         row(D::StallAfter(HEAD - 10), timeout, None, true),
         row(D::StallAfter(HEAD + 4), BreaksOff, None, true),
-        row(D::Drip(Duration::from_millis(2)), Answers(200), None, true),
+        row(D::Drip(Duration::from_millis(1)), Answers(200), None, true),
         row(D::Delay(Duration::from_millis(50)), Answers(200), None, true),
         row(D::Garbage(b"\x00\x01SSH-2.0-no-http-here\r\n\r\n"), protocol, Idempotent, true),
         row(

@@ -71,6 +71,8 @@ struct Seen {
     /// The `grpc-timeout` of the last call that hung.
     timeout: Arc<std::sync::Mutex<Option<String>>>,
     calls: Arc<AtomicUsize>,
+    /// How many calls have come to hang.
+    hanging: Arc<AtomicUsize>,
     cancelled: Arc<AtomicUsize>,
     /// How many messages were taken from the server of `/test/Flood`.
     flooded: Arc<AtomicUsize>,
@@ -124,6 +126,7 @@ impl tower::Service<http::Request<tonic::body::Body>> for Service {
                     *seen.timeout.lock().unwrap() = timeout.map(|v| v.to_str().unwrap().to_owned());
                     let hang = move |_: Request<Bytes>| {
                         let unanswered = Unanswered(seen.cancelled.clone());
+                        seen.hanging.fetch_add(1, Ordering::SeqCst);
                         async move {
                             let _unanswered = unanswered;
                             std::future::pending::<Result<Response<Bytes>, Status>>().await
@@ -422,12 +425,13 @@ async fn what_the_gateway_refuses_has_a_grpc_status() {
 async fn a_deadline_reaches_the_server_and_ends_the_call_there() {
     let (_gateway, seen, mut client) = through("").await;
     let mut request = message("");
-    request.set_timeout(Duration::from_millis(300));
+    // So long that the call is there before, on a busy machine too.
+    request.set_timeout(Duration::from_secs(2));
     let start = Instant::now();
     let status = call(&mut client, request, "/test/Hang").await.unwrap_err();
     // The client keeps the time as well, and calls it `Cancelled`.
     assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status}");
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
     let told = seen.timeout.lock().unwrap().clone().expect("a deadline for the server");
     let (number, unit) = told.split_at(told.len() - 1);
     let number: u64 = number.parse().unwrap();
@@ -437,7 +441,7 @@ async fn a_deadline_reaches_the_server_and_ends_the_call_there() {
         "n" => number / 1000,
         _ => panic!("{told}"),
     };
-    assert!((1..=300_000).contains(&micros), "what is left of it: {told}");
+    assert!((1..=2_000_000).contains(&micros), "what is left of it: {told}");
     until("the server's call to end", || seen.cancelled.load(Ordering::SeqCst) == 1).await;
 }
 
@@ -449,7 +453,7 @@ async fn a_deadline_that_passes_is_answered_with_status_4() {
     std::fs::write(&body, b"\0\0\0\0\0").unwrap();
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--max-time", "20", "--http2-prior-knowledge", "-D", "-"])
-        .args(["-H", "content-type: application/grpc", "-H", "te: trailers", "-H", "grpc-timeout: 200m"])
+        .args(["-H", "content-type: application/grpc", "-H", "te: trailers", "-H", "grpc-timeout: 2S"])
         .args(["--data-binary", &format!("@{}", body.display())])
         .arg(format!("http://{}/test/Hang", gateway.addr()));
     let output = tokio::task::spawn_blocking(move || curl.output().expect("curl; install it")).await.unwrap();
@@ -466,8 +470,11 @@ async fn a_deadline_that_passes_is_answered_with_status_4() {
 async fn a_client_that_cancels_cancels_at_the_server_and_the_connection_stays() {
     let (_gateway, seen, mut client) = through("").await;
     // Before an answer.
-    let hung = tokio::time::timeout(Duration::from_millis(200), call(&mut client, message(""), "/test/Hang"));
-    assert!(hung.await.is_err());
+    let there = until("the call to be there", || seen.hanging.load(Ordering::SeqCst) == 1);
+    tokio::select! {
+        answer = call(&mut client, message(""), "/test/Hang") => panic!("{answer:?}"),
+        () = there => {}
+    }
     until("the unary call to be cancelled", || seen.cancelled.load(Ordering::SeqCst) == 1).await;
     // Within one.
     client.ready().await.unwrap();

@@ -283,7 +283,7 @@ fn a_hand_over_is_not_noticed_by_who_asks_for_readiness_and_one_more_signal_cuts
 #[test]
 fn whoever_asks_to_end_while_the_next_process_starts_ends_both_and_the_drain_has_its_delay() {
     let upstream = Upstream::named("a");
-    let server = "listen = \"127.0.0.1:@PORT@\"\nworkers = 1\nwatch = false\ndrain_delay = \"2s\"";
+    let server = "listen = \"127.0.0.1:@PORT@\"\nworkers = 1\nwatch = false\ndrain_delay = \"4s\"";
     let gateway = Gateway::builder(EXE).config(&config(&upstream, server)).start();
     // The next one waits for a Redis that says nothing.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -304,6 +304,6 @@ fn whoever_asks_to_end_while_the_next_process_starts_ends_both_and_the_drain_has
     assert_eq!(get(gateway.addr(), "/").text(), "a", "connections are still taken");
     let (addr, process) = (gateway.addr(), gateway.process().id());
     wait_until("the listener to close", SOON, || std::net::TcpStream::connect(addr).is_err().then_some(()));
-    assert!(start.elapsed() >= Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() >= Duration::from_secs(4), "{:?}", start.elapsed());
     wait_until("the end", SOON, || has_ended(process).then_some(()));
 }

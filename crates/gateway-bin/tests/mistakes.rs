@@ -1,7 +1,7 @@
 //! Every mistake an operator can make gets a message that says what to do, and an exit code.
 #![allow(clippy::unwrap_used)]
 
-use gateway_testkit::{Finished, Gateway, Upstream, get, raw};
+use gateway_testkit::{Finished, Gateway, Upstream, Wire, get, raw};
 use std::net::TcpListener;
 
 const EXE: &str = env!("CARGO_BIN_EXE_gateway");
@@ -555,7 +555,9 @@ fn requests_that_cannot_be_taken_get_their_status_and_the_gateway_lives() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let late = raw(gateway.addr(), b"GET / HTTP/1.1\r\nHost: a");
+    let mut wire = Wire::connect(gateway.addr());
+    wire.send(b"GET / HTTP/1.1\r\nHost: a").unwrap();
+    let late = String::from_utf8(wire.rest().unwrap()).unwrap();
     assert!(late.starts_with("HTTP/1.1 408 ") && late.contains("\"request-timeout\""), "{late}");
     assert_eq!(upstream.hits(), 0, "nothing of that may reach an upstream: {:?}", upstream.requests());
     let allowed =

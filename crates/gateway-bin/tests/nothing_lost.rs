@@ -147,7 +147,7 @@ fn config(upstreams: &[&Upstream], timeout: usize) -> String {
     format!(
         "access_log = false\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 2\nwatch = false\n\
          drain_timeout = \"20s\"\n[admin]\nlisten = \"127.0.0.1:@ADMIN@\"\n[services.a]\n\
-         endpoints = [{}]\nretry = 4\ntimeout = \"{timeout}s\"\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n",
+         endpoints = [{}]\nretry = {{ attempts = 4, budget = 100 }}\ntimeout = \"{timeout}s\"\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n",
         endpoints.join(", ")
     )
 }

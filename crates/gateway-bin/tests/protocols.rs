@@ -143,7 +143,7 @@ fn curl_changes_protocols_and_stays_in_http2() {
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
     ];
     // The tunnel stays open, so curl ends by its own clock.
-    let all = [&["--http1.1", "-s", "-i", "--max-time", "1"], &fields[..], &[&url]].concat();
+    let all = [&["--http1.1", "-s", "-i", "--max-time", "3"], &fields[..], &[&url]].concat();
     let output = Command::new("curl").args(all).output().expect("curl; install it");
     let head = String::from_utf8_lossy(&output.stdout).to_lowercase();
     assert!(head.starts_with("http/1.1 101 ") && head.contains("\r\nupgrade: websocket\r\n"), "{head}");
@@ -224,7 +224,7 @@ fn a_silent_websocket_stays_open_beside_a_busy_one() {
 fn a_websocket_that_has_lasted_long_enough_is_told_to_go() {
     let upstream = websocket_echo();
     let config = format!(
-        "[server]\nlisten = \"127.0.0.1:@PORT@\"\ntunnel_max_age = \"500ms\"\n\
+        "[server]\nlisten = \"127.0.0.1:@PORT@\"\ntunnel_max_age = \"3s\"\n\
          [services.a]\nendpoints = [\"http://{upstream}\"]\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n"
     );
     let gateway = Gateway::builder(env!("CARGO_BIN_EXE_gateway")).config(&config).start();

@@ -254,8 +254,8 @@ fn an_http_1_1_client_that_does_not_read_loses_its_connection() {
     let (addr, cut) = service();
     let gateway = gateway(addr, "", "");
     let mut client = Wire::connect(gateway.addr()).with_patience(SOON);
-    client.send(format!("GET /{LARGE} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).unwrap();
     let begun = Instant::now();
+    client.send(format!("GET /{LARGE} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).unwrap();
     cut.recv_timeout(SOON).expect("the service's connection to be let go");
     assert!(begun.elapsed() >= LIMIT, "it was cut off after {:?}", begun.elapsed());
     let left = client.rest().map_or(0, |rest| rest.len());

@@ -88,7 +88,7 @@ async fn everything_works_in_a_cluster_and_after_a_node_was_away() {
     let settings = RedisSettings::cluster(cluster.urls());
     works(&patient(settings.clone())).await;
 
-    let store = open(RedisSettings { timeout: "100ms".parse().unwrap(), ..settings });
+    let store = open(RedisSettings { timeout: "500ms".parse().unwrap(), ..settings });
     let mut messages = store.subscribe("news");
     assert_eq!(messages.next().await, Event::Gap);
     store.ping().await.unwrap();
@@ -109,10 +109,11 @@ async fn everything_works_in_a_cluster_and_after_a_node_was_away() {
     for name in &names {
         failed += usize::from(store.get(&[name]).await.is_err());
     }
-    assert!(failed > 0 && start.elapsed() < Duration::from_secs(1), "{failed} took {:?}", start.elapsed());
+    // Far less than a wait for each.
+    assert!(failed > 0 && start.elapsed() < Duration::from_secs(3), "{failed} took {:?}", start.elapsed());
     cluster.nodes[1].resume();
     cluster.wait_until_whole();
-    within(Duration::from_secs(2), async || {
+    within(Duration::from_secs(10), async || {
         for name in &names {
             store.get(&[name]).await?;
         }

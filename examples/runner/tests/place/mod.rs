@@ -48,7 +48,10 @@ impl<'a> Place<'a> {
         let builder =
             Gateway::builder(EXE).env("DATABASE_URL", &self.database).env("ADMIN_PASSWORD", ADMIN_PASSWORD);
         match self.redis {
-            Some(redis) => builder.env("GATEWAY_STORE__REDIS__URL", &redis.url()),
+            // Nothing is decided without Redis because this machine has other things to do.
+            Some(redis) => builder
+                .env("GATEWAY_STORE__REDIS__URL", &redis.url())
+                .env("GATEWAY_STORE__REDIS__TIMEOUT", "10s"),
             None => builder,
         }
     }
