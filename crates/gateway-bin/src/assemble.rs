@@ -7,7 +7,7 @@ use crate::end::{Answer, AnyBody, End, RequestStream, from_cache};
 use crate::fallback::Refuse;
 use crate::grpc_web::PerRequest;
 use crate::panic::CatchPanicLayer;
-use crate::stack::{Edge, RouteService, Stack};
+use crate::stack::{Edge, RouteStack, Stack};
 use gateway_auth::{AuthLayer, SignedBodyLayer};
 use gateway_balance::Balance;
 use gateway_core::Endpoint;
@@ -136,7 +136,7 @@ type Guarded<B> = BoxCloneSyncService<Request<B>, Answer<B>, Infallible>;
 
 impl Worker {
     /// The layers of a route, the last to see a request first.
-    fn stack<B>(&self, route: &RoutePlan) -> Option<Rc<dyn RouteService<B>>>
+    fn stack<B>(&self, route: &RoutePlan) -> Option<RouteStack<B>>
     where
         B: RequestStream,
     {
@@ -249,7 +249,7 @@ impl Worker {
     }
 
     /// What every request of a route passes, whoever answers it.
-    fn outside<B, S>(&self, route: &RoutePlan, service: S) -> Rc<dyn RouteService<B>>
+    fn outside<B, S>(&self, route: &RoutePlan, service: S) -> RouteStack<B>
     where
         B: RequestStream,
         S: Service<Request<B>, Response = Answer<B>, Error = Infallible> + Clone + 'static,
@@ -348,7 +348,7 @@ impl Worker {
     }
 
     /// What answers with what the edge found: counted, logged and shown like all others.
-    fn refusing<B>(&self, endpoint: &str, service: &str) -> Rc<dyn RouteService<B>>
+    fn refusing<B>(&self, endpoint: &str, service: &str) -> RouteStack<B>
     where
         B: RequestStream,
     {

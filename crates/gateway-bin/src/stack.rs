@@ -60,21 +60,24 @@ where
     }
 }
 
+/// The stack of a route, for one worker.
+pub(crate) type RouteStack<B> = Rc<dyn RouteService<B>>;
+
 /// A route in the table of an edge.
-type FoundRoute<'t, B> = Found<'t, OnceCell<Rc<dyn RouteService<B>>>>;
+type FoundRoute<'t, B> = Found<'t, OnceCell<RouteStack<B>>>;
 
 /// What one worker does with every request: make it unambiguous, find its route, hand it over.
 pub(crate) struct Edge<B: RequestStream> {
     /// The stack of a route is made when its first request comes: of many routes, most are asked for seldom.
-    pub(crate) routes: RouteTable<OnceCell<Rc<dyn RouteService<B>>>>,
+    pub(crate) routes: RouteTable<OnceCell<RouteStack<B>>>,
     /// Makes the stack of the route at this place.
-    pub(crate) stacks: Box<dyn Fn(usize) -> Option<Rc<dyn RouteService<B>>>>,
+    pub(crate) stacks: Box<dyn Fn(usize) -> Option<RouteStack<B>>>,
     /// Makes what answers in the place of the route at this place, and is counted and logged as that.
-    pub(crate) stand_ins: Box<dyn Fn(usize) -> Rc<dyn RouteService<B>>>,
+    pub(crate) stand_ins: Box<dyn Fn(usize) -> RouteStack<B>>,
     /// Whether the route at this place answers browsers that ask for leave (CORS).
     pub(crate) answers_preflights: Box<dyn Fn(usize) -> bool>,
     /// Answers what no route takes.
-    pub(crate) fallback: Rc<dyn RouteService<B>>,
+    pub(crate) fallback: RouteStack<B>,
     pub(crate) client_ip: ClientIpLayer,
     pub(crate) underscores: UnderscoreHeaders,
     pub(crate) normalize: NormalizeSettings,
