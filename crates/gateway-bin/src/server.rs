@@ -140,21 +140,24 @@ impl Worker {
         match accepted {
             Accepted::Tcp(stream, peer) => {
                 if let Some(stream) = place.hand_on(stream, peer) {
-                    self.serve_tcp(stream, peer, place.take());
+                    self.serve_accepted(stream, peer, place.take());
                 }
             }
-            Accepted::Unix(stream) => self.serve_from(stream, UNIX_CLIENT, place.take()),
+            Accepted::Unix(stream) => self.serve_accepted(stream, UNIX_CLIENT, place.take()),
         }
     }
 
     fn serve_handed(&self, Handed { stream, peer, seat }: Handed) {
         match TcpStream::from_std(stream) {
-            Ok(stream) => self.serve_tcp(stream, peer, seat),
+            Ok(stream) => self.serve_accepted(stream, peer, seat),
             Err(error) => tracing::warn!("cannot serve a connection: {error}"),
         }
     }
 
-    fn serve_tcp(&self, stream: TcpStream, peer: SocketAddr, seat: Taken) {
+    fn serve_accepted<I>(&self, stream: I, peer: SocketAddr, seat: Taken)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
         if may_proxy(peer.ip(), &self.proxies.borrow()) {
             self.serve_proxied(stream, peer, seat);
         } else {
@@ -172,7 +175,10 @@ impl Worker {
     }
 
     /// A load balancer says first who the client is.
-    fn serve_proxied(&self, mut stream: TcpStream, peer: SocketAddr, seat: Taken) {
+    fn serve_proxied<I>(&self, mut stream: I, peer: SocketAddr, seat: Taken)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
         let (shared, limits) = (self.shared.clone(), self.limits.borrow().clone());
         let draining = self.draining.clone();
         self.spawn(seat, async move {

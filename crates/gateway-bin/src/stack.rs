@@ -160,7 +160,7 @@ impl<B: RequestStream> Edge<B> {
     ) -> Result<Option<Box<Moved>>, Box<Problem>> {
         request.extensions_mut().insert(client);
         self.client_ip.apply(request);
-        self.clean(request, self.client_ip.believes(client.0))
+        self.clean(request, client)
     }
 
     /// Answers what could not be read as a request. It shows in the log as `- *`.
@@ -188,7 +188,7 @@ impl<B: RequestStream> Edge<B> {
 
     /// One host and one normalised path, the same for matching, policies and the upstream; and nothing that strangers
     /// may not say.
-    fn clean(&self, request: &mut Request<B>, believed: bool) -> Result<Option<Box<Moved>>, Box<Problem>> {
+    fn clean(&self, request: &mut Request<B>, peer: ClientAddr) -> Result<Option<Box<Moved>>, Box<Problem>> {
         let bad = |detail: Cow<'static, str>| Box::new(Problem::new(Code::BadRequest).with_detail(detail));
         let mut hosts = request.headers().get_all(HOST).iter();
         match (hosts.next(), hosts.next()) {
@@ -207,7 +207,9 @@ impl<B: RequestStream> Edge<B> {
             size += name.as_str().len() + value.len() + 4;
             nominates |= *name == CONNECTION;
             if self.identity_headers.contains(name, request.extensions())
-                || (!believed && only_proxies_say(name) && !self.identity_headers.decides(name))
+                || (only_proxies_say(name)
+                    && !self.client_ip.believes_in(peer.0, name)
+                    && !self.identity_headers.decides(name))
             {
                 spoofed.push(name.clone());
             }
@@ -228,16 +230,15 @@ impl<B: RequestStream> Edge<B> {
                 .ok()
                 .filter(|host| !host.is_empty() && is_host(host.as_bytes()))
                 .ok_or_else(|| bad("the target's authority is not a host".into()))?;
-            let target = match request.uri().path_and_query() {
-                // `http://host?query`, whose path is the root all the same (RFC 9112 §3.2.1).
-                Some(target) if target.as_str().starts_with('?') => {
-                    let target = PathAndQuery::try_from(format!("/{target}"));
-                    Uri::from(target.map_err(|_| bad("the target is not valid".into()))?)
-                }
-                target => target.cloned().map_or_else(Uri::default, Uri::from),
-            };
+            let target = request.uri().path_and_query().cloned();
             request.headers_mut().insert(HOST, host);
-            *request.uri_mut() = target;
+            *request.uri_mut() = target.map_or_else(Uri::default, Uri::from);
+        }
+        // `http://host?query` and HTTP/2's `?query`, whose path is the root all the same (RFC 9112 §3.2.1).
+        if let Some(target) = request.uri().path_and_query().filter(|target| target.as_str().starts_with('?'))
+        {
+            let target = PathAndQuery::try_from(format!("/{target}"));
+            *request.uri_mut() = Uri::from(target.map_err(|_| bad("the target is not valid".into()))?);
         }
         let (path, query) = (request.uri().path(), request.uri().query());
         match normalize_path(path, &self.normalize) {

@@ -70,6 +70,30 @@ fn a_load_balancer_that_is_trusted_says_who_the_client_is_and_nobody_else_can() 
 }
 
 #[test]
+fn a_load_balancer_on_this_machine_says_who_the_client_is_over_a_unix_socket() {
+    let upstream = Upstream::named("a");
+    let folder = tempfile::tempdir().unwrap();
+    let (socket, file) = (folder.path().join("gateway.sock"), folder.path().join("gateway.toml"));
+    let text = format!(
+        "access_log = false\n[server]\nlisten = \"unix:{}\"\nproxy_protocol = [\"127.0.0.0/8\"]\n[services.a]\n\
+         endpoints = [\"{}\"]\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n",
+        socket.display(),
+        upstream.url()
+    );
+    std::fs::write(&file, text).unwrap();
+    let _gateway = Process::start(Command::new(EXE).arg("run").arg("--config").arg(&file), "build it");
+    wait_until("the socket", SOON, || socket.exists().then_some(()));
+    let mut stream = UnixStream::connect(&socket).unwrap();
+    let request =
+        "PROXY TCP4 192.0.2.7 192.0.2.1 4000 80\r\nGET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert_eq!(upstream.requests()[0].header("x-forwarded-for"), Some("192.0.2.7"));
+}
+
+#[test]
 fn connections_are_even_over_the_workers_and_answered_wherever_they_are() {
     let upstream = Upstream::named("a");
     let config = config(&upstream, "listen = \"127.0.0.1:@PORT@\"\nworkers = 4\nwatch = false");

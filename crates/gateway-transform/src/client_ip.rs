@@ -119,10 +119,20 @@ impl ClientIpLayer {
         furthest
     }
 
+    /// Whether who connects may say this, of what only proxies say: it is believed, and the header is one of those that
+    /// it writes ([`client_from`](ForwardedSettings::client_from)).
+    #[must_use]
+    pub fn believes_in(&self, peer: SocketAddr, name: &HeaderName) -> bool {
+        self.believes(peer) && self.from.is_of(name.as_str())
+    }
+
     /// What the trusted peer says of the scheme, if it says one thing that is understood.
     fn scheme(&self, headers: &HeaderMap) -> Option<Scheme> {
-        if let Some(value) = headers.get(&PROTO) {
+        if let Some(value) = headers.get(&PROTO).filter(|_| self.from.is_of(PROTO.as_str())) {
             return scheme(value.to_str().ok()?);
+        }
+        if !self.from.is_of(FORWARDED.as_str()) {
+            return None;
         }
         let nearest = headers.get_all(FORWARDED).iter().next_back()?.to_str().ok()?;
         node::parameter(node::elements(nearest).next()?, "proto").and_then(scheme)

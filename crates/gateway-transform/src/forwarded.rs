@@ -25,6 +25,7 @@ static PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 /// | `X-Forwarded-Proto`, `-Host`, `-Port` | kept, else set | set |
 /// | `X-Forwarded-Prefix`, `X-Real-IP` | kept | removed |
 /// | all of them with underscores for dashes | kept | removed |
+/// | those of the other kind than [`client_from`](ForwardedSettings::client_from) names | removed: its client wrote them | removed |
 ///
 /// The peer is the [`PeerAddr`] extension, else [`ClientAddr`]; the protocol is [`Scheme`]. What is not written by
 /// settings is still removed when it comes from somebody who is not trusted. Put it outside what rewrites the
@@ -53,6 +54,9 @@ impl ForwardedLayer {
 
     fn tell(&self, hop: SocketAddr, scheme: Scheme, headers: &mut HeaderMap) {
         if self.cleaned || self.settings.trusts(hop) {
+            if !self.cleaned {
+                remove_claims(headers, |name| !self.settings.client_from.is_of(name));
+            }
             self.add(hop.ip().to_canonical(), scheme, headers);
         } else {
             self.replace(hop.ip().to_canonical(), scheme, headers);
@@ -88,13 +92,7 @@ impl ForwardedLayer {
 
     /// Nobody else says who they are.
     fn replace(&self, hop: IpAddr, scheme: Scheme, headers: &mut HeaderMap) {
-        // A look at the names costs less than removals of what is rarely there.
-        if headers.keys().any(|name| is_claim(name.as_str())) {
-            let claims: Vec<_> = headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
-            for name in claims {
-                headers.remove(name);
-            }
-        }
+        remove_claims(headers, |_| true);
         if self.settings.x_forwarded {
             headers.insert(FOR.clone(), address::value(hop));
             headers.insert(PROTO.clone(), HeaderValue::from_static(scheme.as_str()));
@@ -141,6 +139,17 @@ pub fn only_proxies_say(name: &HeaderName) -> bool {
 fn same(name: &str, claim: &str) -> bool {
     name.len() == claim.len()
         && name.bytes().zip(claim.bytes()).all(|(a, b)| a == b || (b == b'-' && !a.is_ascii_alphanumeric()))
+}
+
+fn remove_claims(headers: &mut HeaderMap, is_meant: impl Fn(&str) -> bool) {
+    let is_one = |name: &&HeaderName| is_claim(name.as_str()) && is_meant(name.as_str());
+    // A look at the names costs less than removals of what is rarely there.
+    if headers.keys().any(|name| is_one(&name)) {
+        let claims: Vec<_> = headers.keys().filter(is_one).cloned().collect();
+        for name in claims {
+            headers.remove(name);
+        }
+    }
 }
 
 /// Whether a service may take this for one of them: CGI and its heirs make one of dashes, underscores and dots. The first
@@ -291,6 +300,26 @@ mod tests {
     }
 
     #[test]
+    fn a_trusted_proxy_is_believed_in_the_headers_that_it_writes() {
+        let sent = [
+            ("forwarded", "for=1.2.3.4;proto=https"),
+            ("x-forwarded-for", "9.9.9.9"),
+            ("x-forwarded-proto", "ftp"),
+        ];
+        let told = |from: &str| {
+            let settings = json!({ "trusted_proxies": ["10.0.0.0/8"], "client_from": from });
+            told_over(Scheme::Http, settings, "10.0.0.2", &sent)
+                .into_iter()
+                .map(|(_, value)| value)
+                .collect::<Vec<_>>()
+        };
+        let theirs = ["for=1.2.3.4;proto=https", "10.0.0.2", "shop.example", "http"];
+        assert_eq!(told("forwarded"), theirs);
+        assert_eq!(told("x_forwarded_for"), ["9.9.9.9, 10.0.0.2", "shop.example", "ftp"]);
+        assert_eq!(told("auto").len(), 4);
+    }
+
+    #[test]
     fn what_policies_have_set_is_kept_where_strangers_words_are_gone() {
         let layer = ForwardedLayer::new(&ForwardedSettings::default()).of_cleaned();
         let peer = "192.0.2.1:9".parse().unwrap();
@@ -321,6 +350,8 @@ mod tests {
             ("x_forwarded-user", true),
             ("x-forwarded-", true),
             ("x-forwarded", false),
+            ("x.forwarded.for", true),
+            ("x-real!ip", true),
             ("x-real-ips", false),
             ("forwarded-by", false),
             ("x-request-id", false),

@@ -20,6 +20,9 @@ pub struct NormalizeSettings {
     /// letters, digits, `-`, `.`, `_` and `~`. Default: none. Those of control characters, such as `%00`, never pass.
     #[schemars(with = "Vec<String>")]
     pub reject_encoded: EncodedSet,
+    /// Whether segments may have parameters, as in `/cart;id=1`, which some servers take off before they look a path up and
+    /// others do not. Default true. `..;` and `.;`, which are dot segments to the former, are answered 400 in any case.
+    pub allow_parameters: bool,
     /// What becomes of a slash at the end of a path, as in `/cart/`: `keep`, `strip` or `redirect`. Default `keep`.
     pub trailing_slash: TrailingSlash,
 }
@@ -61,6 +64,7 @@ impl Default for NormalizeSettings {
             merge_slashes: true,
             allow_encoded_slashes: false,
             reject_encoded: EncodedSet::default(),
+            allow_parameters: true,
             trailing_slash: TrailingSlash::default(),
         }
     }
@@ -87,9 +91,12 @@ pub enum PathError {
     /// Neither `/…` nor `*`.
     #[error("the path does not begin with a slash")]
     NotRooted,
-    /// `.` or `..` between slashes, in a path that was made and not sent.
+    /// `.` or `..` between slashes, in a path that was made and not sent; or with parameters, as in `..;`.
     #[error("the path holds a dot segment")]
     DotSegment,
+    /// `;`, against [`NormalizeSettings::allow_parameters`].
+    #[error("the path holds parameters, which are refused")]
+    Parameters,
     /// `?` or `#`, where the path was to end.
     #[error("the path holds a question mark or a number sign")]
     Delimiter,
@@ -114,6 +121,9 @@ pub fn normalize_path<'p>(path: &'p str, settings: &NormalizeSettings) -> Result
         return Err(PathError::NotRooted);
     }
     let bytes = path.as_bytes();
+    if bytes.contains(&b';') {
+        check_parameters(path, settings)?;
+    }
     let mut plain = settings.trailing_slash == TrailingSlash::Keep || path.len() == 1 || !path.ends_with('/');
     for (i, byte) in bytes.iter().enumerate() {
         if percent::is_plain(*byte) {
@@ -130,6 +140,15 @@ pub fn normalize_path<'p>(path: &'p str, settings: &NormalizeSettings) -> Result
         }
     }
     if plain { Ok(Cow::Borrowed(path)) } else { Ok(Cow::Owned(rebuild(path, settings))) }
+}
+
+#[cold]
+fn check_parameters(path: &str, settings: &NormalizeSettings) -> Result<(), PathError> {
+    let named = |segment: &str| segment.split_once(';').is_some_and(|(name, _)| is_dot_segment(name));
+    if path.split('/').any(named) {
+        return Err(PathError::DotSegment);
+    }
+    if settings.allow_parameters { Ok(()) } else { Err(PathError::Parameters) }
 }
 
 /// Whether the byte need not be encoded, or would be in capitals.
@@ -217,6 +236,10 @@ mod tests {
             ("/%c3%A9/%3a%41b%2a", ok("/%C3%A9/%3AAb%2A")),
             ("/é/a|b/../\"[x]", ok("/%C3%A9/%22%5Bx%5D")),
             ("/a!$&'()*+,;=:@-._~", ok("/a!$&'()*+,;=:@-._~")),
+            ("/a;b/..;c/...;", Err(PathError::DotSegment)),
+            ("/a/%2e%2E;b", Err(PathError::DotSegment)),
+            ("/.;", Err(PathError::DotSegment)),
+            ("/;a/b;/...;c", ok("/;a/b;/...;c")),
             ("*", ok("*")),
             ("", Err(PathError::NotRooted)),
             ("a", Err(PathError::NotRooted)),
@@ -236,6 +259,9 @@ mod tests {
         let lax =
             NormalizeSettings { merge_slashes: false, allow_encoded_slashes: true, ..Default::default() };
         assert_eq!(normalize_path("/a//b%2Fc/../d", &lax), Ok("/a//d".into()));
+        let strict = NormalizeSettings { allow_parameters: false, ..Default::default() };
+        assert_eq!(normalize_path("/a;b", &strict), Err(PathError::Parameters));
+        assert_eq!(normalize_path("/a%3Bb", &strict), Ok("/a%3Bb".into()));
     }
 
     #[test]

@@ -130,6 +130,8 @@ fn messages() -> Vec<Row> {
     ));
     let only = [METHOD, SCHEME, PATH, ("host", "b")];
     rows.push(passes("a host without an authority", fields(&only), seen("GET /x").with("host", "b")));
+    let rootless = [METHOD, SCHEME, (":path", "?x=1"), ("host", "b")];
+    rows.push(passes("a query without a path", fields(&rootless), seen("GET /?x=1").with("host", "b")));
     let spoofed = request(1, "/x", &[("x-user-id", "root"), ("x_user_id", "root"), ("te", "trailers")]);
     let named = seen("GET /x").without(&["x-user-id", "x_user_id"]).with("te", "trailers");
     rows.push(passes("who it claims to be", spoofed, named));

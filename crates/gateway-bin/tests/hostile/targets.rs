@@ -48,7 +48,7 @@ pub(crate) fn cases() -> Vec<Case> {
         ("/%c0%af/x", "/%C0%AF/x"),
         ("/%e0%80%af/x", "/%E0%80%AF/x"),
         ("/a;v=1/b;c", "/a;v=1/b;c"),
-        ("/..;/x", "/..;/x"),
+        ("/...;/x", "/...;/x"),
         ("/a?b=../../c&d=//&e=%2f%00", "/a?b=../../c&d=//&e=%2f%00"),
         ("/a?b?c", "/a?b?c"),
         ("/a?", "/a?"),
@@ -80,6 +80,8 @@ pub(crate) fn cases() -> Vec<Case> {
         "/a%zz",
         "/a%%2e",
         "/a%u002e",
+        "/..;/x",
+        "/%2e%2E;a=1/x",
     ] {
         cases.push(Case::turned_away(target, get(target, ""), 400));
     }

@@ -219,6 +219,22 @@ fn encoded_characters_pass_as_they_are_unless_they_are_refused() {
 }
 
 #[test]
+fn parameters_of_segments_pass_unless_they_are_refused_or_hide_a_dot_segment() {
+    let upstream = Upstream::named("a");
+    let route = "[[routes]]\npath = \"/*\"\nservice = \"a\"\n";
+    let open = in_front_of(&upstream, route);
+    assert_eq!(get(open.addr(), "/a;id=1/b").status, 200);
+    let hidden = get(open.addr(), "/a/..;/admin");
+    assert_eq!(
+        (code(&hidden).0, hidden.json()["detail"].as_str()),
+        (400, Some("the path holds a dot segment"))
+    );
+    let strict = in_front_of(&upstream, &format!("normalize.allow_parameters = false\n{route}"));
+    assert_eq!(get(strict.addr(), "/a;id=1/b").status, 400);
+    assert_eq!(upstream.hits(), 1);
+}
+
+#[test]
 fn raw_requests_with_a_regex_like_path_are_taken_as_they_are() {
     let gateway = gateway("[[routes]]\npath = \"~/a+\"\nrespond = \"plus\"\n");
     assert!(

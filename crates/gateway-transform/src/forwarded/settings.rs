@@ -74,6 +74,18 @@ pub enum ClientFrom {
     Peer,
 }
 
+impl ClientFrom {
+    /// Whether trusted proxies write this header, if they write the one that is named: `Forwarded`, or all of
+    /// `X-Forwarded-*`. What they do not write is their client's.
+    pub(crate) fn is_of(self, name: &str) -> bool {
+        match self {
+            Self::Auto | Self::Peer => true,
+            Self::Forwarded => name == "forwarded",
+            Self::XForwardedFor | Self::XRealIp => name != "forwarded",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::{ForwardedSettings, MaintenanceSettings};
