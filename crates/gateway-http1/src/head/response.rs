@@ -137,7 +137,9 @@ fn take(
         (false, false, Some(length)) => Framing::Length(length),
         (false, false, None) => Framing::UntilClose,
     };
-    let keep_alive = !close && framing != Framing::UntilClose;
+    // A body that cannot be there may come all the same, and would be taken for the next answer.
+    let overfull = status == 204 && (chunked || said.is_some_and(|length| length > 0));
+    let keep_alive = !close && !overfull && framing != Framing::UntilClose;
     Ok(ResponseHead { response, framing, keep_alive, event_stream })
 }
 
@@ -164,6 +166,9 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n", ok(Framing::Chunked, true)),
             ("HTTP/1.1 200 OK\r\n\r\n", ok(Framing::UntilClose, false)),
             ("HTTP/1.1 204 No Content\r\n\r\n", ok(Framing::None, true)),
+            ("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", ok(Framing::None, true)),
+            ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", ok(Framing::None, false)),
+            ("HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", ok(Framing::None, false)),
             ("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", ok(Framing::None, true)),
             (
                 "HTTP/1.1 200 OK\r\nConnection: x, CLOSE\r\nContent-Length: 1\r\n\r\n",
