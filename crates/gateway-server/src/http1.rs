@@ -44,6 +44,8 @@ const EARLIER: f64 = 0.1;
 /// How long an idle connection is still listened to when it is to end: a request may be on its way, on a new connection
 /// above all.
 const DRAIN_GRACE: Duration = Duration::from_millis(250);
+/// How much is read of what comes behind a request that is being answered: no more than one read brings anyway.
+const MAX_AHEAD: usize = 32 * 1024;
 /// How much of an unread request body is read and thrown away to keep the connection.
 const MAX_DISCARD: usize = 256 * 1024;
 
@@ -294,16 +296,27 @@ where
             let patience = exchange.patience(&self.limits);
             return self.wait(Wait::Body, patience);
         }
-        // Nothing is expected of the client but that it stays, or sends its next request early.
-        if exchange.reads_nothing() && self.input.is_empty() {
-            match self.input.poll_read(io, cx, 0) {
-                Poll::Ready(Ok(1..)) => {}
-                Poll::Ready(_) => return Turn::Close,
-                Poll::Pending => {}
-            }
+        if exchange.reads_nothing() {
+            return self.watch(io, cx);
         }
         self.timer.clear();
         Turn::Wait
+    }
+
+    /// Nothing is expected of the client but that it stays, or sends its next requests early. That it has gone is only
+    /// seen behind all that it has sent: so that is read, as far as there is room for it.
+    fn watch(&mut self, io: &mut I, cx: &mut Context<'_>) -> Turn {
+        while self.input.len() < MAX_AHEAD {
+            match self.input.poll_read(io, cx, 0) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(_) => return Turn::Close,
+                Poll::Pending => {
+                    self.timer.clear();
+                    return Turn::Wait;
+                }
+            }
+        }
+        self.wait(Wait::Answer, self.limits.tunnel_timeout)
     }
 
     /// The client was sent all there is; what it sends goes on.
@@ -344,7 +357,7 @@ where
     fn expired(&mut self, wait: Wait) -> Turn {
         match wait {
             Wait::Idle | Wait::Tunnel | Wait::Farewell => self.close(false),
-            Wait::Write | Wait::Linger | Wait::Pong => Turn::Close,
+            Wait::Answer | Wait::Write | Wait::Linger | Wait::Pong => Turn::Close,
             Wait::Head if self.input.is_empty() => Turn::Close,
             Wait::Head => self.refuse(Problem::new(Code::RequestTimeout)),
             Wait::Body => match &self.state {
