@@ -35,6 +35,11 @@ const MAX_OUTPUT: usize = 400 * 1024;
 const MAX_RESETS: usize = 64;
 /// The most streams that were reset for the client's own errors before it is sent away.
 const MAX_ERRORS: usize = 64;
+/// For how long, and of how many streams, is remembered that they were reset. Those whose upload was refused before it
+/// came are: what was on its way then is ignored, and would count as the client's own error once they are forgotten, though
+/// that client may be a proxy, and the refused one of its many users. Enough for a thousand refusals a second; some 3 MB.
+const LATE: Duration = Duration::from_secs(5);
+const MAX_LATE: usize = 5000;
 /// How long a connection without streams may take to end once the client was told (GOAWAY).
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -59,6 +64,8 @@ where
         .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(MAX_RESETS)
         .max_local_error_reset_streams(Some(MAX_ERRORS))
+        .max_concurrent_reset_streams(MAX_LATE)
+        .reset_stream_duration(LATE)
         .max_send_buffer_size(MAX_OUTPUT)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

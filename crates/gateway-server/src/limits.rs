@@ -17,6 +17,7 @@ use std::time::Duration;
 ///
 /// Besides these, fixed and of HTTP/2 alone: a client that opens and resets streams at once (CVE-2023-44487), makes
 /// the server reset them (CVE-2025-8671) or sends CONTINUATION frames without end (CVE-2024-27316) is sent away.
+/// What still comes of an upload within 5 s of its refusal is ignored, and counts for nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The largest request head, in bytes; the target may take half of it. Default 64 KiB.
