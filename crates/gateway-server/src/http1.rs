@@ -42,7 +42,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// By how much of their time tunnels end earlier at most, so that not all end together (gRPC's `MAX_CONNECTION_AGE`).
 const EARLIER: f64 = 0.1;
 /// How long an idle connection is still listened to when it is to end: a request may be on its way, on a new connection
-/// above all.
+/// above all, and behind an answer that began before and promised as much.
 const DRAIN_GRACE: Duration = Duration::from_millis(250);
 /// How much is read of what comes behind a request that is being answered: no more than one read brings anyway.
 const MAX_AHEAD: usize = 32 * 1024;
@@ -154,9 +154,9 @@ where
             State::Exchange(_) => self.exchange(io, flushed, cx),
             _ if !flushed => self.wait(Wait::Write, self.limits.write_timeout),
             State::Head => self.head(io, cx),
-            State::Discard { .. } if self.draining => self.close(true),
             State::Discard { upload, budget } => match upload.discard(&mut self.input, io, budget, cx) {
                 Discarded::All => self.become_state(State::Head),
+                Discarded::Waiting if self.draining => self.wait(Wait::Linger, DRAIN_GRACE),
                 Discarded::Waiting => self.wait(Wait::Body, self.limits.body_timeout),
                 Discarded::TooMuch => self.close(true),
             },
@@ -258,7 +258,8 @@ where
             return self.wait(Wait::Write, self.limits.write_timeout);
         }
         if matches!(exchange.phase, Phase::Answered) {
-            let keep_alive = exchange.keep_alive && !self.draining;
+            // As the client was told, were it before draining began: its next request may be on its way.
+            let keep_alive = exchange.keep_alive;
             return match exchange.upload.take() {
                 None if keep_alive => self.become_state(State::Head),
                 None => {
@@ -357,6 +358,7 @@ where
     fn expired(&mut self, wait: Wait) -> Turn {
         match wait {
             Wait::Idle | Wait::Tunnel | Wait::Farewell => self.close(false),
+            Wait::Linger if matches!(self.state, State::Discard { .. }) => self.close(true),
             Wait::Answer | Wait::Write | Wait::Linger | Wait::Pong => Turn::Close,
             Wait::Head if self.input.is_empty() => Turn::Close,
             Wait::Head => self.refuse(Problem::new(Code::RequestTimeout)),
