@@ -211,8 +211,8 @@ where
             Poll::Ready(Ok(1..)) => Turn::Again,
             // Between requests, or within a head that nobody will finish.
             Poll::Ready(_) => Turn::Close,
-            Poll::Pending if self.input.is_empty() && self.draining => self.wait(Wait::Linger, DRAIN_GRACE),
-            Poll::Pending if self.input.is_empty() && !self.fresh => {
+            Poll::Pending if self.input.is_blank() && self.draining => self.wait(Wait::Linger, DRAIN_GRACE),
+            Poll::Pending if self.input.is_blank() && !self.fresh => {
                 self.wait(Wait::Idle, self.limits.idle_timeout)
             }
             Poll::Pending => self.wait(Wait::Head, self.limits.header_timeout),
@@ -360,7 +360,7 @@ where
             Wait::Idle | Wait::Tunnel | Wait::Farewell => self.close(false),
             Wait::Linger if matches!(self.state, State::Discard { .. }) => self.close(true),
             Wait::Answer | Wait::Write | Wait::Linger | Wait::Pong => Turn::Close,
-            Wait::Head if self.input.is_empty() => Turn::Close,
+            Wait::Head if self.input.is_blank() => Turn::Close,
             Wait::Head => self.refuse(Problem::new(Code::RequestTimeout)),
             Wait::Body => match &self.state {
                 State::Exchange(Exchange { phase: Phase::Waiting(_), .. }) => {
