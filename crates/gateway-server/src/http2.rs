@@ -182,7 +182,8 @@ fn begin<H: Handler + Clone>(
     }
     if *request.method() == Method::CONNECT {
         let Some((mut request, extended)) = as_upgrade(request) else {
-            let problem = Problem::new(Code::BadRequest).with_detail("CONNECT is for forward proxies");
+            let problem = Problem::new(Code::BadRequest)
+                .with_detail("CONNECT is for forward proxies, and h2c is no tunnel");
             return waiting(handler.refuse(problem));
         };
         join_cookies(request.headers_mut());
