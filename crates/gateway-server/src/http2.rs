@@ -169,7 +169,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Conversation<I> {
 
 /// Gives a request to the handler, or has it refused.
 fn begin<H: Handler + Clone>(
-    request: Request<RecvStream>,
+    mut request: Request<RecvStream>,
     reply: SendResponse<Bytes>,
     shared: &Shared<H>,
 ) -> Waiting<H> {
@@ -177,20 +177,19 @@ fn begin<H: Handler + Clone>(
     let head_only = *request.method() == Method::HEAD;
     let waiting =
         |future| Waiting { reply, future, signals: None, expects_continue: false, extended: None, head_only };
+    join_cookies(request.headers_mut());
     if request.headers().len() > limits.max_headers {
         return waiting(handler.refuse(Problem::new(Code::HeadersTooLarge)));
     }
     if *request.method() == Method::CONNECT {
-        let Some((mut request, extended)) = as_upgrade(request) else {
+        let Some((request, extended)) = as_upgrade(request) else {
             let problem = Problem::new(Code::BadRequest)
                 .with_detail("CONNECT is for forward proxies, and h2c is no tunnel");
             return waiting(handler.refuse(problem));
         };
-        join_cookies(request.headers_mut());
         return Waiting { extended: Some(extended), ..waiting(handler.call(request)) };
     }
-    let (mut head, stream) = request.into_parts();
-    join_cookies(&mut head.headers);
+    let (head, stream) = request.into_parts();
     let (body, signals) = RequestBody::http2(stream, &head.headers, limits);
     let expects_continue = signals.is_some() && head.headers.get(EXPECT).is_some_and(is_continue);
     Waiting { signals, expects_continue, ..waiting(handler.call(Request::from_parts(head, body))) }
