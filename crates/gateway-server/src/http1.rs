@@ -42,8 +42,10 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// By how much of their time tunnels end earlier at most, so that not all end together (gRPC's `MAX_CONNECTION_AGE`).
 const EARLIER: f64 = 0.1;
 /// How long an idle connection is still listened to when it is to end: a request may be on its way, on a new connection
-/// above all.
+/// above all, and behind an answer that began before and promised as much.
 const DRAIN_GRACE: Duration = Duration::from_millis(250);
+/// How much is read of what comes behind a request that is being answered: no more than one read brings anyway.
+const MAX_AHEAD: usize = 32 * 1024;
 /// How much of an unread request body is read and thrown away to keep the connection.
 const MAX_DISCARD: usize = 256 * 1024;
 
@@ -152,9 +154,9 @@ where
             State::Exchange(_) => self.exchange(io, flushed, cx),
             _ if !flushed => self.wait(Wait::Write, self.limits.write_timeout),
             State::Head => self.head(io, cx),
-            State::Discard { .. } if self.draining => self.close(true),
             State::Discard { upload, budget } => match upload.discard(&mut self.input, io, budget, cx) {
                 Discarded::All => self.become_state(State::Head),
+                Discarded::Waiting if self.draining => self.wait(Wait::Linger, DRAIN_GRACE),
                 Discarded::Waiting => self.wait(Wait::Body, self.limits.body_timeout),
                 Discarded::TooMuch => self.close(true),
             },
@@ -209,8 +211,8 @@ where
             Poll::Ready(Ok(1..)) => Turn::Again,
             // Between requests, or within a head that nobody will finish.
             Poll::Ready(_) => Turn::Close,
-            Poll::Pending if self.input.is_empty() && self.draining => self.wait(Wait::Linger, DRAIN_GRACE),
-            Poll::Pending if self.input.is_empty() && !self.fresh => {
+            Poll::Pending if self.input.is_blank() && self.draining => self.wait(Wait::Linger, DRAIN_GRACE),
+            Poll::Pending if self.input.is_blank() && !self.fresh => {
                 self.wait(Wait::Idle, self.limits.idle_timeout)
             }
             Poll::Pending => self.wait(Wait::Head, self.limits.header_timeout),
@@ -256,7 +258,8 @@ where
             return self.wait(Wait::Write, self.limits.write_timeout);
         }
         if matches!(exchange.phase, Phase::Answered) {
-            let keep_alive = exchange.keep_alive && !self.draining;
+            // As the client was told, were it before draining began: its next request may be on its way.
+            let keep_alive = exchange.keep_alive;
             return match exchange.upload.take() {
                 None if keep_alive => self.become_state(State::Head),
                 None => {
@@ -294,16 +297,27 @@ where
             let patience = exchange.patience(&self.limits);
             return self.wait(Wait::Body, patience);
         }
-        // Nothing is expected of the client but that it stays, or sends its next request early.
-        if exchange.reads_nothing() && self.input.is_empty() {
-            match self.input.poll_read(io, cx, 0) {
-                Poll::Ready(Ok(1..)) => {}
-                Poll::Ready(_) => return Turn::Close,
-                Poll::Pending => {}
-            }
+        if exchange.reads_nothing() {
+            return self.watch(io, cx);
         }
         self.timer.clear();
         Turn::Wait
+    }
+
+    /// Nothing is expected of the client but that it stays, or sends its next requests early. That it has gone is only
+    /// seen behind all that it has sent: so that is read, as far as there is room for it.
+    fn watch(&mut self, io: &mut I, cx: &mut Context<'_>) -> Turn {
+        while self.input.len() < MAX_AHEAD {
+            match self.input.poll_read(io, cx, 0) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(_) => return Turn::Close,
+                Poll::Pending => {
+                    self.timer.clear();
+                    return Turn::Wait;
+                }
+            }
+        }
+        self.wait(Wait::Answer, self.limits.tunnel_timeout)
     }
 
     /// The client was sent all there is; what it sends goes on.
@@ -344,8 +358,9 @@ where
     fn expired(&mut self, wait: Wait) -> Turn {
         match wait {
             Wait::Idle | Wait::Tunnel | Wait::Farewell => self.close(false),
-            Wait::Write | Wait::Linger | Wait::Pong => Turn::Close,
-            Wait::Head if self.input.is_empty() => Turn::Close,
+            Wait::Linger if matches!(self.state, State::Discard { .. }) => self.close(true),
+            Wait::Answer | Wait::Write | Wait::Linger | Wait::Pong => Turn::Close,
+            Wait::Head if self.input.is_blank() => Turn::Close,
             Wait::Head => self.refuse(Problem::new(Code::RequestTimeout)),
             Wait::Body => match &self.state {
                 State::Exchange(Exchange { phase: Phase::Waiting(_), .. }) => {

@@ -35,6 +35,11 @@ const MAX_OUTPUT: usize = 400 * 1024;
 const MAX_RESETS: usize = 64;
 /// The most streams that were reset for the client's own errors before it is sent away.
 const MAX_ERRORS: usize = 64;
+/// For how long, and of how many streams, is remembered that they were reset. Those whose upload was refused before it
+/// came are: what was on its way then is ignored, and would count as the client's own error once they are forgotten, though
+/// that client may be a proxy, and the refused one of its many users. Enough for a thousand refusals a second; some 3 MB.
+const LATE: Duration = Duration::from_secs(5);
+const MAX_LATE: usize = 5000;
 /// How long a connection without streams may take to end once the client was told (GOAWAY).
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -59,6 +64,8 @@ where
         .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(MAX_RESETS)
         .max_local_error_reset_streams(Some(MAX_ERRORS))
+        .max_concurrent_reset_streams(MAX_LATE)
+        .reset_stream_duration(LATE)
         .max_send_buffer_size(MAX_OUTPUT)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -162,7 +169,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Conversation<I> {
 
 /// Gives a request to the handler, or has it refused.
 fn begin<H: Handler + Clone>(
-    request: Request<RecvStream>,
+    mut request: Request<RecvStream>,
     reply: SendResponse<Bytes>,
     shared: &Shared<H>,
 ) -> Waiting<H> {
@@ -170,19 +177,19 @@ fn begin<H: Handler + Clone>(
     let head_only = *request.method() == Method::HEAD;
     let waiting =
         |future| Waiting { reply, future, signals: None, expects_continue: false, extended: None, head_only };
+    join_cookies(request.headers_mut());
     if request.headers().len() > limits.max_headers {
         return waiting(handler.refuse(Problem::new(Code::HeadersTooLarge)));
     }
     if *request.method() == Method::CONNECT {
-        let Some((mut request, extended)) = as_upgrade(request) else {
-            let problem = Problem::new(Code::BadRequest).with_detail("CONNECT is for forward proxies");
+        let Some((request, extended)) = as_upgrade(request) else {
+            let problem = Problem::new(Code::BadRequest)
+                .with_detail("CONNECT is for forward proxies, and h2c is no tunnel");
             return waiting(handler.refuse(problem));
         };
-        join_cookies(request.headers_mut());
         return Waiting { extended: Some(extended), ..waiting(handler.call(request)) };
     }
-    let (mut head, stream) = request.into_parts();
-    join_cookies(&mut head.headers);
+    let (head, stream) = request.into_parts();
     let (body, signals) = RequestBody::http2(stream, &head.headers, limits);
     let expects_continue = signals.is_some() && head.headers.get(EXPECT).is_some_and(is_continue);
     Waiting { signals, expects_continue, ..waiting(handler.call(Request::from_parts(head, body))) }

@@ -17,6 +17,7 @@ use std::time::Duration;
 ///
 /// Besides these, fixed and of HTTP/2 alone: a client that opens and resets streams at once (CVE-2023-44487), makes
 /// the server reset them (CVE-2025-8671) or sends CONTINUATION frames without end (CVE-2024-27316) is sent away.
+/// What still comes of an upload within 5 s of its refusal is ignored, and counts for nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The largest request head, in bytes; the target may take half of it. Default 64 KiB.
@@ -38,8 +39,9 @@ pub struct Limits {
     /// How long a client may take nothing of an answer. The connection is closed then; over HTTP/2 only the stream is
     /// ended, and the upstream's side of it. Default 30 s.
     pub write_timeout: Duration,
-    /// How long a tunnel (WebSocket and other upgrades) may be silent in both directions. Default 5 min (Envoy's
-    /// `stream_idle_timeout`).
+    /// How long a tunnel (WebSocket and other upgrades) may be silent in both directions; and an answer over HTTP/1
+    /// whose client has sent 32 KiB or more behind its request, and so cannot be seen to have gone. Default 5 min
+    /// (Envoy's `stream_idle_timeout`).
     pub tunnel_timeout: Duration,
     /// How long a tunnel may last, whatever goes through it; by chance up to a tenth less, so that those that began
     /// together do not all come back together. Then a WebSocket is sent Close 1001 between two frames of its service,

@@ -127,9 +127,13 @@ impl<H: Handler> Exchange<H> {
         }
     }
 
-    /// Whether nothing is read for this request, now or ever.
+    /// Whether nothing is read for this request, now or ever: it has no body, a tunnel that is not granted, or a body
+    /// that nobody wants any more.
     pub(crate) fn reads_nothing(&self) -> bool {
-        self.upload.as_ref().is_none_or(|upload| upload.is_tunnel() && !self.tunnel)
+        self.upload.as_ref().is_none_or(|upload| match upload.is_tunnel() {
+            true => !self.tunnel,
+            false => !upload.has_reader(),
+        })
     }
 
     /// Whether a tunnel's client can be told to go.

@@ -38,6 +38,12 @@ impl Input {
         self.buffer.is_empty()
     }
 
+    /// Whether there is nothing that a request may begin with, or half of an empty line. Who sends those is as idle as who
+    /// sends nothing.
+    pub(crate) fn is_blank(&self) -> bool {
+        matches!(&self.buffer[..], [] | [b'\r'])
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.buffer.len()
     }

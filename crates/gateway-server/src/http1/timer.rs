@@ -14,6 +14,8 @@ pub(crate) enum Wait {
     Head,
     /// More of a request's body.
     Body,
+    /// An answer to go on, whose client cannot be seen to have gone.
+    Answer,
     /// The client to take what it asked for.
     Write,
     /// Anything in a tunnel.

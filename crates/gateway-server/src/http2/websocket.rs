@@ -26,9 +26,13 @@ pub(super) struct Extended {
     protocol: HeaderValue,
 }
 
-/// The same request as HTTP/1.1 has it: a GET that asks to change protocols. `None` is a plain CONNECT.
+/// The same request as HTTP/1.1 has it: a GET that asks to change protocols. `None` is a plain CONNECT, or one to a tunnel
+/// of HTTP/2, which would pass by every policy: a request to change to `h2c` is none over HTTP/1.1 either.
 pub(super) fn as_upgrade(mut request: Request<RecvStream>) -> Option<(Request<RequestBody>, Extended)> {
     let protocol = request.extensions_mut().remove::<Protocol>()?;
+    if protocol.as_str().split(',').any(|token| token.trim().eq_ignore_ascii_case("h2c")) {
+        return None;
+    }
     let protocol = HeaderValue::from_str(protocol.as_str()).ok()?;
     let (body, pipe) = RequestBody::piped(None);
     let (head, stream) = request.into_parts();

@@ -7,6 +7,7 @@ mod cancellation;
 mod drain;
 mod http2;
 mod http2_answers;
+mod http2_refused;
 mod http2_silence;
 mod http2_uploads;
 mod interim;

@@ -2,6 +2,8 @@ use crate::support::*;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
 
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn pipelined_requests_are_answered_in_order_and_one_by_one() {
@@ -48,6 +50,48 @@ async fn empty_lines_between_requests_mean_nothing() {
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
+async fn empty_lines_keep_no_connection_open() {
+    let mut client = connect(answer(echo));
+    client.send("GET / HTTP/1.1\r\n\r\n").await;
+    client.until("GET / ").await;
+    let start = Instant::now();
+    let (mut reading, mut writing) = tokio::io::split(client.io);
+    let dripping = async {
+        for byte in b"\r\n".iter().cycle() {
+            tokio::time::sleep(Duration::from_secs(7)).await;
+            if writing.write_all(&[*byte]).await.is_err() || start.elapsed().as_secs() > 3600 {
+                break;
+            }
+        }
+    };
+    let mut seen = Vec::new();
+    tokio::select! {
+        _ = dripping => panic!("still open after an hour"),
+        read = reading.read_to_end(&mut seen) => assert_eq!(read.unwrap(), 0),
+    }
+    assert_eq!(start.elapsed().as_secs(), 60);
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn half_an_empty_line_is_no_slow_request() {
+    // The connection's first request has the time of a head, and any other that of a pause; nobody is told.
+    for (before, seconds) in [("", 10), ("GET / HTTP/1.1\r\n\r\n", 60)] {
+        let mut client = connect(answer(echo));
+        client.send(format!("{before}\r")).await;
+        let start = Instant::now();
+        let seen = client.rest().await;
+        assert!(seen.is_empty() || seen.ends_with("\r\n\r\nGET / "), "{seen}");
+        assert_eq!(start.elapsed().as_secs(), seconds);
+    }
+    let mut client = connect(answer(echo));
+    client.send("GET /1 HTTP/1.1\r\n\r\n\r").await;
+    client.until("GET /1 ").await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    client.send("\nGET /2 HTTP/1.1\r\nconnection: close\r\n\r\n").await;
+    assert!(client.rest().await.ends_with("GET /2 "));
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn what_is_no_request_is_answered_after_those_before_it_and_ends_the_connection() {
     for (garbage, status) in [
         ("GET / HTTP/3.7\r\n\r\n", "400 Bad Request"),
@@ -68,7 +112,6 @@ async fn what_is_no_request_is_answered_after_those_before_it_and_ends_the_conne
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn what_was_read_behind_a_proxy_header_is_served_first() {
     use gateway_server::{Drain, Limits, Proxied, read_proxy_header, serve_connection_from};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let (mut client, mut server) = tokio::io::duplex(1024);
     client.write_all(b"PROXY UNKNOWN\r\nGET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n").await.unwrap();
     let (proxied, read) = read_proxy_header(&mut server, Duration::from_secs(1)).await.unwrap();

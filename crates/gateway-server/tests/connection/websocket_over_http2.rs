@@ -112,6 +112,19 @@ async fn a_plain_connect_is_refused() {
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
+async fn a_tunnel_of_http_2_would_pass_by_every_policy_and_is_refused() {
+    for protocol in ["h2c", "H2C", "websocket, h2c", "h2C ,websocket"] {
+        let (mut send, _drain) = start(answer(echoing)).await;
+        let answer = send.send_request(connect_to(protocol), false).unwrap().0.await.unwrap();
+        assert_eq!(answer.status(), 400, "{protocol}");
+    }
+    // Not everything that begins so is.
+    let (mut send, _drain) = start(answer(echoing)).await;
+    let answer = send.send_request(connect_to("h2cat"), false).unwrap().0.await.unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn a_client_that_resets_its_stream_ends_the_tunnel() {
     let script = Script::default();
     let body = script.clone();
