@@ -190,8 +190,8 @@ pub(crate) struct ServerSettings {
     pub(crate) min_body_rate: ByteSize,
     /// How long a client may take nothing of its answer; then it is disconnected. Default `30s`.
     pub(crate) write_timeout: Timespan,
-    /// How long a WebSocket or other tunnel may be silent in both directions, and the client of a gRPC call that has no
-    /// answer yet. Default `5m`.
+    /// How long a WebSocket or other tunnel may be silent in both directions, the client of a gRPC call that has no answer
+    /// yet, and an answer over HTTP/1.1 whose client has sent 32 KiB or more behind its request. Default `5m`.
     pub(crate) tunnel_timeout: Timespan,
     /// How long a WebSocket or other tunnel may last, whatever goes through it, by chance up to a tenth less; then a
     /// WebSocket is sent Close 1001 and has 5 s to end, and any other tunnel is closed. Default: as long as both sides
