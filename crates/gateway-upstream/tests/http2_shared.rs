@@ -3,10 +3,16 @@
 
 mod support;
 
+use bytes::Bytes;
+use gateway_core::{FailureKind, Upgrade, Upstream};
 use gateway_upstream::{Protocol, UpstreamSettings};
+use http::{HeaderValue, Request};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use support::{get, plain, read, serving};
+use support::{get, plain, read, send, serve_http2_echo, serving};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -82,4 +88,24 @@ async fn many_cancelled_requests_cost_no_other_its_answer() {
     }
     assert_eq!(read(first).await.0, "begin end");
     assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn what_http2_cannot_carry_stays_behind_or_is_the_requests_own_failure() {
+    let upstream = plain(serving(|stream, _| serve_http2_echo(stream)).await, settings());
+    let mut head = Request::get("/ws").header("Host", "a").body(()).unwrap().into_parts().0;
+    head.extensions.insert(Upgrade(HeaderValue::from_static("x")));
+    // What the client would say in the other protocol is no body that the upstream could wait for.
+    let client = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>());
+    let answer = upstream.send(&head, client).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "nothing");
+
+    let named = |host: &'static str| Request::get("/").header("Host", host).body("").unwrap();
+    let own = send(&upstream, named("")).await.unwrap().headers()["x-seen-uri"].clone();
+    assert!(own.to_str().unwrap().starts_with("http://127.0.0.1:"), "{own:?}");
+
+    let error = send(&upstream, named("user:password@a")).await.unwrap_err();
+    assert_eq!(error.kind(), FailureKind::RequestBody, "{error}: it says nothing about the endpoint");
+    assert_eq!(upstream.http2_connections(), 1);
 }
