@@ -4,7 +4,7 @@ use crate::retry::Outcome;
 use crate::retry::Verdict;
 use crate::set::Unavailable;
 use gateway_core::units::Timespan;
-use gateway_core::{Code, FailureKind, Problem, UpstreamError};
+use gateway_core::{Code, FailureKind, Problem, ProxyError, UpstreamError};
 use http::header::{HeaderValue, RETRY_AFTER};
 use std::time::Duration;
 
@@ -30,6 +30,10 @@ impl Failure {
     /// What it says about whoever was asked.
     pub(crate) fn verdict(&self) -> Verdict {
         match self {
+            // The gateway's own limit kept the request from being sent: who was not asked cannot fail.
+            Self::Upstream(error) if error.cause() == Some(ProxyError::ConnectionLimitReached) => {
+                Verdict::Unknown
+            }
             Self::Upstream(_) | Self::Timeout(_) => self.outcome().verdict(),
             // Nothing was asked; or a client, which may be anyone, chose to wait for too short a time.
             Self::Unavailable(_) | Self::ClientDeadline => Verdict::Unknown,

@@ -25,7 +25,8 @@ pub(crate) enum Verdict {
     GatewayError,
     /// It could not be connected to, broke the connection, did not speak HTTP, or took too long.
     LocalFailure,
-    /// Nothing: the client itself broke off, or a kept connection had been closed while it was idle.
+    /// Nothing: the client itself broke off or asked for what cannot be sent, a kept connection had been closed while it
+    /// was idle, or all that the gateway may have were in use.
     Unknown,
 }
 

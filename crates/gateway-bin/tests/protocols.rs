@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use gateway_testkit::{
-    Exchange, Frame, Gateway, Opcode, Reply, Request, Upstream, WebSocket, Wire, scripted, websocket_echo,
+    Client, Exchange, Frame, Gateway, Opcode, Reply, Request, Upstream, WebSocket, Wire, scripted,
+    websocket_echo,
 };
 use std::net::SocketAddr;
 use std::process::{Command, Output};
@@ -382,4 +383,68 @@ fn an_answer_to_head_over_http2_ends_without_a_body() {
     assert!(head.starts_with("HTTP/2 200") && head.contains("content-length: 5\r\n"), "{head}");
     let again = gateway_testkit::Client::new(gateway.addr()).send(&Request::new("HEAD", "/x"));
     assert_eq!(again.header("content-length"), Some("5"));
+}
+
+/// A service that speaks HTTP/2 only, and answers by what name it was asked.
+fn http2_only() -> SocketAddr {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let addr = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let serve = async move {
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let name = request.uri().authority().unwrap().to_string();
+                    let mut body = respond.send_response(http::Response::new(()), false).unwrap();
+                    body.send_data(bytes::Bytes::from(name), true).unwrap();
+                }
+            });
+        }
+    };
+    std::thread::spawn(|| {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(serve);
+    });
+    addr
+}
+
+#[test]
+fn what_http2_cannot_carry_is_no_fault_of_the_service() {
+    let (a, b) = (http2_only(), http2_only());
+    let config = format!(
+        "[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 1\n[admin]\nlisten = \"127.0.0.1:@ADMIN@\"\n\
+         [[routes]]\npath = \"/*\"\nservice = \"a\"\n[services.a]\nendpoints = [\"http://{a}\", \"http://{b}\"]\n\
+         connection.protocol = \"http2\"\nbalance = {{ circuit = {{ min_requests = 5 }} }}\n"
+    );
+    let gateway = Gateway::builder(env!("CARGO_BIN_EXE_gateway")).config(&config).start();
+    let mut client = Client::new(gateway.addr());
+    let mut ask = |name: &str, fields: &[(&str, &str)]| {
+        let request = Request::get("/").header("Host", name);
+        let request = fields.iter().fold(request, |request, (name, value)| request.header(name, value));
+        let answer = client.send(&request);
+        (answer.status, answer.text())
+    };
+    // The wish for another protocol may be ignored.
+    for number in 0..25 {
+        let answer = ask("shop.example", &[("Connection", "upgrade"), ("Upgrade", "x")]);
+        assert_eq!(answer, (200, "shop.example".to_owned()), "upgrade {number}");
+    }
+    // Who is asked for by no name is asked for by its own.
+    for number in 0..25 {
+        let (status, name) = ask("", &[]);
+        assert!(
+            status == 200 && [a, b].iter().any(|addr| addr.to_string() == name),
+            "{number}: {status} {name}"
+        );
+    }
+    assert_eq!(ask("shop.example", &[]).0, 200);
+    let metrics = gateway_testkit::get(gateway.admin(), "/metrics").text();
+    for endpoint in [a, b] {
+        let line = format!("gateway_upstream_healthy{{service=\"a\",endpoint=\"http://{endpoint}\"}} 1");
+        assert!(metrics.contains(&line), "{metrics}");
+    }
+    assert!(metrics.contains("gateway_upstream_retries_total{service=\"a\"} 0\n"), "{metrics}");
+    let log = gateway.stop().stderr;
+    assert!(!log.contains("ejected") && !log.contains("the circuit is open"), "{log}");
 }

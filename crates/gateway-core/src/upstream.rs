@@ -37,7 +37,7 @@ pub enum FailureKind {
     Protocol,
     /// No answer in time.
     Timeout,
-    /// The client's own request body broke off: nobody is left to answer.
+    /// The client's own request: its body broke off, so that nobody is left to answer, or it cannot be sent to any.
     RequestBody,
     /// The client's request body is larger than allowed; see [`BodyTooLarge`].
     BodyTooLarge,

@@ -145,11 +145,9 @@ impl HttpUpstream {
         B: Body<Data = Bytes> + Send + Unpin,
         B::Error: Into<BoxError>,
     {
-        let tunnel = framing == BodyFraming::Tunnel;
-        if tunnel && self.must_speak_http2() {
-            let message = "the connection is HTTP/2, which takes no upgrade to another protocol";
-            return Err(self.failure(FailureKind::Protocol, message));
-        }
+        // Where only HTTP/2 is spoken, there is no changing it: the request goes without the wish, which whoever gets
+        // it may ignore (RFC 9110 §7.8).
+        let tunnel = framing == BodyFraming::Tunnel && !self.must_speak_http2();
         if tunnel || self.chose_http1() {
             return self.send_http1(head, body, framing).await;
         }

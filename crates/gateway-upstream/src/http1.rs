@@ -193,7 +193,9 @@ impl HttpUpstream {
         if let Framing::Length(length) = answer_framing {
             self.0.read_size.learn(length);
         }
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        // One that was only asked for is none: its answer has to make progress like any other.
+        let tunnelled = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if tunnelled {
             if !tunnel {
                 let message = "the upstream switched protocols without being asked";
                 return Err((self.failure(FailureKind::Protocol, message), idle_body));
@@ -202,7 +204,7 @@ impl HttpUpstream {
         }
         let upload = if dead { None } else { upload.filter(|upload| !upload.is_done()).map(Box::new) };
         let keep_alive = keep_alive && !dead;
-        let exchange = Exchange { connection, upload, keep_alive, may_be_silent: event_stream || tunnel };
+        let exchange = Exchange { connection, upload, keep_alive, may_be_silent: event_stream || tunnelled };
         let body = Http1Body::new(exchange, answer_framing, &self.0);
         Ok(response.map(|()| UpstreamBody::from(body)))
     }

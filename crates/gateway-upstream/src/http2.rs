@@ -83,7 +83,7 @@ impl HttpUpstream {
         B: Body<Data = Bytes> + Send + Unpin,
         B::Error: Into<BoxError>,
     {
-        let bodiless = body.is_end_stream();
+        let bodiless = is_bodiless(&body, framing);
         let mut body = body;
         let mut attempt = 1;
         loop {
@@ -167,10 +167,11 @@ impl HttpUpstream {
         B: Body<Data = Bytes> + Send + Unpin,
         B::Error: Into<BoxError>,
     {
-        let bodiless = body.is_end_stream();
+        let bodiless = is_bodiless(&body, framing);
         let request = match head::request(head, self.0.host.as_ref(), &self.0.endpoint, framing) {
             Ok(request) => request,
-            Err(message) => return Err((self.failure(FailureKind::Protocol, message), Some(body))),
+            // The endpoint has no part in it, nor would another do better.
+            Err(message) => return Err((self.failure(FailureKind::RequestBody, message), Some(body))),
         };
         let ready = poll_fn(|cx| sender.poll_ready(cx)).await;
         let sent = ready.and_then(|()| sender.send_request(request, bodiless));
@@ -248,6 +249,11 @@ impl HttpUpstream {
             }
         })
     }
+}
+
+/// Whether the request has no body here. What a client would send in another protocol is none.
+fn is_bodiless<B: Body>(body: &B, framing: BodyFraming) -> bool {
+    framing == BodyFraming::Tunnel || body.is_end_stream()
 }
 
 /// How long the answer's body is, where it says so and has one.

@@ -3,12 +3,18 @@
 
 mod support;
 
+use bytes::Bytes;
 use gateway_core::units::Timespan;
-use gateway_core::{Endpoint, FailureKind, ProxyError};
+use gateway_core::{Endpoint, FailureKind, ProxyError, Upgrade, Upstream};
 use gateway_upstream::{HttpUpstream, UpstreamSettings};
+use http::{HeaderValue, Request};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use std::convert::Infallible;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use support::{get, get_listening, plain, read, serving};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -124,7 +130,7 @@ async fn a_connection_is_replaced_at_its_age() {
     read(get(&upstream, "/").await).await;
     assert_eq!(connections.load(Ordering::SeqCst), 1);
     tokio::time::pause();
-    tokio::time::advance(std::time::Duration::from_secs(30)).await;
+    tokio::time::advance(Duration::from_secs(30)).await;
     tokio::time::resume();
     read(get(&upstream, "/").await).await;
     assert_eq!(connections.load(Ordering::SeqCst), 2);
@@ -196,7 +202,7 @@ async fn idle_connections_are_closed_in_time_and_when_the_other_side_has_closed_
     upstream.close_idle();
     assert_eq!(upstream.idle_connections(), 2, "they are young");
     tokio::time::pause();
-    tokio::time::advance(std::time::Duration::from_secs(31)).await;
+    tokio::time::advance(Duration::from_secs(31)).await;
     tokio::time::resume();
     upstream.close_idle();
     assert_eq!((upstream.idle_connections(), connections.load(Ordering::SeqCst)), (0, 2));
@@ -222,4 +228,27 @@ async fn no_more_idle_connections_are_kept_than_may() {
         read(answer).await;
     }
     assert_eq!(upstream.idle_connections(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_may_fall_silent_only_where_the_upstream_agreed_to_a_tunnel() {
+    for (answer, ends) in [
+        (&b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello"[..], true),
+        (b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nhello", false),
+    ] {
+        let port = serving(|stream, _| answer_with(stream, answer)).await;
+        let settings = UpstreamSettings { body_idle_timeout: Timespan::secs(1), ..Default::default() };
+        let mut head = Request::get("/").header("Host", "a").body(()).unwrap().into_parts().0;
+        head.extensions.insert(Upgrade(HeaderValue::from_static("x")));
+        // Its client says nothing in the new protocol, and stays.
+        let client = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>());
+        let mut body = plain(port, settings).send(&head, client).await.unwrap().into_body();
+        let read = body.frame().await.unwrap().unwrap();
+        assert_eq!(read.into_data().unwrap(), "hello");
+        tokio::time::pause();
+        let next = tokio::time::timeout(Duration::from_secs(60), body.frame()).await;
+        tokio::time::resume();
+        let kind = next.ok().map(|frame| frame.unwrap().unwrap_err().kind());
+        assert_eq!(kind, ends.then_some(FailureKind::Timeout), "{}", String::from_utf8_lossy(answer));
+    }
 }

@@ -156,10 +156,10 @@ impl<U> Inner<U> {
     }
 
     /// Whether the request is over with this, whatever comes of the other try: with an answer that is not to be
-    /// retried, and when nobody is left to answer.
+    /// retried, and when nobody is left to answer. That a connection could not be used or had says nothing of the other.
     fn decides<B>(&self, result: &Result<Response<B>, Failure>, head: &Parts) -> bool {
         match outcome(result) {
-            (Outcome::Failed(FailureKind::Stale), _) => false,
+            (Outcome::Failed(FailureKind::Stale | FailureKind::Connect), _) => false,
             (Outcome::Failed(_), verdict) => verdict == Verdict::Unknown,
             (answered, _) => !wanted(answered, Repeatable::of(head), &self.retry),
         }

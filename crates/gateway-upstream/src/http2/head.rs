@@ -9,14 +9,15 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{Request, Uri, Version};
 
-/// The request as it is sent: `:authority` from `host`, else from the client's `Host`, else the endpoint's own.
+/// The request as it is sent: `:authority` from `host`, else from the client's `Host`, else the endpoint's own. An empty
+/// `Host` names nobody (RFC 9112 §3.2), and there is no empty `:authority` (RFC 9113 §8.3.1).
 pub(super) fn request(
     head: &Parts,
     host: Option<&HeaderValue>,
     endpoint: &Endpoint,
     framing: BodyFraming,
 ) -> Result<Request<()>, &'static str> {
-    let host = host.or_else(|| head.headers.get(HOST));
+    let host = host.or_else(|| head.headers.get(HOST).filter(|host| !host.is_empty()));
     let authority = match (host, head.uri.authority()) {
         (Some(host), _) => {
             let authority = Authority::try_from(host.as_bytes()).ok();
@@ -127,7 +128,9 @@ mod tests {
         assert_eq!(authority(&named, None).unwrap(), "shop.example");
         assert_eq!(authority(&named, Some(&own)).unwrap(), "10.0.0.1:8443");
         assert_eq!(authority(&head(|request| request), None).unwrap(), "10.0.0.1:8443");
-        for odd in ["a b", "u:p@shop.example", ""] {
+        let empty = head(|request| request.header("Host", ""));
+        assert_eq!(authority(&empty, None).unwrap(), "10.0.0.1:8443");
+        for odd in ["a b", "u:p@shop.example"] {
             let odd = head(|request| request.header("Host", odd));
             assert!(authority(&odd, None).is_err());
         }

@@ -18,6 +18,10 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 /// How much of a request may wait within the connection before no more is taken from its client.
 const SEND_BUFFER: usize = 64 * 1024;
+/// How many requests that were cancelled are remembered, and for how long, so that what was on its way for them is
+/// passed over. What comes later is answered with another reset, which is all the harm there is.
+const CANCELLED: usize = 4096;
+const CANCELLED_FOR: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub(crate) struct Links {
@@ -132,6 +136,11 @@ impl Link {
             .initial_connection_window_size(STREAM_WINDOW.saturating_mul(streams).min(MAX_WINDOW))
             .max_header_list_size(u32::try_from(settings.head_limit()).unwrap_or(u32::MAX))
             .max_send_buffer_size(SEND_BUFFER)
+            .max_concurrent_reset_streams(CANCELLED)
+            .reset_stream_duration(CANCELLED_FOR)
+            // The count, of frames for streams that have ended, never falls: clients that cancel would close the
+            // connection for all others by it. It protects from hostile peers, which a service is not.
+            .max_local_error_reset_streams(None)
             .handshake::<_, Bytes>(socket)
             .await?;
         let state = Arc::new(State::default());
