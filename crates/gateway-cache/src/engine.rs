@@ -5,7 +5,7 @@ use crate::key::{KeyRules, cookies, header_names};
 use crate::query::{Asks, QueryLayer, is_query};
 use crate::semantics::cache_control::RequestDirectives;
 use crate::semantics::status::{CACHE_STATUS, Told};
-use crate::semantics::terms::Rules;
+use crate::semantics::terms::{Rules, is_of_request};
 use crate::settings::{CacheError, CacheMethod, CacheSettings};
 use gateway_core::{Grpc, Mode, Upgrade};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
@@ -58,11 +58,7 @@ pub(crate) fn count(counter: &AtomicU64) {
 fn status(key: &'static str, found: &str) -> Result<StatusCode, CacheError> {
     let wrong = || CacheError::Status { key, found: found.to_owned() };
     let status = StatusCode::from_bytes(found.as_bytes()).map_err(|_| wrong())?;
-    if (200..600).contains(&status.as_u16()) && !matches!(status.as_u16(), 206 | 304) {
-        Ok(status)
-    } else {
-        Err(wrong())
-    }
+    if (200..600).contains(&status.as_u16()) && !is_of_request(status) { Ok(status) } else { Err(wrong()) }
 }
 
 impl Engine {

@@ -10,7 +10,7 @@ use crate::key::{Key, learned};
 use crate::semantics::cache_control::RequestDirectives;
 use crate::semantics::reuse::{Reuse, on_error, reuse};
 use crate::semantics::status::{Forward, Told};
-use crate::semantics::terms::{Asked, Terms, terms};
+use crate::semantics::terms::{Asked, Terms, is_of_request, terms};
 use crate::semantics::{fields, freshness, vary};
 use bytes::Bytes;
 use gateway_core::{BoxError, Grpc};
@@ -289,7 +289,9 @@ impl Fetch {
                     || differs(http::header::LAST_MODIFIED)
                     || content_length(&parts.headers).is_some_and(|length| length != stale.length));
         }
-        !parts.status.is_server_error() && !matches!(parts.status.as_u16(), 206 | 304 | 412 | 416 | 429)
+        !parts.status.is_server_error()
+            && !is_of_request(parts.status)
+            && parts.status != StatusCode::TOO_MANY_REQUESTS
     }
 }
 

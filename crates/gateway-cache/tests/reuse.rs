@@ -320,6 +320,38 @@ async fn partial_store_complete_reuse_partial() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_one_clients_condition_or_range_met_is_no_answer_for_others() {
+    let fresh = ("cache-control", "public, max-age=60");
+    let answers = move |_, asked: http::request::Parts| async move {
+        if asked.headers.contains_key("range") {
+            return Ok(answer(416, &[fresh, ("content-range", "bytes */10")], ""));
+        }
+        if asked.headers.contains_key("if-match") || asked.headers.contains_key("if-unmodified-since") {
+            return Ok(answer(412, &[fresh], ""));
+        }
+        ok(&[fresh], "0123456789")
+    };
+    let late = "Thu, 01 Jan 2015 00:00:00 GMT";
+    for (condition, status) in
+        [(("range", "bytes=99999-"), 416), (("if-match", "\"x\""), 412), (("if-unmodified-since", late), 412)]
+    {
+        let world = world(CacheSettings::default(), answers);
+        let refused = async || world.ask("GET", "/", &[condition]).await.status.as_u16();
+        assert_eq!(refused().await, status);
+        assert!(world.store.is_empty(), "{condition:?}: {status} is stored");
+        let got = world.get("/").await;
+        assert_eq!((got.status.as_u16(), got.text(), got.is_hit()), (200, "0123456789", false));
+        assert_eq!(refused().await, status, "also of a stored answer");
+        let got = world.get("/").await;
+        assert_eq!(
+            (got.status.as_u16(), got.text(), got.is_hit()),
+            (200, "0123456789", true),
+            "{condition:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_range_of_what_has_changed_meanwhile_is_the_whole() {
     let world = world(CacheSettings::default(), |call, asked| async move {
         assert!(!asked.headers.contains_key("range") && !asked.headers.contains_key("if-range"));
