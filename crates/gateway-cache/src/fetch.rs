@@ -166,19 +166,21 @@ impl Fetch {
             url: stale.url,
             status: stale.status,
             tags: tags(&headers),
-            headers,
             body: stale.body.clone(),
             length: stale.length,
             terms: terms.unwrap_or_default(),
             received: now,
-            selected: stale.selected.clone(),
+            // A 304 may say that it depends on more than before.
+            selected: vary::select(vary::names(&headers), &self.headers),
+            headers,
             marked: AtomicBool::new(false),
         });
         // What counts of its query now is not what it is stored by.
         let moved = self.uri.as_ref().filter(|_| learned::is_told(not_modified));
         let moved = moved.and_then(|uri| engine.keys.learn(&self.key, uri, not_modified)).is_some();
         let stored = !moved && terms.is_ok() && engine.store.insert_in_all(fresh.clone(), self.purges);
-        if !stored {
+        // Otherwise the new one has taken its place.
+        if !stored || fresh.selected != stale.selected {
             engine.store.remove(stale);
         }
         if let Some(lead) = &self.lead {

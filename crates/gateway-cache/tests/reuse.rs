@@ -258,6 +258,31 @@ async fn conditional_etag_strong_generate_and_304_etag_update_response() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_304_that_names_what_it_varies_by_leaves_no_answer_for_all() {
+    let world = world(CacheSettings::default(), |_, asked| async move {
+        if asked.headers.contains_key("if-none-match") {
+            let lines = [("cache-control", "max-age=60"), ("etag", "\"de\""), ("vary", "x-lang")];
+            return Ok(answer(304, &lines, ""));
+        }
+        if asked.headers.get("x-lang").is_some_and(|value| value == "en") {
+            return ok(&[("cache-control", "max-age=60"), ("vary", "x-lang")], "hello");
+        }
+        ok(&[("cache-control", "max-age=0"), ("etag", "\"de\"")], "hallo")
+    });
+    let ask = async |language: &str| world.ask("GET", "/", &[("x-lang", language)]).await;
+    assert_eq!(ask("de").await.text(), "hallo");
+    later(1).await;
+    assert_eq!(ask("de").await.cache(), "fwd=stale; fwd-status=304; stored");
+    assert_eq!(world.store.len(), 1, "the one without `Vary` is gone");
+    let got = ask("en").await;
+    assert_eq!((got.text(), got.cache()), ("hello", "fwd=vary-miss; stored"));
+    for (language, text) in [("de", "hallo"), ("en", "hello")] {
+        let got = ask(language).await;
+        assert_eq!((got.text(), got.is_hit()), (text, true));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn conditional_lm_and_a_client_that_has_it_already() {
     let changed = "Thu, 01 Jan 2015 00:00:00 GMT";
     let world = world(CacheSettings::default(), move |call, asked| async move {
