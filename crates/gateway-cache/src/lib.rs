@@ -95,7 +95,9 @@
 //!
 //! Of requests that miss the same answer, the first asks the upstream; the others wait, at most `collapse_timeout`, and
 //! are streamed the body as it comes. Who has read all that there is asks the upstream for more, so that nobody waits
-//! for a slow reader and the body goes on when the first client goes away. When all have gone, what has arrived is
+//! for a slow reader and the body goes on when the first client goes away. Of a body that turns out larger than
+//! `max_entry` no more than that is held: who falls behind by more is cut off, the first who asked only when it has read
+//! nothing for a second while others wait. When all have gone, what has arrived is
 //! taken, and stored if that is all of it; the rest is given up.
 //!
 //! They get the answer only if it is stored, fresh, and says the same for what it varies by. When it is not for them,
