@@ -16,7 +16,7 @@ use tower::Layer;
 /// Answers requests from stored answers where it may; see the [crate's page](crate). Clones share the answers.
 #[derive(Clone, Debug)]
 pub struct CacheLayer<X = TokioExecutor> {
-    engine: Arc<Engine>,
+    pub(crate) engine: Arc<Engine>,
     executor: X,
 }
 

@@ -27,7 +27,7 @@
 //!
 //! | of | rule |
 //! |---|---|
-//! | methods | `GET`; `HEAD` is answered from it; [`QUERY`](#query) by choice; what a [`POST`](#post) answers, by choice, for a later `GET`. All others pass; those that may change something make their URL, and those of the same origin in `Location` and `Content-Location`, out of date once they succeed (§4.4) |
+//! | methods | `GET`; `HEAD` is answered from it; [`QUERY`](#query) by choice; what a [`POST`](#post) answers, by choice, for a later `GET`. All others pass; those that may change something make their URL, and those of the same origin in `Location` and `Content-Location`, out of date once they succeed (§4.4); those that do not pass the layer, by an [`InvalidateLayer`] |
 //! | lifetime | `override`, `CDN-Cache-Control` (RFC 9213), `s-maxage`, `max-age`, `Expires`, then the settings' `negative` or `ttl`, then `heuristic`; of several values of a directive the least, of malformed ones none |
 //! | never | `no-store`, `private`, `Vary: *`, `Set-Cookie` unless `set_cookie`, 206, 412, 416, event streams, gRPC, what has trailers, what is larger than `max_entry`, what broke off or is not as long as announced |
 //! | `Authorization`, [`Principal`](gateway_core::Principal) | only with `public`, `must-revalidate` or `s-maxage` (§3.5), or by the operator's `ttl`; and each caller has a copy of their own unless `isolation = "shared"`, by which no `ttl` is leave |
@@ -147,6 +147,7 @@ pub use executor::{Executor, LocalExecutor, TokioExecutor};
 pub use fill::SharedBodyError;
 pub use future::{CacheFuture, RefreshFuture};
 pub use gateway_core::Mode;
+pub use invalidation::{Invalidate, InvalidateFuture, InvalidateLayer};
 pub use layer::{CacheCounts, CacheLayer};
 pub use query::{Query, QueryFuture, QueryLayer};
 pub use service::Cache;
