@@ -160,6 +160,7 @@ impl Worker {
             let cached = cached.map_response(|answer| answer.map(from_cache));
             service = BoxCloneSyncService::new(option_layer(cache.layer.query()).layer(cached));
         }
+        service = BoxCloneSyncService::new(option_layer(route.invalidates.clone()).layer(service));
         // Another service was asked further in; what the cache still has comes before an answer that says nothing.
         if let Some(said) = route.fallback.as_deref().and_then(FallbackSettings::only_respond) {
             let layer = FallbackLayer::<Guarded<B>>::new(&said, None).ok()?;

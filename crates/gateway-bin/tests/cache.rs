@@ -262,3 +262,68 @@ fn by_choice_what_a_post_answers_is_kept_for_get_where_it_says_so() {
     assert_eq!(told(&post("/carts")), "fwd=method");
     assert_eq!(get(gateway.addr(), "/carts/7").text(), "3 GET");
 }
+
+/// Over HTTP/2, a `GET` with a body that nothing announces. Returns what `Cache-Status` tells and the answer's body.
+fn get_with_body(gateway: &Gateway, body: &'static str) -> (String, Vec<u8>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(gateway.addr()).await.unwrap();
+        let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let mut sender = sender.ready().await.unwrap();
+        let request = http::Request::get(format!("http://{}/", gateway.addr())).body(()).unwrap();
+        let (answer, mut sending) = sender.send_request(request, false).unwrap();
+        sending.send_data(body.into(), true).unwrap();
+        let (head, mut coming) = answer.await.unwrap().into_parts();
+        let mut received = Vec::new();
+        while let Some(data) = coming.data().await {
+            let data = data.unwrap();
+            coming.flow_control().release_capacity(data.len()).unwrap();
+            received.extend_from_slice(&data);
+        }
+        (head.headers["cache-status"].to_str().unwrap().to_owned(), received)
+    })
+}
+
+#[test]
+fn a_body_over_http2_does_not_become_the_urls_answer() {
+    let upstream =
+        Upstream::start(|request| Reply::with(200, &[FRESH], &String::from_utf8_lossy(&request.body)));
+    // Its address is the host of both clients, as it is part of the key.
+    let gateway = gateway(&upstream, "cache = true");
+    let host = gateway.addr().to_string();
+    let plain = || Client::new(gateway.addr()).send(&Request::get("/").header("Host", &host));
+    assert_eq!(get_with_body(&gateway, "evil"), ("gateway; fwd=bypass".to_owned(), b"evil".to_vec()));
+    let answer = plain();
+    assert_eq!((answer.text().as_str(), told(&answer)), ("", "fwd=uri-miss; stored"));
+    assert!(told(&plain()).starts_with("hit"));
+    assert_eq!(get_with_body(&gateway, "evil").0, "gateway; fwd=bypass");
+}
+
+#[test]
+fn a_post_on_a_route_of_its_own_makes_the_url_out_of_date() {
+    let upstream = Upstream::start(|request| Reply::with(200, &[FRESH], &request.method));
+    for (host, is_out_of_date) in
+        [("", true), ("hosts = [\"shop.example\"]", true), ("hosts = [\"b\"]", false)]
+    {
+        let config = format!(
+            "access_log = false\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 2\nwatch = false\n\
+             [services.a]\nendpoints = [\"{}\"]\n\
+             [[routes]]\nname = \"read\"\nhosts = [\"shop.example\"]\npath = \"/items/{{id}}\"\nmethods = [\"GET\"]\n\
+             service = \"a\"\ncache = true\n\
+             [[routes]]\nname = \"other\"\n{host}\npath = \"/items/{{id}}\"\nmethods = [\"POST\"]\nservice = \"a\"\n\
+             [[routes]]\nname = \"all\"\npath = \"/*\"\nservice = \"a\"\n",
+            upstream.url()
+        );
+        let gateway = Gateway::builder(EXE).config(&config).start();
+        let ask = |method: &str| {
+            let request = Request::new(method, "/items/7").header("Host", "shop.example");
+            Client::new(gateway.addr()).send(&request)
+        };
+        assert_eq!(told(&ask("GET")), "fwd=uri-miss; stored");
+        assert!(told(&ask("GET")).starts_with("hit"));
+        let posted = ask("POST");
+        assert_eq!((posted.text().as_str(), told(&posted)), ("POST", ""), "{host}");
+        assert_eq!(!told(&ask("GET")).starts_with("hit"), is_out_of_date, "{host}");
+    }
+}

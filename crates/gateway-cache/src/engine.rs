@@ -5,11 +5,12 @@ use crate::key::{KeyRules, cookies, header_names};
 use crate::query::{Asks, QueryLayer, is_query};
 use crate::semantics::cache_control::RequestDirectives;
 use crate::semantics::status::{CACHE_STATUS, Told};
-use crate::semantics::terms::Rules;
+use crate::semantics::terms::{Rules, is_of_request};
 use crate::settings::{CacheError, CacheMethod, CacheSettings};
 use gateway_core::{Grpc, Mode, Upgrade};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
+use http_body::Body;
 use ipnet::IpNet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,11 +58,7 @@ pub(crate) fn count(counter: &AtomicU64) {
 fn status(key: &'static str, found: &str) -> Result<StatusCode, CacheError> {
     let wrong = || CacheError::Status { key, found: found.to_owned() };
     let status = StatusCode::from_bytes(found.as_bytes()).map_err(|_| wrong())?;
-    if (200..600).contains(&status.as_u16()) && !matches!(status.as_u16(), 206 | 304) {
-        Ok(status)
-    } else {
-        Err(wrong())
-    }
+    if (200..600).contains(&status.as_u16()) && !is_of_request(status) { Ok(status) } else { Err(wrong()) }
 }
 
 impl Engine {
@@ -145,7 +142,14 @@ impl Engine {
     }
 
     /// Whether a request goes around the cache: it wants more than an answer, has a body, or the operator says so.
-    pub(crate) fn bypasses<B>(&self, request: &Request<B>) -> bool {
+    pub(crate) fn bypasses<B: Body>(&self, request: &Request<B>) -> bool {
+        // HTTP/2 need not announce a body (RFC 9113 §8.1.1): what comes counts, not only what is said of it.
+        let comes = !request.body().is_end_stream() && request.extensions().get::<Asks>().is_none();
+        comes || self.bypasses_by_head(request)
+    }
+
+    /// The same, as far as the head tells.
+    pub(crate) fn bypasses_by_head<B>(&self, request: &Request<B>) -> bool {
         let headers = request.headers();
         let has_body = headers.contains_key(TRANSFER_ENCODING)
             || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");

@@ -10,7 +10,7 @@ use crate::key::{Key, learned};
 use crate::semantics::cache_control::RequestDirectives;
 use crate::semantics::reuse::{Reuse, on_error, reuse};
 use crate::semantics::status::{Forward, Told};
-use crate::semantics::terms::{Asked, Terms, terms};
+use crate::semantics::terms::{Asked, Terms, is_of_request, terms};
 use crate::semantics::{fields, freshness, vary};
 use bytes::Bytes;
 use gateway_core::{BoxError, Grpc};
@@ -166,19 +166,21 @@ impl Fetch {
             url: stale.url,
             status: stale.status,
             tags: tags(&headers),
-            headers,
             body: stale.body.clone(),
             length: stale.length,
             terms: terms.unwrap_or_default(),
             received: now,
-            selected: stale.selected.clone(),
+            // A 304 may say that it depends on more than before.
+            selected: vary::select(vary::names(&headers), &self.headers),
+            headers,
             marked: AtomicBool::new(false),
         });
         // What counts of its query now is not what it is stored by.
         let moved = self.uri.as_ref().filter(|_| learned::is_told(not_modified));
         let moved = moved.and_then(|uri| engine.keys.learn(&self.key, uri, not_modified)).is_some();
         let stored = !moved && terms.is_ok() && engine.store.insert_in_all(fresh.clone(), self.purges);
-        if !stored {
+        // Otherwise the new one has taken its place.
+        if !stored || fresh.selected != stale.selected {
             engine.store.remove(stale);
         }
         if let Some(lead) = &self.lead {
@@ -289,7 +291,9 @@ impl Fetch {
                     || differs(http::header::LAST_MODIFIED)
                     || content_length(&parts.headers).is_some_and(|length| length != stale.length));
         }
-        !parts.status.is_server_error() && !matches!(parts.status.as_u16(), 206 | 304 | 412 | 416 | 429)
+        !parts.status.is_server_error()
+            && !is_of_request(parts.status)
+            && parts.status != StatusCode::TOO_MANY_REQUESTS
     }
 }
 

@@ -17,6 +17,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Wake;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// For how long those who read an answer that is too large to be stored wait for one who reads nothing of it.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Why a body that several share ended early.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +29,7 @@ pub enum SharedBodyError {
     /// The upstream failed.
     #[error("the answer of the upstream broke off: {0}")]
     Source(Arc<str>),
-    /// It is larger than is stored, and this reader fell too far behind the others.
+    /// It is larger than is stored, and this reader fell too far behind the others, or kept them waiting for a second.
     #[error("the answer is too large to be kept for a reader that is so slow")]
     LeftBehind,
 }
@@ -47,8 +52,11 @@ struct State {
     max: u64,
     end: Option<Result<Option<HeaderMap>, SharedBodyError>>,
     readers: usize,
-    /// How many chunks the first reader has read; it is never left behind. `None` once it went away.
+    /// How many chunks the first reader has read, for whom the others wait. `None` once it went away, or has kept
+    /// them for too long.
     leader: Option<usize>,
+    /// Where the first reader was when the others began to wait for it, and when.
+    waits: Option<(usize, Instant)>,
     keep: Option<Keep>,
 }
 
@@ -96,6 +104,7 @@ impl Fill {
                 end: None,
                 readers: 1,
                 leader: Some(0),
+                waits: None,
                 keep: Some(keep),
             }),
             wakers: Wakers::default(),
@@ -218,5 +227,27 @@ impl State {
     /// Whether more would be held than may be because the first reader is slow.
     fn is_full(&self) -> bool {
         self.keep.is_none() && self.held > self.max
+    }
+
+    /// Whether more would drive out what another reader may not have read yet.
+    fn drives_out(&self) -> bool {
+        self.keep.is_none() && self.total > self.max && self.readers > 1
+    }
+
+    /// Until when another reader waits for the first one, which alone has yet to read what is held; `None` where it
+    /// need not wait.
+    fn waits_until(&mut self) -> Option<Instant> {
+        let at = self.leader.filter(|at| *at <= self.first && self.is_full())?;
+        let now = Instant::now();
+        let since = match self.waits {
+            Some((place, since)) if place == at => since,
+            _ => self.waits.insert((at, now)).1,
+        };
+        let until = since + GRACE;
+        if until > now {
+            return Some(until);
+        }
+        self.leader = None;
+        None
     }
 }

@@ -1,8 +1,11 @@
+mod layer;
+
 use crate::engine::Engine;
 use crate::key::origin_of;
 use crate::semantics::invalidate::{content_location, is_done, named};
 use crate::store::purge::{Purge, PurgeMode};
 use http::{Request, Response, StatusCode, Uri};
+pub use layer::{Invalidate, InvalidateFuture, InvalidateLayer};
 
 /// What a request that changes something makes out of date, once it is done (RFC 9111 §4.4).
 #[derive(Debug)]
@@ -19,13 +22,18 @@ impl Invalidation {
 
     /// Removes what the answer says has changed, and returns how many purges that took.
     pub(crate) fn carry_out<R>(&self, engine: &Engine, response: &Response<R>) -> u64 {
+        let urls = self.urls(engine, response).into_iter();
+        urls.map(|url| engine.store.purge_noted(&Purge::Url(url), PurgeMode::Remove).1).sum()
+    }
+
+    /// What the answer says has changed.
+    fn urls<R>(&self, engine: &Engine, response: &Response<R>) -> Vec<String> {
         if !is_done(response.status()) {
-            return 0;
+            return Vec::new();
         }
         let targets = named(&self.origin, &self.uri, response.headers());
         let named = targets.iter().filter_map(|target| engine.keys.url_at(&self.origin, target));
-        let urls = std::iter::once(self.url.clone()).chain(named);
-        urls.map(|url| engine.store.purge_noted(&Purge::Url(url), PurgeMode::Remove).1).sum()
+        std::iter::once(self.url.clone()).chain(named).collect()
     }
 
     /// Whether the answer is one to a `GET` of the same URL too (RFC 9110 §9.3.3): it has the status of one, and its

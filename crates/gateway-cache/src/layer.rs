@@ -16,7 +16,7 @@ use tower::Layer;
 /// Answers requests from stored answers where it may; see the [crate's page](crate). Clones share the answers.
 #[derive(Clone, Debug)]
 pub struct CacheLayer<X = TokioExecutor> {
-    engine: Arc<Engine>,
+    pub(crate) engine: Arc<Engine>,
     executor: X,
 }
 
@@ -72,7 +72,7 @@ impl<X> CacheLayer<X> {
 
     /// For how long an answer that is stored here is still as fresh as this request wants it; `None` where the service
     /// would be asked. To tell before a request is made what it will meet: for who fills a cache in advance, or tests
-    /// one. What only the second tier has does not count. An answer that was looked for is forgotten later.
+    /// one. What only the second tier has does not count, and a body of the request only where its head announces one. An answer that was looked for is forgotten later.
     ///
     /// ```
     /// use gateway_cache::{CacheLayer, CacheSettings, CacheStore};
@@ -88,7 +88,7 @@ impl<X> CacheLayer<X> {
         let (engine, headers) = (&self.engine, request.headers());
         if engine.is_report
             || !engine.takes(request.method())
-            || engine.bypasses(request)
+            || engine.bypasses_by_head(request)
             || is_for_origin(headers)
         {
             return None;

@@ -27,9 +27,9 @@
 //!
 //! | of | rule |
 //! |---|---|
-//! | methods | `GET`; `HEAD` is answered from it; [`QUERY`](#query) by choice; what a [`POST`](#post) answers, by choice, for a later `GET`. All others pass; those that may change something make their URL, and those of the same origin in `Location` and `Content-Location`, out of date once they succeed (§4.4) |
+//! | methods | `GET`; `HEAD` is answered from it; [`QUERY`](#query) by choice; what a [`POST`](#post) answers, by choice, for a later `GET`. All others pass; those that may change something make their URL, and those of the same origin in `Location` and `Content-Location`, out of date once they succeed (§4.4); those that do not pass the layer, by an [`InvalidateLayer`] |
 //! | lifetime | `override`, `CDN-Cache-Control` (RFC 9213), `s-maxage`, `max-age`, `Expires`, then the settings' `negative` or `ttl`, then `heuristic`; of several values of a directive the least, of malformed ones none |
-//! | never | `no-store`, `private`, `Vary: *`, `Set-Cookie` unless `set_cookie`, 206, event streams, gRPC, what has trailers, what is larger than `max_entry`, what broke off or is not as long as announced |
+//! | never | `no-store`, `private`, `Vary: *`, `Set-Cookie` unless `set_cookie`, 206, 412, 416, event streams, gRPC, what has trailers, what is larger than `max_entry`, what broke off or is not as long as announced |
 //! | `Authorization`, [`Principal`](gateway_core::Principal) | only with `public`, `must-revalidate` or `s-maxage` (§3.5), or by the operator's `ttl`; and each caller has a copy of their own unless `isolation = "shared"`, by which no `ttl` is leave |
 //! | `Cookie` | the operator's `ttl` is not for answers to requests with cookies that are not in the key, unless it `override`s; such requests are answered with what others left |
 //! | `Vary` | up to 32 variants of a URL; selecting headers are compared without spaces, encodings in any order |
@@ -95,7 +95,9 @@
 //!
 //! Of requests that miss the same answer, the first asks the upstream; the others wait, at most `collapse_timeout`, and
 //! are streamed the body as it comes. Who has read all that there is asks the upstream for more, so that nobody waits
-//! for a slow reader and the body goes on when the first client goes away. When all have gone, what has arrived is
+//! for a slow reader and the body goes on when the first client goes away. Of a body that turns out larger than
+//! `max_entry` no more than that is held: who falls behind by more is cut off, the first who asked only when it has read
+//! nothing for a second while others wait. When all have gone, what has arrived is
 //! taken, and stored if that is all of it; the rest is given up.
 //!
 //! They get the answer only if it is stored, fresh, and says the same for what it varies by. When it is not for them,
@@ -145,6 +147,7 @@ pub use executor::{Executor, LocalExecutor, TokioExecutor};
 pub use fill::SharedBodyError;
 pub use future::{CacheFuture, RefreshFuture};
 pub use gateway_core::Mode;
+pub use invalidation::{Invalidate, InvalidateFuture, InvalidateLayer};
 pub use layer::{CacheCounts, CacheLayer};
 pub use query::{Query, QueryFuture, QueryLayer};
 pub use service::Cache;

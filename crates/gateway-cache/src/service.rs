@@ -34,6 +34,7 @@ impl<S, X, B, R> Service<Request<B>> for Cache<S, X>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone,
     X: Executor<RefreshFuture<S::Future, R>> + Clone,
+    B: Body,
     R: Body<Data = Bytes> + Send + 'static,
     R::Error: Into<BoxError>,
 {

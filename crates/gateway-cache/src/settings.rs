@@ -187,7 +187,9 @@ pub enum Isolation {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CacheError {
     /// Not a status that can be stored.
-    #[error("`{key}`: `{found}` is no status of a final answer; expected a number from 200 to 599")]
+    #[error(
+        "`{key}`: `{found}` is no status of an answer that can be stored; expected a number from 200 to 599 other than 206, 304, 412 and 416"
+    )]
     Status {
         /// Where.
         key: &'static str,

@@ -16,6 +16,7 @@ use shard::{Found, Shard};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::SystemTime;
 use tier::{Tier, TierTask};
 
 /// Enough that workers rarely meet at one of them.
@@ -122,7 +123,16 @@ impl CacheStore {
 
     /// Without telling others.
     pub(crate) fn purge_here(&self, what: &Purge, mode: PurgeMode) -> usize {
-        self.log().note(what.clone(), mode);
+        self.carry_out(what, mode, Some(self.clock().now()))
+    }
+
+    /// Makes all stale that is in memory: a purge may have been missed. What the second tier has is what it says.
+    pub(crate) fn distrust(&self) {
+        self.carry_out(&Purge::All, PurgeMode::MarkStale, None);
+    }
+
+    fn carry_out(&self, what: &Purge, mode: PurgeMode, at: Option<SystemTime>) -> usize {
+        self.log().note(what.clone(), mode, at);
         self.0.flights.detach(what);
         let shards: &[_] = match what {
             // A URL is in one of them.
@@ -199,6 +209,22 @@ impl CacheStore {
     /// Stores an answer to what was asked for after so many purges, unless one since is for it. Returns whether it
     /// is stored.
     pub(crate) fn insert(&self, entry: Arc<Entry>, purges: u64) -> bool {
+        self.insert_unless(entry, |log, entry| log.against(purges, entry))
+    }
+
+    /// The same of what the second tier had, which may not know yet of a purge that was before.
+    pub(crate) fn insert_found(&self, entry: Arc<Entry>, purges: u64) -> bool {
+        self.insert_unless(entry, |log, entry| match log.since_it_came(entry) {
+            Some(PurgeMode::Remove) => Some(PurgeMode::Remove),
+            earlier => log.against(purges, entry).or(earlier),
+        })
+    }
+
+    fn insert_unless(
+        &self,
+        entry: Arc<Entry>,
+        purged: impl FnOnce(&PurgeLog, &Entry) -> Option<PurgeMode>,
+    ) -> bool {
         let size = entry.size();
         if size > self.0.memory {
             return false;
@@ -206,7 +232,7 @@ impl CacheStore {
         {
             let mut shard = write(self.shard(entry.url()));
             // With the shard locked: a purge that is not noted yet finds the entry there.
-            match self.log().against(purges, &entry) {
+            match purged(&self.log(), &entry) {
                 Some(PurgeMode::Remove) => return false,
                 Some(PurgeMode::MarkStale) => entry.marked.store(true, Ordering::Relaxed),
                 None => {}

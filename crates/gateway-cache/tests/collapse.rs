@@ -281,6 +281,51 @@ async fn what_turns_out_too_large_reaches_all_but_is_not_stored_nor_held() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_waits_for_long_for_a_leader_that_reads_nothing() {
+    let settings = CacheSettings { max_entry: ByteSize(100), ..CacheSettings::default() };
+    for reads in [false, true] {
+        let (sender, response) = streamed(FRESH);
+        let response = Arc::new(Mutex::new(Some(response)));
+        let world = world(settings.clone(), move |_, _| {
+            let response = response.lock().unwrap().take();
+            async move { response.map_or_else(|| ok(FRESH, "other"), Ok) }
+        });
+        let mut first = world.head(request("GET", "/", &[])).await.unwrap();
+        let second = world.head(request("GET", "/", &[])).await.unwrap();
+        let third = world.head(request("GET", "/", &[])).await.unwrap();
+        tokio::spawn(async move {
+            for i in 0..20 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                sender.send(data(format!("{i:50}"))).unwrap();
+            }
+        });
+        let start = tokio::time::Instant::now();
+        let (second, third) = (tokio::spawn(second.collect()), tokio::spawn(third.collect()));
+        let mut read = 0;
+        while reads && read < 20 {
+            // Slow, but it does read on: the others wait for it.
+            tokio::time::sleep(Duration::from_millis(900)).await;
+            let frame = first.frame().await.unwrap().unwrap();
+            assert_eq!(frame.into_data().unwrap(), format!("{read:50}"));
+            read += 1;
+        }
+        for one in [second, third] {
+            let all = tokio::time::timeout(Duration::from_secs(60), one).await.expect("it goes on");
+            let all = all.unwrap().unwrap().to_bytes();
+            assert_eq!(all.len(), 20 * 50, "reads: {reads}");
+        }
+        if reads {
+            assert!(first.frame().await.is_none());
+        } else {
+            let took = start.elapsed();
+            assert!((Duration::from_secs(1)..Duration::from_millis(1200)).contains(&took), "{took:?}");
+            let error = first.frame().await.unwrap().unwrap_err();
+            assert!(error.to_string().contains("so slow"), "{error}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_asks_after_a_purge_gets_what_is_fetched_after_it() {
     let world = world(CacheSettings::default(), |call, _| async move {
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -58,6 +58,8 @@ async fn settings_that_make_no_sense_are_refused() {
     };
     let wrong = |key, found: &str| CacheError::Status { key, found: found.to_owned() };
     assert_eq!(error(|s| s.statuses = vec![206]), wrong("statuses", "206"));
+    assert_eq!(error(|s| s.statuses = vec![416]), wrong("statuses", "416"));
+    assert_eq!(error(|s| s.negative = [("412".into(), Timespan::secs(9))].into()), wrong("negative", "412"));
     assert_eq!(error(|s| s.statuses = vec![99]), wrong("statuses", "99"));
     assert_eq!(error(|s| s.negative = [("4xx".into(), Timespan::secs(1))].into()), wrong("negative", "4xx"));
     assert_eq!(error(|s| s.methods = vec![]), CacheError::NoMethods);

@@ -107,6 +107,41 @@ async fn a_purge_reaches_all_instances_and_what_comes_later() {
 }
 
 #[tokio::test]
+async fn who_asks_right_after_a_purge_gets_nothing_from_before_it() {
+    let redis = Redis::start();
+    let a = instance(&redis, "a").await;
+    let urls: Vec<_> = (0..60).map(|i| format!("/{i}")).collect();
+    for url in &urls {
+        a.get(url).await;
+    }
+    until("all answers in Redis", async || entries(&redis) == urls.len()).await;
+    for url in &urls {
+        // Redis does not know of it yet.
+        assert_eq!(a.store.purge(&Purge::Url(format!("http://host{url}")), PurgeMode::Remove), 1);
+        assert_eq!(a.get(url).await.cache(), "fwd=uri-miss; stored", "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_purge_that_redis_refuses_to_write_reaches_all_instances_all_the_same() {
+    let redis = Redis::start();
+    let (a, b) = (instance(&redis, "a").await, instance(&redis, "b").await);
+    a.get("/").await;
+    until("the answer in Redis", async || entries(&redis) == 1).await;
+    until("the answer at the other instance", async || b.get("/").await.is_hit()).await;
+    let _ = redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    a.store.purge(&Purge::Url("http://host/".into()), PurgeMode::Remove);
+    assert_eq!(a.get("/").await.cache(), "fwd=uri-miss; stored", "Redis still has the old answer");
+    until("the purge at the other instance", async || b.store.is_empty()).await;
+    assert_eq!(b.get("/").await.cache(), "fwd=uri-miss; stored", "Redis still has the old answer");
+    // It is written as soon as that can be.
+    let _ = redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    until("the purge in Redis", async || redis.keys("gateway:cache:purged:*").len() == 1).await;
+    let c = instance(&redis, "c").await;
+    assert!(c.get("/").await.text().starts_with('c'));
+}
+
+#[tokio::test]
 async fn without_redis_there_are_only_misses() {
     let mut redis = Redis::start();
     let (a, b) = (instance(&redis, "a").await, instance(&redis, "b").await);

@@ -258,6 +258,31 @@ async fn conditional_etag_strong_generate_and_304_etag_update_response() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_304_that_names_what_it_varies_by_leaves_no_answer_for_all() {
+    let world = world(CacheSettings::default(), |_, asked| async move {
+        if asked.headers.contains_key("if-none-match") {
+            let lines = [("cache-control", "max-age=60"), ("etag", "\"de\""), ("vary", "x-lang")];
+            return Ok(answer(304, &lines, ""));
+        }
+        if asked.headers.get("x-lang").is_some_and(|value| value == "en") {
+            return ok(&[("cache-control", "max-age=60"), ("vary", "x-lang")], "hello");
+        }
+        ok(&[("cache-control", "max-age=0"), ("etag", "\"de\"")], "hallo")
+    });
+    let ask = async |language: &str| world.ask("GET", "/", &[("x-lang", language)]).await;
+    assert_eq!(ask("de").await.text(), "hallo");
+    later(1).await;
+    assert_eq!(ask("de").await.cache(), "fwd=stale; fwd-status=304; stored");
+    assert_eq!(world.store.len(), 1, "the one without `Vary` is gone");
+    let got = ask("en").await;
+    assert_eq!((got.text(), got.cache()), ("hello", "fwd=vary-miss; stored"));
+    for (language, text) in [("de", "hallo"), ("en", "hello")] {
+        let got = ask(language).await;
+        assert_eq!((got.text(), got.is_hit()), (text, true));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn conditional_lm_and_a_client_that_has_it_already() {
     let changed = "Thu, 01 Jan 2015 00:00:00 GMT";
     let world = world(CacheSettings::default(), move |call, asked| async move {
@@ -317,6 +342,38 @@ async fn partial_store_complete_reuse_partial() {
     }
     assert_eq!(ask(&[("range", "bytes=0-1"), ("if-range", "\"a\"")]).await.status, 206);
     assert_eq!(ask(&[("range", "bytes=0-1"), ("if-range", "\"b\"")]).await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_clients_condition_or_range_met_is_no_answer_for_others() {
+    let fresh = ("cache-control", "public, max-age=60");
+    let answers = move |_, asked: http::request::Parts| async move {
+        if asked.headers.contains_key("range") {
+            return Ok(answer(416, &[fresh, ("content-range", "bytes */10")], ""));
+        }
+        if asked.headers.contains_key("if-match") || asked.headers.contains_key("if-unmodified-since") {
+            return Ok(answer(412, &[fresh], ""));
+        }
+        ok(&[fresh], "0123456789")
+    };
+    let late = "Thu, 01 Jan 2015 00:00:00 GMT";
+    for (condition, status) in
+        [(("range", "bytes=99999-"), 416), (("if-match", "\"x\""), 412), (("if-unmodified-since", late), 412)]
+    {
+        let world = world(CacheSettings::default(), answers);
+        let refused = async || world.ask("GET", "/", &[condition]).await.status.as_u16();
+        assert_eq!(refused().await, status);
+        assert!(world.store.is_empty(), "{condition:?}: {status} is stored");
+        let got = world.get("/").await;
+        assert_eq!((got.status.as_u16(), got.text(), got.is_hit()), (200, "0123456789", false));
+        assert_eq!(refused().await, status, "also of a stored answer");
+        let got = world.get("/").await;
+        assert_eq!(
+            (got.status.as_u16(), got.text(), got.is_hit()),
+            (200, "0123456789", true),
+            "{condition:?}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -128,6 +128,7 @@ impl Plan {
         for (i, route) in settings.routes.iter().enumerate() {
             routes.extend(planner.route(i, route, &mut shared));
         }
+        cache::invalidate_beside(&mut routes);
         auth.layers = shared.auth_layers.into_layers();
         planner.shared_policies(&cedar);
         planner.captured(&routes);

@@ -5,9 +5,11 @@ use crate::wakers::Seat;
 use bytes::Bytes;
 use gateway_core::BoxError;
 use http_body::{Body, Frame};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
+use tokio::time::{Sleep, sleep_until};
 
 /// How much is taken of what has already come, once nobody reads on.
 const LAST_FRAMES: usize = 64;
@@ -17,21 +19,24 @@ pub(crate) struct FillReader {
     fill: Arc<Fill>,
     next: usize,
     seat: Seat,
+    /// How long it waits for the first who asked.
+    patience: Option<Pin<Box<Sleep>>>,
     leads: bool,
+    gave_way: bool,
     ended: bool,
 }
 
 impl FillReader {
     /// From the start; `leads` for the first who asked.
     pub(super) fn new(fill: Arc<Fill>, leads: bool) -> Self {
-        Self { fill, next: 0, seat: Seat::default(), leads, ended: false }
+        Self { fill, next: 0, seat: Seat::default(), patience: None, leads, gave_way: false, ended: false }
     }
 
     pub(crate) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Self { fill, next, seat, .. } = self;
+        let Self { fill, next, seat, patience, .. } = self;
         let mut state = fill.state();
         loop {
             if self.ended {
@@ -43,10 +48,9 @@ impl FillReader {
             };
             if let Some(chunk) = state.chunks.get(at).cloned() {
                 *next += 1;
-                if self.leads {
-                    let was_full = state.is_full();
-                    state.leader = Some(*next);
-                    if was_full {
+                if let Some(leader) = state.leader.as_mut().filter(|_| self.leads) {
+                    *leader = *next;
+                    if state.is_full() {
                         fill.wakers.wake();
                     }
                 }
@@ -65,7 +69,20 @@ impl FillReader {
             }
             // Before the source is asked: it may wake at once.
             fill.wakers.register(seat, cx.waker());
-            if state.is_full() && !self.leads && state.leader.is_some_and(|at| at <= state.first) {
+            if !self.leads
+                && let Some(until) = state.waits_until()
+            {
+                let timer = patience.get_or_insert_with(|| Box::pin(sleep_until(until)));
+                if timer.deadline() != until {
+                    timer.as_mut().reset(until);
+                }
+                ready!(timer.as_mut().poll(cx));
+                // Now that it is over nobody waits.
+                continue;
+            }
+            // What comes next drives out what others may be about to read: they go first, once.
+            if state.drives_out() && !std::mem::replace(&mut self.gave_way, true) {
+                cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             let waker = Waker::from(fill.clone());
@@ -77,6 +94,7 @@ impl FillReader {
             match Pin::new(source).poll_frame(&mut Context::from_waker(&waker)) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(frame) => {
+                    self.gave_way = false;
                     state.take(frame);
                     fill.wakers.leave(seat);
                     fill.wakers.wake();

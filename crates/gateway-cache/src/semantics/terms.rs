@@ -84,8 +84,7 @@ pub(crate) fn terms(
     if asked.no_store {
         return Err(Unstorable::Request);
     }
-    // Parts are not combined (docs/caching.md says why); a 304 is about another answer; 101 is none.
-    if status.is_informational() || matches!(status.as_u16(), 206 | 304) {
+    if status.is_informational() || is_of_request(status) {
         return Err(Unstorable::Status);
     }
     if says.must_understand && !is_understood(status) {
@@ -149,6 +148,12 @@ pub(crate) fn terms(
     if is_fresh || is_checkable || is_useful_stale { Ok(terms) } else { Err(Unstorable::NoFreshness) }
 }
 
+/// Whether an answer is about the condition or the range that one client asked by, and not one to its URL: 304 and
+/// 412, 206 and 416. Parts are not combined (docs/caching.md says why).
+pub(crate) fn is_of_request(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 206 | 304 | 412 | 416)
+}
+
 /// The final statuses whose rules for caching this cache knows and keeps (RFC 9110 §15).
 fn is_understood(status: StatusCode) -> bool {
     matches!(
@@ -192,6 +197,8 @@ mod tests {
             (599, &[(cc, "max-age=60")], Ok(60)),
             (206, &[(cc, "max-age=60")], Err(Status)),
             (304, &[(cc, "max-age=60")], Err(Status)),
+            (412, &[(cc, "max-age=60")], Err(Status)),
+            (416, &[(cc, "max-age=60")], Err(Status)),
             (101, &[(cc, "max-age=60")], Err(Status)),
             (200, &[(cc, "no-store, max-age=60")], Err(NoStore)),
             (200, &[(cc, "private, max-age=60")], Err(Private)),

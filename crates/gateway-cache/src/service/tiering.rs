@@ -28,7 +28,7 @@ impl Tiering {
         let found = std::task::ready!(self.lookup.as_mut().poll(cx));
         let store = &self.asking.engine.store;
         Poll::Ready(found.is_some_and(|entry| {
-            let is_here = store.insert(entry.clone(), self.purges);
+            let is_here = store.insert_found(entry.clone(), self.purges);
             if is_here && let Some(lead) = &self.lead {
                 let now = self.asking.engine.now();
                 let plain = RequestDirectives::default();

@@ -1,5 +1,6 @@
 use crate::entry::Entry;
 use std::collections::VecDeque;
+use std::time::{Duration, SystemTime};
 
 /// Which stored answers a purge is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,23 +84,33 @@ fn as_keyed(url: &str) -> Option<(String, &str)> {
     Some((crate::key::origin(scheme, authority), target))
 }
 
-/// How many purges are remembered.
-const REMEMBERED: usize = 256;
+/// How many purges are remembered: more than may wait to be told to the second tier.
+const REMEMBERED: usize = 1024;
+/// By how much the clocks of instances may differ.
+pub(crate) const SKEW: Duration = Duration::from_secs(2);
 
 /// The last purges: what was asked for before one and arrives after it is not stored, or is stored as stale.
 #[derive(Debug, Default)]
 pub(crate) struct PurgeLog {
-    last: VecDeque<(Purge, PurgeMode)>,
+    last: VecDeque<Noted>,
     /// How many there were in all.
     count: u64,
 }
 
+#[derive(Debug)]
+struct Noted {
+    what: Purge,
+    mode: PurgeMode,
+    /// When it came; `None` where it was only for what is in memory.
+    at: Option<SystemTime>,
+}
+
 impl PurgeLog {
-    pub(crate) fn note(&mut self, what: Purge, mode: PurgeMode) {
+    pub(crate) fn note(&mut self, what: Purge, mode: PurgeMode, at: Option<SystemTime>) {
         if self.last.len() >= REMEMBERED {
             self.last.pop_front();
         }
-        self.last.push_back((what, mode));
+        self.last.push_back(Noted { what, mode, at });
         self.count += 1;
     }
 
@@ -114,11 +125,21 @@ impl PurgeLog {
         if missed > self.last.len() {
             return Some(PurgeMode::Remove);
         }
-        let mut all =
-            self.last.iter().rev().take(missed).filter(|(what, _)| what.is_for(entry)).map(|(_, mode)| *mode);
-        let first = all.next()?;
-        Some(if all.any(|mode| mode == PurgeMode::Remove) { PurgeMode::Remove } else { first })
+        stronger(self.last.iter().rev().take(missed).filter(|noted| noted.what.is_for(entry)))
     }
+
+    /// What those since the entry came do to it, wherever it has been meanwhile.
+    pub(crate) fn since_it_came(&self, entry: &Entry) -> Option<PurgeMode> {
+        let timed = self.last.iter().rev().filter_map(|noted| Some((noted, noted.at?)));
+        let since = timed.take_while(|(_, at)| entry.received <= *at + SKEW);
+        stronger(since.map(|(noted, _)| noted).filter(|noted| noted.what.is_for(entry)))
+    }
+}
+
+/// What several purges do together.
+fn stronger<'a>(mut purges: impl Iterator<Item = &'a Noted>) -> Option<PurgeMode> {
+    let first = purges.next()?.mode;
+    Some(if purges.any(|noted| noted.mode == PurgeMode::Remove) { PurgeMode::Remove } else { first })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use crate::entry::Entry;
 use crate::key::push_hex;
 use crate::semantics::{conditional, vary};
 use crate::store::codec::{Record, decode, encode, encode_vary};
-use crate::store::purge::{Purge, PurgeMode};
+use crate::store::purge::{Purge, PurgeMode, SKEW};
 use aws_lc_rs::digest::{SHA256, digest};
 use gateway_store::{Event, Store};
 use http::HeaderMap;
@@ -21,8 +21,6 @@ use tokio::sync::mpsc;
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// For how long after it is stale an answer is kept that the upstream can be asked about.
 const CHECKABLE: Duration = Duration::from_secs(60 * 60);
-/// By how much the clocks of instances may differ.
-const SKEW: Duration = Duration::from_secs(2);
 /// How many answers may wait to be written; more are left out.
 const WRITES: usize = 256;
 /// How often purges are told again that could not be told.
@@ -48,9 +46,21 @@ pub struct TierTask {
     store: Store,
     writes: mpsc::Receiver<Arc<Entry>>,
     purges: mpsc::UnboundedReceiver<(Purge, PurgeMode)>,
-    pending: VecDeque<(Purge, PurgeMode, SystemTime)>,
+    pending: VecDeque<Untold>,
     /// Who tells, so that nobody listens to itself.
     id: [u8; 16],
+}
+
+/// A purge that is still to be told.
+#[derive(Debug)]
+struct Untold {
+    what: Purge,
+    mode: PurgeMode,
+    at: SystemTime,
+    /// Whether those who listen were told.
+    is_published: bool,
+    /// Whether it stands in the second tier.
+    is_stamped: bool,
 }
 
 pub(crate) type Lookup = Pin<Box<dyn Future<Output = Option<Arc<Entry>>> + Send>>;
@@ -160,31 +170,38 @@ impl TierTask {
     }
 
     fn note(&mut self, what: Purge, mode: PurgeMode) {
-        if self.pending.len() >= MAX_PENDING {
+        let at = self.cache.clock().now();
+        let (what, mode) = if self.pending.len() >= MAX_PENDING {
             self.pending.clear();
-            self.pending.push_back((Purge::All, PurgeMode::Remove, self.cache.clock().now()));
+            self.cache.log().note(Purge::All, PurgeMode::Remove, Some(at));
+            (Purge::All, PurgeMode::Remove)
         } else {
-            self.pending.push_back((what, mode, self.cache.clock().now()));
-        }
+            (what, mode)
+        };
+        self.pending.push_back(Untold { what, mode, at, is_published: false, is_stamped: false });
     }
 
-    /// Tells purges, in order, until one cannot be told.
+    /// Tells purges in both ways, in each in order until one cannot be told: a server that refuses to write may still
+    /// reach those who listen. They come first, and go by when they have heard of it until it stands in the second tier.
     async fn tell(&mut self) {
-        while let Some((what, mode, at)) = self.pending.front() {
-            // First what others go by who look at the second tier, then those who have it in memory.
-            let key = match what {
-                Purge::Url(url) => stamp_of('u', url),
-                Purge::Tag(tag) => stamp_of('t', tag),
-                // By prefix the second tier knows nothing: all that it has is as if purged.
-                Purge::Prefix(_) | Purge::All => ALL.to_owned(),
-            };
-            if self.store.set(&key, &stamp(*at, *mode), LONGEST + CHECKABLE).await.is_err()
-                || self.store.publish(CHANNEL, &message(&self.id, what, *mode)).await.is_err()
-            {
-                return;
+        let (mut reaches, mut writes) = (true, true);
+        for Untold { what, mode, at, is_published, is_stamped } in &mut self.pending {
+            if !*is_published && reaches {
+                reaches = self.store.publish(CHANNEL, &message(&self.id, what, *mode)).await.is_ok();
+                *is_published = reaches;
             }
-            self.pending.pop_front();
+            if !*is_stamped && writes {
+                let key = match what {
+                    Purge::Url(url) => stamp_of('u', url),
+                    Purge::Tag(tag) => stamp_of('t', tag),
+                    // By prefix the second tier knows nothing: all that it has is as if purged.
+                    Purge::Prefix(_) | Purge::All => ALL.to_owned(),
+                };
+                writes = self.store.set(&key, &stamp(*at, *mode), LONGEST + CHECKABLE).await.is_ok();
+                *is_stamped = writes;
+            }
         }
+        self.pending.retain(|untold| !(untold.is_published && untold.is_stamped));
     }
 
     fn hear(&self, event: &Event) {
@@ -195,9 +212,7 @@ impl TierTask {
                 }
             }
             // Something may have been purged: all is asked about before it is used again.
-            Event::Gap => {
-                self.cache.purge_here(&Purge::All, PurgeMode::MarkStale);
-            }
+            Event::Gap => self.cache.distrust(),
         }
     }
 

@@ -1,11 +1,13 @@
 //! Where answers are kept, for all routes.
 
-use super::Planner;
 use super::chore::Chore;
+use super::{Planner, RoutePlan};
 use crate::config::settings::CacheStoreSettings;
-use gateway_cache::{CacheLayer, CacheSettings, CacheStore};
+use gateway_cache::{CacheLayer, CacheSettings, CacheStore, InvalidateLayer};
 use gateway_core::units::Switch;
+use gateway_routing::RouteMatch;
 use gateway_store::Store;
+use std::collections::HashMap;
 
 /// A store of answers that outlives reloads.
 #[derive(Clone)]
@@ -68,4 +70,38 @@ impl Planner<'_> {
         let layer = self.noted(key, CacheLayer::new(route, settings, &plan.store))?;
         Some(Box::new(RouteCache { settings: settings.clone(), layer }))
     }
+}
+
+/// Has routes without a cache, which may change what others of the same path answer, make it out of date there.
+pub(super) fn invalidate_beside(routes: &mut [RoutePlan]) {
+    let mut cached: HashMap<&str, Vec<(&RouteMatch, &CacheLayer)>> = HashMap::new();
+    for route in &*routes {
+        if let Some(cache) = &route.cache {
+            let path = route.matches.path.as_str();
+            cached.entry(path).or_default().push((&route.matches, &cache.layer));
+        }
+    }
+    if cached.is_empty() {
+        return;
+    }
+    let beside = |route: &RoutePlan| {
+        let matches = &route.matches;
+        let changes = matches.methods.is_empty() || matches.methods.iter().any(|method| !method.is_safe());
+        if route.cache.is_some() || route.service.is_none() || !changes {
+            return None;
+        }
+        let all = cached.get(matches.path.as_str())?;
+        let mut caches = all.iter().filter(|(other, _)| may_share_host(matches, other)).peekable();
+        caches.peek()?;
+        Some(InvalidateLayer::of(caches.map(|(_, cache)| *cache)))
+    };
+    let layers: Vec<_> = routes.iter().map(beside).collect();
+    for (route, layer) in routes.iter_mut().zip(layers) {
+        route.invalidates = layer;
+    }
+}
+
+/// Whether requests for the same host may come to both. Patterns that differ are taken for different hosts.
+fn may_share_host(one: &RouteMatch, other: &RouteMatch) -> bool {
+    one.hosts.is_empty() || other.hosts.is_empty() || one.hosts.iter().any(|host| other.hosts.contains(host))
 }

@@ -11,7 +11,7 @@ use crate::config::settings::Names;
 use crate::config::settings::RouteSettings;
 use gateway_auth::{AuthorizeLayer, IdentityHeadersLayer};
 use gateway_balance::{CircuitSettings, RouteCircuit};
-use gateway_cache::{CacheError, CacheLayer, CacheSettings, CacheStore};
+use gateway_cache::{CacheError, CacheLayer, CacheSettings, CacheStore, InvalidateLayer};
 use gateway_core::units::{ByteSize, Switch};
 use gateway_overload::{ConcurrencyLimitLayer, ConcurrencySettings, FaultLayer, Priority};
 use gateway_ratelimit::RateLimitLayer;
@@ -49,6 +49,8 @@ pub(crate) struct RoutePlan {
     /// In the order in which they are asked.
     pub(crate) rate_limits: Vec<RouteLimit>,
     pub(crate) cache: Option<Box<RouteCache>>,
+    /// What routes of the same path have in their caches, where it has none itself.
+    pub(crate) invalidates: Option<InvalidateLayer>,
     pub(crate) max_body: Option<BodyLimitLayer>,
     /// Those of the defaults, of the group and of the route, in this order.
     pub(crate) headers: Option<HeadersLayer>,
@@ -79,6 +81,7 @@ impl RoutePlan {
     pub(crate) fn has_few_route_policies(&self) -> bool {
         let limits = self.limits_within().count();
         self.cache.is_some()
+            || self.invalidates.is_some()
             || self.authorize.is_some()
             || self.cedar.is_some()
             || self.identity_headers.is_some()
@@ -302,6 +305,7 @@ impl Planner<'_> {
             auth,
             rate_limits: rate_limits.unwrap_or_default(),
             cache,
+            invalidates: None,
             authorize,
             cedar,
             identity_headers,
