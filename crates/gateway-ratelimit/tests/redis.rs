@@ -218,3 +218,45 @@ async fn unused_shares_are_given_back() {
     assert_eq!(ask(&other, from("192.0.2.1")).await.status(), 429, "ten in all");
     background.abort();
 }
+
+#[tokio::test]
+async fn answers_that_cost_more_than_a_lease_do_not_end_it_for_the_only_caller() {
+    let redis = Redis::start();
+    let limit = instance(
+        &redis,
+        json!({ "limit": "100000/h", "shared": "leased", "lease": 20, "key": "all",
+                "settle": { "header": "x-tokens-used" } }),
+    );
+    let background = tokio::spawn(limit.background().unwrap().run(std::future::pending()));
+    let mut passed = 0;
+    wait_until("20 of the limit's requests", async || {
+        passed += usize::from(ask(&limit, with("/", "used", "30")).await.status() == 200);
+        passed == 20
+    })
+    .await;
+    background.abort();
+}
+
+#[tokio::test]
+async fn a_caller_who_owes_when_the_server_goes_is_served_when_it_is_back() {
+    let redis = Redis::start();
+    let settings = json!({
+        "limit": "100/h", "shared": "leased", "lease": 4, "lease_ttl": "100ms", "key": "all",
+        "on_store_failure": "deny",
+    });
+    let limit = layer(settings).with_store(open(&redis, Duration::from_millis(100)));
+    let background = tokio::spawn(limit.background().unwrap().run(std::future::pending()));
+    wait_until("the first share", async || {
+        ask(&limit, from("192.0.2.1")).await;
+        !redis.keys("*demo*").is_empty()
+    })
+    .await;
+    redis.stall();
+    wait_until("the share to be used up", async || ask(&limit, from("192.0.2.1")).await.status() == 503)
+        .await;
+    // It is looked for who owes, and the server is asked in vain, a few times.
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    redis.resume();
+    wait_until("requests to pass", async || ask(&limit, from("192.0.2.1")).await.status() == 200).await;
+    background.abort();
+}

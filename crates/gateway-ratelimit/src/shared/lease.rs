@@ -145,15 +145,18 @@ impl Leases {
         (Found::Pass(lease.pass(case)), news)
     }
 
-    /// Takes more than was, or gives back; whether the caller is known here.
-    pub(crate) fn settle(&self, key: Key, difference: i64) -> bool {
+    /// Takes more than was, or gives back; whether the background task has something new to do. `None` if the caller
+    /// is not known here.
+    pub(super) fn settle(&self, key: Key, difference: i64) -> Option<bool> {
         let mut shard = self.shard(key);
-        let Some(lease) = shard.get_mut(&key) else { return false };
+        let lease = shard.get_mut(&key)?;
         lease.balance -= difference;
-        if lease.balance < 0 {
-            self.ask(key, lease);
-        }
-        true
+        Some(lease.balance < 0 && self.ask(key, lease))
+    }
+
+    /// Whether the store is to be asked for somebody.
+    pub(crate) fn has_asked(&self) -> bool {
+        !self.asked.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Those for whom the store is to be asked.

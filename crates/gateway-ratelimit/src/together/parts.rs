@@ -105,7 +105,7 @@ impl Part {
             Some(Place::Here) => limiter.counts.take(self.key, now, back, &self.plan.rules),
             Some(Place::Share) => limiter.counts.take(self.key, now, back, &self.plan.shares),
             Some(Place::Server) if !self.is_on_a_server() => {
-                limiter.shared.leases.settle(self.key, back);
+                limiter.shared.settle_share(self.key, back);
             }
             Some(Place::Server) | None => {}
         }
