@@ -5,7 +5,7 @@
 mod support;
 
 use bytes::Bytes;
-use gateway_core::Limited;
+use gateway_core::{AuthMethod, Limited};
 use gateway_ratelimit::{LimitCounts, RateLimitLayer, RateLimitsLayer};
 use gateway_store::{RedisSettings, Store, StoreSettings};
 use gateway_testkit::{Redis, RedisValue};
@@ -14,7 +14,7 @@ use http_body_util::Full;
 use serde_json::json;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
-use support::{ask, from, layer, statuses, with};
+use support::{ask, from, layer, of, statuses, with};
 use tower::{Layer, ServiceExt, service_fn};
 
 /// A store whose deadline a busy machine keeps.
@@ -259,4 +259,16 @@ async fn a_caller_who_owes_when_the_server_goes_is_served_when_it_is_back() {
     redis.resume();
     wait_until("requests to pass", async || ask(&limit, from("192.0.2.1")).await.status() == 200).await;
     background.abort();
+}
+
+#[tokio::test]
+async fn claims_that_hold_different_limits_are_counted_apart_on_the_server() {
+    let redis = Redis::start();
+    let limit = instance(&redis, json!({ "limit_from": { "claim": "limit" } }));
+    let mut passed = 0;
+    for i in 0..16 {
+        let claim = json!({ "limit": if i % 2 == 0 { "2/h" } else { "2/h, 3/d" } });
+        passed += usize::from(ask(&limit, of("ada", AuthMethod::Jwt, claim)).await.status() == 200);
+    }
+    assert_eq!(passed, 4, "two of each");
 }
