@@ -32,7 +32,7 @@ pub struct RateLimitSettings {
     pub api_key: Option<Limits>,
     /// Other limits for callers of whom a claim or a header says so. Default: none.
     pub tiers: Option<TierSettings>,
-    /// A claim or a header that holds the limit itself; goes before all others. Default: none.
+    /// A claim that holds the limit itself; goes before all others. Default: none.
     pub limit_from: Option<LimitFromSettings>,
     /// How many requests a day, week or month, by the calendar: `"10000/day"`, `"1000000/month"`. Counted beside the
     /// limits and answered with a code of its own, `quota-exceeded`. Default: none.
