@@ -84,7 +84,7 @@ pub struct RateLimitSettings {
     /// are taken in the background; `local`, not at all. Default `exact`.
     pub shared: Shared,
     /// With `leased`, how many requests an instance takes at once. Instances together may let pass as much more than
-    /// the limit, each. Default: a twentieth of the smallest limit.
+    /// the limit, each. Default: a twentieth of the smallest limit, or a fixed `cost` if that is more.
     pub lease: Option<u32>,
     /// After how long an unused share is given back. Default `1s`.
     pub lease_ttl: Timespan,

@@ -272,3 +272,33 @@ async fn claims_that_hold_different_limits_are_counted_apart_on_the_server() {
     }
     assert_eq!(passed, 4, "two of each");
 }
+
+#[tokio::test]
+async fn requests_that_cost_more_than_a_lease_pass_as_long_as_there_is_room() {
+    let redis = Redis::start();
+    for (case, settings) in [
+        json!({ "limit": "100/h", "shared": "leased", "cost": 20 }),
+        json!({ "limit": "100/h", "shared": "leased", "lease": 5, "cost": 20 }),
+        json!({ "limit": "100/h", "shared": "leased", "cost": { "header": "x-cost" } }),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let limit = instance(&redis, settings);
+        let background = tokio::spawn(limit.background().unwrap().run(std::future::pending()));
+        let mut passed = 0;
+        wait_until("five requests to pass", async || {
+            passed += usize::from(ask(&limit, with("/", "x-cost", "20")).await.status() == 200);
+            passed == 5
+        })
+        .await;
+        // On credit one more at most, where a lease is as much as a request costs.
+        for _ in 0..100 {
+            passed += usize::from(ask(&limit, with("/", "x-cost", "20")).await.status() == 200);
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        assert!(passed <= 5 + usize::from(case == 0), "case {case}: {passed}");
+        background.abort();
+        let _ = redis.command(&["FLUSHALL"]);
+    }
+}
