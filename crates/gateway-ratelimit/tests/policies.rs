@@ -457,3 +457,19 @@ async fn a_reload_that_adds_or_changes_a_tier_leaves_the_counts_of_others() {
         assert_eq!(statuses(&other, 2, caller(plan)).await, expected, "{plan}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn quotas_of_which_little_is_used_outlive_the_process_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = json!({ "quota": "1000000/day", "quota_file": dir.path().join("quotas") });
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let mut limit = layer(settings.clone()).starting_at(time).restored().unwrap();
+    assert_eq!(statuses(&limit, 100, || from("192.0.2.1")).await, [200; 100]);
+    for _ in 0..2 {
+        tokio::time::advance(Duration::from_secs(60)).await;
+        limit.background().unwrap().run(async {}).await;
+        limit = layer(settings.clone()).starting_at(time).restored().unwrap();
+    }
+    let left = ask(&limit, from("192.0.2.1")).await.headers()["ratelimit"].clone();
+    assert!(left.to_str().unwrap().starts_with("\"demo\";r=999899;"), "{left:?}");
+}
