@@ -159,8 +159,21 @@ impl Parts {
         }
     }
 
+    /// Asks the servers in a task that ends by itself, whether the request is still there or not: otherwise who hangs
+    /// up would keep what one limit gave and another one refuses.
+    pub(crate) async fn asked(self) -> Verdict {
+        match tokio::spawn(self.ask()).await {
+            Ok(verdict) => verdict,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime ends, and the request with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
     /// Asks the servers, all at once, and takes in this process if they have room.
-    pub(crate) async fn asked(mut self) -> Verdict {
+    async fn ask(mut self) -> Verdict {
         let asking = self.0.iter_mut().filter(|part| part.is_on_a_server()).map(async |part| {
             if let Some(store) = &part.layer.store {
                 let (limiter, plan) = (&part.layer.limiter, &part.plan);
