@@ -135,19 +135,26 @@ impl Reading<'_> {
             return Ok(());
         };
         let route = &self.checked.config.plan.routes[index];
-        let names = route.rate_limits.iter().map(|limit| limit.name.as_str());
-        let limits: Vec<usize> =
-            names.filter_map(|name| self.limits.iter().position(|limit| limit.name == name)).collect();
+        let mut limits: Vec<(usize, bool)> = (route.rate_limits.iter())
+            .filter_map(|of| {
+                let index = self.limits.iter().position(|limit| limit.name == of.name)?;
+                Some((index, of.counts_failures))
+            })
+            .collect();
         if limits.is_empty() {
             self.simulation.elsewhere += 1;
             return Ok(());
         }
         if route.auth.is_some() && is_refused_login(logged) {
-            self.simulation.unauthenticated += 1;
-            return Ok(());
+            // Limits that count failures stand outside of authentication.
+            limits.retain(|(_, counts_failures)| *counts_failures);
+            if limits.is_empty() {
+                self.simulation.unauthenticated += 1;
+                return Ok(());
+            }
         }
         let mut parts = Vec::with_capacity(limits.len());
-        for limit in limits {
+        for (limit, _) in limits {
             if let Some(caller) = self.limits[limit].caller(logged, route) {
                 let failed = logged.status.is_some_and(|status| self.limits[limit].is_failure(status));
                 parts.push(Part { limit, caller, failed });

@@ -213,6 +213,19 @@ fn who_was_refused_for_a_token_did_not_come_to_the_limit() {
 }
 
 #[test]
+fn who_was_refused_for_a_token_came_to_a_limit_of_failures() {
+    let said_no = |status: u16, reason: &str| {
+        line(0, "192.0.2.1", None, "/b/x", status)
+            .replace("\"status\"", &format!("\"reason\":\"{reason}\",\"status\""))
+    };
+    let log = said_no(401, "missing-credentials").repeat(10) + &said_no(429, "rate-limited").repeat(5);
+    let guesses = r#"{ limit = "10/min", key = "client_ip", count = "failures" }"#;
+    let (limit, all) = said(guesses, &log, &["access.log"]);
+    assert_eq!((&limit["requests"], &limit["refused"]), (&json!(15), &json!(5)), "{limit:#}");
+    assert_eq!(all["unauthenticated"], json!(0));
+}
+
+#[test]
 fn what_is_left_out_is_said() {
     let limit = r#"{ limit = "3/min", quota = "10/day", key = ["caller", { claim = "org" }], cost = { header = "x-cost" }, mode = "report", settle = { header = "x-took" } }"#;
     let (limit, _) = said(limit, &rush(), &["access.log"]);

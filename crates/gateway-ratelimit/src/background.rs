@@ -113,6 +113,10 @@ impl Background {
                 difference: -unused,
             });
             self.settle(store, back.collect()).await;
+            // Who owes has been asked for again, with or without a request.
+            if self.limiter.shared.leases.has_asked() {
+                self.limiter.shared.work.notify_one();
+            }
         }
     }
 

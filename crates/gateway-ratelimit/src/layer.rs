@@ -72,8 +72,9 @@ impl RateLimitLayer {
     }
 
     /// This layer with the counts of an earlier one, where they mean the same: after a reload that changed
-    /// numbers, but neither the key nor the algorithm nor the periods. Both count together from then on. What is
-    /// counted for metrics goes on in any case.
+    /// numbers, but neither the key nor the algorithm nor the periods. A tier that is new or has other periods begins
+    /// anew, the others go on. Both layers count together from then on. What is counted for metrics goes on in any
+    /// case.
     #[must_use]
     pub fn learn_from(&self, earlier: &Self) -> Self {
         let other = &earlier.limiter;

@@ -21,8 +21,9 @@ pub(crate) struct Plan {
     pub(crate) names: Names,
     /// How each rule is written: `100/min`.
     pub(crate) texts: Vec<String>,
-    /// Tells tiers apart in keys: in this process, and on a server.
+    /// Tells tiers apart in keys, and plans of which states do not mean the same: in this process.
     pub(crate) salt: u64,
+    /// Tells tiers apart on a server.
     pub(crate) label: String,
 }
 
@@ -65,6 +66,34 @@ impl Outcome {
         }
         outcome
     }
+}
+
+/// For whom a plan is.
+#[derive(Clone, Copy, Debug, Hash)]
+pub(crate) enum Tier<'a> {
+    /// Every caller.
+    All,
+    /// A kind of caller.
+    Kind(&'a str),
+    /// Callers of whom a claim or a header says so.
+    Value(&'a str),
+    /// Callers of whom it says nothing of the kind.
+    Default(&'a str),
+    /// Callers whose claim holds it.
+    Claim,
+}
+
+/// The same for plans of which states mean the same: of the same callers, with the same kinds and periods of rules.
+fn salt(tier: Tier<'_>, rules: &[Rule]) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    tier.hash(&mut hasher);
+    for rule in rules {
+        // How long a penalty lasts may change.
+        let period = if rule.is_penalty() { 0 } else { rule.period };
+        (format!("{:?}", rule.kind), period).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// Of refusals the one that lasts longest, then the longest delay, then the least remaining.
@@ -128,17 +157,25 @@ impl Plan {
     /// `rules` with how each is written and in what time it is counted.
     pub(crate) fn new(
         name: &str,
-        tier: Option<(u64, &str)>,
+        tier: Tier<'_>,
         rules: Vec<(Rule, &dyn Display, String)>,
         penalty: Option<Rule>,
         replicas: u32,
     ) -> Self {
-        let (salt, tier) = tier.unwrap_or((0, ""));
-        let label = if tier.is_empty() { name.to_owned() } else { format!("{name}.{tier}") };
+        let label = match tier {
+            Tier::All => name.to_owned(),
+            Tier::Kind(tier) | Tier::Value(tier) | Tier::Default(tier) => format!("{name}.{tier}"),
+            // Here too, counts of other limits would be taken for these, or be forgotten.
+            Tier::Claim => {
+                let periods: Vec<&str> = rules.iter().map(|(.., per)| per.as_str()).collect();
+                format!("{name}.claim.{}", periods.join("+"))
+            }
+        };
         let names = Names::new(name, rules.iter().map(|(rule, _, per)| (rule, per.as_str())));
         let texts = rules.iter().map(|(_, text, _)| text.to_string()).collect();
         let rules: Vec<_> = rules.into_iter().map(|(rule, ..)| rule).chain(penalty).collect();
         let shares = rules.iter().map(|rule| rule.share(replicas)).collect();
+        let salt = salt(tier, &rules);
         Self { rules, shares, names, texts, salt, label }
     }
 
@@ -152,14 +189,6 @@ impl Plan {
             Some((rule, limit)) => Err(RateLimitError::Cost { cost, limit: limit.clone(), most: rule.burst }),
             None => Ok(()),
         }
-    }
-
-    /// Whether states of the other plan mean the same here.
-    pub(crate) fn is_like(&self, other: &Self) -> bool {
-        // How long a penalty lasts may change.
-        let kind = |rule: &Rule| (rule.kind, if rule.is_penalty() { 0 } else { rule.period });
-        let kinds = |plan: &Self| plan.rules.iter().map(kind).collect::<Vec<_>>();
-        self.label == other.label && kinds(self) == kinds(other)
     }
 
     pub(crate) fn has_quota(&self) -> bool {

@@ -32,7 +32,7 @@ pub struct RateLimitSettings {
     pub api_key: Option<Limits>,
     /// Other limits for callers of whom a claim or a header says so. Default: none.
     pub tiers: Option<TierSettings>,
-    /// A claim or a header that holds the limit itself; goes before all others. Default: none.
+    /// A claim that holds the limit itself; goes before all others. Default: none.
     pub limit_from: Option<LimitFromSettings>,
     /// How many requests a day, week or month, by the calendar: `"10000/day"`, `"1000000/month"`. Counted beside the
     /// limits and answered with a code of its own, `quota-exceeded`. Default: none.
@@ -84,7 +84,7 @@ pub struct RateLimitSettings {
     /// are taken in the background; `local`, not at all. Default `exact`.
     pub shared: Shared,
     /// With `leased`, how many requests an instance takes at once. Instances together may let pass as much more than
-    /// the limit, each. Default: a twentieth of the smallest limit.
+    /// the limit, each. Default: a twentieth of the smallest limit, or a fixed `cost` if that is more.
     pub lease: Option<u32>,
     /// After how long an unused share is given back. Default `1s`.
     pub lease_ttl: Timespan,

@@ -81,7 +81,7 @@ impl State {
 
     /// Takes more than was, or gives back, when the background task comes to it.
     pub(crate) fn settle(&self, local: Key, key: String, plan: &Arc<Plan>, difference: i64) {
-        if self.mode == Shared::Leased && self.leases.settle(local, difference) {
+        if self.mode == Shared::Leased && self.settle_share(local, difference) {
             return;
         }
         let mut all = self.settlements.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,6 +91,15 @@ impl State {
         all.push(Settlement { key, plan: plan.clone(), difference });
         drop(all);
         self.work.notify_one();
+    }
+
+    /// The same of the share at hand; whether the caller has one.
+    pub(crate) fn settle_share(&self, key: Key, difference: i64) -> bool {
+        let news = self.leases.settle(key, difference);
+        if news == Some(true) {
+            self.work.notify_one();
+        }
+        news.is_some()
     }
 
     /// What waits to be sent.

@@ -5,6 +5,7 @@ use crate::algorithm::State;
 use crate::facts::{Facts, Scope};
 use crate::key::{Key, KeyPart};
 use crate::limiter::Limiter;
+use crate::store::{Kept, Warmth};
 use gateway_core::KeyedHash;
 use http::Request;
 use std::io;
@@ -12,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What such a file begins with.
-const MAGIC: &[u8; 8] = b"gwquota2";
-/// Of a key: itself, until when it is worth keeping, how many states.
-const HEAD: usize = 16 + 8 + 1;
+const MAGIC: &[u8; 8] = b"gwquota3";
+/// Of a key: itself, for how long it is worth keeping, how many states.
+const HEAD: usize = 16 + 2 * 8 + 1;
 const STATE: usize = 24;
 
 /// Writes a layer's counts when they have changed.
@@ -106,7 +107,7 @@ fn proof(hash: &KeyedHash) -> Key {
     crate::key::key(hash, &KeyPart::Route.into(), 0, &Facts::of(&request, &scope)).0
 }
 
-fn encode(hash: &KeyedHash, shape: u64, mut all: Vec<(Key, u64, Vec<State>)>) -> Vec<u8> {
+fn encode(hash: &KeyedHash, shape: u64, mut all: Vec<Kept>) -> Vec<u8> {
     all.sort_unstable_by_key(|(key, ..)| *key);
     let mut bytes = Vec::with_capacity(64 + all.len() * (HEAD + STATE));
     bytes.extend(MAGIC);
@@ -115,9 +116,10 @@ fn encode(hash: &KeyedHash, shape: u64, mut all: Vec<(Key, u64, Vec<State>)>) ->
     }
     bytes.extend(proof(hash).to_le_bytes());
     bytes.extend(shape.to_le_bytes());
-    for (key, until, states) in all {
+    for (key, Warmth { whole_at, rank }, states) in all {
         bytes.extend(key.to_le_bytes());
-        bytes.extend(until.to_le_bytes());
+        bytes.extend(whole_at.to_le_bytes());
+        bytes.extend(rank.to_le_bytes());
         bytes.push(states.len() as u8);
         for State { at, used, before } in states {
             for number in [at, used, before] {
@@ -128,9 +130,7 @@ fn encode(hash: &KeyedHash, shape: u64, mut all: Vec<(Key, u64, Vec<State>)>) ->
     bytes
 }
 
-type Dump = Vec<(Key, u64, Vec<State>)>;
-
-fn decode(bytes: &[u8], shape: u64) -> Option<(KeyedHash, Dump)> {
+fn decode(bytes: &[u8], shape: u64) -> Option<(KeyedHash, Vec<Kept>)> {
     let mut rest = bytes.strip_prefix(MAGIC)?;
     let mut secrets = [0; 2];
     for secret in &mut secrets {
@@ -142,7 +142,8 @@ fn decode(bytes: &[u8], shape: u64) -> Option<(KeyedHash, Dump)> {
     }
     let mut all = Vec::new();
     while !rest.is_empty() {
-        let (key, until) = (key(&mut rest)?, number(&mut rest)?);
+        let key = key(&mut rest)?;
+        let warmth = Warmth { whole_at: number(&mut rest)?, rank: number(&mut rest)? };
         let (count, after) = rest.split_first()?;
         rest = after;
         let mut states = Vec::with_capacity(usize::from(*count));
@@ -154,7 +155,7 @@ fn decode(bytes: &[u8], shape: u64) -> Option<(KeyedHash, Dump)> {
             }
             states.push(State { at, used, before });
         }
-        all.push((key, until, states));
+        all.push((key, warmth, states));
     }
     Some((hash, all))
 }
@@ -179,7 +180,11 @@ mod tests {
     #[test]
     fn what_is_written_is_read_and_only_by_the_same_limits() {
         let hash = KeyedHash::default();
-        let all = vec![(7, 9, vec![State { at: 1, used: 2, before: 3 }; 2]), (8, 9, vec![State::default()])];
+        let warmth = Warmth { whole_at: 9, rank: 8 };
+        let all = vec![
+            (7, warmth, vec![State { at: 1, used: 2, before: 3 }; 2]),
+            (8, warmth, vec![State::default()]),
+        ];
         let bytes = encode(&hash, 5, all.clone());
         assert_eq!(decode(&bytes, 5), Some((hash, all)));
         assert_eq!(decode(&bytes, 6), None);

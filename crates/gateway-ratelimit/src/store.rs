@@ -25,9 +25,23 @@ type Shard = Table<Entry>;
 #[derive(Debug)]
 struct Entry {
     states: States,
-    /// Until when it is worth keeping: when the limit is whole again, sooner by as much as there is left.
-    warm_until: u64,
+    warmth: Warmth,
 }
+
+/// For how long states are worth keeping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Warmth {
+    /// When the limit is whole again: from then on they say nothing.
+    pub(crate) whole_at: u64,
+    /// That, sooner by as much as there is left: who is forgotten first, where there is no room.
+    pub(crate) rank: u64,
+}
+
+/// What is remembered of one key.
+pub(crate) type Kept = (Key, Warmth, Vec<State>);
+
+// A larger one would take two cache lines.
+const _: () = assert!(size_of::<(Key, Entry)>() <= 64);
 
 /// Most callers have one limit, which needs no allocation.
 #[derive(Debug)]
@@ -85,7 +99,7 @@ impl Counts {
                 entry.states = States::new(rules.len());
             }
             let result = act(entry.states.as_mut());
-            entry.warm_until = warm_until(entry.states.as_ref(), now, rules);
+            entry.warmth = warmth(entry.states.as_ref(), now, rules);
             return result;
         }
         if shard.len() >= self.max_per_shard.load(Ordering::Relaxed) {
@@ -93,8 +107,8 @@ impl Counts {
         }
         let mut states = States::new(rules.len());
         let result = act(states.as_mut());
-        let warm_until = warm_until(states.as_ref(), now, rules);
-        shard.insert(key, Entry { states, warm_until });
+        let warmth = warmth(states.as_ref(), now, rules);
+        shard.insert(key, Entry { states, warmth });
         result
     }
 
@@ -120,27 +134,27 @@ impl Counts {
         self.shard(key).remove(key);
     }
 
-    /// All that is still worth keeping.
-    pub(crate) fn dump(&self, now: u64) -> Vec<(Key, u64, Vec<State>)> {
+    /// All whose limit is not whole.
+    pub(crate) fn dump(&self, now: u64) -> Vec<Kept> {
         let mut all = Vec::new();
         for shard in &self.shards {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            let warm = shard.iter().filter(|(_, entry)| entry.warm_until > now);
-            all.extend(warm.map(|(key, entry)| (key, entry.warm_until, entry.states.as_ref().to_vec())));
+            let used = shard.iter().filter(|(_, entry)| entry.warmth.whole_at > now);
+            all.extend(used.map(|(key, entry)| (key, entry.warmth, entry.states.as_ref().to_vec())));
         }
         all
     }
 
     /// Puts back what was dumped.
-    pub(crate) fn load(&self, all: Vec<(Key, u64, Vec<State>)>) {
-        for (key, warm_until, states) in all {
+    pub(crate) fn load(&self, all: Vec<Kept>) {
+        for (key, warmth, states) in all {
             let mut shard = self.shard(key);
             if shard.len() < self.max_per_shard.load(Ordering::Relaxed) {
                 let states = match states.as_slice() {
                     [one] => States::One(*one),
                     _ => States::Several(states.into()),
                 };
-                shard.insert(key, Entry { states, warm_until });
+                shard.insert(key, Entry { states, warmth });
             }
         }
     }
@@ -153,8 +167,9 @@ impl Counts {
 
 /// A bucket is whole when it has drained. A window is whole at its end, but of two with the same end the one with
 /// less in it is sooner dispensable.
-fn warm_until(states: &[State], now: u64, rules: &[Rule]) -> u64 {
-    let each = states.iter().zip(rules).map(|(state, rule)| {
+fn warmth(states: &[State], now: u64, rules: &[Rule]) -> Warmth {
+    let mut most = Warmth { whole_at: now, rank: now };
+    for (state, rule) in states.iter().zip(rules) {
         let reset = u64::try_from(decide(state, now, 0, rule).reset().as_micros()).unwrap_or(u64::MAX);
         let warm = if rule.is_window() {
             let part = u128::from(reset) * u128::from(used(state, now, rule).min(rule.count));
@@ -162,21 +177,22 @@ fn warm_until(states: &[State], now: u64, rules: &[Rule]) -> u64 {
         } else {
             reset
         };
-        now.saturating_add(warm)
-    });
-    each.max().unwrap_or(now)
+        most.whole_at = most.whole_at.max(now.saturating_add(reset));
+        most.rank = most.rank.max(now.saturating_add(warm));
+    }
+    most
 }
 
 /// Amortised: what is thrown out is at least as much as has come in since the last time, or half.
 fn make_room(shard: &mut Shard, now: u64) {
     let before = shard.len();
-    shard.retain(|entry| entry.warm_until > now);
+    shard.retain(|entry| entry.warmth.whole_at > now);
     if shard.len() > before / 2 {
-        let mut warm: Vec<u64> = shard.iter().map(|(_, entry)| entry.warm_until).collect();
+        let mut warm: Vec<u64> = shard.iter().map(|(_, entry)| entry.warmth.rank).collect();
         let middle = warm.len() / 2;
         let (_, median, _) = warm.select_nth_unstable(middle);
         let median = *median;
-        shard.retain(|entry| entry.warm_until > median);
+        shard.retain(|entry| entry.warmth.rank > median);
     }
 }
 
@@ -212,6 +228,26 @@ mod tests {
                 counts.decide(busy, NOW + strangers as u64, 1, &rules, true).decision.is_refusal(),
                 "the busiest was forgotten by {algorithm:?}"
             );
+        }
+    }
+
+    #[test]
+    fn who_has_used_something_of_a_window_is_kept_until_it_ends_unless_there_is_no_room() {
+        for algorithm in [Algorithm::FixedWindow, Algorithm::SlidingWindow] {
+            let (counts, rules) = (Counts::new(SHARDS * 4), rules("1000/h", algorithm));
+            let later = NOW + 60_000_000;
+            counts.decide(1, NOW, 1, &rules, true);
+            assert_eq!(counts.dump(later).len(), 1, "{algorithm:?}");
+            let end = NOW + 3 * 3_600_000_000;
+            assert_eq!(counts.dump(end).len(), 0, "{algorithm:?}");
+            // Of five where there is room for four, those two go whose window has ended.
+            counts.take(6, NOW, 1, &rules);
+            counts.decide(2, end, 1, &rules, true);
+            for key in 3..5 {
+                counts.decide(key, end + 60_000_000, 1, &rules, true);
+            }
+            assert_eq!(counts.used(1, end, &rules), None, "{algorithm:?}");
+            assert_eq!(counts.used(2, end, &rules), Some(vec![1]), "{algorithm:?}");
         }
     }
 

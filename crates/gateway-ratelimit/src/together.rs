@@ -24,7 +24,7 @@ use tower::{Layer, Service};
 /// |---|---|
 /// | in memory, or in shares (`leased`) | it has not been taken from |
 /// | on Redis, and the other one does not | it has not been asked |
-/// | on Redis, as the other one does | what it gave is given back before the refusal is answered; until then it is missing for others |
+/// | on Redis, as the other one does | what it gave is given back before the refusal is answered, and if the client has gone; until then it is missing for others |
 ///
 /// Limits with `count = "failures"` stand outside of authentication, in a layer of their own; one such layer around
 /// another tells clients of the tightest limit of both.

@@ -413,3 +413,63 @@ async fn a_limit_that_lasts_longer_than_the_penalty_counts_and_who_fails_too_oft
     assert_eq!(statuses(&report, 9, || from("192.0.2.1")).await, [200; 9]);
     assert_eq!(report.counts().would_limit, 8);
 }
+
+#[tokio::test(start_paused = true)]
+async fn claims_that_hold_different_limits_are_counted_apart() {
+    let limit = layer(json!({ "limit_from": { "claim": "limit" }, "algorithm": "fixed_window" }));
+    let mut passed = Vec::new();
+    for (text, status) in [
+        ("2/h", 200),
+        ("2/h, 3/d", 200),
+        ("2/h", 200),
+        ("3/d,2/h", 200),
+        ("2/h", 429),
+        ("2/h, 3/d", 429),
+        ("3/d, 2/h", 429),
+        ("2/min", 200),
+        ("2/h", 429),
+    ] {
+        let answer = ask(&limit, of("ada", Jwt, json!({ "limit": text }))).await;
+        passed.push((text, answer.status().as_u16()));
+        assert_eq!(answer.status(), status, "{passed:?}");
+    }
+    // Another number is the same limit.
+    let more = ask(&limit, of("ada", Jwt, json!({ "limit": "3/h" }))).await;
+    assert_eq!(more.headers()["ratelimit"], "\"demo\";r=0;t=3600");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_adds_or_changes_a_tier_leaves_the_counts_of_others() {
+    let settings = |tiers: serde_json::Value| {
+        layer(json!({ "quota": "2/day", "tiers": { "by": { "claim": "plan" }, "values": tiers } }))
+    };
+    let caller = |plan: &'static str| move || of("ada", Jwt, json!({ "plan": plan }));
+    let old = settings(json!({ "gold": "9/h" }));
+    for plan in ["none", "gold"] {
+        assert_eq!(statuses(&old, 3, caller(plan)).await, [200, 200, 429], "{plan}");
+    }
+    let more = settings(json!({ "free": "9/h", "gold": "9/h" })).learn_from(&old);
+    for (plan, expected) in [("none", 429), ("gold", 429), ("free", 200)] {
+        assert_eq!(statuses(&more, 1, caller(plan)).await, [expected], "{plan}");
+    }
+    let other = settings(json!({ "free": "9/h", "gold": "9/min" })).learn_from(&more);
+    for (plan, expected) in [("none", [429, 429]), ("gold", [200, 200]), ("free", [200, 429])] {
+        assert_eq!(statuses(&other, 2, caller(plan)).await, expected, "{plan}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn quotas_of_which_little_is_used_outlive_the_process_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = json!({ "quota": "1000000/day", "quota_file": dir.path().join("quotas") });
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let mut limit = layer(settings.clone()).starting_at(time).restored().unwrap();
+    assert_eq!(statuses(&limit, 100, || from("192.0.2.1")).await, [200; 100]);
+    for _ in 0..2 {
+        tokio::time::advance(Duration::from_secs(60)).await;
+        limit.background().unwrap().run(async {}).await;
+        limit = layer(settings.clone()).starting_at(time).restored().unwrap();
+    }
+    let left = ask(&limit, from("192.0.2.1")).await.headers()["ratelimit"].clone();
+    assert!(left.to_str().unwrap().starts_with("\"demo\";r=999899;"), "{left:?}");
+}

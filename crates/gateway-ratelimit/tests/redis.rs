@@ -5,7 +5,7 @@
 mod support;
 
 use bytes::Bytes;
-use gateway_core::Limited;
+use gateway_core::{AuthMethod, Limited};
 use gateway_ratelimit::{LimitCounts, RateLimitLayer, RateLimitsLayer};
 use gateway_store::{RedisSettings, Store, StoreSettings};
 use gateway_testkit::{Redis, RedisValue};
@@ -14,7 +14,7 @@ use http_body_util::Full;
 use serde_json::json;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
-use support::{ask, from, layer, statuses, with};
+use support::{ask, from, layer, of, statuses, with};
 use tower::{Layer, ServiceExt, service_fn};
 
 /// A store whose deadline a busy machine keeps.
@@ -217,4 +217,88 @@ async fn unused_shares_are_given_back() {
     .await;
     assert_eq!(ask(&other, from("192.0.2.1")).await.status(), 429, "ten in all");
     background.abort();
+}
+
+#[tokio::test]
+async fn answers_that_cost_more_than_a_lease_do_not_end_it_for_the_only_caller() {
+    let redis = Redis::start();
+    let limit = instance(
+        &redis,
+        json!({ "limit": "100000/h", "shared": "leased", "lease": 20, "key": "all",
+                "settle": { "header": "x-tokens-used" } }),
+    );
+    let background = tokio::spawn(limit.background().unwrap().run(std::future::pending()));
+    let mut passed = 0;
+    wait_until("20 of the limit's requests", async || {
+        passed += usize::from(ask(&limit, with("/", "used", "30")).await.status() == 200);
+        passed == 20
+    })
+    .await;
+    background.abort();
+}
+
+#[tokio::test]
+async fn a_caller_who_owes_when_the_server_goes_is_served_when_it_is_back() {
+    let redis = Redis::start();
+    let settings = json!({
+        "limit": "100/h", "shared": "leased", "lease": 4, "lease_ttl": "100ms", "key": "all",
+        "on_store_failure": "deny",
+    });
+    let limit = layer(settings).with_store(open(&redis, Duration::from_millis(100)));
+    let background = tokio::spawn(limit.background().unwrap().run(std::future::pending()));
+    wait_until("the first share", async || {
+        ask(&limit, from("192.0.2.1")).await;
+        !redis.keys("*demo*").is_empty()
+    })
+    .await;
+    redis.stall();
+    wait_until("the share to be used up", async || ask(&limit, from("192.0.2.1")).await.status() == 503)
+        .await;
+    // It is looked for who owes, and the server is asked in vain, a few times.
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    redis.resume();
+    wait_until("requests to pass", async || ask(&limit, from("192.0.2.1")).await.status() == 200).await;
+    background.abort();
+}
+
+#[tokio::test]
+async fn claims_that_hold_different_limits_are_counted_apart_on_the_server() {
+    let redis = Redis::start();
+    let limit = instance(&redis, json!({ "limit_from": { "claim": "limit" } }));
+    let mut passed = 0;
+    for i in 0..16 {
+        let claim = json!({ "limit": if i % 2 == 0 { "2/h" } else { "2/h, 3/d" } });
+        passed += usize::from(ask(&limit, of("ada", AuthMethod::Jwt, claim)).await.status() == 200);
+    }
+    assert_eq!(passed, 4, "two of each");
+}
+
+#[tokio::test]
+async fn requests_that_cost_more_than_a_lease_pass_as_long_as_there_is_room() {
+    let redis = Redis::start();
+    for (case, settings) in [
+        json!({ "limit": "100/h", "shared": "leased", "cost": 20 }),
+        json!({ "limit": "100/h", "shared": "leased", "lease": 5, "cost": 20 }),
+        json!({ "limit": "100/h", "shared": "leased", "cost": { "header": "x-cost" } }),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let limit = instance(&redis, settings);
+        let background = tokio::spawn(limit.background().unwrap().run(std::future::pending()));
+        let mut passed = 0;
+        wait_until("five requests to pass", async || {
+            passed += usize::from(ask(&limit, with("/", "x-cost", "20")).await.status() == 200);
+            passed == 5
+        })
+        .await;
+        // On credit one more at most, where a lease is as much as a request costs.
+        for _ in 0..100 {
+            passed += usize::from(ask(&limit, with("/", "x-cost", "20")).await.status() == 200);
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        assert!(passed <= 5 + usize::from(case == 0), "case {case}: {passed}");
+        background.abort();
+        let _ = redis.command(&["FLUSHALL"]);
+    }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use gateway_core::Limited;
 use gateway_ratelimit::{LimitCounts, RateLimitLayer, RateLimitSettings, RateLimitsLayer, SettleLayer};
 use gateway_store::{RedisSettings, Store, StoreSettings};
-use gateway_testkit::Redis;
+use gateway_testkit::{Redis, RedisValue};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use proptest::prelude::*;
@@ -114,6 +114,38 @@ async fn a_stream_of_refusals_on_redis_gives_back_what_the_other_limit_gave() {
         }
     }
     assert_eq!(passed, [4, 4, 4, 4, 4, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn who_hangs_up_before_the_servers_answer_has_not_taken_from_the_other_limit() {
+    let redis = Redis::start();
+    let settings =
+        RedisSettings { timeout: gateway_core::units::Timespan::secs(5), ..RedisSettings::new(&redis.url()) };
+    let store = Store::open(&StoreSettings { redis: Some(settings), ..StoreSettings::default() }).unwrap();
+    let all = limit("all", json!({ "key": "all", "limit": "20/h", "algorithm": "fixed_window" }))
+        .with_store(store.clone());
+    let each = limit("each", json!({ "key": "client_ip", "limit": "1/h" })).with_store(store);
+    let both = RateLimitsLayer::new([all, each]);
+    assert_eq!(ask(&both, from("192.0.2.1")).await.status(), 200);
+    redis.stall();
+    for _ in 0..5 {
+        let asking = tokio::time::timeout(Duration::from_millis(50), ask(&both, from("192.0.2.1")));
+        assert!(asking.await.is_err(), "nobody can have answered");
+    }
+    redis.resume();
+    // Comes after those on the same connection, and with its one the first of all.
+    assert_eq!(ask(&both, from("192.0.2.2")).await.status(), 200);
+    let used = || {
+        let RedisValue::Text(state) = redis.command(&["GET", &redis.keys("*:all")[0]]) else {
+            panic!("there is no count")
+        };
+        state
+    };
+    let start = std::time::Instant::now();
+    while !used().contains(" 2 ") {
+        assert!(start.elapsed() < Duration::from_secs(10), "of two: {}", used());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 proptest! {

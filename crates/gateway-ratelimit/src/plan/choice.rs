@@ -1,6 +1,6 @@
 //! Which limits a request has to meet: by the caller's kind, by a claim, by what the claim itself says.
 
-use super::{MOST_RULES, Plan};
+use super::{MOST_RULES, Plan, Tier};
 use crate::algorithm::Rule;
 use crate::facts::Facts;
 use crate::settings::{MetaSource, Per, Quotas, RateLimitSettings};
@@ -14,8 +14,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 /// Texts of limits that were read from claims; when there are more, all are read anew.
 const TEXTS: usize = 1024;
-/// Its key differs from those of all tiers.
-const FROM_CLAIM: u64 = u64::MAX;
 
 /// All limits of a layer.
 #[derive(Debug)]
@@ -66,7 +64,7 @@ impl Deref for Chosen<'_> {
 impl Build {
     fn plan(
         &self,
-        tier: Option<(u64, &str)>,
+        tier: Tier<'_>,
         limits: &[Limit],
         quotas: Option<&Quotas>,
     ) -> Result<Arc<Plan>, RateLimitError> {
@@ -103,9 +101,8 @@ impl Plans {
             replicas: settings.replicas,
         };
         let mut plans = Vec::new();
-        let mut add = |tier: Option<&str>, limits: &[Limit], quotas: Option<&Quotas>| {
-            let salt = plans.len() as u64;
-            plans.push(build.plan(tier.map(|tier| (salt, tier)), limits, quotas)?);
+        let mut add = |tier: Tier<'_>, limits: &[Limit], quotas: Option<&Quotas>| {
+            plans.push(build.plan(tier, limits, quotas)?);
             Ok::<_, RateLimitError>(plans.len() - 1)
         };
         let tiers = [
@@ -118,16 +115,16 @@ impl Plans {
             if let Some((tier, _)) = tiers.iter().find(|(_, tier)| tier.is_some()) {
                 return Err(RateLimitError::Both(tier));
             }
-            kinds = [Some(add(None, limits, None)?); 3];
+            kinds = [Some(add(Tier::All, limits, None)?); 3];
         } else {
             for (kind, (tier, limits)) in kinds.iter_mut().zip(tiers) {
                 if let Some(limits) = limits {
-                    *kind = Some(add(Some(tier), limits, None)?);
+                    *kind = Some(add(Tier::Kind(tier), limits, None)?);
                 }
             }
         }
         if settings.quota.is_some() && kinds.iter().any(Option::is_none) {
-            let only = add(None, &[], None)?;
+            let only = add(Tier::All, &[], None)?;
             kinds = kinds.map(|kind| kind.or(Some(only)));
         }
         let mut by = None;
@@ -137,15 +134,15 @@ impl Plans {
             }
             let mut values = HashMap::new();
             for (tier, limits) in &tiers.values {
-                values.insert(tier.clone(), add(Some(tier), limits, tiers.quotas.get(tier))?);
+                values.insert(tier.clone(), add(Tier::Value(tier), limits, tiers.quotas.get(tier))?);
             }
             for (tier, quotas) in &tiers.quotas {
                 if !tiers.values.contains_key(tier) {
-                    values.insert(tier.clone(), add(Some(tier), &[], Some(quotas))?);
+                    values.insert(tier.clone(), add(Tier::Value(tier), &[], Some(quotas))?);
                 }
             }
-            let default =
-                tiers.default.as_ref().map(|limits| add(Some("default"), limits, None)).transpose()?;
+            let default = tiers.default.as_ref();
+            let default = default.map(|limits| add(Tier::Default("default"), limits, None)).transpose()?;
             by = Some((tiers.by.clone(), values, default));
         }
         let from = settings.limit_from.as_ref().map(|from| From {
@@ -186,12 +183,10 @@ impl Plans {
         self.plans.iter()
     }
 
-    /// Whether states counted by the others mean the same here.
+    /// Whether some states counted by the others mean the same here: those of plans with the same salt.
     pub(crate) fn are_like(&self, others: &Self) -> bool {
-        self.build.algorithm == others.build.algorithm
-            && self.from.is_some() == others.from.is_some()
-            && self.plans.len() == others.plans.len()
-            && self.plans.iter().zip(&others.plans).all(|(own, other)| own.is_like(other))
+        let from = self.from.is_some() && others.from.is_some();
+        from || self.plans.iter().any(|own| others.plans.iter().any(|other| own.salt == other.salt))
     }
 }
 
@@ -243,7 +238,9 @@ impl From {
                 limit.parse()
             }
         });
-        let limits = limits.collect::<Result<Vec<Limit>, _>>().ok()?;
-        build.plan(Some((FROM_CLAIM, "claim")), &limits, None).ok()
+        let mut limits = limits.collect::<Result<Vec<Limit>, _>>().ok()?;
+        // In another order they are the same limits.
+        limits.sort_by_key(Limit::period);
+        build.plan(Tier::Claim, &limits, None).ok()
     }
 }

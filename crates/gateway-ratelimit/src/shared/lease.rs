@@ -3,9 +3,10 @@
 //! A request takes from the share at hand. Where it is used up, up to one lease more passes on credit until the store
 //! has been asked; once it has said that nothing is left, nothing passes until there is some. Credit is taken from the
 //! store as debt, so that it is missing later. All instances together thus are never ahead of the limit by more than
-//! one lease each.
+//! one lease each. A request that costs more than a lease and what is at hand waits until so much has been taken.
 
 use crate::algorithm::Decision;
+use crate::cost::Cost;
 use crate::key::Key;
 use crate::limiter::{Case, Limiter, Place, Standing};
 use crate::plan::{Outcome, Plan, Plans, Told};
@@ -19,13 +20,15 @@ use std::time::Duration;
 const SHARDS: usize = 16;
 /// What a request is told that came while the store was being asked.
 const SOON: Duration = Duration::from_millis(100);
+/// How long a share that was taken for such a request is kept at least, in microseconds: it comes back when it was
+/// told to, after [`SOON`] in whole seconds.
+const HELD: u64 = 3_000_000;
 
 #[derive(Debug)]
 pub(crate) struct Leases {
     shards: Box<[Mutex<HashMap<Key, Lease>>]>,
     max_per_shard: usize,
-    size: Option<u32>,
-    smallest: u64,
+    size: i64,
     ttl: u64,
     asked: Mutex<Vec<Key>>,
     /// Whether the store did not answer the last time.
@@ -41,6 +44,8 @@ struct Lease {
     /// Until when the store has nothing.
     empty_until: u64,
     asking: bool,
+    /// The most that was refused because it is more than a lease: so much is to be at hand.
+    wanted: i64,
     /// How things stood when the store was last asked.
     outcome: Option<Outcome>,
     plan: Arc<Plan>,
@@ -67,11 +72,14 @@ enum Found {
 impl Leases {
     pub(crate) fn new(settings: &RateLimitSettings, plans: &Plans) -> Self {
         let counts = plans.iter().flat_map(|plan| &plan.rules).map(|rule| rule.burst.min(rule.count));
+        let size = settings.lease.unwrap_or_else(|| {
+            let part = u32::try_from(counts.min().unwrap_or(1) / 20).unwrap_or(u32::MAX);
+            part.max(Cost::of_all(&settings.cost).unwrap_or(1))
+        });
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             max_per_shard: settings.max_keys.div_ceil(SHARDS).max(1),
-            size: settings.lease,
-            smallest: counts.min().unwrap_or(1),
+            size: i64::from(size.max(1)),
             ttl: u64::try_from(settings.lease_ttl.as_micros()).unwrap_or(u64::MAX >> 12),
             asked: Mutex::default(),
             away: AtomicBool::new(false),
@@ -80,7 +88,7 @@ impl Leases {
 
     /// How much is taken at once, and passes on credit at most.
     pub(crate) fn size(&self) -> i64 {
-        i64::from(self.size.unwrap_or_else(|| u32::try_from(self.smallest / 20).unwrap_or(u32::MAX)).max(1))
+        self.size
     }
 
     fn shard(&self, key: Key) -> MutexGuard<'_, HashMap<Key, Lease>> {
@@ -117,6 +125,7 @@ impl Leases {
             until: now + self.ttl,
             empty_until: 0,
             asking: false,
+            wanted: 0,
             outcome: None,
             plan: case.plan.clone(),
             name: name(),
@@ -129,6 +138,10 @@ impl Leases {
         let floor = if empty || away { 0 } else { -size };
         if lease.balance - cost < floor {
             let mut news = false;
+            // What fits nowhere is not asked for, or others would lack it meanwhile.
+            if cost > size && case.plan.rules.iter().all(|rule| u64::from(case.cost) <= rule.burst) {
+                lease.wanted = lease.wanted.max(cost);
+            }
             if !empty || lease.balance < 0 {
                 news = self.ask(case.key, lease);
             }
@@ -141,19 +154,22 @@ impl Leases {
         if taking {
             lease.balance -= cost;
         }
-        let news = !empty && lease.balance * 2 < size && self.ask(case.key, lease);
+        let news = !empty && lease.balance * 2 < size.max(lease.wanted) && self.ask(case.key, lease);
         (Found::Pass(lease.pass(case)), news)
     }
 
-    /// Takes more than was, or gives back; whether the caller is known here.
-    pub(crate) fn settle(&self, key: Key, difference: i64) -> bool {
+    /// Takes more than was, or gives back; whether the background task has something new to do. `None` if the caller
+    /// is not known here.
+    pub(super) fn settle(&self, key: Key, difference: i64) -> Option<bool> {
         let mut shard = self.shard(key);
-        let Some(lease) = shard.get_mut(&key) else { return false };
+        let lease = shard.get_mut(&key)?;
         lease.balance -= difference;
-        if lease.balance < 0 {
-            self.ask(key, lease);
-        }
-        true
+        Some(lease.balance < 0 && self.ask(key, lease))
+    }
+
+    /// Whether the store is to be asked for somebody.
+    pub(crate) fn has_asked(&self) -> bool {
+        !self.asked.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Those for whom the store is to be asked.
@@ -168,7 +184,7 @@ impl Leases {
                 name: lease.name.clone(),
                 plan: lease.plan.clone(),
                 debt: u64::try_from(-lease.balance).unwrap_or(0),
-                want: u64::try_from(size - lease.balance.max(0)).unwrap_or(0),
+                want: u64::try_from(size.max(lease.wanted) - lease.balance.max(0)).unwrap_or(0),
             })
         });
         asking.collect()
@@ -182,7 +198,7 @@ impl Leases {
         lease.asking = false;
         let Some(answer) = answer else { return };
         lease.balance += i64::try_from(asking.debt).unwrap_or(i64::MAX) + answer.taken;
-        lease.until = now + self.ttl;
+        lease.until = now + if lease.wanted > 0 { self.ttl.max(HELD) } else { self.ttl };
         lease.outcome = Some(answer.outcome);
         lease.empty_until = match answer.outcome.decision {
             Decision::Refuse { retry_after, .. } => {

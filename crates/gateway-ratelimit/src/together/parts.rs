@@ -105,7 +105,7 @@ impl Part {
             Some(Place::Here) => limiter.counts.take(self.key, now, back, &self.plan.rules),
             Some(Place::Share) => limiter.counts.take(self.key, now, back, &self.plan.shares),
             Some(Place::Server) if !self.is_on_a_server() => {
-                limiter.shared.leases.settle(self.key, back);
+                limiter.shared.settle_share(self.key, back);
             }
             Some(Place::Server) | None => {}
         }
@@ -159,8 +159,21 @@ impl Parts {
         }
     }
 
+    /// Asks the servers in a task that ends by itself, whether the request is still there or not: otherwise who hangs
+    /// up would keep what one limit gave and another one refuses.
+    pub(crate) async fn asked(self) -> Verdict {
+        match tokio::spawn(self.ask()).await {
+            Ok(verdict) => verdict,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime ends, and the request with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
     /// Asks the servers, all at once, and takes in this process if they have room.
-    pub(crate) async fn asked(mut self) -> Verdict {
+    async fn ask(mut self) -> Verdict {
         let asking = self.0.iter_mut().filter(|part| part.is_on_a_server()).map(async |part| {
             if let Some(store) = &part.layer.store {
                 let (limiter, plan) = (&part.layer.limiter, &part.plan);

@@ -24,7 +24,7 @@ enum Step {
 
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        8 => (0usize..3, 1u32..3).prop_map(|(i, cost)| Step::Ask(i, cost)),
+        8 => (0usize..3, 1u32..12).prop_map(|(i, cost)| Step::Ask(i, cost)),
         3 => (0usize..3).prop_map(Step::Sync),
         1 => (0usize..3).prop_map(Step::Fail),
         1 => (0usize..3).prop_map(Step::Sweep),
@@ -84,7 +84,7 @@ proptest! {
                 sum += cost;
                 // What was taken before and not used may come in this stretch: a share each.
                 let allowed = u64::from(count) + (end - start) * u64::from(count) / 60_000_000;
-                let ahead = 3 * u64::from(size) + 3 * u64::from(size);
+                let ahead = 3 * u64::from(size) + 3 * u64::from(size.max(11));
                 prop_assert!(sum <= allowed + ahead, "{} instead of {} and {}", sum, allowed, ahead);
             }
         }
@@ -116,4 +116,37 @@ fn a_request_that_comes_first_passes_and_what_the_store_lacks_is_refused_at_once
     leases.answered(&asking, Some(answer), START);
     let (Found::Refuse(outcome), false) = ask() else { panic!("it passed") };
     assert_eq!(outcome.told[0].reset, 900);
+}
+
+#[test]
+fn who_comes_to_owe_by_an_answer_or_still_owes_later_wakes_the_background_task() {
+    let settings = RateLimitSettings {
+        lease: Some(2),
+        shared: crate::settings::Shared::Leased,
+        ..RateLimitSettings::all("100/h".parse().unwrap())
+    };
+    let plans = Plans::new("model", &settings).unwrap();
+    let state = crate::shared::State::new(&settings, &plans).unwrap();
+    let leases = &state.leases;
+    let (request, scope) = (Request::new(()), Scope::default());
+    let facts = Facts::of(&request, &scope);
+    let case = Case { plan: plans.choose(&facts).unwrap(), key: 1, cost: 1 };
+    assert!(matches!(leases.decide(&case, START, || "x".into(), true), (Found::Pass(_), true)));
+    let there = Answer {
+        taken: 2,
+        outcome: Outcome::join(std::iter::once((
+            Decision::Allow { remaining: 90, reset: Duration::ZERO },
+            90,
+        ))),
+    };
+    leases.answered(&leases.asked().pop().unwrap(), Some(there), START);
+    let is_woken = || futures_util::FutureExt::now_or_never(state.work.notified()).is_some();
+    assert!(!is_woken() && !leases.has_asked());
+    assert!(state.settle_share(1, 30));
+    assert!(is_woken() && leases.has_asked(), "an answer has cost more than there was");
+    leases.answered(&leases.asked().pop().unwrap(), None, START);
+    assert!(!leases.has_asked());
+    assert!(leases.expired(START + leases.ttl, false).is_empty());
+    assert!(leases.has_asked(), "what is owed is asked for again");
+    assert!(!state.settle_share(2, 30), "nobody has this one");
 }
