@@ -57,6 +57,7 @@ impl Background {
                 _ = write.tick() => self.write().await,
                 _ = sweep.tick() => self.give_back(false).await,
                 () = limiter.shared.work.notified() => self.work().await,
+                () = limiter.settlements.work.notified() => self.work().await,
             }
         }
         self.work().await;
@@ -73,7 +74,7 @@ impl Background {
     async fn work(&self) {
         let Some(store) = &self.store else { return };
         let shared = &self.limiter.shared;
-        if !self.settle(store, shared.settlements()).await {
+        if !self.settle(store, self.limiter.settlements.take()).await {
             sleep(PAUSE).await;
         }
         for asked in shared.leases.asked().chunks(AT_ONCE) {
@@ -139,8 +140,7 @@ impl Background {
         }
         let listened = failed.is_empty();
         if !listened {
-            self.limiter.shared.put_back(failed);
-            self.limiter.shared.work.notify_one();
+            self.limiter.settlements.put_back(failed);
         }
         listened
     }

@@ -74,12 +74,15 @@ impl RateLimitLayer {
     /// This layer with the counts of an earlier one, where they mean the same: after a reload that changed
     /// numbers, but neither the key nor the algorithm nor the periods. A tier that is new or has other periods begins
     /// anew, the others go on. Both layers count together from then on. What is counted for metrics goes on in any
-    /// case.
+    /// case, and final costs of the earlier layer's requests are told by this one's [background](Self::background).
     #[must_use]
     pub fn learn_from(&self, earlier: &Self) -> Self {
         let other = &earlier.limiter;
         let tally = other.tallies.of(self.scope.route.as_deref().unwrap_or_default());
-        let mut counting = self.changed(|limiter| limiter.tallies = other.tallies.clone());
+        let mut counting = self.changed(|limiter| {
+            limiter.tallies = other.tallies.clone();
+            limiter.settlements = other.settlements.clone();
+        });
         counting.scope = Arc::new(Scope { tally, ..(*self.scope).clone() });
         let own = &counting.limiter;
         if own.by != other.by || !own.plans.are_like(&other.plans) {

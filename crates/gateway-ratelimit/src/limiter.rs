@@ -42,6 +42,7 @@ pub(crate) struct Limiter {
     pub(crate) quota_file: Option<PathBuf>,
     pub(crate) hook: Arc<OnceLock<QuotaHook>>,
     pub(crate) shared: Arc<shared::State>,
+    pub(crate) settlements: Arc<shared::Settlements>,
     pub(crate) tallies: Arc<Tallies>,
 }
 
@@ -111,6 +112,7 @@ impl Limiter {
         Ok(Self {
             name: name.into(),
             tallies: Arc::default(),
+            settlements: Arc::default(),
             shared: Arc::new(shared::State::new(settings, &plans)?),
             plans: Arc::new(plans),
             by: settings.key.clone(),

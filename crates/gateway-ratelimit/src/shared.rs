@@ -2,10 +2,12 @@
 
 mod lease;
 mod script;
+mod settlements;
 mod told;
 
 pub(crate) use lease::Leases;
 pub(crate) use script::{Call, Mode};
+pub(crate) use settlements::{Settlement, Settlements};
 
 use crate::algorithm::Decision;
 use crate::facts::Scope;
@@ -21,9 +23,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Settlements that wait to be sent; when there are more, the oldest are given up.
-const MOST_SETTLEMENTS: usize = 10_000;
-
 /// What a layer needs to share its counts.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -34,18 +33,9 @@ pub(crate) struct State {
     fell_back: AtomicBool,
     /// Of whom the server is being told that.
     telling: Mutex<HashSet<Key>>,
-    settlements: Mutex<Vec<Settlement>>,
     told: told::Told,
-    /// Wakes the background task.
+    /// Wakes the background task, for leases.
     pub(crate) work: Notify,
-}
-
-/// A difference that the server is to be told.
-#[derive(Clone, Debug)]
-pub(crate) struct Settlement {
-    pub(crate) key: String,
-    pub(crate) plan: Arc<Plan>,
-    pub(crate) difference: i64,
 }
 
 impl State {
@@ -65,7 +55,6 @@ impl State {
             leases: Leases::new(settings, plans),
             fell_back: AtomicBool::new(false),
             telling: Mutex::default(),
-            settlements: Mutex::default(),
             told: told::Told::default(),
             work: Notify::new(),
         })
@@ -79,39 +68,13 @@ impl State {
         self.telling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes more than was, or gives back, when the background task comes to it.
-    pub(crate) fn settle(&self, local: Key, key: String, plan: &Arc<Plan>, difference: i64) {
-        if self.mode == Shared::Leased && self.settle_share(local, difference) {
-            return;
-        }
-        let mut all = self.settlements.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= MOST_SETTLEMENTS {
-            all.drain(..MOST_SETTLEMENTS / 10);
-        }
-        all.push(Settlement { key, plan: plan.clone(), difference });
-        drop(all);
-        self.work.notify_one();
-    }
-
-    /// The same of the share at hand; whether the caller has one.
+    /// Takes more than was, or gives back, of the share at hand; whether the caller has one.
     pub(crate) fn settle_share(&self, key: Key, difference: i64) -> bool {
         let news = self.leases.settle(key, difference);
         if news == Some(true) {
             self.work.notify_one();
         }
         news.is_some()
-    }
-
-    /// What waits to be sent.
-    pub(crate) fn settlements(&self) -> Vec<Settlement> {
-        std::mem::take(&mut *self.settlements.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    pub(crate) fn put_back(&self, mut earlier: Vec<Settlement>) {
-        let mut all = self.settlements.lock().unwrap_or_else(PoisonError::into_inner);
-        earlier.append(&mut all);
-        earlier.truncate(MOST_SETTLEMENTS);
-        *all = earlier;
     }
 }
 
@@ -192,6 +155,13 @@ impl Limiter {
                 tracing::debug!(limit = &*self.name, "decided without the store: {error}");
                 self.fall_back(plan, (key, cost), self.takes_at_once())
             }
+        }
+    }
+
+    /// Takes more than was, or gives back, when the background task comes to it.
+    pub(crate) fn settle_later(&self, local: Key, key: String, plan: &Arc<Plan>, difference: i64) {
+        if self.shared.mode != Shared::Leased || !self.shared.settle_share(local, difference) {
+            self.settlements.add(Settlement { key, plan: plan.clone(), difference });
         }
     }
 

@@ -302,3 +302,38 @@ async fn requests_that_cost_more_than_a_lease_pass_as_long_as_there_is_room() {
         let _ = redis.command(&["FLUSHALL"]);
     }
 }
+
+#[tokio::test]
+async fn what_requests_under_way_take_at_a_reload_is_told_by_the_new_limit() {
+    let redis = Redis::start();
+    let settings = json!({ "limit": "100/h", "cost": 10, "settle": { "header": "x-tokens-used" } });
+    let old = instance(&redis, settings.clone());
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let background = tokio::spawn(old.background().unwrap().run(async { drop(ended.await) }));
+    let (answer, awaited) = tokio::sync::oneshot::channel();
+    let awaited = std::sync::Arc::new(std::sync::Mutex::new(Some(awaited)));
+    let (come, mut came) = tokio::sync::mpsc::unbounded_channel();
+    let service = old.layer(service_fn(move |_: Request<()>| {
+        let awaited = awaited.lock().unwrap().take().unwrap();
+        come.send(()).unwrap();
+        async move { Ok::<Response<Full<Bytes>>, Infallible>(awaited.await.unwrap()) }
+    }));
+    let under_way = tokio::spawn(async { service.oneshot(from("192.0.2.1")).await });
+    came.recv().await.unwrap();
+    let new = instance(&redis, settings).learn_from(&old);
+    let next = tokio::spawn(new.background().unwrap().run(std::future::pending()));
+    end.send(()).unwrap();
+    background.await.unwrap();
+    let mut used = Response::new(Full::default());
+    used.headers_mut().insert("x-tokens-used", "80".parse().unwrap());
+    answer.send(used).unwrap();
+    under_way.await.unwrap().unwrap();
+    wait_until("the settlement", async || {
+        let peek = layer(json!({ "limit": "100/h", "cost": { "header": "x-cost", "min": 0 } }))
+            .with_store(open(&redis, LONG));
+        let left = ask(&peek, with("/", "x-cost", "0")).await.headers()["ratelimit"].clone();
+        left.to_str().unwrap().starts_with("\"demo\";r=20;")
+    })
+    .await;
+    next.abort();
+}

@@ -102,7 +102,7 @@ impl Note {
             Place::Share => &self.plan.shares,
             Place::Server => {
                 if let Some(caller) = &self.caller {
-                    limiter.shared.settle(self.key, remote_key(&self.plan, caller), &self.plan, difference);
+                    limiter.settle_later(self.key, remote_key(&self.plan, caller), &self.plan, difference);
                 }
                 return;
             }

@@ -208,20 +208,20 @@ impl Leases {
         };
     }
 
-    /// Unused shares that have expired, or all, to be given back; who owes is asked for again.
+    /// Unused shares that have expired, to be given back; who owes is asked for again. At the end all, and what is owed.
     pub(crate) fn expired(&self, now: u64, all: bool) -> Vec<(Arc<str>, Arc<Plan>, i64)> {
         let mut back = Vec::new();
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.retain(|key, lease| {
-                if lease.asking || (!all && now < lease.until.max(lease.empty_until)) {
+                if !all && (lease.asking || now < lease.until.max(lease.empty_until)) {
                     return true;
                 }
-                if lease.balance < 0 {
+                if !all && lease.balance < 0 {
                     self.ask(*key, lease);
                     return true;
                 }
-                if lease.balance > 0 {
+                if lease.balance != 0 {
                     back.push((lease.name.clone(), lease.plan.clone(), lease.balance));
                 }
                 false

@@ -149,4 +149,6 @@ fn who_comes_to_owe_by_an_answer_or_still_owes_later_wakes_the_background_task()
     assert!(leases.expired(START + leases.ttl, false).is_empty());
     assert!(leases.has_asked(), "what is owed is asked for again");
     assert!(!state.settle_share(2, 30), "nobody has this one");
+    let owed: Vec<i64> = leases.expired(START, true).into_iter().map(|(.., unused)| unused).collect();
+    assert_eq!((owed, state.settle_share(1, 30)), (vec![-28], false), "who comes later tells the server");
 }
