@@ -2,10 +2,11 @@
 # Counts the instructions of a request through the in-process stack, and fails where they grew by more than 5 %.
 #   scripts/instructions.sh            compares with benches/instructions.txt
 #   scripts/instructions.sh --update   writes it, after a change that is meant
-# Counted by callgrind in two runs of different length; what a start costs is in both and falls out.
+# Counted by callgrind in two runs of different length; what a start costs is in both and falls out, but for the some
+# hundred thousand by which two calibrations of the clock differ: the second run is long.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-baseline=benches/instructions.txt allowed=5 short=500 long=2500
+baseline=benches/instructions.txt allowed=5 short=500 long=8500
 
 if ! command -v valgrind > /dev/null; then
   sudo=""
