@@ -101,8 +101,10 @@ impl AdmissionLayer {
     /// Goes on counting where another has come to, so that what is counted never goes back. Of another mode, something
     /// else was counted.
     pub fn count_on_from(&self, earlier: &Self) {
-        for class in Priority::ALL.into_iter().filter(|_| self.mode() == earlier.mode()) {
-            self.0.refused[class.index()].fetch_add(earlier.refused(class), Relaxed);
+        if self.mode() == earlier.mode() {
+            for class in Priority::ALL {
+                self.0.refused[class.index()].fetch_add(earlier.refused(class), Relaxed);
+            }
         }
     }
 
