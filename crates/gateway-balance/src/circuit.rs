@@ -18,9 +18,9 @@ use window::{Sum, Window};
 
 /// When a circuit opens and how it closes again. Short form: `true`, for the defaults.
 ///
-/// Failures are 5xx answers, requests without an answer and, by choice, slow answers. An open circuit refuses at once; when its time is
-/// over it is half open and lets a few requests probe: if they succeed it closes, if one fails it opens again
-/// for twice the time.
+/// Failures are 5xx answers, requests without an answer and, by choice, slow answers. An open circuit refuses at once;
+/// when its time is over it is half open and lets a few requests probe: if they succeed it closes, if one fails it opens
+/// again for twice the time.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CircuitSettings {
