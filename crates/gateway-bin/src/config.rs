@@ -8,7 +8,7 @@ pub(crate) use load::{Mistake, Mistakes, Origin, Severity, join, nearest};
 pub(crate) use plan::{
     AuthPlan, Chore, Levels, LimitPlan, Plan, RouteLimit, RoutePlan, ServicePlan, of_policies,
 };
-pub(crate) use settings::{AuthSettings, LogLevel, Policies, ServerSettings, Settings};
+pub(crate) use settings::{AuthSettings, LogLevel, Policies, ServerSettings, Settings, StartSettings};
 
 use load::Loaded;
 use std::path::Path;

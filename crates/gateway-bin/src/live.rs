@@ -1,7 +1,7 @@
 //! The configuration in force, and how another takes its place.
 
 use crate::chores::Chores;
-use crate::config::{self, Config, Plan, ServicePlan};
+use crate::config::{self, Config, Plan, ServicePlan, StartSettings};
 use arc_swap::ArcSwap;
 use gateway_auth::Revocations;
 use gateway_balance::{EndpointSet, health_checks};
@@ -60,6 +60,8 @@ impl Drop for Checks {
 pub(crate) struct Live {
     path: PathBuf,
     config: Config,
+    /// What this process goes by as long as it runs.
+    started: StartSettings,
     plans: watch::Sender<Arc<Plan>>,
     view: Arc<ArcSwap<View>>,
     checks: BTreeMap<String, Checks>,
@@ -78,7 +80,8 @@ impl Live {
         let (plans, _) = watch::channel(config.plan.clone());
         let (checks, chores) = Default::default();
         let (path, files) = (path.to_owned(), files_of(path, &config));
-        let mut live = Self { path, config, plans, view, checks, chores, status, metrics, files };
+        let started = StartSettings::of(&config.settings);
+        let mut live = Self { path, config, started, plans, view, checks, chores, status, metrics, files };
         live.check_health();
         live.chores.keep(live.config.plan.chores());
         live.count();
@@ -142,8 +145,8 @@ impl Live {
     }
 
     fn replace(&mut self, config: Config) {
-        for key in self.config.settings.differing_start_keys(&config.settings) {
-            tracing::warn!("`{key}` has changed, which takes a restart or an upgrade");
+        for key in self.started.differing_keys(&config.settings) {
+            tracing::warn!("`{key}` has changed since the start, which takes a restart or an upgrade");
         }
         self.config = config;
         self.status =

@@ -159,7 +159,7 @@ fn keys_that_are_only_read_at_start_say_so() {
     assert_eq!(reload(&gateway).0, 200);
     let finished = gateway.stop();
     assert!(
-        finished.stderr.contains("`server.workers` has changed, which takes a restart"),
+        finished.stderr.contains("`server.workers` has changed since the start, which takes a restart"),
         "{}",
         finished.stderr
     );

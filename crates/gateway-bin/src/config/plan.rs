@@ -100,10 +100,7 @@ impl Plan {
         let before = mistakes.len();
         let mut planner = Planner::new(settings, origin, previous, mistakes);
         let services = planner.services();
-        let store = match previous.filter(|previous| previous.settings.store == settings.store) {
-            Some(previous) => Some(previous.plan.store.clone()),
-            None => planner.noted("store.redis", Store::open(&settings.store)),
-        };
+        let store = planner.store();
         let at_hand = store.clone().unwrap_or_else(Store::memory);
         let mut auth = planner.auth(&at_hand);
         let limits = planner.limits(&at_hand);

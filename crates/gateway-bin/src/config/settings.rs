@@ -90,15 +90,41 @@ pub(crate) struct Settings {
     pub(crate) routes: Vec<RouteSettings>,
 }
 
-impl Settings {
-    /// The keys that are only read at start and differ.
-    pub(crate) fn differing_start_keys(&self, other: &Self) -> Vec<&'static str> {
-        let admin = |settings: &Self| settings.admin.as_ref().map(|admin| admin.listen);
+/// What is only read at start.
+#[derive(Clone)]
+pub(crate) struct StartSettings {
+    listen: ListenAddress,
+    workers: Option<NonZeroUsize>,
+    admin: Option<SocketAddr>,
+    level: LogLevel,
+    access_log: AccessLogSwitch,
+    metrics: Metrics,
+    store: StoreSettings,
+    identity: Option<IdentitySettings>,
+}
+
+impl StartSettings {
+    pub(crate) fn of(settings: &Settings) -> Self {
+        Self {
+            listen: settings.server.listen.clone(),
+            workers: settings.server.workers,
+            admin: settings.admin.as_ref().map(|admin| admin.listen),
+            level: settings.log.level,
+            access_log: settings.access_log.clone(),
+            metrics: settings.metrics,
+            store: settings.store.clone(),
+            identity: settings.identity.clone(),
+        }
+    }
+
+    /// The keys that other settings have different.
+    pub(crate) fn differing_keys(&self, settings: &Settings) -> Vec<&'static str> {
+        let other = Self::of(settings);
         let differs = [
-            ("server.listen", self.server.listen != other.server.listen),
-            ("server.workers", self.server.workers != other.server.workers),
-            ("admin.listen", admin(self) != admin(other)),
-            ("log.level", self.log.level != other.log.level),
+            ("server.listen", self.listen != other.listen),
+            ("server.workers", self.workers != other.workers),
+            ("admin.listen", self.admin != other.admin),
+            ("log.level", self.level != other.level),
             ("access_log", self.access_log != other.access_log),
             ("metrics", self.metrics != other.metrics),
             ("store", self.store != other.store),

@@ -49,7 +49,7 @@ impl Planner<'_> {
 
     /// The store of answers that goes on as it is.
     fn previous_cache(&self) -> Option<CachePlan> {
-        let previous = self.previous_on_this_store()?;
+        let previous = self.previous?;
         previous.plan.cache.clone().filter(|_| previous.settings.cache == self.settings.cache)
     }
 

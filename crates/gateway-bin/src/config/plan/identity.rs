@@ -43,8 +43,7 @@ impl Planner<'_> {
     /// What signs tokens for services. Keys that were published stay so.
     pub(super) fn assertions(&mut self, store: &Store) -> Option<AssertionPlan> {
         let settings = self.settings.assertion.on()?;
-        let previous = self.previous_on_this_store();
-        let earlier = previous.and_then(|previous| Some((previous, previous.plan.assertions.clone()?)));
+        let earlier = self.previous.and_then(|previous| Some((previous, previous.plan.assertions.clone()?)));
         if let Some((previous, same)) = &earlier
             && previous.settings.assertion == self.settings.assertion
         {

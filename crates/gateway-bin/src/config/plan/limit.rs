@@ -38,14 +38,12 @@ impl LimitPlan {
 impl Planner<'_> {
     pub(super) fn limits(&mut self, store: &Store) -> BTreeMap<String, LimitPlan> {
         let settings = self.settings;
-        let store_kept = self.previous_on_this_store().is_some();
         let limits = settings.rate_limits.iter().filter_map(|(name, limit)| {
             let (same, earlier) =
                 self.kept(name, limit, |config| (&config.settings.rate_limits, &config.plan.limits));
-            let earlier = match same {
-                Some(same) if store_kept => return Some((name.clone(), same)),
-                same => same.or(earlier),
-            };
+            if let Some(same) = same {
+                return Some((name.clone(), same));
+            }
             let Short(limit) = limit;
             let key = join("rate_limits", name);
             let layer = self.noted(&key, RateLimitLayer::new(name, limit))?.with_store(store.clone());

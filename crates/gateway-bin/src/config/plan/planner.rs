@@ -6,6 +6,7 @@ use crate::config::load::{Mistake, Origin, nearest};
 use crate::config::settings::Settings;
 use gateway_core::units::Switch;
 use gateway_server::ListenAddress;
+use gateway_store::Store;
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
@@ -30,9 +31,20 @@ impl<'a> Planner<'a> {
         Self { settings, origin, previous, mistakes, previous_routes: OnceCell::new() }
     }
 
-    /// The configuration before, if its state stands where that of this one does.
+    /// The configuration before, whose state stands where that of this one does.
     pub(super) fn previous_on_this_store(&self) -> Option<&'a Config> {
-        self.previous.filter(|previous| previous.settings.store == self.settings.store)
+        self.previous
+    }
+
+    /// Where state stands. That of a running process stays whatever the settings say by now: workers have their
+    /// connections to it, and what was counted and revoked is there.
+    pub(super) fn store(&mut self) -> Option<Store> {
+        let settings = &self.settings.store;
+        let Some(previous) = self.previous else { return self.noted("store.redis", Store::open(settings)) };
+        if previous.settings.store != *settings {
+            self.noted("store.redis", Store::open(settings))?;
+        }
+        Some(previous.plan.store.clone())
     }
 
     /// The one route of this name in the configuration before.
