@@ -8,6 +8,7 @@ use gateway_balance::{CircuitState, EndpointSet};
 use gateway_core::Mode;
 use gateway_observe::{AccessLog, Metrics};
 use gateway_overload::Priority;
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 /// Where it is counted.
@@ -28,9 +29,9 @@ impl Gauges {
         }
         for route in &view.plan.routes {
             tell_limits(metrics, route, view.plan.store.is_shared());
-            tell_overload_of_route(metrics, route);
-            tell_cache(metrics, route);
         }
+        tell_overload_of_routes(metrics, &view.plan.routes);
+        tell_caches(metrics, &view.plan.routes);
         for (name, service) in &view.plan.services {
             tell_overload_of_service(metrics, name, service);
         }
@@ -101,16 +102,33 @@ fn tell_overload_of_service(metrics: &Metrics, name: &str, service: &ServicePlan
     }
 }
 
-fn tell_overload_of_route(metrics: &Metrics, route: &RoutePlan) {
-    let labels = || vec![("route", route.name.clone())];
-    if let Some((_, limit)) = route.concurrency.as_deref() {
-        tell_refused(metrics, "concurrency", &route.name, limit.mode(), limit.refused());
-        metrics.gauge("gateway_concurrency_in_flight", labels()).set(limit.in_flight() as f64);
-        metrics.gauge("gateway_concurrency_waiting", labels()).set(limit.waiting() as f64);
+/// Of routes that share a name, the sums.
+fn tell_overload_of_routes(metrics: &Metrics, routes: &[RoutePlan]) {
+    let mut refused = HashMap::<_, u64>::new();
+    let (mut taken, mut open) = (HashMap::<_, (u64, u64)>::new(), HashMap::<_, bool>::new());
+    for route in routes {
+        let name = route.name.as_str();
+        if let Some((_, limit)) = route.concurrency.as_deref() {
+            *refused.entry(("concurrency", name, limit.mode())).or_default() += limit.refused();
+            let (in_flight, waiting) = taken.entry(name).or_default();
+            *in_flight += limit.in_flight();
+            *waiting += limit.waiting();
+        }
+        if let Some((_, circuit)) = route.circuit.as_deref() {
+            *refused.entry(("route-circuit", name, circuit.mode())).or_default() += circuit.refused();
+            *open.entry(name).or_default() |= is_open(circuit.state());
+        }
     }
-    if let Some((_, circuit)) = route.circuit.as_deref() {
-        tell_refused(metrics, "route-circuit", &route.name, circuit.mode(), circuit.refused());
-        metrics.gauge("gateway_route_circuit_open", labels()).set(flag(is_open(circuit.state())));
+    for ((policy, name, mode), count) in refused {
+        tell_refused(metrics, policy, name, mode, count);
+    }
+    let labels = |name: &str| vec![("route", name.to_owned())];
+    for (name, (in_flight, waiting)) in taken {
+        metrics.gauge("gateway_concurrency_in_flight", labels(name)).set(in_flight as f64);
+        metrics.gauge("gateway_concurrency_waiting", labels(name)).set(waiting as f64);
+    }
+    for (name, open) in open {
+        metrics.gauge("gateway_route_circuit_open", labels(name)).set(flag(open));
     }
 }
 
@@ -132,18 +150,25 @@ fn tell_limits(metrics: &Metrics, route: &RoutePlan, shared: bool) {
     }
 }
 
-fn tell_cache(metrics: &Metrics, route: &RoutePlan) {
-    let Some(cache) = &route.cache else { return };
-    let counts = cache.layer.counts();
-    for (result, count) in [
-        ("hit", counts.hits),
-        ("stale", counts.stale),
-        ("revalidated", counts.revalidated),
-        ("collapsed", counts.collapsed),
-        ("miss", counts.misses),
-        ("bypass", counts.bypassed),
-    ] {
-        let labels = vec![("route", route.name.clone()), ("result", result.to_owned())];
+/// Of routes that share a name, the sums.
+fn tell_caches(metrics: &Metrics, routes: &[RoutePlan]) {
+    let mut sums = HashMap::<_, u64>::new();
+    for route in routes {
+        let Some(cache) = &route.cache else { continue };
+        let counts = cache.layer.counts();
+        for (result, count) in [
+            ("hit", counts.hits),
+            ("stale", counts.stale),
+            ("revalidated", counts.revalidated),
+            ("collapsed", counts.collapsed),
+            ("miss", counts.misses),
+            ("bypass", counts.bypassed),
+        ] {
+            *sums.entry((route.name.as_str(), result)).or_default() += count;
+        }
+    }
+    for ((name, result), count) in sums {
+        let labels = vec![("route", name.to_owned()), ("result", result.to_owned())];
         metrics.counter("gateway_cache_total", labels).absolute(count);
     }
 }
