@@ -6,10 +6,12 @@ use crate::config::load::nearest;
 use crate::config::settings::ServiceSettings;
 use gateway_auth::OutboundCredentialsLayer;
 use gateway_balance::{BalanceSettings, EndpointSet, HealthSettings};
+use gateway_core::units::Switch;
 use gateway_core::{Endpoint, Scheme};
 use gateway_overload::{AdaptiveLimitLayer, AdmissionLayer};
 use gateway_upstream::{UpstreamSettings, UpstreamTls};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 #[derive(Clone)]
 pub(crate) struct ServicePlan {
@@ -111,18 +113,22 @@ impl Planner<'_> {
             Some(earlier) => earlier.set.renewed(endpoints, policy),
             None => EndpointSet::new(name, endpoints, policy),
         };
-        let adaptive =
-            self.switch(&format!("services.{name}.adaptive"), &service.adaptive, AdaptiveLimitLayer::new);
-        let admission =
-            self.switch(&format!("services.{name}.admission"), &service.admission, AdmissionLayer::new);
-        if let Some(earlier) = &earlier {
-            if let (Some(now), Some(before)) = (&adaptive, &earlier.adaptive) {
-                now.count_on_from(before);
-            }
-            if let (Some(now), Some(before)) = (&admission, &earlier.admission) {
-                now.count_on_from(before);
-            }
-        }
+        let before = self.previous.and_then(|previous| previous.settings.services.get(name));
+        let before = before.zip(earlier.as_ref());
+        let adaptive = self.lives_on(
+            &format!("services.{name}.adaptive"),
+            &service.adaptive,
+            before.map(|(settings, plan)| (&settings.adaptive, plan.adaptive.as_ref())),
+            AdaptiveLimitLayer::new,
+            AdaptiveLimitLayer::count_on_from,
+        );
+        let admission = self.lives_on(
+            &format!("services.{name}.admission"),
+            &service.admission,
+            before.map(|(settings, plan)| (&settings.admission, plan.admission.as_ref())),
+            AdmissionLayer::new,
+            AdmissionLayer::count_on_from,
+        );
         Some(ServicePlan {
             set,
             outbound,
@@ -134,6 +140,28 @@ impl Planner<'_> {
             adaptive,
             admission,
         })
+    }
+
+    /// The layer of a policy. With the same settings as before it is the same, with all that it has found out of the
+    /// service, whatever else of the service has changed; with others it goes on counting.
+    fn lives_on<T: PartialEq, L: Clone, E: Display>(
+        &mut self,
+        key: &str,
+        switch: &Switch<T>,
+        before: Option<(&Switch<T>, Option<&L>)>,
+        make: fn(&T) -> Result<L, E>,
+        count_on_from: fn(&L, &L),
+    ) -> Option<L> {
+        if let Some((settings, same)) = before
+            && settings == switch
+        {
+            return same.cloned();
+        }
+        let layer = self.switch(key, switch, make)?;
+        if let Some(earlier) = before.and_then(|(_, layer)| layer) {
+            count_on_from(&layer, earlier);
+        }
+        Some(layer)
     }
 
     /// What the balancing of these services tells requests apart by that their routes capture.
