@@ -73,9 +73,9 @@ impl<B: RequestStream> Service<Request<B>> for Accounts {
         Box::pin(async move {
             Ok(match service {
                 Some(mut service) => service.answer(request).await,
-                // They came into the configuration after the start.
+                // Not reached: they are opened before the first request.
                 None => Problem::new(Code::StoreUnavailable)
-                    .with_detail("accounts are opened when the gateway starts")
+                    .with_detail("the accounts are not open yet")
                     .into_response(),
             })
         })
@@ -117,7 +117,7 @@ impl Jwks {
                 keys.extend(more);
             }
         };
-        if let Some(set) = self.plan.identity.as_ref().and_then(Accounts::jwks) {
+        if let Some(set) = self.plan.identity.as_ref().and_then(|plan| plan.accounts.jwks()) {
             add(set);
         }
         if let Some(plan) = &self.plan.assertions {

@@ -276,7 +276,7 @@ impl Worker {
         let accounts = self.plan.identity.as_ref().filter(|_| route.identity);
         let mut end = match (&route.respond, &route.service) {
             (Some(respond), _) => End::guarded(respond.layer(Refuse::new())),
-            (None, _) if accounts.is_some() => End::guarded(accounts?.clone()),
+            (None, _) if accounts.is_some() => End::guarded(accounts?.accounts.clone()),
             (None, _) if route.jwks => {
                 let keys = Jwks { plan: self.plan.clone(), store: self.store.clone() };
                 End::guarded(service_fn(move |_| keys.clone().answer()))

@@ -129,7 +129,7 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
     let log = settings.access_log.0.on().map(AccessLog::open).transpose()?.map(Arc::new);
 
     let mut live = Live::begin(config, path, metrics.clone());
-    if let Some(accounts) = &live.config().plan.identity {
+    if let Some(accounts) = live.config().plan.identity.as_ref().map(|plan| &plan.accounts) {
         let upkeep = accounts.open(live.view()).await?;
         tokio::spawn(upkeep.run());
         revoke_missed(accounts, &live.view()).await;

@@ -380,3 +380,164 @@ fn websockets_and_event_streams_outlive_reloads_even_that_of_their_service_and_e
     assert_eq!(farewell, [0x88, 2, 0x03, 0xe9], "going away");
     events.read_exact(&mut [0; 1000]).unwrap();
 }
+
+/// A store in a file, and passwords that cost next to nothing.
+const ACCOUNTS: &str = "[identity]\ndatabase = \"@DIR@/identity.db\"\n\
+                        [identity.password]\nmemory = \"8KiB\"\niterations = 1\n";
+const WITH_ACCOUNTS: &str = "[[routes]]\npath = \"/auth/*\"\nidentity = true\n\
+                             [[routes]]\npath = \"/mine\"\nservice = \"a\"\nauth = \"identity\"\n";
+
+fn account(gateway: &Gateway, path: &str) -> gateway_testkit::Response {
+    let account = r#"{"email":"ada@example.org","password":"correct horse battery"}"#;
+    let request = Request::new("POST", path).header("Content-Type", "application/json").body(account);
+    Client::new(gateway.addr()).send(&request)
+}
+
+fn with_token(gateway: &Gateway, method: &str, path: &str, token: &str) -> u16 {
+    let request = Request::new(method, path).header("Authorization", &format!("Bearer {token}"));
+    Client::new(gateway.addr()).send(&request).status
+}
+
+#[test]
+fn another_store_waits_for_a_restart_and_what_was_revoked_stays_so() {
+    let a = Upstream::named("a");
+    let tables = format!("[store.memory]\nmax_keys = 100000\n{ACCOUNTS}");
+    let gateway = gateway(&(service("a", &a, "") + &tables + WITH_ACCOUNTS), false);
+    assert_eq!(account(&gateway, "/auth/register").status, 201);
+    let token = account(&gateway, "/auth/login").json()["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(with_token(&gateway, "GET", "/mine", &token), 200);
+    assert_eq!(with_token(&gateway, "POST", "/auth/logout", &token), 204);
+    assert_eq!(with_token(&gateway, "GET", "/mine", &token), 401);
+    let warnings = || gateway.process().stderr().matches("`store` has changed since the start").count();
+    for (from, to, warned) in [
+        ("max_keys = 100000", "max_keys = 200000", 1),
+        ("[[routes]]", "# Something else.\n[[routes]]", 2),
+        ("max_keys = 200000", "max_keys = 100000", 2),
+    ] {
+        edit(&gateway, from, to);
+        assert_eq!(reload(&gateway).0, 200);
+        for _ in 0..8 {
+            assert_eq!(with_token(&gateway, "GET", "/mine", &token), 401, "{to}: it is forgotten");
+        }
+        assert_eq!(warnings(), warned, "{to}");
+    }
+    let token = account(&gateway, "/auth/login").json()["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(with_token(&gateway, "GET", "/mine", &token), 200);
+}
+
+#[test]
+fn accounts_come_back_with_their_table_and_are_not_opened_by_a_reload() {
+    let a = Upstream::named("a");
+    let tables = ACCOUNTS.to_owned() + WITH_ACCOUNTS;
+    let opened = gateway(&(service("a", &a, "") + &tables + &route("/*", "a")), false);
+    let (tables, at) = (tables.replace("@DIR@", &opened.dir().display().to_string()), "# Here.\n");
+    assert_eq!(account(&opened, "/auth/register").status, 201);
+    let token = account(&opened, "/auth/login").json()["access_token"].as_str().unwrap().to_owned();
+    edit(&opened, &tables, at);
+    assert_eq!(reload(&opened).0, 200);
+    wait_until("both workers", SOON, || {
+        (0..8).all(|_| account(&opened, "/auth/login").text() == "a").then_some(())
+    });
+    edit(&opened, at, &tables);
+    assert_eq!(reload(&opened).0, 200);
+    wait_until("both workers", SOON, || {
+        (0..8).all(|_| with_token(&opened, "GET", "/mine", "none") == 401).then_some(())
+    });
+    assert_eq!(account(&opened, "/auth/login").status, 200);
+    assert_eq!(with_token(&opened, "GET", "/mine", &token), 200);
+
+    let without = gateway(&(service("a", &a, "") + at + &route("/*", "a")), false);
+    edit(&without, at, &tables);
+    let (status, mistakes) = reload(&without);
+    assert_eq!(status, 422);
+    assert!(mistakes.contains("accounts are opened only when the gateway starts"), "{mistakes}");
+    assert_eq!(get(without.addr(), "/auth/login").text(), "a");
+}
+
+#[test]
+fn routes_that_share_a_path_each_keep_their_circuit_and_their_count_and_metrics_are_sums() {
+    let sick = Upstream::start(|_| Reply::new(503, "sick"));
+    let policies =
+        "circuit = { min_requests = 4, open = \"60s\" }\nconcurrency = 100\ncache = { ttl = \"1m\" }\n";
+    let of_host = |host: &str| route("/*", "a") + &format!("hosts = [\"{host}\"]\n{policies}");
+    let more = "retry = 1\nbalance = { outlier = \"off\" }";
+    let gateway =
+        gateway(&(service("a", &sick, more) + &of_host("one.example") + &of_host("two.example")), false);
+    let ask = |host: &str| {
+        Client::new(gateway.addr()).send(&Request::get("/").header("Host", host));
+    };
+    for host in ["one.example", "two.example"] {
+        (0..6).for_each(|_| ask(host));
+    }
+    assert_eq!(sick.hits(), 8, "both circuits are open");
+    let told = || {
+        let metrics = get(gateway.admin(), "/metrics").text();
+        for line in [
+            "gateway_overload_total{policy=\"route-circuit\",name=\"/*\",result=\"refused\"} 4",
+            "gateway_cache_total{route=\"/*\",result=\"miss\"} 12",
+            "gateway_route_circuit_open{route=\"/*\"} 1",
+        ] {
+            assert!(metrics.contains(line), "no `{line}` in {metrics}");
+        }
+    };
+    told();
+    // The second comes first, and a third of the same path beside them.
+    edit(&gateway, &of_host("one.example"), "");
+    edit(
+        &gateway,
+        &of_host("two.example"),
+        &["two", "one", "new"].map(|host| of_host(&format!("{host}.example"))).concat(),
+    );
+    assert_eq!(reload(&gateway), (200, "reloaded\n".to_owned()));
+    told();
+    for host in ["one.example", "two.example"] {
+        (0..4).for_each(|_| ask(host));
+    }
+    assert_eq!(sick.hits(), 8, "both circuits are still open");
+    wait_until("the route that is new", SOON, || {
+        ask("new.example");
+        (sick.hits() > 8).then_some(())
+    });
+}
+
+#[test]
+fn a_limit_by_route_counts_routes_that_share_a_path_apart() {
+    let a = Upstream::named("a");
+    let of_host = |host: &str| route("/*", "a") + &format!("hosts = [\"{host}\"]\nrate_limit = \"few\"\n");
+    let limit = "[rate_limits.few]\nlimit = \"2/h\"\nkey = \"route\"\n";
+    let routes = service("a", &a, "") + limit + &of_host("one.example") + &of_host("two.example");
+    let gateway = gateway(&routes, false);
+    let ask = |host| Client::new(gateway.addr()).send(&Request::get("/").header("Host", host)).status;
+    for host in ["one.example", "two.example"] {
+        assert_eq!([0; 3].map(|_| ask(host)), [200, 200, 429], "{host}");
+    }
+    let named = "name = \"both\"\nhosts = ";
+    edit(&gateway, "hosts = [\"one", &format!("{named}[\"one"));
+    edit(&gateway, "hosts = [\"two", &format!("{named}[\"two"));
+    assert_eq!(reload(&gateway), (200, "reloaded\n".to_owned()));
+    wait_until("one limit for both", SOON, || (ask("one.example") == 200).then_some(()));
+    assert_eq!((ask("two.example"), ask("two.example"), ask("one.example")), (200, 429, 429));
+}
+
+#[test]
+fn an_adaptive_limit_is_forgotten_only_with_settings_of_its_own() {
+    let sick = Upstream::start(|_| Reply::new(503, "sick"));
+    let more = "timeout = \"5s\"\nretry = 1\nbalance = { outlier = \"off\" }\n\
+                adaptive = { algorithm = \"aimd\", initial = 50, window = \"100ms\" }";
+    let gateway = gateway(&(service("a", &sick, more) + &route("/*", "a")), false);
+    let limit = || {
+        let metrics = get(gateway.admin(), "/metrics").text();
+        let line = metrics.lines().find(|line| line.starts_with("gateway_adaptive_limit{")).unwrap();
+        line.rsplit(' ').next().unwrap().to_owned()
+    };
+    let found = wait_until("another limit than at first", SOON, || {
+        (0..10).for_each(|_| drop(get(gateway.addr(), "/")));
+        Some(limit()).filter(|limit| limit != "50")
+    });
+    edit(&gateway, "timeout = \"5s\"", "timeout = \"6s\"");
+    assert_eq!(reload(&gateway), (200, "reloaded\n".to_owned()));
+    assert_eq!(limit(), found);
+    edit(&gateway, "initial = 50", "initial = 60");
+    assert_eq!(reload(&gateway), (200, "reloaded\n".to_owned()));
+    assert_eq!(limit(), "60");
+}

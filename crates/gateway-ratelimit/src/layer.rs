@@ -46,6 +46,13 @@ impl RateLimitLayer {
         Self { scope: Arc::new(scope), ..self.clone() }
     }
 
+    /// The same layer, for which `key = "route"` counts under another key than the name of its route.
+    #[must_use]
+    pub fn counted_as(&self, key: &str) -> Self {
+        let scope = Scope { route: Some(key.into()), ..(*self.scope).clone() };
+        Self { scope: Arc::new(scope), ..self.clone() }
+    }
+
     /// The same layer before a service, whose name `key = "service"` counts by.
     #[must_use]
     pub fn with_service(&self, name: &str) -> Self {

@@ -17,7 +17,7 @@ pub(crate) use auth::AuthPlan;
 pub(crate) use cache::CachePlan;
 pub(crate) use cedar::{Cedar, of_policies};
 pub(crate) use chore::Chore;
-use identity::AssertionPlan;
+use identity::{AssertionPlan, IdentityPlan};
 pub(crate) use levels::Levels;
 pub(crate) use limit::LimitPlan;
 pub(crate) use route::{RouteLimit, RoutePlan};
@@ -26,7 +26,6 @@ pub(crate) use service::ServicePlan;
 use super::Config;
 use super::load::{Mistake, Origin, Source};
 use super::settings::Settings;
-use crate::accounts::Accounts;
 use auth::AuthLayers;
 use gateway_auth::{HeaderNames, IdentityHeadersLayer};
 use gateway_core::ProblemLayer;
@@ -40,7 +39,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 use planner::Planner;
 use route::Shared;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -66,8 +65,8 @@ pub(crate) struct Plan {
     /// Policies by name, and the files that they were read from.
     pub(crate) cedar: BTreeMap<String, Cedar>,
     pub(crate) cedar_files: Vec<PathBuf>,
-    /// Where it is configured.
-    pub(crate) identity: Option<Accounts>,
+    /// Where the gateway was started with it.
+    pub(crate) identity: Option<IdentityPlan>,
     pub(crate) assertions: Option<AssertionPlan>,
     /// Where a route has one.
     pub(crate) cache: Option<CachePlan>,
@@ -119,6 +118,7 @@ impl Plan {
             cedar: &cedar,
             cache: cache.as_ref(),
             correlation_id: correlation_id.as_ref(),
+            unnamed: HashMap::new(),
         };
         // Large ones, and many: a list that grows would be copied again and again.
         let mut routes = Vec::with_capacity(settings.routes.len());

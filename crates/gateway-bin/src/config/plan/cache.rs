@@ -56,13 +56,13 @@ impl Planner<'_> {
     /// The cache of a route; with the same settings as before it goes on counting.
     pub(super) fn route_cache(
         &mut self,
-        route: &str,
+        (route, matches): (&str, &RouteMatch),
         key: &str,
         switch: &Switch<CacheSettings>,
         plan: Option<&CachePlan>,
     ) -> Option<Box<RouteCache>> {
         let (settings, plan) = (switch.on()?, plan?);
-        let earlier = self.previous_route(route).and_then(|route| route.cache.as_ref());
+        let earlier = self.previous_route(route, matches).and_then(|route| route.cache.as_ref());
         let store_kept = self.previous_cache().is_some();
         if let Some(same) = earlier.filter(|earlier| store_kept && earlier.settings == *settings) {
             return Some(same.clone());

@@ -5,6 +5,7 @@ use super::auth::MethodPlan;
 use super::chore::Chore;
 use crate::accounts::Accounts;
 use gateway_auth::{Assertions, JwtMethod, JwtSettings, OneOrMany};
+use gateway_identity::IdentitySettings;
 use gateway_store::Store;
 use std::collections::BTreeMap;
 
@@ -12,20 +13,31 @@ use std::collections::BTreeMap;
 pub(crate) const IDENTITY: &str = "identity";
 
 impl Planner<'_> {
-    /// The accounts, and the way to authenticate by their tokens. Those that were opened once stay as they are.
+    /// The accounts, and the way to authenticate by their tokens. Those that were opened once stay as they are, also
+    /// while no settings speak of them: they may come back.
     pub(super) fn identity(
         &mut self,
         store: &Store,
         methods: &mut BTreeMap<String, MethodPlan>,
-    ) -> Option<Accounts> {
-        let settings = self.settings.identity.as_ref()?;
+    ) -> Option<IdentityPlan> {
+        let opened = self.previous.map(|previous| previous.plan.identity.clone());
+        let Some(settings) = &self.settings.identity else { return opened.flatten() };
         self.noted("identity", settings.check())?;
-        let before = self.previous.and_then(|previous| Some((previous, previous.plan.identity.clone()?)));
-        if let Some((previous, accounts)) = before {
-            let method = previous.plan.auth.methods.get(IDENTITY).cloned();
-            methods.extend(method.map(|method| (IDENTITY.to_owned(), method)));
-            return Some(accounts);
-        }
+        let plan = match opened {
+            Some(Some(plan)) => plan,
+            Some(None) => {
+                let message = "[identity] is new, and accounts are opened only when the gateway starts";
+                let mistake = self.origin.mistake("identity", message);
+                self.mistakes.push(mistake.with_help("restart the gateway, or hand over to a new process"));
+                return None;
+            }
+            None => self.new_identity(settings, store)?,
+        };
+        methods.insert(IDENTITY.to_owned(), plan.method.clone());
+        Some(plan)
+    }
+
+    fn new_identity(&mut self, settings: &IdentitySettings, store: &Store) -> Option<IdentityPlan> {
         let accounts = Accounts::new(settings.clone());
         let verifying = JwtSettings {
             issuer: Some(OneOrMany::One(settings.issuer.clone())),
@@ -35,9 +47,8 @@ impl Planner<'_> {
         };
         let keys = accounts.clone();
         let method = JwtMethod::with_keys(&verifying, store.clone(), move || keys.jwks());
-        let method = self.noted("identity", method)?;
-        methods.insert(IDENTITY.to_owned(), MethodPlan::jwt(method));
-        Some(accounts)
+        let method = MethodPlan::jwt(self.noted("identity", method)?);
+        Some(IdentityPlan { accounts, method })
     }
 
     /// What signs tokens for services. Keys that were published stay so.
@@ -58,6 +69,14 @@ impl Planner<'_> {
         let chore = Chore::endless(move || keeping.clone().keep(store.clone()));
         Some(AssertionPlan { assertions, chore })
     }
+}
+
+/// The gateway's own accounts.
+#[derive(Clone)]
+pub(crate) struct IdentityPlan {
+    pub(crate) accounts: Accounts,
+    /// The way to authenticate by their tokens.
+    method: MethodPlan,
 }
 
 /// What signs tokens for services.

@@ -3,12 +3,14 @@
 use super::RoutePlan;
 use crate::config::Config;
 use crate::config::load::{Mistake, Origin, nearest};
-use crate::config::settings::Settings;
+use crate::config::settings::{RouteSettings, Settings};
 use gateway_core::units::Switch;
+use gateway_routing::{HostPattern, RouteMatch};
 use gateway_server::ListenAddress;
 use gateway_store::Store;
+use http::Method;
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Display;
 use std::net::IpAddr;
 
@@ -17,8 +19,59 @@ pub(super) struct Planner<'a> {
     pub(super) origin: &'a Origin,
     pub(super) previous: Option<&'a Config>,
     pub(super) mistakes: &'a mut Vec<Mistake>,
-    /// Those of the configuration before, by name where only one has it; made when first asked for.
-    previous_routes: OnceCell<HashMap<&'a str, Option<&'a RoutePlan>>>,
+    /// Made when first asked for.
+    previous_routes: OnceCell<PreviousRoutes<'a>>,
+}
+
+/// The routes of the configuration before.
+struct PreviousRoutes<'a> {
+    /// `None` where several have the name, now or then: which of them it would be nobody knows.
+    by_name: HashMap<&'a str, Option<&'a RoutePlan>>,
+    by_requests: HashMap<Requests<'a>, Vec<&'a RoutePlan>>,
+}
+
+/// What mostly tells a route from others of the same name.
+#[derive(PartialEq, Eq, Hash)]
+struct Requests<'a> {
+    name: &'a str,
+    hosts: &'a [HostPattern],
+    methods: &'a [Method],
+}
+
+impl<'a> Requests<'a> {
+    fn of(name: &'a str, matches: &'a RouteMatch) -> Self {
+        Self { name, hosts: &matches.hosts, methods: &matches.methods }
+    }
+}
+
+impl<'a> PreviousRoutes<'a> {
+    fn of(routes: &'a [RoutePlan], settings: &'a Settings) -> Self {
+        let (mut by_name, mut by_requests) = (HashMap::new(), HashMap::<_, Vec<_>>::new());
+        for route in routes {
+            let name = route.name.as_str();
+            by_name.entry(name).and_modify(|one| *one = None).or_insert(Some(route));
+            by_requests.entry(Requests::of(name, &route.matches)).or_default().push(route);
+        }
+        let mut seen = HashSet::new();
+        for name in settings.routes.iter().map(RouteSettings::name) {
+            if !seen.insert(name) {
+                by_name.insert(name, None);
+            }
+        }
+        Self { by_name, by_requests }
+    }
+}
+
+/// Whether both take the same requests; what is told of them does not matter.
+fn is_same(one: &RouteMatch, other: &RouteMatch) -> bool {
+    one.path == other.path
+        && one.ignore_case == other.ignore_case
+        && one.headers == other.headers
+        && one.query == other.query
+        && one.cookies == other.cookies
+        && one.clients == other.clients
+        && one.not_clients == other.not_clients
+        && one.when == other.when
 }
 
 impl<'a> Planner<'a> {
@@ -47,16 +100,16 @@ impl<'a> Planner<'a> {
         Some(previous.plan.store.clone())
     }
 
-    /// The one route of this name in the configuration before.
-    pub(super) fn previous_route(&self, name: &str) -> Option<&'a RoutePlan> {
-        let routes = self.previous_routes.get_or_init(|| {
-            let mut routes = HashMap::new();
-            for route in self.previous.iter().flat_map(|previous| &previous.plan.routes) {
-                routes.entry(route.name.as_str()).and_modify(|one| *one = None).or_insert(Some(route));
-            }
-            routes
-        });
-        routes.get(name).copied().flatten()
+    /// What a route was in the configuration before: that of the same name and match, or, where it alone has the name
+    /// now as then, the one of this name.
+    pub(super) fn previous_route(&self, name: &str, matches: &RouteMatch) -> Option<&'a RoutePlan> {
+        let previous = self.previous?;
+        let known =
+            self.previous_routes.get_or_init(|| PreviousRoutes::of(&previous.plan.routes, self.settings));
+        let same = known.by_requests.get(&Requests::of(name, matches)).into_iter().flatten();
+        same.copied()
+            .find(|route| is_same(&route.matches, matches))
+            .or_else(|| known.by_name.get(name).copied().flatten())
     }
 
     /// Sees to it that both listeners find a place.

@@ -15,14 +15,14 @@ use gateway_cache::{CacheError, CacheLayer, CacheSettings, CacheStore, Invalidat
 use gateway_core::units::{ByteSize, Switch};
 use gateway_overload::{ConcurrencyLimitLayer, ConcurrencySettings, FaultLayer, Priority};
 use gateway_ratelimit::RateLimitLayer;
-use gateway_routing::{Conflict, RouteMatch, RouteTable};
+use gateway_routing::{Conflict, HostPattern, RouteMatch, RouteTable};
 use gateway_transform::{
     CorrelationIdLayer, CorsLayer, FallbackLayer, FallbackSettings, HeaderRules, HeadersLayer,
     MaintenanceLayer, RedirectLayer, RespondLayer, RewriteLayer, SecurityHeadersLayer, StripPrefixLayer,
     check_placeholders,
 };
 use http::Method;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -168,6 +168,27 @@ pub(super) struct Shared<'a> {
     pub(super) cache: Option<&'a CachePlan>,
     /// Of routes that say nothing of it.
     pub(super) correlation_id: Option<&'a CorrelationIdLayer>,
+    /// How many routes without a name there are of the same requests so far, as far as their keys say.
+    pub(super) unnamed: HashMap<String, usize>,
+}
+
+impl Shared<'_> {
+    /// What a limit with `key = "route"` counts a route's requests under. That of a route without a name says more than
+    /// its path, which others may have as well.
+    fn counted_as(&mut self, route: &RouteSettings) -> String {
+        if let Some(name) = &route.name {
+            return name.clone();
+        }
+        let hosts: Vec<String> = route.hosts.iter().map(HostPattern::to_string).collect();
+        let methods = route.methods.join(",");
+        let mut key = format!("{methods} {}{}", hosts.join(","), route.path.as_str()).trim_start().to_owned();
+        let count = self.unnamed.entry(key.clone()).or_default();
+        *count += 1;
+        if *count > 1 {
+            key.push_str(&format!("#{count}"));
+        }
+        key
+    }
 }
 
 impl Planner<'_> {
@@ -181,7 +202,7 @@ impl Planner<'_> {
         let settings = self.settings;
         self.reference(key("group"), route.group.as_deref(), "group", "/groups");
         let levels = Levels::of(settings, index, route);
-        let name = route.name.clone().unwrap_or_else(|| route.path.as_str().to_owned());
+        let name = route.name().to_owned();
 
         let (auth_key, auth) = levels.first("auth", |policies| policies.auth);
         if let Some(auth) = auth {
@@ -203,9 +224,7 @@ impl Planner<'_> {
         let (fallback_key, fallback) = levels.first("fallback", |policies| policies.fallback);
         let fallback = fallback.filter(|fallback| self.fallback_is_good(&fallback_key, fallback));
         let fallback = fallback.cloned().map(Box::new);
-        let rate_limits = limit.map(|limit| self.limits_of(&limit_key, limit, route, &name, shared.limits));
-        let (cache_key, cache) = levels.first("cache", |policies| policies.cache);
-        let cache = cache.and_then(|cache| self.route_cache(&name, &cache_key, cache, shared.cache));
+        let rate_limits = limit.map(|limit| self.limits_of(&limit_key, limit, route, shared));
         let (cors_key, cors) = levels.first("cors", |policies| policies.cors);
         let cors = cors.and_then(|cors| self.switch(&cors_key, cors, CorsLayer::new));
         let (security_key, security) = levels.first("security_headers", |policies| policies.security_headers);
@@ -213,10 +232,6 @@ impl Planner<'_> {
             security.and_then(|security| self.switch(&security_key, security, SecurityHeadersLayer::new));
         let (closed_key, closed) = levels.first("maintenance", |policies| policies.maintenance);
         let maintenance = closed.and_then(|closed| self.switch(&closed_key, closed, MaintenanceLayer::new));
-        let (most_key, most) = levels.first("concurrency", |policies| policies.concurrency);
-        let concurrency = most.and_then(|most| self.concurrency(&name, &most_key, most));
-        let (circuit_key, circuit) = levels.first("circuit", |policies| policies.circuit);
-        let circuit = circuit.and_then(|circuit| self.circuit(&name, &circuit_key, circuit));
         let (_, class) = levels.first("class", |policies| policies.class);
         let (fault_key, fault) = levels.first("fault", |policies| policies.fault);
         let fault = fault.and_then(|fault| self.switch(&fault_key, fault, FaultLayer::new));
@@ -275,6 +290,14 @@ impl Planner<'_> {
             priority: route.priority,
             ..RouteMatch::new(route.path.clone()).with(&route.matches)
         };
+        // What they have counted lives on with what the route matches.
+        let (cache_key, cache) = levels.first("cache", |policies| policies.cache);
+        let cache =
+            cache.and_then(|cache| self.route_cache((&name, &matches), &cache_key, cache, shared.cache));
+        let (most_key, most) = levels.first("concurrency", |policies| policies.concurrency);
+        let concurrency = most.and_then(|most| self.concurrency((&name, &matches), &most_key, most));
+        let (circuit_key, circuit) = levels.first("circuit", |policies| policies.circuit);
+        let circuit = circuit.and_then(|circuit| self.circuit((&name, &matches), &circuit_key, circuit));
         let mut used: Vec<(String, Vec<&str>)> = Vec::new();
         used.extend(rewrite.iter().map(|layer| (key("rewrite").to_string(), layer.placeholders().collect())));
         used.extend(
@@ -344,17 +367,17 @@ impl Planner<'_> {
         key: &str,
         names: &Names,
         route: &RouteSettings,
-        route_name: &str,
-        limits: &BTreeMap<String, LimitPlan>,
+        shared: &mut Shared<'_>,
     ) -> Vec<RouteLimit> {
         let mut found = Vec::new();
+        let counted_as = shared.counted_as(route);
         for (i, name) in names.iter().enumerate() {
             let origin = self.origin;
             let key = fmt::from_fn(|f| f.write_str(&name_key(origin, key, i)));
             let Some(name) = self.reference(key, Some(name), "rate limit", "/rate_limits") else { continue };
             // Missing only where it has a mistake itself.
-            let Some(limit) = limits.get(&name) else { continue };
-            let mut layer = limit.layer.with_route(route_name);
+            let Some(limit) = shared.limits.get(&name) else { continue };
+            let mut layer = limit.layer.with_route(route.name()).counted_as(&counted_as);
             if let Some(service) = &route.service {
                 layer = layer.with_service(service);
             }
@@ -365,12 +388,12 @@ impl Planner<'_> {
 
     fn concurrency(
         &mut self,
-        route: &str,
+        (route, matches): (&str, &RouteMatch),
         key: &str,
         switch: &Switch<ConcurrencySettings>,
     ) -> Option<Box<(ConcurrencySettings, ConcurrencyLimitLayer)>> {
         let settings = switch.on()?;
-        let earlier = self.previous_route(route).and_then(|route| route.concurrency.as_ref());
+        let earlier = self.previous_route(route, matches).and_then(|route| route.concurrency.as_ref());
         if let Some(same) = earlier.filter(|earlier| earlier.0 == *settings) {
             return Some(same.clone());
         }
@@ -383,14 +406,14 @@ impl Planner<'_> {
 
     fn circuit(
         &mut self,
-        route: &str,
+        (route, matches): (&str, &RouteMatch),
         key: &str,
         switch: &Switch<CircuitSettings>,
     ) -> Option<Box<(CircuitSettings, RouteCircuit)>> {
         let settings = switch.on()?;
         self.is_some_time(key, "window", settings.window);
         self.is_some_time(key, "open", settings.open);
-        let earlier = self.previous_route(route).and_then(|route| route.circuit.as_ref());
+        let earlier = self.previous_route(route, matches).and_then(|route| route.circuit.as_ref());
         if let Some(same) = earlier.filter(|earlier| earlier.0 == *settings) {
             return Some(same.clone());
         }

@@ -166,6 +166,13 @@ with_policies! {
     }
 }
 
+impl RouteSettings {
+    /// What it is called.
+    pub(crate) fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_else(|| self.path.as_str())
+    }
+}
+
 fn yes() -> bool {
     true
 }
