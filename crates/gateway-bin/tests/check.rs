@@ -57,6 +57,10 @@ fn every_warning_has_its_place_and_leaves_the_exit_code_0() {
     };
     for (config, parts) in [
         (
+            format!("{GOOD}name = \"x\"\n[[routes]]\nname = \"x\"\npath = \"/b\"\nservice = \"a\"\n"),
+            vec!["8:8: warning: routes[0] is called `x`, too: logs and metrics do not tell them apart"],
+        ),
+        (
             route("path = \"/b/*\"\nservice = \"a\"\npriority = -1"),
             vec![
                 "gateway.toml:7:8: warning: `/b/*` is never used: routes[0] takes all of its requests and has a higher priority",

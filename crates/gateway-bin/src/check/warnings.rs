@@ -18,6 +18,7 @@ use std::net::IpAddr;
 pub(crate) fn warnings(settings: &Settings, plan: &Plan, origin: &Origin) -> Vec<Mistake> {
     let reader = Reader { settings, plan, origin };
     let mut found = reader.unreachable();
+    found.extend(reader.same_names());
     found.extend(reader.slashed());
     found.extend(reader.never_normal());
     found.extend(reader.without_http2());
@@ -66,6 +67,24 @@ impl Reader<'_> {
             warning.with_help("take it out, make it more specific, or give it a higher `priority`")
         };
         by_route.into_iter().map(warning).collect()
+    }
+
+    /// Routes that are called the same.
+    fn same_names(&self) -> Vec<Mistake> {
+        let mut known = BTreeMap::new();
+        let mut found = Vec::new();
+        for (i, route) in self.settings.routes.iter().enumerate() {
+            let Some(name) = route.name.as_deref() else { continue };
+            let first = *known.entry(name).or_insert(i);
+            if first < i {
+                let first = self.origin.original(&format!("routes[{first}]"));
+                let message = format!(
+                    "{first} is called `{name}`, too: logs and metrics do not tell them apart, and limits by `route` count them together"
+                );
+                found.push(self.origin.warning(&format!("routes[{i}].name"), message));
+            }
+        }
+        found
     }
 
     /// Routes for paths that end with a slash, where none does.
