@@ -10,12 +10,13 @@ use crate::live::View;
 use crate::routes;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use gateway_core::{Code, Problem};
+use gateway_core::{BoxError, Code, Problem};
 use gateway_observe::HealthReport;
+use gateway_server::{Accepted, Listener};
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,11 +24,12 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// What the admin listener shows.
 pub(crate) struct Admin {
@@ -41,28 +43,43 @@ pub(crate) struct Admin {
 
 type Answer = Response<Full<Bytes>>;
 
-/// Serves until dropped.
-pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
+/// Serves until the end is told, or nobody is left to tell it.
+pub(crate) async fn serve(listener: Listener, admin: Arc<Admin>, mut end: watch::Receiver<()>) {
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = end.changed() => return,
+        };
+        match accepted {
+            Ok(Accepted::Tcp(stream, _)) => drop(tokio::spawn(converse(stream, admin.clone(), end.clone()))),
+            Ok(Accepted::Unix(stream)) => drop(tokio::spawn(converse(stream, admin.clone(), end.clone()))),
             Err(error) => {
                 tracing::warn!("the admin listener cannot accept connections: {error}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
             }
-        };
+        }
+    }
+}
+
+/// Answers what comes over a connection. At the end, one answer that is on its way is the last.
+async fn converse<I>(stream: I, admin: Arc<Admin>, mut end: watch::Receiver<()>)
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+{
+    let service = service_fn(move |request| {
         let admin = admin.clone();
-        tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let admin = admin.clone();
-                async move { Ok::<_, Infallible>(admin.answer(request).await) }
-            });
-            let mut http = http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10));
-            // How it ends is the client's affair.
-            let _ = http.serve_connection(TokioIo::new(stream), service).await;
-        });
+        async move { Ok::<_, Infallible>(admin.answer(request).await) }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    // How it ends is the client's affair.
+    tokio::select! {
+        _ = &mut connection => {}
+        _ = end.changed() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
     }
 }
 
@@ -136,11 +153,19 @@ impl Admin {
     }
 }
 
+/// How long a request's head may take to arrive, and then its body.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The largest body that is read.
 const MAX_BODY: usize = 64 * 1024;
 
-async fn bytes_of(request: Request<Incoming>) -> Result<Bytes, Problem> {
-    let whole = Limited::new(request.into_body(), MAX_BODY).collect().await.map_err(|_| {
+async fn bytes_of<B>(request: Request<B>) -> Result<Bytes, Problem>
+where
+    B: Body<Error: Into<BoxError>>,
+{
+    let whole = Limited::new(request.into_body(), MAX_BODY).collect();
+    let whole =
+        tokio::time::timeout(PATIENCE, whole).await.map_err(|_| Problem::new(Code::RequestTimeout))?;
+    let whole = whole.map_err(|_| {
         Problem::new(Code::BadRequest).with_detail("the body did not arrive whole or is over 64 KiB")
     })?;
     Ok(whole.to_bytes())
@@ -175,4 +200,21 @@ fn typed(body: impl Into<Bytes>, content_type: &'static str) -> Answer {
 
 fn not_allowed(allow: &'static str) -> Answer {
     Problem::new(Code::MethodNotAllowed).with_header(ALLOW, HeaderValue::from_static(allow)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_not_waited_for() {
+        let silent = futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>();
+        let waited = bytes_of(Request::new(StreamBody::new(silent)));
+        let refused = tokio::time::timeout(2 * PATIENCE, waited).await.unwrap().unwrap_err();
+        assert_eq!(refused.code(), Code::RequestTimeout);
+    }
 }

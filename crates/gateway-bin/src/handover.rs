@@ -2,17 +2,23 @@
 //! (`sd_listen_fds(3)`, `sd_notify(3)`).
 
 use command_fds::{CommandFdExt, FdMapping};
-use gateway_server::{InheritedError, Socket, inherited_sockets};
+use gateway_server::{InheritedError, ListenAddress, Socket, inherited_sockets};
 use std::ffi::{OsStr, OsString};
+use std::fs::Permissions;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::{Child, Command};
 use std::time::Duration;
 
-/// What the admin listener's socket is called among those handed over; all others are the server's.
+/// What the admin listener's sockets are called among those handed over; all others are the server's.
 const ADMIN: &str = "admin";
+/// For which `server.listen` and `admin.listen` the process before this one has opened them; not set for those that
+/// somebody else gave it.
+const SERVER_LISTEN: &str = "HANDOVER_SERVER_LISTEN";
+const ADMIN_LISTEN: &str = "HANDOVER_ADMIN_LISTEN";
 /// Where whoever started this process hears of it.
 const NOTIFY: &str = "NOTIFY_SOCKET";
 /// Set by the process before this one, and with it where whoever started the first of them hears of it.
@@ -21,22 +27,61 @@ const SUPERVISOR: &str = "HANDOVER_NOTIFY_SOCKET";
 /// How long the next process may take until it is ready.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Listening sockets for one purpose.
+#[derive(Default)]
+pub(crate) struct Sockets {
+    pub(crate) all: Vec<Socket>,
+    /// What settings they were opened for; `None` if the supervisor decides where to listen.
+    asked: Option<ListenAddress>,
+}
+
+impl Sockets {
+    /// Opens those that the settings ask for.
+    pub(crate) fn open(listen: &ListenAddress, workers: usize) -> io::Result<Self> {
+        Ok(Self { all: listen.listen(workers)?, asked: Some(listen.clone()) })
+    }
+
+    /// These, unless there are none or they were opened for settings that asked for another place.
+    pub(crate) fn at(self, listen: &ListenAddress) -> Option<Self> {
+        let are_there = match (&self.asked, listen) {
+            (Some(ListenAddress::Unix { path: asked, .. }), ListenAddress::Unix { path, mode }) => {
+                asked == path && std::fs::set_permissions(path, Permissions::from_mode(*mode)).is_ok()
+            }
+            (asked, listen) => asked.as_ref().is_none_or(|asked| asked == listen),
+        };
+        Some(self).filter(|sockets| are_there && !sockets.all.is_empty())
+    }
+
+    /// The same sockets over workers: each is accepted from, and no worker is idle.
+    pub(crate) fn spread(&self, workers: usize) -> io::Result<Vec<Vec<Socket>>> {
+        let count = self.all.len();
+        let mut spread: Vec<_> = (0..workers).map(|_| Vec::new()).collect();
+        for (i, socket) in self.all.iter().enumerate() {
+            let share = workers.saturating_sub(i).div_ceil(count).max(1);
+            for turn in 0..share {
+                spread[(i + turn * count) % workers].push(socket.try_clone()?);
+            }
+        }
+        Ok(spread)
+    }
+}
+
 /// The listening sockets that this process was started with.
 #[derive(Default)]
 pub(crate) struct Inherited {
-    pub(crate) server: Vec<Socket>,
-    pub(crate) admin: Option<std::net::TcpListener>,
+    pub(crate) server: Sockets,
+    pub(crate) admin: Sockets,
 }
 
 /// Takes them over. To be called before there are other threads.
 pub(crate) fn inherited() -> Result<Inherited, InheritedError> {
     let mut inherited = Inherited::default();
     for found in inherited_sockets()? {
-        match found.socket {
-            Socket::Tcp(socket) if found.name == ADMIN => inherited.admin = Some(socket),
-            socket => inherited.server.push(socket),
-        }
+        let sockets = if found.name == ADMIN { &mut inherited.admin } else { &mut inherited.server };
+        sockets.all.push(found.socket);
     }
+    let asked = |name| std::env::var_os(HANDOVER).and(std::env::var(name).ok())?.parse().ok();
+    (inherited.server.asked, inherited.admin.asked) = (asked(SERVER_LISTEN), asked(ADMIN_LISTEN));
     Ok(inherited)
 }
 
@@ -72,25 +117,15 @@ fn tell(socket: &OsStr, text: &str) -> io::Result<()> {
     UnixDatagram::unbound()?.send_to_addr(text.as_bytes(), &address).map(drop)
 }
 
-/// Copies of the listening sockets, for the process that comes after this one.
+/// The listening sockets, for the process that comes after this one.
 pub(crate) struct Handover {
-    sockets: Vec<(OwnedFd, &'static str)>,
+    server: Sockets,
+    admin: Sockets,
 }
 
 impl Handover {
-    pub(crate) fn new(server: &[Socket], admin: Option<&tokio::net::TcpListener>) -> io::Result<Self> {
-        let mut sockets = Vec::new();
-        for socket in server {
-            let copy = match socket {
-                Socket::Tcp(socket) => socket.as_fd().try_clone_to_owned()?,
-                Socket::Unix(socket) => socket.as_fd().try_clone_to_owned()?,
-            };
-            sockets.push((copy, "server"));
-        }
-        if let Some(admin) = admin {
-            sockets.push((admin.as_fd().try_clone_to_owned()?, ADMIN));
-        }
-        Ok(Self { sockets })
+    pub(crate) fn new(server: Sockets, admin: Sockets) -> Self {
+        Self { server, admin }
     }
 
     /// Starts this program's file, which may be another version by now, with the same arguments and the sockets, and
@@ -129,16 +164,25 @@ impl Handover {
         let program = program.to_string_lossy();
         let program = program.strip_suffix(" (deleted)").unwrap_or(&program);
         let mut command = Command::new(program);
-        let mut mappings = Vec::new();
-        for (i, (socket, _)) in self.sockets.iter().enumerate() {
-            // 0 to 2 are the standard streams; a process has no more than fits here.
-            mappings.push(FdMapping { parent_fd: socket.try_clone()?, child_fd: 3 + i as i32 });
+        let (mut mappings, mut names) = (Vec::new(), Vec::new());
+        for (sockets, name) in [(&self.server, "server"), (&self.admin, ADMIN)] {
+            for socket in &sockets.all {
+                // 0 to 2 are the standard streams; a process has no more than fits here.
+                let child_fd = 3 + mappings.len() as i32;
+                mappings.push(FdMapping { parent_fd: socket.as_fd().try_clone_to_owned()?, child_fd });
+                names.push(name);
+            }
         }
-        let names: Vec<&str> = self.sockets.iter().map(|(_, name)| *name).collect();
+        for (sockets, name) in [(&self.server, SERVER_LISTEN), (&self.admin, ADMIN_LISTEN)] {
+            match &sockets.asked {
+                Some(asked) => command.env(name, asked.to_string()),
+                None => command.env_remove(name),
+            };
+        }
         command
             .args(std::env::args_os().skip(1))
             .env(HANDOVER, "1")
-            .env("LISTEN_FDS", self.sockets.len().to_string())
+            .env("LISTEN_FDS", names.len().to_string())
             .env("LISTEN_FDNAMES", names.join(":"))
             .env_remove("LISTEN_PID")
             .env(NOTIFY, ready);

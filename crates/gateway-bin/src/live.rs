@@ -229,6 +229,13 @@ impl Watch {
         Self { files: files.iter().map(|path| (path.clone(), look(path))).collect() }
     }
 
+    /// What is there now counts as seen: it is about to be read.
+    pub(crate) fn look_again(&mut self) {
+        for (path, seen) in &mut self.files {
+            *seen = look(path);
+        }
+    }
+
     /// From now on these.
     pub(crate) fn follow(&mut self, files: &[PathBuf]) {
         let seen = |path: &PathBuf| self.files.iter().find(|(known, _)| known == path).map(|(_, seen)| *seen);
@@ -261,4 +268,26 @@ fn look(path: &Path) -> Seen {
     use std::os::unix::fs::MetadataExt;
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_read_for_another_reason_has_not_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("gateway.toml");
+        std::fs::write(&file, "1").unwrap();
+        let mut watch = Watch::new(std::slice::from_ref(&file));
+        std::fs::write(&file, "12").unwrap();
+        watch.look_again();
+        watch.follow(std::slice::from_ref(&file));
+        let soon = Duration::from_secs(60);
+        assert!(tokio::time::timeout(soon, watch.changed()).await.is_err(), "it would be read again");
+        std::fs::write(&file, "123").unwrap();
+        tokio::time::timeout(soon, watch.changed()).await.unwrap();
+    }
 }

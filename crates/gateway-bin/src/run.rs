@@ -5,20 +5,19 @@ use crate::admin::{self, Admin};
 use crate::assemble::Observers;
 use crate::config::{Config, ServerSettings};
 use crate::gauges::{Gauges, flag};
-use crate::handover::{self, Handover, Inherited};
+use crate::handover::{self, Handover, Inherited, Sockets};
 use crate::live::{Live, View, Watch, files_of};
 use crate::seats::Seats;
 use crate::server::{self, Orders};
 use arc_swap::ArcSwap;
 use gateway_observe::{AccessLog, ConnectionGauge, Metrics, prometheus};
-use gateway_server::Socket;
+use gateway_server::{ListenAddress, Socket};
 use gateway_store::{Health, Store};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing_subscriber::filter::LevelFilter;
@@ -92,27 +91,23 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
     };
     let workers = settings.server.workers.or_else(|| std::thread::available_parallelism().ok());
     let workers = workers.map_or(1, NonZeroUsize::get);
-    let address = settings.server.listen.to_string();
-    let sockets = match inherited.server {
-        none if none.is_empty() => {
-            settings.server.listen.listen(workers).map_err(failed(address, "server.listen"))?
-        }
-        sockets => spread(sockets, workers)?,
+    let listening = |inherited: Sockets, listen: &ListenAddress, workers, key| {
+        let sockets = inherited.at(listen).map_or_else(|| Sockets::open(listen, workers), Ok);
+        sockets.map_err(failed(listen.to_string(), key))
     };
-    let admin_listener = match (&settings.admin, inherited.admin) {
-        (None, _) => None,
-        (Some(_), Some(socket)) => {
-            socket.set_nonblocking(true)?;
-            Some(TcpListener::from_std(socket)?)
-        }
-        (Some(admin), None) => {
-            let failed = failed(admin.listen.to_string(), "admin.listen");
-            Some(TcpListener::bind(admin.listen).await.map_err(failed)?)
+    let sockets = listening(inherited.server, &settings.server.listen, workers, "server.listen")?;
+    let admin_sockets = match &settings.admin {
+        Some(admin) => listening(inherited.admin, &ListenAddress::Tcp(admin.listen), 1, "admin.listen")?,
+        None => {
+            if !inherited.admin.all.is_empty() {
+                tracing::warn!("the sockets of the admin listener are not used: there is no [admin]");
+            }
+            Sockets::default()
         }
     };
-    let handover = Handover::new(&sockets, admin_listener.as_ref())?;
-    let address = sockets.first().map(Socket::address).unwrap_or_default();
-    let workers = sockets.len();
+    let address = sockets.all.first().map(Socket::address).unwrap_or_default();
+    let (spread, spread_admin) = (sockets.spread(workers)?, admin_sockets.spread(1)?);
+    let handover = Handover::new(sockets, admin_sockets);
     if let Err(error) = plan.store.ping().await {
         if settings.store.redis.as_ref().is_some_and(|redis| redis.required) {
             return Err(RunError::Store(error));
@@ -138,13 +133,13 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
     let ready = Arc::new(AtomicBool::new(true));
     let mut threads = Vec::new();
     let (seats, places) = Seats::for_workers(workers);
-    for ((number, socket), place) in sockets.into_iter().enumerate().zip(places) {
+    for ((number, sockets), place) in spread.into_iter().enumerate().zip(places) {
         let observers = Observers { metrics: metrics.clone(), lines: log.as_ref().map(|log| log.lines()) };
         let connections = metrics.as_ref().map_or_else(ConnectionGauge::noop, Metrics::connections);
         let orders = Orders { plan: live.plans(), end: ordered.clone() };
         threads.push(server::spawn_worker(
             format!("worker-{number}"),
-            socket,
+            sockets,
             observers,
             connections,
             place,
@@ -162,14 +157,17 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
     }
     tokio::spawn(watch_store(live.config().plan.store.clone(), metrics.clone()));
     let (reload, mut reloads) = mpsc::channel(1);
-    let mut answering = None;
-    if let Some(listener) = admin_listener {
-        tracing::info!("admin on http://{}", listener.local_addr()?);
-        let log = log.as_ref().map(Arc::downgrade);
-        let gauges = Gauges { metrics: metrics.clone(), view: live.view(), seats, log };
-        let admin = Admin { view: live.view(), metrics: handle, gauges, ready: ready.clone(), reload };
-        answering = Some(tokio::spawn(admin::serve(listener, Arc::new(admin))));
+    let (answering, answered) = watch::channel(());
+    let weak_log = log.as_ref().map(Arc::downgrade);
+    let gauges = Gauges { metrics: metrics.clone(), view: live.view(), seats, log: weak_log };
+    let admin = Admin { view: live.view(), metrics: handle, gauges, ready: ready.clone(), reload };
+    let admin = Arc::new(admin);
+    for socket in spread_admin.into_iter().flatten() {
+        let scheme = if matches!(socket, Socket::Tcp(_)) { "http://" } else { "" };
+        tracing::info!("admin on {scheme}{}", socket.address());
+        tokio::spawn(admin::serve(socket.into_listener()?, admin.clone(), answered.clone()));
     }
+    drop((admin, answered));
     let routes = live.config().plan.routes.len();
     tracing::info!("listening on {address} with {workers} workers, {routes} routes");
     handover::tell_ready();
@@ -201,6 +199,7 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
             () = files.changed(), if watched => ("the file has changed", None),
             Some(asked) = reloads.recv() => ("an operator asked", Some(asked)),
         };
+        files.look_again();
         let result = live.reload(why);
         files.follow(live.files());
         if let Some(asked) = asked {
@@ -208,24 +207,27 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
             let _ = asked.send(result);
         }
     };
+    // Whoever asks for another one, or has, is told that it is too late.
+    drop(reloads);
     let ServerSettings { drain_timeout, drain_delay, .. } = live.config().settings.server;
+    let mut at_once = false;
     match ending {
-        Ending::HandedOver => {
-            // The next process answers there, and it is ready: nobody needs to notice anything.
-            answering.iter().for_each(tokio::task::JoinHandle::abort);
-        }
+        // The next process answers there, and it is ready: nobody needs to notice anything.
+        Ending::HandedOver => drop(answering),
         Ending::Asked => {
             ready.store(false, Ordering::Relaxed);
             if !drain_delay.is_zero() {
                 tracing::info!("not ready any more; taking connections for another {drain_delay}");
                 tokio::select! {
                     () = tokio::time::sleep(*drain_delay) => {}
-                    () = asked_to_end(&mut terminate, &mut interrupt) => {}
+                    () = asked_to_end(&mut terminate, &mut interrupt) => at_once = true,
                 }
             }
         }
     }
-    tracing::info!("draining: no new connections, {drain_timeout} for requests to finish");
+    if !at_once {
+        tracing::info!("draining: no new connections, {drain_timeout} for requests to finish");
+    }
     // Whoever still holds a socket takes connections for it.
     drop(handover);
     // Nobody is left to listen only if every worker has ended already.
@@ -233,6 +235,9 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
     let ended =
         tokio::task::spawn_blocking(move || threads.into_iter().map(std::thread::JoinHandle::join).collect());
     let insisted = async {
+        if at_once {
+            return;
+        }
         if ending == Ending::HandedOver {
             // Whoever asks now asks for what is under way.
             asked_to_end(&mut terminate, &mut interrupt).await;
@@ -309,15 +314,4 @@ async fn watch_store(store: Store, metrics: Option<Metrics>) {
             let _ = store.ping().await;
         }
     }
-}
-
-/// Inherited sockets over workers: each is accepted from, and no worker is idle.
-fn spread(sockets: Vec<Socket>, workers: usize) -> std::io::Result<Vec<Socket>> {
-    let count = sockets.len();
-    let mut spread = Vec::new();
-    for (i, socket) in sockets.into_iter().enumerate() {
-        let share = (workers + count - 1 - i) / count;
-        spread.extend(socket.shared_by(share.max(1))?);
-    }
-    Ok(spread)
 }

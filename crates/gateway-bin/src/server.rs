@@ -46,7 +46,7 @@ pub(crate) struct Orders {
 /// One worker's thread. It ends when it is ordered to and the connections are done, or the time is up.
 pub(crate) fn spawn_worker(
     name: String,
-    socket: Socket,
+    sockets: Vec<Socket>,
     observers: Observers,
     connections: ConnectionGauge,
     place: Place,
@@ -65,7 +65,7 @@ pub(crate) fn spawn_worker(
                 gauge: connections,
                 draining: Drain::default(),
             };
-            worker.run(socket.into_listener()?, place, assembly, orders).await;
+            worker.run(Listener::of(sockets)?, place, assembly, orders).await;
             Ok(())
         })
     })

@@ -288,3 +288,41 @@ fn a_second_signal_ends_it_at_once() {
     assert!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
     assert!(busy.join().unwrap(), "the request was given up");
 }
+
+#[test]
+fn a_second_signal_ends_it_at_once_also_while_connections_are_still_taken() {
+    let upstream = Upstream::named("a");
+    upstream.stall();
+    let config = format!(
+        "access_log = false\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 1\ndrain_delay = \"60s\"\n\
+         drain_timeout = \"60s\"\n[admin]\nlisten = \"127.0.0.1:@ADMIN@\"\n[services.a]\n\
+         endpoints = [\"{}\"]\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n",
+        upstream.url()
+    );
+    let gateway = Gateway::builder(EXE).config(&config).start();
+    let addr = gateway.addr();
+    let busy = std::thread::spawn(move || Client::new(addr).try_send(&Request::get("/")).is_err());
+    wait_until("the request upstream", SOON, || (upstream.hits() == 1).then_some(()));
+    gateway.process().signal(Signal::SIGTERM);
+    wait_until("the delay", SOON, || (get(gateway.admin(), "/readyz").status == 503).then_some(()));
+    // It waits for less than either time.
+    let finished = gateway.stop();
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    assert!(busy.join().unwrap(), "the request was given up");
+}
+
+#[test]
+fn a_reload_that_comes_too_late_is_told_so() {
+    let upstream = Upstream::named("a");
+    upstream.stall();
+    let gateway = gateway(&[upstream.url()], "");
+    let addr = gateway.addr();
+    let busy = std::thread::spawn(move || get(addr, "/"));
+    wait_until("the request upstream", SOON, || (upstream.hits() == 1).then_some(()));
+    gateway.process().signal(Signal::SIGTERM);
+    wait_until("the drain", SOON, || gateway.process().stderr().contains("draining").then_some(()));
+    let answer = Client::new(gateway.admin()).send(&Request::new("POST", "/reload"));
+    assert_eq!((answer.status, answer.json()["code"].clone()), (503, "draining".into()));
+    upstream.resume();
+    assert_eq!(busy.join().unwrap().text(), "a");
+}

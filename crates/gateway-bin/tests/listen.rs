@@ -1,8 +1,10 @@
 //! Where clients come from: other processes, load balancers, the process before this one.
 #![allow(clippy::unwrap_used)]
 
-use gateway_testkit::{Client, Gateway, Process, Request, Signal, Upstream, get, raw, wait_until};
+use command_fds::{CommandFdExt, FdMapping};
+use gateway_testkit::{Client, Gateway, Process, Request, Signal, Upstream, free_port, get, raw, wait_until};
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::Arc;
@@ -294,7 +296,10 @@ fn a_hand_over_is_not_noticed_by_who_asks_for_readiness_and_one_more_signal_cuts
     for turn in 0..50 {
         assert_eq!(get(gateway.admin(), "/readyz").status, 200, "{turn}");
     }
-    assert_eq!(kept.send(&Request::get("/readyz")).status, 200);
+    assert!(
+        kept.try_send(&Request::get("/metrics")).is_err(),
+        "it would go on reading what the old one counts"
+    );
     // As one does who comes from nginx.
     gateway.process().signal(Signal::SIGTERM);
     assert!(!has_ended(first));
@@ -330,4 +335,73 @@ fn whoever_asks_to_end_while_the_next_process_starts_ends_both_and_the_drain_has
     wait_until("the listener to close", SOON, || std::net::TcpStream::connect(addr).is_err().then_some(()));
     assert!(start.elapsed() >= Duration::from_secs(4), "{:?}", start.elapsed());
     wait_until("the end", SOON, || has_ended(process).then_some(()));
+}
+
+#[test]
+fn the_next_process_goes_by_its_own_settings_and_loses_no_socket_that_it_has_no_worker_for() {
+    let upstream = Upstream::named("a");
+    let server = "listen = \"127.0.0.1:@PORT@\"\nworkers = 3\nwatch = false";
+    let gateway = Gateway::builder(EXE).config(&config(&upstream, server)).start();
+    let (addr, admin) = (gateway.addr(), gateway.admin());
+    let workers = |admin| get(admin, "/metrics").text().matches("gateway_worker_connections{").count();
+    let file = gateway.dir().join("gateway.toml");
+    let hand_over = |from: u32, text: String| {
+        std::fs::write(&file, text).unwrap();
+        kill("-USR2", from);
+        let next = Ended(next_of(from));
+        wait_until("the one before to end", SOON, || has_ended(from).then_some(()));
+        next
+    };
+    let text = std::fs::read_to_string(&file).unwrap();
+    let second = hand_over(gateway.process().id(), text.replace("workers = 3", "workers = 1"));
+    assert_eq!(workers(admin), 1);
+    for _ in 0..20 {
+        assert_eq!(get(addr, "/").text(), "a");
+    }
+    let [other, other_admin] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
+    let text = text.replace("workers = 3", "workers = 4").replace(&addr.to_string(), &other.to_string());
+    let _third = hand_over(second.0, text.replace(&admin.to_string(), &other_admin.to_string()));
+    assert_eq!(workers(other_admin), 4);
+    assert_eq!(get(other, "/").text(), "a");
+    for gone in [addr, admin] {
+        assert!(std::net::TcpStream::connect(gone).is_err(), "{gone} is still listened on");
+    }
+}
+
+#[test]
+fn the_admin_listener_takes_the_sockets_of_its_name_whatever_their_kind() {
+    let upstream = Upstream::named("a");
+    let folder = tempfile::tempdir().unwrap();
+    let (file, path) = (folder.path().join("gateway.toml"), folder.path().join("admin.sock"));
+    let text = config(&upstream, "listen = \"127.0.0.1:1\"\nworkers = 1\nwatch = false");
+    std::fs::write(
+        &file,
+        text.replace("@ADMIN@", "2").replace("@DIR@", &folder.path().display().to_string()),
+    )
+    .unwrap();
+    let web = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = web.local_addr().unwrap();
+    let admin = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let mut command = Command::new(EXE);
+    command.arg("run").arg("--config").arg(&file);
+    command.env("LISTEN_HANDOVER", "1").env("LISTEN_FDS", "2").env("LISTEN_FDNAMES", "web:admin");
+    let mappings = [web.into(), admin.into()].into_iter().zip(3..);
+    let mappings = mappings.map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd }).collect();
+    command.fd_mappings(mappings).unwrap();
+    let gateway = Process::start(&mut command, "build it");
+    // Or the test would listen, too.
+    drop(command);
+    let asked = |target: &str| {
+        let mut stream = UnixStream::connect(&path).unwrap();
+        stream
+            .write_all(format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").as_bytes())
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(asked("/readyz").ends_with("\r\n\r\nready\n"), "{}", gateway.stderr());
+    assert!(asked("/anything").starts_with("HTTP/1.1 404 "), "it is no listener of clients");
+    assert_eq!(get(addr, "/").text(), "a");
+    assert!(gateway.stderr().contains(&format!("admin on unix:{}", path.display())), "{}", gateway.stderr());
 }

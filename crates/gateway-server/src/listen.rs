@@ -8,8 +8,12 @@ pub use address::{ListenAddress, ListenAddressError};
 pub use inherited::{InheritedError, InheritedSocket, inherited_sockets};
 
 use socket2::{Domain, Protocol, SockRef, Type};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
 use tokio::net::{TcpStream, UnixStream};
 
 /// How many connections may wait to be accepted.
@@ -72,13 +76,21 @@ impl Socket {
     pub fn shared_by(self, workers: usize) -> io::Result<Vec<Self>> {
         let mut all = Vec::with_capacity(workers);
         for _ in 1..workers {
-            all.push(match &self {
-                Self::Tcp(socket) => Self::Tcp(socket.try_clone()?),
-                Self::Unix(socket) => Self::Unix(socket.try_clone()?),
-            });
+            all.push(self.try_clone()?);
         }
         all.push(self);
         Ok(all)
+    }
+
+    /// The same socket once more.
+    ///
+    /// # Errors
+    /// The process has no more file descriptors.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(socket) => socket.try_clone().map(Self::Tcp),
+            Self::Unix(socket) => socket.try_clone().map(Self::Unix),
+        }
     }
 
     /// Where it listens, as [`ListenAddress`] would say it.
@@ -119,6 +131,15 @@ impl Socket {
     }
 }
 
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
 /// A listening socket of one worker.
 #[derive(Debug)]
 pub enum Listener {
@@ -126,6 +147,13 @@ pub enum Listener {
     Tcp(tokio::net::TcpListener),
     /// Clients are processes of this machine.
     Unix(tokio::net::UnixListener),
+    /// Where fewer workers than before take over the sockets of all.
+    Several {
+        /// These, in turn.
+        all: Vec<Listener>,
+        /// Which is the first to be asked for a connection.
+        next: AtomicUsize,
+    },
 }
 
 /// A connection that was accepted, to be served by what fits it: no request pays for there being two kinds.
@@ -138,19 +166,51 @@ pub enum Accepted {
 }
 
 impl Listener {
-    /// The next connection.
+    /// One worker's listener of these sockets, for the runtime that this is called in.
+    ///
+    /// # Errors
+    /// There is no runtime with I/O, or the system refuses.
+    pub fn of(sockets: Vec<Socket>) -> io::Result<Self> {
+        let mut all: Vec<Self> = sockets.into_iter().map(Socket::into_listener).collect::<io::Result<_>>()?;
+        Ok(match all.pop() {
+            Some(one) if all.is_empty() => one,
+            last => {
+                all.extend(last);
+                Self::Several { all, next: AtomicUsize::new(0) }
+            }
+        })
+    }
+
+    /// The next connection. To be asked by one task only.
     ///
     /// # Errors
     /// None can be accepted now, for instance for want of file descriptors. Worth another try after a pause.
     pub async fn accept(&self) -> io::Result<Accepted> {
+        poll_fn(|cx| self.poll_accept(cx)).await
+    }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
+                let (stream, peer) = ready!(listener.poll_accept(cx))?;
                 // Heads and small bodies are written whole: Nagle's algorithm would only delay them.
                 let _ = stream.set_nodelay(true);
-                Ok(Accepted::Tcp(stream, peer))
+                Poll::Ready(Ok(Accepted::Tcp(stream, peer)))
             }
-            Self::Unix(listener) => Ok(Accepted::Unix(listener.accept().await?.0)),
+            Self::Unix(listener) => {
+                let (stream, _) = ready!(listener.poll_accept(cx))?;
+                Poll::Ready(Ok(Accepted::Unix(stream)))
+            }
+            Self::Several { all, next } => {
+                let first = next.load(Relaxed);
+                for i in (0..all.len()).map(|i| (first + i) % all.len()) {
+                    if let Poll::Ready(accepted) = all[i].poll_accept(cx) {
+                        next.store(i + 1, Relaxed);
+                        return Poll::Ready(accepted);
+                    }
+                }
+                Poll::Pending
+            }
         }
     }
 }

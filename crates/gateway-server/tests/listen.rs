@@ -1,8 +1,9 @@
 //! Sockets as a process opens them and is given them.
 #![allow(clippy::unwrap_used)]
 
-use gateway_server::{Accepted, ListenAddress, Socket, inherited_sockets};
+use gateway_server::{Accepted, ListenAddress, Listener, Socket, inherited_sockets};
 use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -101,4 +102,25 @@ fn sockets_of_systemd_are_taken_over_with_their_names() {
     UnixStream::connect(&path).unwrap().read_to_string(&mut said).unwrap();
     assert_eq!(said, "web,localweb,local");
     assert!(child.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_worker_with_several_sockets_accepts_from_each() {
+    let any = "127.0.0.1:0".parse::<ListenAddress>().unwrap();
+    let sockets: Vec<Socket> = (0..3).flat_map(|_| any.listen(1).unwrap()).collect();
+    let addresses: Vec<SocketAddr> = sockets.iter().map(|socket| socket.address().parse().unwrap()).collect();
+    let listener = Listener::of(sockets).unwrap();
+    let mut clients = Vec::new();
+    for address in addresses.iter().chain(&addresses).rev() {
+        clients.push(std::net::TcpStream::connect(address).unwrap());
+    }
+    let mut seen = Vec::new();
+    for _ in &clients {
+        let Accepted::Tcp(stream, _) = listener.accept().await.unwrap() else { panic!("it is TCP") };
+        seen.push(stream.local_addr().unwrap());
+    }
+    seen.sort();
+    let mut expected = [addresses.clone(), addresses].concat();
+    expected.sort();
+    assert_eq!(seen, expected);
 }
