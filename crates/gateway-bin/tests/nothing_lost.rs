@@ -28,9 +28,12 @@ const RELOADS: usize = 50;
 struct Tally {
     /// Answered in full, with what was sent.
     done: AtomicUsize,
-    /// Sent again by a client of HTTP/1.1, on a new connection: the old one was closed while the request was on its
-    /// way (RFC 9110 §9.2.2). Over HTTP/2 a connection that ends says so first, and nothing is sent again.
+    /// Sent again by the client over HTTP/1.1, on a new connection: the old one was closed while the request was on
+    /// its way (RFC 9110 §9.2.2).
     resent: AtomicUsize,
+    /// The same over HTTP/2: the request left behind the answer to the gateway's last PING, which is when the last
+    /// stream is settled (RFC 9113 §6.8).
+    resent_http2: AtomicUsize,
     failed: AtomicUsize,
     /// POSTs, which nobody may send twice: they fail with the instance that they were sent to.
     posts: AtomicUsize,
@@ -115,6 +118,9 @@ impl Connection {
                 match shared.ready(addr).await?.send_request(request.clone()).await {
                     // It has not left: the connection was said to end before its turn came.
                     Err(error) if error.is_canceled() => {}
+                    Err(error) if says_goodbye(&error) && method != "POST" => {
+                        tally.count(&tally.resent_http2);
+                    }
                     answer => break answer.map_err(|error| format!("{error:?}")),
                 }
             },
@@ -152,6 +158,12 @@ impl Connection {
         }
         answer.map_err(|error| format!("{error:?}"))
     }
+}
+
+/// Whether the connection has ended in order, before this request's turn.
+fn says_goodbye(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| cause.is_go_away() && cause.reason() == Some(h2::Reason::NO_ERROR))
 }
 
 /// One client that sends request after request until the gateway is told to end.
@@ -280,12 +292,13 @@ fn nothing_is_lost_whatever_changes() {
 
     let of = |count: &AtomicUsize| count.load(Ordering::Relaxed);
     println!(
-        "{} requests, {:.0} a second, {} of them sent again by a client of HTTP/1.1 whose connection was closed; {} \
-         failed; over {reloads} reloads, {} instances killed, a hand-over and the end. {} POSTs besides, {} of them \
+        "{} requests, {:.0} a second, {} and {} of them sent again by their clients over HTTP/1.1 and HTTP/2, whose \
+         connections were closed; {} failed; over {reloads} reloads, {} instances killed, a hand-over and the end. {} POSTs besides, {} of them \
          failed.",
         of(&tally.done),
         (of(&tally.done) + of(&tally.posts)) as f64 / began.elapsed().as_secs_f64(),
         of(&tally.resent),
+        of(&tally.resent_http2),
         of(&tally.failed),
         RELOADS / 5,
         of(&tally.posts),
