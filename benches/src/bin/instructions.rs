@@ -53,6 +53,8 @@ fn find(routes: usize, count: usize) {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: instructions upstream | instructions bare|policies URL COUNT | instructions find ROUTES COUNT");
+    eprintln!(
+        "usage: instructions upstream | instructions bare|policies URL COUNT | instructions find ROUTES COUNT"
+    );
     ExitCode::from(2)
 }
