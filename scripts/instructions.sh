@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Counts the instructions of a request through the in-process stack, and fails where they grew by more than 5 %.
+# Counts the instructions of a request through the in-process stack, and fails where they grew by more than 5 %; and of a
+# look-up in a table of routes, which may take no more than a fifth more among 10,000 routes than among 10.
 #   scripts/instructions.sh            compares with benches/instructions.txt
 #   scripts/instructions.sh --update   writes it, after a change that is meant
 # Counted by callgrind in two runs of different length; what a start costs is in both and falls out, but for the some
@@ -20,17 +21,17 @@ coproc UPSTREAM { "$program" upstream; }
 trap 'exec {UPSTREAM[1]}>&-' EXIT
 read -r url <&"${UPSTREAM[0]}"
 
-count() { # count KIND REQUESTS: instructions of the whole run
+count() { # count ARGUMENT…: instructions of the whole run
   local said
-  said=$(valgrind --tool=callgrind --callgrind-out-file=/dev/null "$program" "$1" "$url" "$2" 2>&1) ||
+  said=$(valgrind --tool=callgrind --callgrind-out-file=/dev/null "$program" "$@" 2>&1) ||
     { echo "$said" >&2; return 1; }
   sed -n 's/.*Collected : \([0-9]*\).*/\1/p' <<< "$said"
 }
 
 failed=0 found=""
 for kind in bare policies; do
-  few=$(count "$kind" $short)
-  many=$(count "$kind" $long)
+  few=$(count "$kind" "$url" $short)
+  many=$(count "$kind" "$url" $long)
   each=$(((many - few) / (long - short)))
   found+="$kind $each"$'\n'
   before=$(sed -n "s/^$kind //p" "$baseline" 2> /dev/null || true)
@@ -41,6 +42,17 @@ for kind in bare policies; do
     ((each * 100 <= before * (100 + allowed))) || failed=1
   fi
 done
+declare -A look_up
+for routes in 10 10000; do
+  few=$(count find $routes $short)
+  many=$(count find $routes $long)
+  look_up[$routes]=$(((many - few) / (long - short)))
+done
+echo "a look-up: ${look_up[10]} instructions among 10 routes, ${look_up[10000]} among 10,000"
+if ((look_up[10000] * 5 > look_up[10] * 6)); then
+  echo "More than a fifth more: finding a route has come to depend on how many there are." >&2
+  exit 1
+fi
 if [ "${1:-}" = --update ]; then
   printf '# Instructions per request, by scripts/instructions.sh --update.\n%s' "$found" > "$baseline"
 elif ((failed)); then

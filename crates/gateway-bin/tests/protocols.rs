@@ -8,7 +8,7 @@ use gateway_testkit::{
 use std::net::SocketAddr;
 use std::process::{Command, Output};
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 const SOON: Duration = Duration::from_secs(10);
 const MIB: usize = 1 << 20;
@@ -269,6 +269,71 @@ fn each_event_of_a_stream_arrives_before_the_next_is_sent() {
             let size = usize::from_str_radix(reader.line().unwrap().trim(), 16).unwrap();
             assert_eq!(String::from_utf8(reader.bytes(size + 2).unwrap()).unwrap(), format!("{event}\r\n"));
         }
+    }
+}
+
+/// Runs a program of `tests/clients` with Node, which has the clients of browsers; what it prints is JSON.
+fn node(program: &str, args: &[&str]) -> serde_json::Value {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(program);
+    let mut node = Command::new("node");
+    node.args(["--experimental-websocket", "--experimental-eventsource"]).arg(file).args(args);
+    let output = node.output().expect("node; `scripts/test.sh` installs it");
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_browsers_websocket_says_hello_and_goodbye() {
+    let gateway = gateway(websocket_echo());
+    let closed = node("websocket.mjs", &[&format!("ws://{}/ws", gateway.addr())]);
+    assert_eq!(closed, serde_json::json!({ "code": 1000, "reason": "bye", "wasClean": true }));
+}
+
+/// Sends events, a pause between them, and each with the time. In the middle the connection ends, if it is to.
+fn send_events(requests: &Receiver<Exchange>, ids: std::ops::Range<usize>, pause: Duration) -> Exchange {
+    let mut upstream = next(requests);
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\nretry: 10\n\n";
+    upstream.send(head.as_bytes()).unwrap();
+    for id in ids {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        upstream.send(format!("id: {id}\ndata: {}\n\n", now.as_millis()).as_bytes()).unwrap();
+        std::thread::sleep(pause);
+    }
+    upstream
+}
+
+#[test]
+fn a_browsers_event_source_has_each_event_at_once_and_goes_on_where_it_was() {
+    const EVENTS: usize = 40;
+    const PAUSE: Duration = Duration::from_millis(50);
+    for version in ["http1", "http2"] {
+        let (addr, requests) = scripted();
+        let gateway = gateway(addr);
+        let url = format!("http://{}/events", gateway.addr());
+        let reader = std::thread::spawn(move || node("events.mjs", &[&url, &EVENTS.to_string(), version]));
+        // An EventSource comes back when its connection ends, and says what it has seen.
+        let breaks = if version == "http1" { EVENTS / 2 } else { EVENTS };
+        let first = send_events(&requests, 0..breaks, PAUSE);
+        assert!(first.head.contains("accept: text/event-stream\r\n"), "{}", first.head);
+        let rest = if breaks < EVENTS {
+            drop(first);
+            let rest = send_events(&requests, breaks..EVENTS, PAUSE);
+            assert!(rest.head.contains(&format!("last-event-id: {}\r\n", breaks - 1)), "{}", rest.head);
+            rest
+        } else {
+            first
+        };
+        let seen = reader.join().unwrap();
+        drop(rest);
+        let seen = seen.as_array().unwrap();
+        let ids: Vec<_> = seen.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(ids, (0..EVENTS).map(|id| id.to_string()).collect::<Vec<_>>());
+        let mut delays: Vec<_> = seen.iter().map(|event| event["delay"].as_u64().unwrap()).collect();
+        delays.sort_unstable();
+        let (median, longest) = (delays[EVENTS / 2], delays[EVENTS - 1]);
+        println!("{version}: events come after {median} ms, the last of {EVENTS} after {longest} ms");
+        // Were they gathered, half of them would be late by half of the time that all take.
+        assert!(median < 500, "{version}: {delays:?}");
     }
 }
 

@@ -1,9 +1,12 @@
-//! Reloading leaves nothing behind: memory, threads and file descriptors stay as they are.
+//! Reloading leaves nothing behind: memory, threads and file descriptors stay as they are. Nor does it hold up requests.
 //!
-//! `GATEWAY_LONG=1` reloads 10,000 times instead of 300, and prints the figures with `--nocapture`.
+//! `GATEWAY_LONG=1` reloads 10,000 times instead of 300; run it with `--release` and `--nocapture` for the figures.
 #![allow(clippy::unwrap_used)]
 
 use gateway_testkit::{Client, Gateway, Request, Upstream, get};
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 const MIB: u64 = 1 << 20;
 
@@ -72,4 +75,61 @@ fn reloads_leave_no_memory_threads_or_files_behind() {
     assert!(after.files <= before.files + 4, "file descriptors: {before:?}, then {after:?}");
     // A leak of a kilobyte by each reload would show in the long run.
     assert!(after.memory <= before.memory + 4 * MIB, "memory: {before:?}, then {after:?}");
+}
+
+/// As many routes, before one whose answer tells the turn.
+fn many(routes: usize, turn: usize) -> String {
+    let mut text = format!(
+        "access_log = false\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 2\nwatch = false\n[admin]\n\
+         listen = \"127.0.0.1:@ADMIN@\"\n[services.a]\nendpoints = [\"http://127.0.0.1:9\"]\n\
+         [[routes]]\npath = \"/turn\"\nrespond = {{ text = \"{turn}\" }}\n"
+    );
+    for number in 0..routes {
+        write!(text, "[[routes]]\npath = \"/r{number}/*\"\nservice = \"a\"\n").unwrap();
+    }
+    text
+}
+
+/// How long, sorted: the median, the 99th of a hundred, the longest.
+fn spread(mut times: Vec<Duration>) -> [Duration; 3] {
+    times.sort_unstable();
+    [times[times.len() / 2], times[times.len() * 99 / 100], times[times.len() - 1]]
+}
+
+#[test]
+fn fifty_thousand_routes_are_swapped_while_requests_go_on() {
+    const ROUTES: usize = 50_000;
+    let gateway = Gateway::builder(env!("CARGO_BIN_EXE_gateway")).config(&many(ROUTES, 0)).start();
+    let (addr, file) = (gateway.addr(), gateway.dir().join("gateway.toml"));
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Each request is answered, by the routes of before or by those of after.
+        let asking = scope.spawn(|| {
+            let (mut client, mut times, mut newest) = (Client::new(addr), Vec::new(), 0);
+            while !stop.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                let answer = client.send(&Request::get("/turn"));
+                times.push(began.elapsed());
+                assert_eq!(answer.status, 200, "{}", answer.text());
+                let turn: usize = answer.text().parse().unwrap();
+                assert!(turn >= newest, "routes of {turn} after those of {newest}");
+                newest = turn;
+            }
+            times
+        });
+        for turn in 1..=3 {
+            let text = many(ROUTES, turn)
+                .replace("@PORT@", &addr.port().to_string())
+                .replace("@ADMIN@", &gateway.admin().port().to_string());
+            std::fs::write(&file, text).unwrap();
+            let began = Instant::now();
+            let answer = Client::new(gateway.admin()).send(&Request::new("POST", "/reload"));
+            assert_eq!((answer.status, answer.text().as_str()), (200, "reloaded\n"));
+            println!("{ROUTES} routes read and swapped in {:?}", began.elapsed());
+            assert_eq!(get(addr, "/turn").text(), turn.to_string());
+        }
+        stop.store(true, Ordering::Relaxed);
+        let [median, most, longest] = spread(asking.join().unwrap());
+        println!("requests meanwhile: median {median:?}, 99 of 100 within {most:?}, the longest {longest:?}");
+    });
 }

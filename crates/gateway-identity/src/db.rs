@@ -140,6 +140,10 @@ fn classify(error: &sqlx::Error) -> IdentityError {
         }
         Error::Database(inner) => {
             let code = inner.code().unwrap_or_default();
+            // PostgreSQL: a text with a NUL in it. There is nothing of such a name.
+            if code == "22021" {
+                return IdentityError::NotFound("account");
+            }
             // PostgreSQL: 08 connections, 53 resources, 57P it is shutting down or starting; SQLite: 5 it is busy.
             let away = ["08", "53", "57P"].iter().any(|class| code.starts_with(class)) || code == "5";
             if away {

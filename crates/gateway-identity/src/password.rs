@@ -94,16 +94,24 @@ impl Hasher {
         let stored = stored.unwrap_or(&self.nobody).to_owned();
         let verdict = self.compute(move |argon2| {
             let Ok(stored) = PasswordHash::new(&stored) else { return Verdict::Wrong };
-            if argon2.verify_password(password.expose().as_bytes(), &stored).is_err() {
-                return Verdict::Wrong;
-            }
+            let right = argon2.verify_password(password.expose().as_bytes(), &stored).is_ok();
             let enough = Params::try_from(&stored).is_ok_and(|params| {
                 let wanted = argon2.params();
                 params.m_cost() >= wanted.m_cost()
                     && params.t_cost() >= wanted.t_cost()
                     && params.p_cost() >= wanted.p_cost()
             });
-            if enough && stored.algorithm.as_str() == "argon2id" { Verdict::Right } else { Verdict::Outdated }
+            let enough = enough && stored.algorithm.as_str() == "argon2id";
+            match (right, enough) {
+                (true, true) => Verdict::Right,
+                (true, false) => Verdict::Outdated,
+                (false, true) => Verdict::Wrong,
+                (false, false) => {
+                    // An account from before costs no less than none, or its time would tell that it is there.
+                    let _ = hash(argon2, password.expose().as_bytes());
+                    Verdict::Wrong
+                }
+            }
         });
         let verdict = verdict.await?;
         Ok(if exists { verdict } else { Verdict::Wrong })

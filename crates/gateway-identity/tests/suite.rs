@@ -59,6 +59,10 @@ suite! {
         guessing_slows_down_and_is_forgotten
         an_address_that_guesses_many_names_slows_down
         unknown_names_and_wrong_passwords_cost_and_say_the_same
+        an_account_from_before_costs_no_less_than_none
+        guesses_by_address_and_by_name_count_together
+        a_login_on_its_way_ends_with_the_password_it_was_made_with
+        names_with_a_nul_are_nobodys
         a_login_rehashes_when_the_parameters_grew
         a_new_password_ends_the_other_sessions
         a_disabled_account_has_no_way_in

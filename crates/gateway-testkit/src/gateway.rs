@@ -1,4 +1,4 @@
-use crate::{Process, Signal, free_port, get, wait_until};
+use crate::{Client, Process, Request, Signal, free_port, wait_until};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -170,8 +170,11 @@ impl GatewayBuilder {
                 panic!("the gateway ended with {status}:\n{}{}", process.stdout(), process.stderr());
             }
             TcpStream::connect(addr).ok()?;
-            (!with_admin || TcpStream::connect(admin).is_ok() && get(admin, "/readyz").status == 200)
-                .then_some(())
+            // One that ends again may reset the connection: why is said above.
+            let ready = || {
+                Client::new(admin).try_send(&Request::get("/readyz")).is_ok_and(|answer| answer.status == 200)
+            };
+            (!with_admin || ready()).then_some(())
         });
         Gateway { process, addr, admin, dir }
     }

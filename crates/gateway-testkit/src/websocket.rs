@@ -1,9 +1,11 @@
 use crate::Wire;
 use crate::http::{find, read_head};
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-/// The key of RFC 6455 §1.3, and what a server makes of it: one pair is enough for tests.
+/// The key of RFC 6455 §1.3, and what a server makes of it.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -152,19 +154,25 @@ pub fn websocket_echo() -> SocketAddr {
     addr
 }
 
+/// What a server answers to a key (RFC 6455 §4.2.2).
+fn accept(key: &str) -> String {
+    let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    BASE64_STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()))
+}
+
 fn echo(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (mut reader, mut writer) = (BufReader::new(stream), stream);
     let Some((_, headers, _)) = read_head(&mut reader)? else { return Ok(()) };
     let asked = find(&headers, "upgrade") == Some("websocket")
-        && find(&headers, "connection").is_some_and(|what| what.eq_ignore_ascii_case("upgrade"))
-        && find(&headers, "sec-websocket-key") == Some(KEY);
-    if !asked {
+        && find(&headers, "connection").is_some_and(|what| what.eq_ignore_ascii_case("upgrade"));
+    let Some(key) = find(&headers, "sec-websocket-key").filter(|_| asked) else {
         return writer
             .write_all(b"HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-    }
+    };
     let answer = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n"
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {}\r\n\r\n",
+        accept(key)
     );
     writer.write_all(answer.as_bytes())?;
     loop {
@@ -180,5 +188,15 @@ fn echo(stream: &TcpStream) -> io::Result<()> {
         if closes {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_accepted_as_in_the_rfc() {
+        assert_eq!(accept(KEY), ACCEPT);
     }
 }

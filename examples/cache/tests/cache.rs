@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use gateway_testkit::{Client, Gateway, Recorded, Reply, Request, Upstream, get};
+use std::path::Path;
+use std::process::Command;
 
 const EXE: &str = env!("CARGO_BIN_EXE_gateway");
 const EXAMPLE: &str = include_str!("../gateway.toml");
@@ -51,4 +53,16 @@ fn it_caches_and_leaves_everything_else_alone() {
     let mut names: Vec<_> = seen.headers.iter().map(|(name, _)| name.to_lowercase()).collect();
     names.sort();
     assert_eq!(names, ["host", "x-client"], "the origin sees what the client sent");
+}
+
+/// What docs/caching.md says of the public test-suite.
+#[test]
+fn the_public_suite_passes_as_documented() {
+    let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/cache/suite");
+    let output = Command::new(suite).arg(EXE).output().unwrap();
+    let [said, error] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert!(output.status.success(), "needs npm, and ports 8000 and 8002: {error}{said}");
+    for expected in ["required: 139 of 157", "optimal: 64 of 86"] {
+        assert!(said.lines().any(|line| line == expected), "not {expected}:\n{said}");
+    }
 }

@@ -1,6 +1,7 @@
 use super::Database;
-use crate::IdentityError;
+use super::users::user;
 use crate::clock::Millis;
+use crate::{IdentityError, User};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
@@ -48,14 +49,27 @@ pub(crate) enum Rotation {
 }
 
 impl Database {
+    /// Begins a session for whoever knew the password with this hash: for an account that has it still, and is not
+    /// disabled. The account as it is now; `None` where it has changed meanwhile, and nothing has begun.
     pub(crate) async fn insert_session(
         &self,
         session: &SessionRow,
+        password: &str,
         refresh_hash: &str,
         refresh_expires: Millis,
-    ) -> Result<(), IdentityError> {
+    ) -> Result<Option<User>, IdentityError> {
         self.write(async {
             let mut tx = self.pool.begin().await?;
+            // Nobody changes the account until the session is there to be ended.
+            let row = sqlx::query(
+                "UPDATE identity_users SET updated_at = updated_at \
+                 WHERE id = $1 AND password = $2 AND disabled = 0 RETURNING *",
+            )
+            .bind(session.user_id.clone())
+            .bind(password.to_owned())
+            .fetch_optional(&mut *tx)
+            .await?;
+            let Some(user) = row.as_ref().map(user).transpose()? else { return Ok(None) };
             sqlx::query(
                 "INSERT INTO identity_sessions (id, user_id, created_at, last_used_at, expires_at, user_agent, \
                  address) VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -70,7 +84,8 @@ impl Database {
             .execute(&mut *tx)
             .await?;
             insert_token(&mut tx, refresh_hash, &session.id, refresh_expires).await?;
-            tx.commit().await
+            tx.commit().await?;
+            Ok(Some(user))
         })
         .await
     }

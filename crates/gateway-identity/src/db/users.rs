@@ -4,7 +4,7 @@ use crate::{IdentityError, User};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-fn user(row: &AnyRow) -> Result<User, sqlx::Error> {
+pub(super) fn user(row: &AnyRow) -> Result<User, sqlx::Error> {
     let json = |column: &str| -> Result<String, sqlx::Error> { row.try_get(column) };
     Ok(User {
         id: row.try_get("id")?,

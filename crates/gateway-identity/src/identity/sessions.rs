@@ -18,14 +18,19 @@ impl Identity {
         origin: &Origin,
     ) -> Result<Tokens, IdentityError> {
         let Inner { db, hasher, settings, .. } = &*self.0;
-        let account = format!("account:{}", fingerprint(&login.trim().to_lowercase()));
+        // No name has one, and PostgreSQL takes none.
+        let found = if login.contains('\0') { None } else { db.user_by_login(login).await? };
+        // Whoever guesses by the address and by the user name guesses at one account.
+        let account = match &found {
+            Some((user, _)) => format!("account:{}", user.id),
+            None => format!("account:{}", fingerprint(&login.trim().to_lowercase())),
+        };
         let address = origin.address.map(|address| format!("address:{}", network(address)));
         if let Some(address) = &address {
             self.attempt(address, settings.throttle.address_attempts).await?;
         }
         self.attempt(&account, settings.throttle.account_attempts).await?;
 
-        let found = db.user_by_login(login).await?;
         let verdict = hasher.verify(password, found.as_ref().map(|(_, hash)| hash.as_str())).await;
         let forgive = async |all| -> Result<(), IdentityError> {
             db.forgive(&account, all).await?;
@@ -42,7 +47,7 @@ impl Identity {
                 return Err(error);
             }
         };
-        let (user, hash) = match found {
+        let (user, mut hash) = match found {
             Some(found) if verdict != Verdict::Wrong && !found.0.disabled => found,
             _ => {
                 tracing::info!(address = ?origin.address, "login refused");
@@ -52,9 +57,11 @@ impl Identity {
         forgive(true).await?;
         if verdict == Verdict::Outdated {
             let stronger = hasher.hash(password).await?;
-            db.replace_password(&user.id, &hash, &stronger).await?;
+            if db.replace_password(&user.id, &hash, &stronger).await? {
+                hash = stronger;
+            }
         }
-        self.begin(&user, origin).await
+        self.begin(&user.id, &hash, origin).await
     }
 
     /// Counts an attempt, and refuses it where there were too many.
@@ -69,12 +76,13 @@ impl Identity {
         }
     }
 
-    async fn begin(&self, user: &User, origin: &Origin) -> Result<Tokens, IdentityError> {
+    /// Begins a session for whoever knew the password with this hash, unless the account has changed meanwhile.
+    async fn begin(&self, user: &str, password: &str, origin: &Origin) -> Result<Tokens, IdentityError> {
         let (now, settings) = (self.now(), &self.0.settings);
         let expires_at = now.saturating_add(millis(*settings.session_lifetime));
         let session = SessionRow {
             id: new_id(now),
-            user_id: user.id.clone(),
+            user_id: user.to_owned(),
             created_at: now,
             last_used_at: now,
             expires_at,
@@ -84,9 +92,14 @@ impl Identity {
         };
         let refresh = secret::refresh_token();
         let refresh_expires = expires_at.min(now.saturating_add(millis(*settings.refresh_token_lifetime)));
-        self.0.db.insert_session(&session, &fingerprint(refresh.expose()), refresh_expires).await?;
+        let refresh_hash = fingerprint(refresh.expose());
+        let begun = self.0.db.insert_session(&session, password, &refresh_hash, refresh_expires).await?;
+        let Some(user) = begun else {
+            tracing::info!(user, "login refused: the account was changed meanwhile");
+            return Err(IdentityError::InvalidCredentials);
+        };
         tracing::info!(user = user.id, session = session.id, "session begun");
-        self.tokens(user, &session.id, refresh, refresh_expires)
+        self.tokens(&user, &session.id, refresh, refresh_expires)
     }
 
     fn tokens(

@@ -1,6 +1,6 @@
 use crate::common::{ADMIN, ADMIN_PASSWORD, Face, PASSWORD, Place, settings};
 use gateway_core::BoxError;
-use gateway_core::units::Timespan;
+use gateway_core::units::{ByteSize, Timespan};
 use gateway_identity::{
     Clock, Identity, IdentitySettings, Origin, PasswordSettings, RevocationSink, Revoked, Secret,
     ThrottleSettings, router,
@@ -10,7 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const ADA: &str = "ada@example.org";
 
@@ -279,6 +279,81 @@ pub(crate) async fn unknown_names_and_wrong_passwords_cost_and_say_the_same(plac
     }
     assert_eq!(seen[0].0, 1);
     assert!(seen.iter().all(|one| *one == seen[0]), "{seen:?}");
+}
+
+pub(crate) async fn an_account_from_before_costs_no_less_than_none(place: Place) {
+    let face = Face::open(settings(&place)).await;
+    face.register(ADA).await;
+    let more = PasswordSettings { memory: ByteSize::kib(16 << 10), ..settings(&place).password };
+    let face = Face::open(IdentitySettings { password: more, ..settings(&place) }).await;
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        for (login, times) in [(ADA, &mut known), ("nobody@example.org", &mut unknown)] {
+            let body = json!({ "email": login, "password": "wrong password" });
+            let began = Instant::now();
+            assert_eq!(face.call("POST /auth/login", None, body).await.status, 401);
+            times.push(began.elapsed());
+        }
+    }
+    // A thousandth of the work, if its own parameters were all.
+    assert!(*known.iter().min().unwrap() * 10 > *unknown.iter().min().unwrap(), "{known:?} {unknown:?}");
+}
+
+pub(crate) async fn guesses_by_address_and_by_name_count_together(place: Place) {
+    let throttle = ThrottleSettings { account_attempts: 4, ..ThrottleSettings::default() };
+    let face = Face::open(IdentitySettings { throttle, ..settings(&place) }).await;
+    let body = json!({ "email": ADA, "username": "ada", "password": PASSWORD });
+    assert_eq!(face.call("POST /auth/register", None, body).await.status, 201);
+    for login in [ADA, "ada", ADA, "ada", ADA] {
+        let body = json!({ "username": login, "password": "wrong password" });
+        assert_eq!(face.call("POST /auth/login", None, body).await.status, 401);
+    }
+    for login in [ADA, "ada"] {
+        let body = json!({ "username": login, "password": PASSWORD });
+        assert_eq!(face.call("POST /auth/login", None, body).await.status, 429, "{login}");
+    }
+}
+
+pub(crate) async fn a_login_on_its_way_ends_with_the_password_it_was_made_with(place: Place) {
+    // One hash at a time, in the order they were asked for, and each long enough for all to be asked.
+    let slow = PasswordSettings {
+        memory: ByteSize::kib(8 << 10),
+        max_parallel: Some(1),
+        max_queued: 100,
+        ..settings(&place).password
+    };
+    let face = Face::open(IdentitySettings { password: slow, ..settings(&place) }).await;
+    face.register(ADA).await;
+    let (admin, ..) = face.login(ADMIN, ADMIN_PASSWORD).await;
+    let id = place.query("SELECT id FROM identity_users WHERE email = 'ada@example.org'").await.remove(0);
+    let (line, change) =
+        (format!("PATCH /users/{id}"), json!({ "password": "another password", "roles": ["reader"] }));
+    let reset = face.call(&line, Some(&admin), change);
+    let login = || face.call("POST /auth/login", None, json!({ "email": ADA, "password": PASSWORD }));
+    // Before the new password is hashed, the old one is looked up by those that wait behind it.
+    let (reset, a, b, c, d) = tokio::join!(reset, login(), login(), login(), login());
+    assert_eq!(reset.status, 200, "{}", reset.text);
+    for answer in [a, b, c, d] {
+        if answer.status == 200 {
+            let access = answer.text("access_token");
+            assert_eq!(face.call("GET /auth/me", Some(&access), Value::Null).await.status, 401);
+            assert_eq!(face.refresh(&answer.text("refresh_token")).await.status, 401);
+        } else {
+            assert_eq!(answer.body["code"], "invalid-credentials", "{}", answer.text);
+        }
+    }
+    face.login(ADA, "another password").await;
+}
+
+pub(crate) async fn names_with_a_nul_are_nobodys(place: Place) {
+    let face = Face::open(settings(&place)).await;
+    let (admin, ..) = face.login(ADMIN, ADMIN_PASSWORD).await;
+    let body = json!({ "email": "a\0@b", "password": PASSWORD });
+    assert_eq!(face.call("POST /auth/login", None, body).await.status, 401);
+    for path in ["/users?after=%00", "/users/%00"] {
+        let answer = face.call(&format!("GET {path}"), Some(&admin), Value::Null).await;
+        assert!(answer.status.as_u16() < 500, "{path}: {} {}", answer.status, answer.text);
+    }
 }
 
 pub(crate) async fn a_login_rehashes_when_the_parameters_grew(place: Place) {
