@@ -283,3 +283,49 @@ fn a_log_that_cannot_be_opened_says_which_and_why() {
     let error = AccessLog::open(&settings).unwrap_err().to_string();
     assert!(error.starts_with("cannot open the access log /nowhere/access.log: No such file"), "{error}");
 }
+
+/// Answers so many requests, and their lines wait to be written.
+async fn log_lines(log: &AccessLog, requests: usize) {
+    let layer = ObserveLayer::new(labels(), None, Some(log.lines()));
+    for _ in 0..requests {
+        let response = layer.layer(service_fn(answer)).oneshot(request("/")).await.unwrap();
+        response.into_body().collect().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_any_more_keeps_nobody_from_ending() {
+    use std::os::fd::AsRawFd;
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
+    let log = AccessLog::open(&AccessLogSettings { path: Some(path.into()), ..AccessLogSettings::default() });
+    let log = log.unwrap();
+    // More than a pipe holds.
+    log_lines(&log, 1000).await;
+    let (closed, closes) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        log.close();
+        closed.send(())
+    });
+    let ended = closes.recv_timeout(std::time::Duration::from_secs(60));
+    // Whatever came of it, the log's thread is to end.
+    drop(writer);
+    std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+    assert!(ended.is_ok(), "the log is waited for");
+}
+
+#[tokio::test]
+async fn lines_that_cannot_be_written_are_counted() {
+    let settings = AccessLogSettings {
+        path: Some("/dev/full".into()),
+        flush: "1ms".parse().unwrap(),
+        ..AccessLogSettings::default()
+    };
+    let log = AccessLog::open(&settings).unwrap();
+    log_lines(&log, 10).await;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while log.dropped() < 10 && std::time::Instant::now() < deadline {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert_eq!(log.dropped(), 10);
+}
