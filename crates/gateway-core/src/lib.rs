@@ -41,6 +41,7 @@
 //! ```
 
 mod body;
+mod broke;
 mod captures;
 mod certificate;
 mod client;
@@ -71,6 +72,7 @@ mod upgrade;
 mod upstream;
 
 pub use body::Body;
+pub use broke::Break;
 pub use captures::Captures;
 pub use certificate::{Certificate, ClientCertificate};
 pub use client::{ClientAddr, PeerAddr, Scheme};
