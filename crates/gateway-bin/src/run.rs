@@ -166,7 +166,7 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
     if let Some(listener) = admin_listener {
         tracing::info!("admin on http://{}", listener.local_addr()?);
         let log = log.as_ref().map(Arc::downgrade);
-        let gauges = Gauges { metrics: metrics.clone(), view: live.view(), seats, log };
+        let gauges = Gauges { view: live.view(), seats, log };
         let admin = Admin { view: live.view(), metrics: handle, gauges, ready: ready.clone(), reload };
         answering = Some(tokio::spawn(admin::serve(listener, Arc::new(admin))));
     }
