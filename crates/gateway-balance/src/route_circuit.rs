@@ -4,9 +4,8 @@ use crate::circuit::{Admission, Breaker, CircuitSettings, CircuitState};
 use crate::member::Clock;
 use crate::retry::Verdict;
 use crate::set::Unavailable;
-use gateway_core::Mode;
+use gateway_core::{Mode, Refusals};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::time::Instant;
 
 /// A circuit breaker for the requests of one route, so that what fails there does not keep the service from the others.
@@ -21,7 +20,7 @@ struct Shared {
     name: String,
     clock: Clock,
     breaker: Breaker,
-    refused: AtomicU64,
+    refused: Refusals,
 }
 
 impl RouteCircuit {
@@ -32,7 +31,7 @@ impl RouteCircuit {
             name: name.to_owned(),
             clock: Clock::starting_now(),
             breaker: Breaker::new(settings),
-            refused: AtomicU64::new(0),
+            refused: Refusals::default(),
         }))
     }
 
@@ -45,7 +44,7 @@ impl RouteCircuit {
     /// How many requests were refused since the start; in report mode, how many would have been.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        self.0.refused.load(Ordering::Relaxed)
+        self.0.refused.of(self.mode())
     }
 
     /// Whether it refuses or only says whom it would.
@@ -54,12 +53,10 @@ impl RouteCircuit {
         if self.0.breaker.only_reports() { Mode::Report } else { Mode::Enforce }
     }
 
-    /// Goes on counting where another has come to, so that what is counted never goes back. Of another mode, something
-    /// else was counted.
+    /// Goes on counting where another has come to, so that what is counted never goes back. What was counted in another
+    /// mode counts again once that is back.
     pub fn count_on_from(&self, earlier: &Self) {
-        if self.mode() == earlier.mode() {
-            self.0.refused.fetch_add(earlier.refused(), Ordering::Relaxed);
-        }
+        self.0.refused.count_on_from(&earlier.0.refused);
     }
 
     /// Lets a request pass.
@@ -68,7 +65,7 @@ impl RouteCircuit {
         let passage = |admission, reported| Passage { circuit: self.clone(), admission, reported };
         shared.breaker.admit(shared.clock.at(now)).map(|admission| passage(admission, false)).or_else(
             |wait| {
-                shared.refused.fetch_add(1, Ordering::Relaxed);
+                shared.refused.count(self.mode());
                 match shared.breaker.only_reports() {
                     true => Ok(passage(Admission::Free, true)),
                     false => Err(Unavailable::CircuitOpen { wait }),

@@ -11,7 +11,7 @@ use crate::sticky::Sticky;
 use crate::subset::Subsets;
 use arc_swap::ArcSwap;
 use gateway_core::units::Switch;
-use gateway_core::{Endpoint, Mode};
+use gateway_core::{Endpoint, Mode, Refusals};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -69,22 +69,6 @@ struct Totals {
     /// Requests refused by those of its endpoints.
     endpoints_broken: Refusals,
     budget: RetryBudget,
-}
-
-/// How many requests a policy refused, and how many it would have while it only reported.
-#[derive(Debug, Default)]
-struct Refusals {
-    enforced: AtomicU64,
-    reported: AtomicU64,
-}
-
-impl Refusals {
-    fn in_mode(&self, mode: Mode) -> &AtomicU64 {
-        match mode {
-            Mode::Enforce => &self.enforced,
-            Mode::Report => &self.reported,
-        }
-    }
 }
 
 /// Enforced, where there is none.
@@ -237,20 +221,20 @@ impl EndpointSet {
     /// would have been.
     #[must_use]
     pub fn refused_by_limits(&self) -> u64 {
-        self.0.totals.overloaded.in_mode(self.policy().limits.mode).load(Ordering::Relaxed)
+        self.0.totals.overloaded.of(self.policy().limits.mode)
     }
 
     /// How many requests were refused because the service's circuit was open; in report mode, how many would have been.
     #[must_use]
     pub fn refused_by_circuit(&self) -> u64 {
-        self.0.totals.broken.in_mode(mode_of(&self.policy().circuit)).load(Ordering::Relaxed)
+        self.0.totals.broken.of(mode_of(&self.policy().circuit))
     }
 
     /// The same for the circuits of its endpoints.
     #[must_use]
     pub fn refused_by_endpoint_circuits(&self) -> u64 {
         let mode = mode_of(&self.policy().endpoint_circuit);
-        self.0.totals.endpoints_broken.in_mode(mode).load(Ordering::Relaxed)
+        self.0.totals.endpoints_broken.of(mode)
     }
 
     /// How its requests are sent.
@@ -316,12 +300,11 @@ impl EndpointSet {
     }
 
     fn count(&self, why: Unavailable, broken: &Refusals, circuit: &Switch<CircuitSettings>) {
-        let count = match why {
-            Unavailable::Overloaded => self.0.totals.overloaded.in_mode(self.policy().limits.mode),
-            Unavailable::CircuitOpen { .. } => broken.in_mode(mode_of(circuit)),
-            Unavailable::NoEndpoint => return,
-        };
-        count.fetch_add(1, Ordering::Relaxed);
+        match why {
+            Unavailable::Overloaded => self.0.totals.overloaded.count(self.policy().limits.mode),
+            Unavailable::CircuitOpen { .. } => broken.count(mode_of(circuit)),
+            Unavailable::NoEndpoint => {}
+        }
     }
 
     pub(crate) fn count_retry(&self) {

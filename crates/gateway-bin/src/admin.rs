@@ -105,8 +105,7 @@ impl Admin {
             "/health" => self.health(),
             "/metrics" => match &self.metrics {
                 Some(metrics) => {
-                    self.gauges.refresh();
-                    typed(metrics.render(), "text/plain; version=0.0.4; charset=utf-8")
+                    typed(metrics.render() + &self.gauges.render(), "text/plain; version=0.0.4; charset=utf-8")
                 }
                 None => Problem::new(Code::NoRoute)
                     .with_detail("metrics are off: `metrics = false`")

@@ -6,8 +6,8 @@ use crate::explain::{self, Explained};
 use crate::simulate::{self, SimulateError};
 use crate::{reference, routes, run, token};
 use clap::{Parser, Subcommand, ValueEnum};
-use gateway_core::Code;
 use gateway_core::units::Timespan;
+use gateway_core::{Break, Code};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -75,7 +75,8 @@ enum Command {
         #[arg(long, value_enum, default_value_t = SchemaFormat::Json)]
         format: SchemaFormat,
     },
-    /// List the codes of the gateway's own answers, with their statuses, gRPC statuses and Proxy-Status types.
+    /// List the codes of the gateway's own answers, with their statuses, gRPC statuses and Proxy-Status types; and those
+    /// that only stand in the log and the metrics.
     Codes,
 }
 
@@ -270,5 +271,6 @@ fn codes() -> Result<String, ExitCode> {
         let (name, status, grpc) = (code.name(), code.status().as_u16(), code.grpc_status());
         format!("{name:26} {status}  grpc {grpc:2}  {:26} {}\n", code.proxy_error().name(), code.title())
     };
-    Ok(Code::all().map(line).collect())
+    let broke = |broke: Break| format!("{:26} -    {:35} {}\n", broke.name(), "", broke.title());
+    Ok(Code::all().map(line).chain(Break::ALL.map(broke)).collect())
 }

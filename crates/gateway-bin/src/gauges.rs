@@ -6,23 +6,25 @@ use crate::seats::Seats;
 use arc_swap::ArcSwap;
 use gateway_balance::{CircuitState, EndpointSet};
 use gateway_core::Mode;
-use gateway_observe::{AccessLog, Metrics};
+use gateway_observe::{AccessLog, Metrics, snapshot};
 use gateway_overload::Priority;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 /// Where it is counted.
 pub(crate) struct Gauges {
-    pub(crate) metrics: Option<Metrics>,
     pub(crate) view: Arc<ArcSwap<View>>,
     pub(crate) seats: Seats,
     pub(crate) log: Option<Weak<AccessLog>>,
 }
 
 impl Gauges {
-    /// Brings the metrics up to date.
-    pub(crate) fn refresh(&self) {
-        let Some(metrics) = &self.metrics else { return };
+    /// The metrics of what there is now: those of a route, a service or an endpoint go with it.
+    pub(crate) fn render(&self) -> String {
+        snapshot(|metrics| self.tell(metrics))
+    }
+
+    fn tell(&self, metrics: &Metrics) {
         let view = self.view.load();
         for set in &view.services {
             tell_service(metrics, set);

@@ -159,7 +159,7 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
     let (reload, mut reloads) = mpsc::channel(1);
     let (answering, answered) = watch::channel(());
     let weak_log = log.as_ref().map(Arc::downgrade);
-    let gauges = Gauges { metrics: metrics.clone(), view: live.view(), seats, log: weak_log };
+    let gauges = Gauges { view: live.view(), seats, log: weak_log };
     let admin = Admin { view: live.view(), metrics: handle, gauges, ready: ready.clone(), reload };
     let admin = Arc::new(admin);
     for socket in spread_admin.into_iter().flatten() {

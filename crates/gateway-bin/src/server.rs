@@ -6,7 +6,7 @@ use crate::config::Plan;
 use crate::seats::{Handed, Place, Taken};
 use crate::stack::{AnswerBody, Answering, Edge};
 use futures_util::FutureExt;
-use gateway_core::{ClientAddr, Problem};
+use gateway_core::{ClientAddr, Problem, given_up};
 use gateway_observe::ConnectionGauge;
 use gateway_server::{
     Accepted, Drain, Handler, Limits, Listener, Proxied, RequestBody, Socket, may_proxy, read_proxy_header,
@@ -133,6 +133,7 @@ impl Worker {
         self.draining.begin();
         if tokio::time::timeout(timeout, place.none_taken()).await.is_err() {
             tracing::warn!("{} connections were still busy when the time to drain was up", place.taken());
+            given_up::cut_off();
         }
     }
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use gateway_testkit::{
-    Client, Fault, Gateway, Reply, Request, Signal, Upstream, failing, get, raw, wait_until,
+    Client, Fault, Gateway, Reply, Request, Signal, Upstream, failing, get, raw, scripted, wait_until,
 };
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -325,4 +325,81 @@ fn a_reload_that_comes_too_late_is_told_so() {
     assert_eq!((answer.status, answer.json()["code"].clone()), (503, "draining".into()));
     upstream.resume();
     assert_eq!(busy.join().unwrap().text(), "a");
+}
+
+#[test]
+fn an_access_log_that_nobody_reads_holds_up_no_end() {
+    let upstream = Upstream::named("a");
+    let builder = Gateway::builder(EXE);
+    let fifo = builder.dir().join("access.fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    // Opened by both sides at once, as nobody waits for the other.
+    let reader = std::fs::File::options().read(true).write(true).open(&fifo).unwrap();
+    let config = format!(
+        "access_log = \"@DIR@/access.fifo\"\nserver.listen = \"127.0.0.1:@PORT@\"\n\
+         admin.listen = \"127.0.0.1:@ADMIN@\"\nservices.a.endpoints = [\"{}\"]\n\
+         [[routes]]\npath = \"/*\"\nservice = \"a\"\n",
+        upstream.url()
+    );
+    let gateway = builder.config(&config).start();
+    let mut client = Client::new(gateway.addr());
+    // More than a pipe holds.
+    for _ in 0..400 {
+        assert_eq!(client.send(&Request::get(&format!("/{}", "x".repeat(400)))).status, 200);
+    }
+    let finished = gateway.stop();
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    assert!(finished.stderr.contains("lines are lost"), "{}", finished.stderr);
+    drop(reader);
+}
+
+#[test]
+fn who_left_within_an_answer_and_whom_the_end_cut_off_are_told_apart_from_whole_answers() {
+    // Of ten bytes, five; the rest never comes.
+    let (upstream, exchanges) = scripted();
+    let (begun, begins) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for mut exchange in exchanges {
+            exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello").unwrap();
+            held.push(exchange);
+            let _ = begun.send(());
+        }
+    });
+    let config = format!(
+        "access_log = \"@DIR@/access.log\"\n[server]\nlisten = \"127.0.0.1:@PORT@\"\ndrain_timeout = \"100ms\"\n\
+         [admin]\nlisten = \"127.0.0.1:@ADMIN@\"\n[services.a]\nendpoints = [\"http://{upstream}\"]\n\
+         [[routes]]\npath = \"/*\"\nservice = \"a\"\n"
+    );
+    let gateway = Gateway::builder(EXE).config(&config).start();
+    let ask = |path: &str| {
+        let mut client = TcpStream::connect(gateway.addr()).unwrap();
+        client.set_read_timeout(Some(SOON)).unwrap();
+        client.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).unwrap();
+        begins.recv_timeout(SOON).unwrap();
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"hello") {
+            let mut byte = [0];
+            assert_eq!(client.read(&mut byte).unwrap(), 1);
+            seen.push(byte[0]);
+        }
+        client
+    };
+    drop(ask("/left"));
+    let lines = wait_until("the line", SOON, || Some(gateway.access_log()).filter(|lines| !lines.is_empty()));
+    assert_eq!(lines[0]["reason"], "client-gone", "{}", lines[0]);
+    let metrics = get(gateway.admin(), "/metrics").text();
+    let counted = r#"status="200",service="a",code="client-gone"} 1"#;
+    assert!(metrics.contains(counted), "no `{counted}` in\n{metrics}");
+    let _held = ask("/held");
+    let log = std::fs::File::open(gateway.dir().join("access.log")).unwrap();
+    assert_eq!(gateway.stop().code, Some(0));
+    let lines = std::io::read_to_string(log).unwrap();
+    let last: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&last["uri"], &last["status"], &last["reason"]),
+        (&"/held".into(), &200.into(), &"answer-cut-off".into()),
+        "{last}"
+    );
 }

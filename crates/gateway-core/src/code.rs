@@ -71,6 +71,8 @@ pub enum Code {
     NotCached,
     /// The operator has closed the route for a while.
     Maintenance,
+    /// The operator has some requests fail on purpose.
+    FaultInjected,
 }
 
 #[derive(Clone, Copy)]
@@ -97,7 +99,7 @@ const fn said(row: Row, message: &'static str, detail: &'static str) -> Row {
 const NOT_ALLOWED: &str = "You are not allowed to access this scope.";
 
 use StatusCode as S;
-static ROWS: [Row; 33] = [
+static ROWS: [Row; 34] = [
     row(Code::BadRequest, "bad-request", S::BAD_REQUEST, "Bad request"),
     said(
         row(Code::MissingCredentials, "missing-credentials", S::UNAUTHORIZED, "Credentials are required"),
@@ -231,6 +233,7 @@ static ROWS: [Row; 33] = [
         "Service Unavailable",
         "Service unavailable",
     ),
+    row(Code::FaultInjected, "fault-injected", S::SERVICE_UNAVAILABLE, "A fault was injected"),
 ];
 
 impl Code {

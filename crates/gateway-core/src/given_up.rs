@@ -1,4 +1,4 @@
-//! Where a request was when it was given up, as its client has gone.
+//! Where a request was when it was given up, and by whom: mostly its client has gone.
 //!
 //! A future that is dropped answers nobody. Whoever drops it [`listen`]s meanwhile, and what it holds may [`say`] at which
 //! endpoint it was: both are on one thread, and a request that ends in an answer pays a look at the thread's own memory.
@@ -18,6 +18,7 @@ use std::cell::{Cell, RefCell};
 thread_local! {
     static LISTENS: Cell<bool> = const { Cell::new(false) };
     static SAID: RefCell<Option<Endpoint>> = const { RefCell::new(None) };
+    static CUTS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Nobody listens once this is dropped, also where what is given up panics.
@@ -44,4 +45,15 @@ pub fn say(endpoint: &Endpoint) {
     if LISTENS.get() {
         SAID.set(Some(endpoint.clone()));
     }
+}
+
+/// From now on it is the gateway that gives up whatever still goes on on this thread: it ends, and its time to drain is up.
+pub fn cut_off() {
+    CUTS.set(true);
+}
+
+/// Whether the gateway itself gives up what is given up on this thread now.
+#[must_use]
+pub fn is_cut_off() -> bool {
+    CUTS.get()
 }

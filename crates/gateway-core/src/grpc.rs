@@ -85,6 +85,7 @@ impl Code {
             | Self::Overloaded
             | Self::Draining
             | Self::Maintenance
+            | Self::FaultInjected
             | Self::CircuitOpen
             | Self::AuthUnavailable => 14,
             Self::MissingCredentials

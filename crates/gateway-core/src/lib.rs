@@ -41,6 +41,7 @@
 //! ```
 
 mod body;
+mod broke;
 mod captures;
 mod certificate;
 mod client;
@@ -62,6 +63,8 @@ mod problem;
 mod problem_layer;
 mod proxy_status;
 mod ready;
+mod received;
+mod refusals;
 mod request_id;
 pub mod spare;
 pub mod units;
@@ -69,6 +72,7 @@ mod upgrade;
 mod upstream;
 
 pub use body::Body;
+pub use broke::Break;
 pub use captures::Captures;
 pub use certificate::{Certificate, ClientCertificate};
 pub use client::{ClientAddr, PeerAddr, Scheme};
@@ -86,6 +90,8 @@ pub use problem::{Problem, ProblemFormat};
 pub use problem_layer::{Override, Overrides, ProblemLayer, ProblemService};
 pub use proxy_status::{ProxyError, ProxyStatus};
 pub use ready::take_ready;
+pub use received::Received;
+pub use refusals::Refusals;
 pub use request_id::RequestId;
 pub use upgrade::Upgrade;
 pub use upstream::{BodyTooLarge, FailureKind, Upstream, UpstreamError};

@@ -27,6 +27,7 @@ pub enum ProblemFormat {
 #[derive(Clone, Debug)]
 pub struct Problem {
     code: Code,
+    status: StatusCode,
     detail: Option<Cow<'static, str>>,
     proxy_error: Option<ProxyError>,
     headers: HeaderMap,
@@ -36,7 +37,14 @@ impl Problem {
     /// A problem with nothing to say beyond its code.
     #[must_use]
     pub fn new(code: Code) -> Self {
-        Self { code, detail: None, proxy_error: None, headers: HeaderMap::new() }
+        Self { code, status: code.status(), detail: None, proxy_error: None, headers: HeaderMap::new() }
+    }
+
+    /// Answers with another status than the code's own.
+    #[must_use]
+    pub fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
     }
 
     /// Says what happened in this very case. Clients see it: no secrets, no internal host names.
@@ -67,6 +75,12 @@ impl Problem {
         self.code
     }
 
+    /// What it is answered with unless the operator says otherwise.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// What happened in this very case, if there is more to say than the code does.
     #[must_use]
     pub fn detail(&self) -> Option<&str> {
@@ -82,16 +96,18 @@ impl Problem {
     /// The answer as `application/problem+json`.
     #[must_use]
     pub fn into_response<B: From<Bytes>>(self) -> Response<B> {
-        let body = self.body(ProblemFormat::Problem, self.code.status(), None, None);
+        let body = self.body(ProblemFormat::Problem, self.status, None, None);
         let mut response = Response::new(B::from(body));
-        *response.status_mut() = self.code.status();
+        *response.status_mut() = self.status;
         *response.headers_mut() = self.headers.clone();
-        response.headers_mut().insert(CONTENT_TYPE, content_type(ProblemFormat::Problem));
+        if !has_no_content(self.status) {
+            response.headers_mut().insert(CONTENT_TYPE, content_type(ProblemFormat::Problem));
+        }
         response.extensions_mut().insert(self);
         response
     }
 
-    /// The body in one of the formats. `text` takes the place of the format's own words.
+    /// The body in one of the formats, if the status has one. `text` takes the place of the format's own words.
     pub(crate) fn body(
         &self,
         format: ProblemFormat,
@@ -116,6 +132,9 @@ impl Problem {
             }
             _ => preset,
         };
+        if has_no_content(status) {
+            return Bytes::new();
+        }
         match format {
             ProblemFormat::Problem => json(&Document {
                 r#type: format!("urn:gateway:problem:{}", self.code.name()),
@@ -137,6 +156,11 @@ impl Problem {
             }
         }
     }
+}
+
+/// Answers that may have no body (RFC 9110 §6.4.1 and §15.3.6).
+pub(crate) fn has_no_content(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 204 | 205 | 304)
 }
 
 pub(crate) fn content_type(format: ProblemFormat) -> HeaderValue {

@@ -1,5 +1,5 @@
 use crate::grpc::{self, Grpc};
-use crate::problem::content_type;
+use crate::problem::{content_type, has_no_content};
 use crate::proxy_status::PROXY_STATUS;
 use crate::{Code, Problem, ProblemFormat, ProxyStatus, RequestId};
 use bytes::Bytes;
@@ -160,7 +160,7 @@ where
 /// What takes the place of a problem's own answer.
 struct Shown {
     status: StatusCode,
-    content_type: HeaderValue,
+    content_type: Option<HeaderValue>,
     body: Bytes,
     /// `grpc-status` and `grpc-message`.
     grpc: Option<(HeaderValue, HeaderValue)>,
@@ -172,7 +172,8 @@ impl Shown {
         *response.body_mut() = R::from(self.body);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, self.content_type);
+        headers.remove(CONTENT_TYPE);
+        headers.extend(self.content_type.map(|content_type| (CONTENT_TYPE, content_type)));
         headers.remove(CONTENT_LENGTH);
         if let Some((status, message)) = self.grpc {
             headers.insert(grpc::STATUS, status);
@@ -189,7 +190,7 @@ impl Renderer {
         let (status, text) = self.said(problem);
         Shown {
             status,
-            content_type: content_type(self.format),
+            content_type: (!has_no_content(status)).then(|| content_type(self.format)),
             body: problem.body(self.format, status, text, id),
             grpc: None,
             proxy_status: self.proxy_status.value(problem, status),
@@ -203,7 +204,7 @@ impl Renderer {
         let message = text.or(problem.detail()).unwrap_or(code.title());
         Shown {
             status: StatusCode::OK,
-            content_type: grpc.content_type(),
+            content_type: Some(grpc.content_type()),
             body: Bytes::new(),
             grpc: Some((HeaderValue::from(u16::from(code.grpc_status())), grpc::message(message))),
             proxy_status: self.proxy_status.value(problem, status),
@@ -213,7 +214,7 @@ impl Renderer {
     /// The status and the words that the operator wants for it.
     fn said(&self, problem: &Problem) -> (StatusCode, Option<&str>) {
         let replaced = self.overrides.get(&problem.code());
-        let status = replaced.and_then(|o| o.status).unwrap_or(problem.code().status());
+        let status = replaced.and_then(|o| o.status).unwrap_or(problem.status());
         (status, replaced.and_then(|o| o.text.as_deref()))
     }
 }

@@ -146,7 +146,7 @@ impl Code {
     /// | `upstream-timeout` | `http_response_timeout` |
     /// | `upstream-connect-failed`, `no-endpoint`, `circuit-open` | `destination_unavailable` |
     /// | `overloaded` | `connection_limit_reached` |
-    /// | `draining` | `proxy_internal_response` |
+    /// | `draining`, `maintenance`, `fault-injected`, `not-cached` | `proxy_internal_response` |
     /// | `internal-error`, `store-unavailable`, `auth-unavailable` | `proxy_internal_error` |
     #[must_use]
     pub fn proxy_error(self) -> ProxyError {
@@ -178,7 +178,9 @@ impl Code {
                 ProxyError::DestinationUnavailable
             }
             Self::Overloaded => ProxyError::ConnectionLimitReached,
-            Self::Draining | Self::Maintenance | Self::NotCached => ProxyError::ProxyInternalResponse,
+            Self::Draining | Self::Maintenance | Self::FaultInjected | Self::NotCached => {
+                ProxyError::ProxyInternalResponse
+            }
             Self::InternalError | Self::StoreUnavailable | Self::AuthUnavailable => {
                 ProxyError::ProxyInternalError
             }

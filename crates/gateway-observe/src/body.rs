@@ -1,4 +1,4 @@
-use crate::layer::Observation;
+use crate::layer::{Observation, Progress};
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -6,25 +6,28 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 pin_project! {
-    /// A body whose bytes are counted. The request is over when it ends, fails, or is dropped.
+    /// A body whose bytes are counted. The request is over when it ends, fails, or is dropped: before its end only if
+    /// it was given up.
     #[derive(Debug)]
     pub struct ObservedBody<B> {
         #[pin]
         inner: B,
+        // What was said of its length: who has that much need not ask whether there is more.
+        length: Option<u64>,
         observation: Option<Box<Observation>>,
     }
 }
 
-impl<B> ObservedBody<B> {
+impl<B: Body> ObservedBody<B> {
     pub(crate) fn new(inner: B, observation: Option<Box<Observation>>) -> Self {
-        Self { inner, observation }
+        Self { length: inner.size_hint().exact(), inner, observation }
     }
 }
 
 /// For layers further out, such as one that renders problems: a body that nobody observes.
 impl<B: From<Bytes>> From<Bytes> for ObservedBody<B> {
     fn from(bytes: Bytes) -> Self {
-        Self::new(bytes.into(), None)
+        Self { inner: bytes.into(), length: None, observation: None }
     }
 }
 
@@ -36,19 +39,25 @@ impl<B: Body> Body for ObservedBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let this = self.project();
-        let polled = this.inner.poll_frame(cx);
+        let mut this = self.project();
+        let polled = this.inner.as_mut().poll_frame(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
-                if let (Some(data), Some(observation)) = (frame.data_ref(), this.observation.as_mut()) {
-                    observation.bytes_out += data.remaining() as u64;
+                if let Some(observation) = this.observation {
+                    observation.bytes_out += frame.data_ref().map_or(0, |data| data.remaining() as u64);
+                    // Nothing follows trailers; and after its last byte, a body may be dropped unasked for more.
+                    if frame.is_trailers()
+                        || *this.length == Some(observation.bytes_out)
+                        || this.inner.is_end_stream()
+                    {
+                        observation.progress = Progress::Whole;
+                    }
                 }
             }
             // Dropping it writes it down.
-            Poll::Ready(None) => *this.observation = None,
-            Poll::Ready(Some(Err(_))) => {
+            Poll::Ready(end) => {
                 if let Some(mut observation) = this.observation.take() {
-                    observation.cut_off = true;
+                    observation.progress = if end.is_none() { Progress::Whole } else { Progress::CutOff };
                 }
             }
             Poll::Pending => {}

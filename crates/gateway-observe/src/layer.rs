@@ -1,13 +1,15 @@
 use crate::body::ObservedBody;
-use crate::line::{Break, Record};
+use crate::line::Record;
 use crate::log::Lines;
 use crate::metrics::{Metrics, RouteLabels, RouteMetrics};
 use crate::time::Utc;
 use gateway_core::{
-    ClientAddr, Code, Endpoint, Limited, PolicyDecision, Principal, Problem, RequestId, Scheme, given_up,
+    Break, ClientAddr, Code, Endpoint, Limited, PolicyDecision, Principal, Problem, Received, RequestId,
+    Scheme, given_up,
 };
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode, Uri};
+use http_body::Body;
 use pin_project_lite::pin_project;
 use std::future::Future;
 use std::pin::Pin;
@@ -16,7 +18,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 use tower::{Layer, Service};
 
-/// What a request that was given up before its answer is counted as (nginx's 499).
+/// What a request is counted as whose client left before its answer (nginx's 499).
 const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
     Ok(status) => status,
     Err(_) => StatusCode::BAD_REQUEST,
@@ -72,8 +74,7 @@ pub(crate) struct Observation {
     status: Option<StatusCode>,
     /// Why, if the gateway itself answered.
     code: Option<Code>,
-    /// Whether the answer broke off.
-    pub(crate) cut_off: bool,
+    pub(crate) progress: Progress,
     problem: Option<Problem>,
     principal: Option<Principal>,
     /// Who answered, or was tried last.
@@ -84,6 +85,15 @@ pub(crate) struct Observation {
     pub(crate) bytes_out: u64,
 }
 
+/// How far an answer has come. What is dropped on its way was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    UnderWay,
+    Whole,
+    /// Its body failed.
+    CutOff,
+}
+
 #[derive(Debug)]
 struct Asked {
     id: Option<RequestId>,
@@ -92,13 +102,38 @@ struct Asked {
     host: Option<HeaderValue>,
     uri: Uri,
     user_agent: Option<HeaderValue>,
-    bytes_in: u64,
+    bytes_in: BytesIn,
+}
+
+/// How long a request's body is.
+#[derive(Debug)]
+enum BytesIn {
+    /// As its client says.
+    Told(u64),
+    /// As far as it is read.
+    Counted(Received),
+}
+
+impl BytesIn {
+    fn of<B>(request: &Request<B>) -> Self {
+        let told = || request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
+        match told() {
+            Some(bytes) => Self::Told(bytes),
+            None => request.extensions().get().cloned().map_or(Self::Told(0), Self::Counted),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Told(bytes) => *bytes,
+            Self::Counted(received) => received.bytes(),
+        }
+    }
 }
 
 impl Observation {
     fn begin<B>(route: &Arc<Route>, request: &Request<B>) -> Self {
         let headers = request.headers();
-        let length = || headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
         let asked = || Asked {
             id: request.extensions().get().cloned(),
             client: request.extensions().get().copied(),
@@ -106,7 +141,7 @@ impl Observation {
             host: headers.get(HOST).cloned(),
             uri: request.uri().clone(),
             user_agent: headers.get(USER_AGENT).cloned(),
-            bytes_in: length().unwrap_or(0),
+            bytes_in: BytesIn::of(request),
         };
         Self {
             route: route.clone(),
@@ -115,7 +150,7 @@ impl Observation {
             request: route.lines.is_some().then(asked),
             status: None,
             code: None,
-            cut_off: false,
+            progress: Progress::UnderWay,
             problem: None,
             principal: None,
             endpoint: None,
@@ -125,8 +160,12 @@ impl Observation {
         }
     }
 
-    fn answered<B>(&mut self, response: &Response<B>) {
-        self.status = Some(response.status());
+    fn answered<B: Body>(&mut self, response: &Response<B>) {
+        let status = response.status();
+        self.status = Some(status);
+        if self.method == Method::HEAD || has_no_body(status) || response.body().is_end_stream() {
+            self.progress = Progress::Whole;
+        }
         let facts = response.extensions();
         let problem = facts.get::<Problem>();
         self.code = problem.map(Problem::code);
@@ -140,19 +179,30 @@ impl Observation {
     }
 }
 
+/// Answers that end with their head. The bytes of a tunnel, which follow 101, have no end that one of its sides could
+/// miss.
+fn has_no_body(status: StatusCode) -> bool {
+    status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
+}
+
 impl Drop for Observation {
     fn drop(&mut self) {
         let took = self.start.elapsed();
-        let status = self.status.unwrap_or(CLIENT_GONE);
-        if let Some(metrics) = &self.route.metrics {
-            metrics.count(&self.method, status, self.code, took);
-        }
-        let broke = match self.status {
-            None => Some(Break::ClientGone),
-            Some(_) => self.cut_off.then_some(Break::AnswerCutOff),
+        let broke = match self.progress {
+            Progress::Whole => None,
+            Progress::UnderWay if !given_up::is_cut_off() => Some(Break::ClientGone),
+            Progress::UnderWay | Progress::CutOff => Some(Break::AnswerCutOff),
         };
+        let status = self.status.unwrap_or(match broke {
+            Some(Break::AnswerCutOff) => StatusCode::SERVICE_UNAVAILABLE,
+            _ => CLIENT_GONE,
+        });
+        let reason = self.code.map(Code::name).or(broke.map(Break::name));
+        if let Some(metrics) = &self.route.metrics {
+            metrics.count(&self.method, status, reason, took);
+        }
         if let (Some(lines), Some(asked)) = (&self.route.lines, &self.request)
-            && lines.wants(status.as_u16())
+            && (lines.wants(status.as_u16()) || broke == Some(Break::AnswerCutOff))
         {
             lines.write(&Record {
                 time: Utc::now(),
@@ -165,14 +215,14 @@ impl Drop for Observation {
                 user_agent: asked.user_agent.as_ref(),
                 route: &self.route.labels,
                 status: status.as_u16(),
-                broke,
+                reason,
                 problem: self.problem.as_ref(),
                 principal: self.principal.as_ref(),
                 endpoint: self.endpoint.as_ref(),
                 limited: self.limited.as_ref(),
                 decision: self.decision.as_deref(),
                 took,
-                bytes_in: asked.bytes_in,
+                bytes_in: asked.bytes_in.bytes(),
                 bytes_out: self.bytes_out,
             });
         }
@@ -182,6 +232,7 @@ impl Drop for Observation {
 impl<S, B, R> Service<Request<B>> for Observe<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
+    R: Body,
 {
     type Response = Response<ObservedBody<R>>;
     type Error = S::Error;
@@ -220,6 +271,7 @@ pin_project! {
 impl<F, R, E> Future for ObserveFuture<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
+    R: Body,
 {
     type Output = Result<Response<ObservedBody<R>>, E>;
 
@@ -232,7 +284,10 @@ where
             match &result {
                 Ok(response) => observation.answered(response),
                 // Whoever gets the error makes some answer of it.
-                Err(_) => observation.status = Some(StatusCode::INTERNAL_SERVER_ERROR),
+                Err(_) => {
+                    observation.status = Some(StatusCode::INTERNAL_SERVER_ERROR);
+                    observation.progress = Progress::Whole;
+                }
             }
         }
         Poll::Ready(result.map(|response| response.map(|body| ObservedBody::new(body, observation))))

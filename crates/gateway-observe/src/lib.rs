@@ -13,10 +13,11 @@
 //!
 //! `endpoint` is the route's pattern, never the path that was asked for. `code` is the [`Code`](gateway_core::Code) of
 //! the gateway's own answer, one of few: with it, failures of a service and of the gateway in front of it are counted
-//! apart, and a gRPC client's problems too, whose HTTP status is 200. The answers of services have no such label.
+//! apart, and a gRPC client's problems too, whose HTTP status is 200. The answers of services have no such label, but for
+//! those that have no end ([`Break`](gateway_core::Break)): `client-gone`, if the client left before the answer (status 499)
+//! or within it, and `answer-cut-off`, if its body broke off.
 //!
-//! The access log says the same in its field `reason`, and there also why a request has no whole answer: `client-gone`,
-//! if the client left before it began (status 499), and `answer-cut-off`, if its body broke off. `limited_by` and
+//! The access log says the same in its field `reason`. `limited_by` and
 //! `would_limit` name the limit or other policy that refused a request, or that only reports
 //! ([`Limited`](gateway_core::Limited)). `upstream` is where the request was when its client left.
 //! Where written policies were asked, `decision` and `policies` tell what they said
@@ -57,7 +58,7 @@ mod settings;
 mod time;
 
 pub use self::log::{AccessLog, AccessLogError, Lines};
-pub use self::metrics::{ConnectionGauge, ConnectionGuard, Metrics, RouteLabels, prometheus};
+pub use self::metrics::{ConnectionGauge, ConnectionGuard, Metrics, RouteLabels, prometheus, snapshot};
 pub use body::ObservedBody;
 pub use health::HealthReport;
 pub use layer::{Observe, ObserveFuture, ObserveLayer};

@@ -3,29 +3,10 @@
 use crate::metrics::RouteLabels;
 use crate::settings::LogFormat;
 use crate::time::{Utc, write_go_duration};
-use gateway_core::{Endpoint, Limited, PolicyDecision, Principal, Problem, RequestId, Scheme};
+use gateway_core::{Endpoint, Limited, PolicyDecision, Principal, Problem, RequestId, Scheme, percent};
 use http::{HeaderValue, Method, Uri};
 use std::net::IpAddr;
 use std::time::Duration;
-
-/// Why there is no whole answer, although nobody made a problem of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Break {
-    /// The client went before there was an answer.
-    ClientGone,
-    /// The answer's body broke off.
-    AnswerCutOff,
-}
-
-impl Break {
-    /// Stands where the codes of problems do, and is none of them.
-    fn name(self) -> &'static str {
-        match self {
-            Self::ClientGone => "client-gone",
-            Self::AnswerCutOff => "answer-cut-off",
-        }
-    }
-}
 
 /// What is known of a request when it is over.
 #[derive(Debug)]
@@ -39,9 +20,9 @@ pub(crate) struct Record<'a> {
     pub(crate) uri: &'a Uri,
     pub(crate) user_agent: Option<&'a HeaderValue>,
     pub(crate) route: &'a RouteLabels,
-    /// 0 when there was no answer.
     pub(crate) status: u16,
-    pub(crate) broke: Option<Break>,
+    /// The gateway's own code, or why there is no whole answer.
+    pub(crate) reason: Option<&'static str>,
     pub(crate) problem: Option<&'a Problem>,
     pub(crate) principal: Option<&'a Principal>,
     pub(crate) endpoint: Option<&'a Endpoint>,
@@ -77,8 +58,7 @@ fn write_json(line: &mut Vec<u8>, r: &Record<'_>, redact: &[String]) {
     text(line, "service", r.route.service.as_bytes());
     optional(line, "upstream", r.endpoint.map(Endpoint::name));
     number(line, "status", u64::from(r.status));
-    let code = r.problem.map(|problem| problem.code().name());
-    optional(line, "reason", code.or(r.broke.map(Break::name)));
+    optional(line, "reason", r.reason);
     optional(line, "user", r.principal.map(Principal::id));
     duration(line, r.took);
     number(line, "bytes_in", r.bytes_in);
@@ -91,7 +71,7 @@ fn write_json(line: &mut Vec<u8>, r: &Record<'_>, redact: &[String]) {
         Some(Limited::Would(limit)) => text(line, "would_limit", limit.as_bytes()),
     }
     if let Some(problem) = r.problem {
-        if problem.code().status().is_server_error() {
+        if problem.status().is_server_error() {
             text(line, "error", problem.proxy_error().name().as_bytes());
         }
         if let Some(detail) = problem.detail() {
@@ -255,7 +235,7 @@ fn uri(line: &mut Vec<u8>, uri: &Uri, redact: &[String]) {
         line.push(between);
         between = b'&';
         match pair.split_once('=') {
-            Some((name, _)) if redact.iter().any(|secret| secret.eq_ignore_ascii_case(name)) => {
+            Some((name, _)) if is_one_of(redact, name) => {
                 escape(line, name.as_bytes());
                 line.extend_from_slice(b"=redacted");
             }
@@ -263,6 +243,12 @@ fn uri(line: &mut Vec<u8>, uri: &Uri, redact: &[String]) {
         }
     }
     line.push(b'"');
+}
+
+/// Services read what is percent-encoded in a name, too.
+fn is_one_of(names: &[String], name: &str) -> bool {
+    let name = percent::form_decoded(name);
+    names.iter().any(|one| one.as_bytes().eq_ignore_ascii_case(&name))
 }
 
 fn string(line: &mut Vec<u8>, bytes: &[u8]) {
@@ -321,7 +307,7 @@ mod tests {
             user_agent: agent.as_ref(),
             route: &RouteLabels { endpoint: "/a/*".to_owned(), service: "a".to_owned() },
             status: 200,
-            broke: None,
+            reason: None,
             problem,
             principal: None,
             endpoint: None,
@@ -338,11 +324,13 @@ mod tests {
 
     #[test]
     fn a_line_says_what_is_known_and_hides_what_is_secret() {
-        let text = String::from_utf8(line(LogFormat::Json, b"curl", "/a?x=1&token=abc&Token=d&y")).unwrap();
+        let text =
+            String::from_utf8(line(LogFormat::Json, b"curl", "/a?x=1&token=abc&Token=d&%74oke%6E=e&y"))
+                .unwrap();
         assert_eq!(
             text,
             "{\"time\":\"2024-01-15T10:30:00.001000020Z\",\"id\":null,\"client\":\"192.0.2.7\",\"method\":\"GET\",\
-             \"host\":\"\",\"uri\":\"/a?x=1&token=redacted&Token=redacted&y\",\"route\":\"/a/*\",\"service\":\"a\",\
+             \"host\":\"\",\"uri\":\"/a?x=1&token=redacted&Token=redacted&%74oke%6E=redacted&y\",\"route\":\"/a/*\",\"service\":\"a\",\
              \"upstream\":null,\"status\":200,\"reason\":null,\"user\":null,\"duration_ms\":0.045,\"bytes_in\":0,\
              \"bytes_out\":5,\"user_agent\":\"curl\"}\n"
         );
@@ -418,13 +406,6 @@ mod tests {
              \"url\":\"https:///a?x=1&token=redacted\",\"status_code\":200,\"duration_ms\":0.045,\"user_id\":null,\
              \"correlation_id\":null,\"user_agent\":\"curl\",\"ip_address\":\"192.0.2.7\"}\n"
         );
-    }
-
-    #[test]
-    fn what_stands_for_a_code_is_none() {
-        for broke in [Break::ClientGone, Break::AnswerCutOff] {
-            assert_eq!(gateway_core::Code::from_name(broke.name()), None, "{broke:?}");
-        }
     }
 
     proptest! {

@@ -8,7 +8,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long the last lines may take to be written. Whoever reads them may have stopped, and nobody ends while a pipe is
+/// full.
+const LAST_LINES: Duration = Duration::from_secs(3);
 
 /// Why there is no access log.
 #[derive(Debug, thiserror::Error)]
@@ -29,13 +33,17 @@ pub enum AccessLogError {
 /// An access log, written by a thread of its own.
 ///
 /// Requests only append to a buffer of their worker ([`AccessLog::lines`]); the thread collects the buffers at an
-/// interval. When the disk is too slow, lines are dropped and counted: requests never wait for the log. A file that
-/// was moved away, as by logrotate, is followed by a new one of its name within a second.
+/// interval. When the disk is too slow or cannot be written, lines are dropped and counted: requests never wait for the
+/// log. A file that was moved away, as by logrotate, is followed by a new one of its name within a second.
+///
+/// Dropped, it writes what is left; for three seconds at most, as a pipe that nobody reads may take nothing ever again.
 #[derive(Debug)]
 pub struct AccessLog {
     shared: Arc<Shared>,
-    stop: Sender<()>,
-    writer: Option<JoinHandle<()>>,
+    /// Gone once it is to end.
+    stop: Option<Sender<()>>,
+    /// Ends with the thread. In a lock only to be shared.
+    written: Mutex<Receiver<()>>,
 }
 
 #[derive(Debug)]
@@ -43,14 +51,23 @@ struct Shared {
     settings: AccessLogSettings,
     buffers: Mutex<Vec<Arc<Buffer>>>,
     dropped: AtomicU64,
+    /// How many lines are being written.
+    under_way: AtomicU64,
     failing: AtomicBool,
 }
 
 #[derive(Debug, Default)]
-struct Buffer(Mutex<Vec<u8>>);
+struct Buffer(Mutex<Batch>);
+
+/// Lines that wait.
+#[derive(Debug, Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    lines: u64,
+}
 
 impl Buffer {
-    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
+    fn lock(&self) -> MutexGuard<'_, Batch> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -66,15 +83,20 @@ impl AccessLog {
             settings: settings.clone(),
             buffers: Mutex::default(),
             dropped: AtomicU64::new(0),
+            under_way: AtomicU64::new(0),
             failing: AtomicBool::new(false),
         });
         let (stop, stopped) = channel();
+        let (writes, written) = channel();
         let writing = shared.clone();
-        let writer = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || writing.write_until(&stopped, output))
+            .spawn(move || {
+                let _writes: Sender<()> = writes;
+                writing.write_until(&stopped, output);
+            })
             .map_err(AccessLogError::Thread)?;
-        Ok(Self { shared, stop, writer: Some(writer) })
+        Ok(Self { shared, stop: Some(stop), written: Mutex::new(written) })
     }
 
     /// Where one worker puts its lines. Others may use it too, but would meet at its lock.
@@ -85,49 +107,60 @@ impl AccessLog {
         Lines { shared: self.shared.clone(), buffer }
     }
 
-    /// How many lines were dropped because they could not be written in time.
+    /// How many lines were dropped because they could not be written, or not in time.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
     /// Writes what is left and ends the thread.
-    pub fn close(mut self) {
-        self.finish();
-    }
-
-    fn finish(&mut self) {
-        let _ = self.stop.send(());
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
-        }
-    }
+    pub fn close(self) {}
 }
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
-        self.finish();
+        self.stop = None;
+        let written = self.written.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if written.recv_timeout(LAST_LINES) == Err(RecvTimeoutError::Timeout) {
+            let lost = self.shared.waiting();
+            tracing::error!(
+                "the access log was not written within {LAST_LINES:?}: its last {lost} lines are lost"
+            );
+        }
     }
 }
 
 impl Shared {
     fn write_until(&self, stopped: &Receiver<()>, mut output: Output) {
-        let mut batch = Vec::new();
+        let mut batch = Batch::default();
         loop {
             let last = stopped.recv_timeout(*self.settings.flush) != Err(RecvTimeoutError::Timeout);
             let buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).clone();
             for buffer in buffers {
+                let mut waiting = buffer.lock();
                 // Swapped, so that the worker goes on with the room of the batch before.
-                std::mem::swap(&mut *buffer.lock(), &mut batch);
-                if !batch.is_empty() {
-                    self.report(output.write(&batch));
-                    batch.clear();
+                std::mem::swap(&mut *waiting, &mut batch);
+                self.under_way.store(batch.lines, Ordering::Relaxed);
+                drop(waiting);
+                if batch.lines > 0 {
+                    let (lines, result) = output.write(&batch.bytes);
+                    self.dropped.fetch_add(batch.lines.saturating_sub(lines), Ordering::Relaxed);
+                    self.report(result);
+                    batch.bytes.clear();
+                    batch.lines = 0;
+                    self.under_way.store(0, Ordering::Relaxed);
                 }
             }
             if last {
                 return;
             }
         }
+    }
+
+    /// How many lines are not written yet.
+    fn waiting(&self) -> u64 {
+        let buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        buffers.iter().map(|buffer| buffer.lock().lines).sum::<u64>() + self.under_way.load(Ordering::Relaxed)
     }
 
     /// Says so once when writing begins to fail, and once when it works again.
@@ -156,11 +189,12 @@ impl Lines {
 
     pub(crate) fn write(&self, record: &Record<'_>) {
         let settings = &self.shared.settings;
-        let mut buffer = self.buffer.lock();
-        if buffer.len() as u64 >= settings.buffer.bytes() {
+        let mut batch = self.buffer.lock();
+        if batch.bytes.len() as u64 >= settings.buffer.bytes() {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        line::write(&mut buffer, record, settings.format, &settings.redact_query);
+        line::write(&mut batch.bytes, record, settings.format, &settings.redact_query);
+        batch.lines += 1;
     }
 }

@@ -1,5 +1,4 @@
 use arc_swap::ArcSwap;
-use gateway_core::Code;
 use http::{Method, StatusCode};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{
@@ -28,6 +27,15 @@ pub fn prometheus() -> Result<(PrometheusRecorder, PrometheusHandle), BuildError
         .build_recorder();
     let handle = recorder.handle();
     Ok((recorder, handle))
+}
+
+/// What is told, as Prometheus text: of what there was before, nothing is left.
+#[must_use]
+pub fn snapshot(tell: impl FnOnce(&Metrics)) -> String {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    tell(&Metrics(Arc::new(Owned(recorder))));
+    handle.render()
 }
 
 /// Where request metrics go: a recorder that is given, never the global one.
@@ -146,7 +154,7 @@ pub(crate) struct RouteMetrics {
 struct Known {
     method: &'static str,
     status: StatusCode,
-    code: Option<Code>,
+    reason: Option<&'static str>,
     requests: Counter,
     duration: Histogram,
 }
@@ -156,35 +164,42 @@ impl RouteMetrics {
         Self { metrics, labels, known: ArcSwap::default() }
     }
 
-    /// Counts a request. `code` says why, where the gateway itself answered.
-    pub(crate) fn count(&self, method: &Method, status: StatusCode, code: Option<Code>, took: Duration) {
+    /// Counts a request. `reason` is its label `code`: why the gateway itself answered, or there is no whole answer.
+    pub(crate) fn count(
+        &self,
+        method: &Method,
+        status: StatusCode,
+        reason: Option<&'static str>,
+        took: Duration,
+    ) {
         let method = bounded(method);
         let record = |known: &Known| {
             known.requests.increment(1);
             known.duration.record(took.as_secs_f64());
         };
         let list = self.known.load();
-        let same = |known: &&Known| known.status == status && known.code == code && known.method == method;
+        let same =
+            |known: &&Known| known.status == status && known.reason == reason && known.method == method;
         if let Some(known) = list.iter().find(same) {
             return record(known);
         }
-        let known = self.register(method, status, code);
+        let known = self.register(method, status, reason);
         record(&known);
         // Two that come at once register the same series: one entry is lost and made again.
         self.known.store(Arc::new(list.iter().cloned().chain([known]).collect()));
     }
 
-    fn register(&self, method: &'static str, status: StatusCode, code: Option<Code>) -> Known {
+    fn register(&self, method: &'static str, status: StatusCode, reason: Option<&'static str>) -> Known {
         let RouteLabels { endpoint, service } = self.labels.clone();
         let base = vec![("method", method.to_owned()), ("endpoint", endpoint), ("service", service.clone())];
         let mut full = base.clone();
         full.truncate(2);
         full.extend([("status", status.as_str().to_owned()), ("service", service)]);
-        full.extend(code.map(|code| ("code", code.name().to_owned())));
+        full.extend(reason.map(|reason| ("code", reason.to_owned())));
         Known {
             method,
             status,
-            code,
+            reason,
             requests: self.metrics.0.counter(&key(REQUESTS, full)),
             duration: self.metrics.0.histogram(&key(DURATION, base)),
         }

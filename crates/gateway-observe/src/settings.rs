@@ -12,12 +12,12 @@ pub struct AccessLogSettings {
     /// The file, appended to; once it was moved away, as by logrotate, a new one is made within a second. Default:
     /// standard output.
     pub path: Option<PathBuf>,
-    /// Only answers with this status or a higher one are logged. Default: all.
+    /// Only answers with this status or a higher one are logged, and those that broke off. Default: all.
     pub min_status: u16,
     /// Query parameters whose values are not logged. Default `access_token`, `api_key`, `password`, `secret`,
     /// `token`.
     pub redact_query: Vec<String>,
-    /// How long lines may wait to be written together. Default `100ms`.
+    /// How long lines may wait to be written together, at least `1ms`. Default `100ms`.
     pub flush: Timespan,
     /// How much each worker may have waiting; what comes on top is dropped and counted. Default `4MiB`.
     pub buffer: ByteSize,
@@ -56,8 +56,8 @@ impl ShortForm for AccessLogSettings {
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// `time`, `id`, `client`, `method`, `host`, `uri`, `route`, `service`, `upstream`, `status`, `reason`, `user`,
-    /// `duration_ms`, `bytes_in`, `bytes_out`, `user_agent`. `reason` is the code of the gateway's own answer,
-    /// `client-gone` or `answer-cut-off`; null where a service has answered. Where that is a failure of the
+    /// `duration_ms`, `bytes_in`, `bytes_out`, `user_agent`. `reason` is the code of the gateway's own answer;
+    /// or `client-gone` or `answer-cut-off`, where it has no end; null where a service has answered. Where that is a failure of the
     /// gateway or the service (500 and above), `error` is its error type of RFC 9209; where there is more to say than
     /// the code does, `detail` says it. Where written policies were asked, also
     /// `decision` (`allow`, `deny`, or `error` where one could not be evaluated) and `policies`, the ids of those that

@@ -7,7 +7,8 @@ use gateway_observe::{
     AccessLog, AccessLogSettings, LogFormat, Metrics, ObserveLayer, ObservedBody, RouteLabels, prometheus,
 };
 use http::{HeaderValue, Request, Response};
-use http_body_util::{BodyExt, Full};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Full, StreamBody};
 use serde_json::Value;
 use std::convert::Infallible;
 use tower::{Layer, ServiceExt, service_fn};
@@ -161,8 +162,8 @@ async fn a_request_given_up_before_or_within_its_answer_is_counted_all_the_same(
         layer.layer(service_fn(answer)).oneshot(request("/")).await.unwrap();
     drop(answered);
     let text = handle.render();
-    assert!(text.contains(r#"status="499",service="users"} 1"#), "{text}");
-    assert!(text.contains(r#"status="200",service="users"} 1"#), "{text}");
+    assert!(text.contains(r#"status="499",service="users",code="client-gone"} 1"#), "{text}");
+    assert!(text.contains(r#"status="200",service="users",code="client-gone"} 1"#), "{text}");
 }
 
 async fn futures_poll_once<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
@@ -209,6 +210,101 @@ async fn the_gateways_own_answers_are_counted_apart_from_a_services_by_their_cod
     assert!(!text.lines().any(|line| line.starts_with("http_request_duration") && line.contains("code=")));
 }
 
+/// One frame, of which it says neither that it is the last nor, mostly, how long it is.
+struct One(Option<Frame<Bytes>>, SizeHint);
+
+impl Body for One {
+    type Data = Bytes;
+    type Error = Infallible;
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        std::task::Poll::Ready(self.0.take().map(Ok))
+    }
+    fn size_hint(&self) -> SizeHint {
+        self.1.clone()
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_whole_without_being_asked_for_more_where_nothing_can_follow() {
+    let (recorder, handle) = prometheus().unwrap();
+    let layer = ObserveLayer::new(labels(), Some(Metrics::new(recorder)), None);
+    let data = || Frame::data(Bytes::from_static(b"hello"));
+    let unknown = SizeHint::default;
+    // What server and client have of it is dropped after so many frames.
+    for (method, status, frame, length, frames) in [
+        ("GET", 200, data(), SizeHint::with_exact(5), 1),
+        ("GET", 201, Frame::trailers(http::HeaderMap::new()), unknown(), 1),
+        ("GET", 202, data(), unknown(), 2),
+        ("HEAD", 203, data(), SizeHint::with_exact(5), 0),
+        ("GET", 204, data(), unknown(), 0),
+        ("GET", 304, data(), unknown(), 0),
+        ("GET", 101, data(), unknown(), 1),
+        // These are not.
+        ("GET", 400, data(), unknown(), 1),
+        ("GET", 401, data(), SizeHint::with_exact(6), 1),
+        ("GET", 402, data(), SizeHint::with_exact(5), 0),
+    ] {
+        let mut body = Some(One(Some(frame), length));
+        let answer = service_fn(|_: Request<()>| {
+            let answer = Response::builder().status(status).body(body.take().unwrap()).unwrap();
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        let request = Request::builder().method(method).body(()).unwrap();
+        let mut answer = layer.layer(answer).oneshot(request).await.unwrap();
+        for _ in 0..frames {
+            answer.body_mut().frame().await;
+        }
+    }
+    let text = handle.render();
+    for line in text.lines().filter(|line| line.starts_with("http_requests_total{")) {
+        assert_eq!(line.contains("client-gone"), line.contains("status=\"40"), "{line}");
+    }
+    assert_eq!(text.matches("client-gone").count(), 3, "{text}");
+}
+
+#[tokio::test]
+async fn a_body_whose_length_is_not_told_is_as_long_as_was_read_of_it() {
+    let received = gateway_core::Received::default();
+    let mut chunked = request("/");
+    chunked.headers_mut().remove("content-length");
+    chunked.extensions_mut().insert(received.clone());
+    received.add(7);
+    let mut none = request("/");
+    none.headers_mut().remove("content-length");
+    let log = logged(LogFormat::Json, vec![request("/"), chunked, none]).await;
+    let said: Vec<_> = log.iter().map(|line| line["bytes_in"].as_u64().unwrap()).collect();
+    assert_eq!(said, [12, 7, 0]);
+}
+
+#[tokio::test]
+async fn what_the_gateway_gives_up_itself_is_cut_off() {
+    let (recorder, handle) = prometheus().unwrap();
+    let layer = ObserveLayer::new(labels(), Some(Metrics::new(recorder)), None);
+    // On a thread of its own, as a worker is.
+    std::thread::spawn(move || {
+        let never =
+            service_fn(|_: Request<()>| std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut asking = Box::pin(layer.layer(never).oneshot(request("/")));
+            assert!(futures_poll_once(asking.as_mut()).await.is_none());
+            let begun = layer.layer(service_fn(answer)).oneshot(request("/")).await.unwrap();
+            gateway_core::given_up::cut_off();
+            drop((asking, begun));
+        });
+    })
+    .join()
+    .unwrap();
+    let text = handle.render();
+    for status in [503, 200] {
+        let line = format!(r#"status="{status}",service="users",code="answer-cut-off"}} 1"#);
+        assert!(text.contains(&line), "no `{line}` in\n{text}");
+    }
+}
+
 #[tokio::test]
 async fn the_log_says_why_a_request_has_no_whole_answer() {
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -236,12 +332,24 @@ async fn the_log_says_why_a_request_has_no_whole_answer() {
     assert!(futures_poll_once(asking.as_mut()).await.is_none());
     drop(asking);
     let cut = service_fn(async |_: Request<()>| {
-        let frames = [Ok(http_body::Frame::data(Bytes::from_static(b"hel"))), Err("reset")];
-        let body = http_body_util::StreamBody::new(futures_util::stream::iter(frames));
+        let frames = [Ok(Frame::data(Bytes::from_static(b"hel"))), Err("reset")];
+        let body = StreamBody::new(futures_util::stream::iter(frames));
         Ok::<_, Infallible>(Response::new(body))
     });
+    // Of failures alone, it is one.
+    let failures = tempfile::NamedTempFile::new().unwrap();
+    let path = Some(failures.path().into());
+    let only = AccessLog::open(&AccessLogSettings { path, min_status: 400, ..AccessLogSettings::default() });
+    let only = only.unwrap();
+    let cuts = ObserveLayer::new(labels(), None, Some(only.lines())).layer(cut);
+    assert!(cuts.oneshot(request("/cut")).await.unwrap().into_body().collect().await.is_err());
+    only.close();
+    assert!(std::fs::read_to_string(failures.path()).unwrap().contains("answer-cut-off"));
     let response = layer.layer(cut).oneshot(request("/cut")).await.unwrap();
     assert!(response.into_body().collect().await.is_err());
+    let mut response = layer.layer(cut).oneshot(request("/left-within")).await.unwrap();
+    response.body_mut().frame().await.unwrap().unwrap();
+    drop(response);
     log.close();
     let text = std::fs::read_to_string(file.path()).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -252,6 +360,7 @@ async fn the_log_says_why_a_request_has_no_whole_answer() {
         [r#""/left""#, "499", r#""client-gone""#, "null"],
         [r#""/left-early""#, "499", r#""client-gone""#, r#""10.0.0.1:3001""#],
         [r#""/cut""#, "200", r#""answer-cut-off""#, "null"],
+        [r#""/left-within""#, "200", r#""client-gone""#, "null"],
     ];
     assert_eq!(said, expected);
 }
@@ -282,4 +391,50 @@ fn a_log_that_cannot_be_opened_says_which_and_why() {
         AccessLogSettings { path: Some("/nowhere/access.log".into()), ..AccessLogSettings::default() };
     let error = AccessLog::open(&settings).unwrap_err().to_string();
     assert!(error.starts_with("cannot open the access log /nowhere/access.log: No such file"), "{error}");
+}
+
+/// Answers so many requests, and their lines wait to be written.
+async fn log_lines(log: &AccessLog, requests: usize) {
+    let layer = ObserveLayer::new(labels(), None, Some(log.lines()));
+    for _ in 0..requests {
+        let response = layer.layer(service_fn(answer)).oneshot(request("/")).await.unwrap();
+        response.into_body().collect().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_any_more_keeps_nobody_from_ending() {
+    use std::os::fd::AsRawFd;
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
+    let log = AccessLog::open(&AccessLogSettings { path: Some(path.into()), ..AccessLogSettings::default() });
+    let log = log.unwrap();
+    // More than a pipe holds.
+    log_lines(&log, 1000).await;
+    let (closed, closes) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        log.close();
+        closed.send(())
+    });
+    let ended = closes.recv_timeout(std::time::Duration::from_secs(60));
+    // Whatever came of it, the log's thread is to end.
+    drop(writer);
+    std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+    assert!(ended.is_ok(), "the log is waited for");
+}
+
+#[tokio::test]
+async fn lines_that_cannot_be_written_are_counted() {
+    let settings = AccessLogSettings {
+        path: Some("/dev/full".into()),
+        flush: "1ms".parse().unwrap(),
+        ..AccessLogSettings::default()
+    };
+    let log = AccessLog::open(&settings).unwrap();
+    log_lines(&log, 10).await;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while log.dropped() < 10 && std::time::Instant::now() < deadline {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert_eq!(log.dropped(), 10);
 }

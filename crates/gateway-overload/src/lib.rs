@@ -80,7 +80,7 @@
 //! | setting | meaning |
 //! |---|---|
 //! | `delay = { time = "2s", percent = 10 }` | every tenth request waits for two seconds before it goes on |
-//! | `abort = { status = 503, percent = 5 }` | every twentieth is answered 503, after its delay if it has one |
+//! | `abort = { status = 503, percent = 5 }` | every twentieth is answered 503 `fault-injected`, after its delay if it has one |
 //! | `rate = "10KiB"` | answers are sent at 10 KiB a second |
 //! | `header = "x-fault"` | only requests with this header |
 //! | `max_active = 100` | at most 100 delayed or slowed down at once; others pass untouched |

@@ -28,6 +28,11 @@ pub(crate) fn refuse<R: From<Bytes>>(
     response
 }
 
+/// Says of an answer that it would have been a refusal; unless somebody further in has refused the request, or would have.
+pub(crate) fn report<R>(response: &mut Response<R>, would: &Limited) {
+    response.extensions_mut().get_or_insert_with(|| would.clone());
+}
+
 /// Whether the service below is in distress, by what it answered: 503 and 504 say that it is full or too slow.
 pub(crate) fn is_drop(status: http::StatusCode) -> bool {
     matches!(status.as_u16(), 503 | 504)

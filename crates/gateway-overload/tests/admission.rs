@@ -125,6 +125,9 @@ async fn few_requests_shed_nothing() {
     tokio::time::advance(Duration::from_secs(1)).await;
     ask(&layer, Below::Status(500), Request::new(())).await;
     assert_eq!(layer.probability(Priority::Default), 0.8);
+    // What has failed is forgotten, also where nobody comes who would look.
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert_eq!(layer.probability(Priority::Default), 0.0);
 }
 
 #[tokio::test(start_paused = true)]

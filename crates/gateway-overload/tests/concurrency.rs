@@ -430,3 +430,19 @@ async fn off_limits_nothing() {
     assert_eq!(ask(&off, Request::new(())).await.status(), 200);
     assert_eq!((off.in_flight(), off.waiting(), off.refused()), (0, 0, 0));
 }
+
+#[tokio::test]
+async fn what_was_counted_in_a_mode_goes_on_once_that_is_back() {
+    let refused = async |layer: &ConcurrencyLimitLayer| {
+        let _first = ask(layer, Request::new(())).await;
+        ask(layer, Request::new(())).await;
+        layer.refused()
+    };
+    let mut earlier = ConcurrencyLimitLayer::off();
+    for (mode, count) in [("enforce", 1), ("report", 1), ("enforce", 2), ("enforce", 3), ("report", 2)] {
+        let layer = layer(serde_json::json!({ "max": 1, "mode": mode }));
+        layer.count_on_from(&earlier);
+        assert_eq!(refused(&layer).await, count, "{mode}");
+        earlier = layer;
+    }
+}

@@ -27,7 +27,11 @@ async fn ask(layer: &FaultLayer, request: Request<()>) -> Response<PacedBody<Ful
 async fn z11_a_request_is_delayed_and_then_goes_on_or_is_aborted() {
     for (json, status, text) in [
         (serde_json::json!({ "delay": "2s" }), 200, "x"),
-        (serde_json::json!({ "delay": "2s", "abort": 502 }), 502, "fault injected\n"),
+        (
+            serde_json::json!({ "delay": "2s", "abort": 502 }),
+            502,
+            "{\"type\":\"urn:gateway:problem:fault-injected\",\"title\":\"A fault was injected\",\"status\":502,",
+        ),
     ] {
         let (layer, start) = (layer(json), Instant::now());
         let answer = ask(&layer, Request::new(())).await;

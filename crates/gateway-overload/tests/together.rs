@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
-use gateway_overload::{AdaptiveLimitLayer, AdaptiveSettings, AdmissionLayer, AdmissionSettings, Priority};
+use gateway_core::Limited;
+use gateway_overload::{
+    AdaptiveLimitLayer, AdaptiveSettings, AdmissionLayer, AdmissionSettings, ConcurrencyLimitLayer, Priority,
+};
 use http::{Request, Response};
 use http_body_util::Full;
 use std::convert::Infallible;
@@ -12,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceExt, service_fn};
 
 #[tokio::test(start_paused = true)]
 async fn o12_at_twice_the_load_what_is_critical_works_and_nothing_else_is_slow() {
@@ -77,4 +80,39 @@ async fn o12_at_twice_the_load_what_is_critical_works_and_nothing_else_is_slow()
     assert!(critical > default && default > sheddable, "{said}");
     assert!(all / 30 > 720, "{said}");
     assert!(latency < Duration::from_millis(80), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_refused_is_told_whoever_else_only_would_have() {
+    let refuses = service_fn(|_: Request<()>| async {
+        let mut answer = Response::builder().status(503).body(Full::<Bytes>::default()).unwrap();
+        answer.extensions_mut().insert(Limited::By("the one within".into()));
+        Ok::<_, Infallible>(answer)
+    });
+    fn by<B>(answer: &Response<B>) -> Limited {
+        answer.extensions().get::<Limited>().unwrap().clone()
+    }
+    let within = Limited::By("the one within".into());
+
+    let settings = serde_json::from_str(r#"{"max": 1, "mode": "report"}"#).unwrap();
+    let concurrency = ConcurrencyLimitLayer::new(&settings).unwrap();
+    let mut service = concurrency.layer(refuses);
+    let (_first, second) = (service.call(Request::new(())), service.call(Request::new(())));
+    assert_eq!((by(&second.await.unwrap()), concurrency.refused()), (within.clone(), 1));
+
+    let settings: AdaptiveSettings =
+        serde_json::from_str(r#"{"min": 1, "initial": 1, "mode": "report"}"#).unwrap();
+    let adaptive = AdaptiveLimitLayer::new(&settings).unwrap();
+    let mut service = adaptive.layer(refuses);
+    let (_first, second) = (service.call(Request::new(())), service.call(Request::new(())));
+    assert_eq!((by(&second.await.unwrap()), adaptive.refused()), (within.clone(), 1));
+
+    let settings: AdmissionSettings = serde_json::from_str(r#"{"mode": "report"}"#).unwrap();
+    let admission = AdmissionLayer::new(&settings).unwrap();
+    let mut service = admission.layer(refuses);
+    for _ in 0..1000 {
+        tokio::time::advance(Duration::from_millis(10)).await;
+        assert_eq!(by(&service.call(Request::new(())).await.unwrap()), within);
+    }
+    assert!(admission.refused(Priority::Default) > 0);
 }

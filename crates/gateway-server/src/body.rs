@@ -3,7 +3,7 @@ mod stream;
 
 use crate::Limits;
 use bytes::Bytes;
-use gateway_core::BodyTooLarge;
+use gateway_core::{BodyTooLarge, Received};
 use h2::RecvStream;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
@@ -24,6 +24,8 @@ pub struct RequestBody {
     kind: Kind,
     /// How many more bytes may come.
     allowed: u64,
+    /// Counts what has come, where the client has not said how much there is.
+    received: Option<Received>,
 }
 
 #[derive(Debug)]
@@ -78,12 +80,22 @@ impl From<Bytes> for RequestBody {
 
 impl RequestBody {
     fn of(kind: Kind) -> Self {
-        Self { kind, allowed: u64::MAX }
+        Self { kind, allowed: u64::MAX, received: None }
     }
 
     /// From now on at most so many bytes: with one more, reading fails with [`BodyError::TooLarge`].
     pub fn limit(&mut self, bytes: u64) {
         self.allowed = bytes;
+    }
+
+    /// How much of it is read, if its client has not said how long it is.
+    pub(crate) fn received(&mut self) -> Option<Received> {
+        let is_told = match &self.kind {
+            Kind::Empty | Kind::Whole(_) => true,
+            Kind::Piped { left, .. } => left.is_some(),
+            Kind::Http2(body) => body.size_hint().exact().is_some(),
+        };
+        (!is_told).then(|| self.received.get_or_insert_default().clone())
     }
 
     /// The body, and what its reader has to tell. `headers` are those of its request.
@@ -147,6 +159,9 @@ impl Body for RequestBody {
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
+            if let Some(received) = &this.received {
+                received.add(data.len());
+            }
             match this.allowed.checked_sub(data.len() as u64) {
                 Some(left) => this.allowed = left,
                 None => return Poll::Ready(Some(Err(BodyError::TooLarge(BodyTooLarge)))),

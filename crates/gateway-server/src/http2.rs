@@ -40,6 +40,9 @@ const MAX_ERRORS: usize = 64;
 /// that client may be a proxy, and the refused one of its many users. Enough for a thousand refusals a second; some 3 MB.
 const LATE: Duration = Duration::from_secs(5);
 const MAX_LATE: usize = 5000;
+/// How much a head may be over its limit to be answered like any other: larger ones the h2 crate answers by itself, with a
+/// bare 431 that nobody counts.
+const HEAD_ROOM: usize = 16 * 1024;
 /// How long a connection without streams may take to end once the client was told (GOAWAY).
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -61,7 +64,7 @@ where
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(limits.max_streams)
-        .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(limits.max_head.saturating_add(HEAD_ROOM)).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(MAX_RESETS)
         .max_local_error_reset_streams(Some(MAX_ERRORS))
         .max_concurrent_reset_streams(MAX_LATE)
@@ -178,8 +181,8 @@ fn begin<H: Handler + Clone>(
     let waiting =
         |future| Waiting { reply, future, signals: None, expects_continue: false, extended: None, head_only };
     join_cookies(request.headers_mut());
-    if request.headers().len() > limits.max_headers {
-        return waiting(handler.refuse(Problem::new(Code::HeadersTooLarge)));
+    if let Some(code) = over_limit(&request, limits) {
+        return waiting(handler.refuse(Problem::new(code)));
     }
     if *request.method() == Method::CONNECT {
         let Some((request, extended)) = as_upgrade(request) else {
@@ -189,10 +192,25 @@ fn begin<H: Handler + Clone>(
         };
         return Waiting { extended: Some(extended), ..waiting(handler.call(request)) };
     }
-    let (head, stream) = request.into_parts();
-    let (body, signals) = RequestBody::http2(stream, &head.headers, limits);
+    let (mut head, stream) = request.into_parts();
+    let (mut body, signals) = RequestBody::http2(stream, &head.headers, limits);
+    if let Some(received) = body.received() {
+        head.extensions.insert(received);
+    }
     let expects_continue = signals.is_some() && head.headers.get(EXPECT).is_some_and(is_continue);
     Waiting { signals, expects_continue, ..waiting(handler.call(Request::from_parts(head, body))) }
+}
+
+/// What is too large of a head, counted as HTTP/1 would write it.
+fn over_limit<B>(request: &Request<B>, limits: &Limits) -> Option<Code> {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > limits.max_head / 2 {
+        return Some(Code::UriTooLong);
+    }
+    let headers = request.headers();
+    let size =
+        headers.iter().fold(target, |size, (name, value)| size + name.as_str().len() + value.len() + 4);
+    (size > limits.max_head || headers.len() > limits.max_headers).then_some(Code::HeadersTooLarge)
 }
 
 fn is_continue(expectation: &HeaderValue) -> bool {

@@ -132,6 +132,7 @@ impl Plan {
         let table = planner.table(&routes);
         planner.listeners();
         planner.server_has_limits();
+        planner.access_log_has_time();
         if settings.routes.is_empty() && mistakes.len() == before && !origin.is_known_wrong("routes") {
             let hint = "add at least one, such as\n\n    [[routes]]\n    path = \"/api/users/*\"\n    service = \"users\"\n";
             mistakes.push(origin.mistake("routes", "there are no routes").with_help(hint));

@@ -260,6 +260,31 @@ fn framing() -> Vec<Row> {
     ]
 }
 
+/// Heads of more than one frame. `server.max_head` is 16 KiB.
+fn large() -> Vec<Row> {
+    let get = |path: usize, field: usize| {
+        let (path, field) = (format!("/{}", "a".repeat(path)), "y".repeat(field));
+        let block = block(&[METHOD, SCHEME, HOST, (":path", &path), ("x-field", &field)]);
+        let frames = block.chunks(16_384).enumerate();
+        let frames = frames.map(|(i, piece)| {
+            let ends = if (i + 1) * 16_384 >= block.len() { END_HEADERS } else { 0 };
+            if i == 0 {
+                frame(HEADERS, END_STREAM | ends, 1, piece)
+            } else {
+                frame(CONTINUATION, ends, 1, piece)
+            }
+        });
+        frames.collect::<Vec<_>>().concat()
+    };
+    vec![
+        row("a target over half the limit", get(10_000, 0), Status(414)),
+        row("a target over the limit", get(30_000, 0), Status(414)),
+        row("a target far over the limit", get(40_000, 0), Status(431)),
+        row("a head over the limit", get(0, 17_000), Status(431)),
+        row("a head far over the limit", get(0, 40_000), Status(431)),
+    ]
+}
+
 /// More of something than any client needs.
 fn floods() -> Vec<Row> {
     let resets: Vec<u8> = (0..2000)
@@ -363,6 +388,11 @@ fn bodies_are_as_long_as_they_say() {
 #[test]
 fn broken_framing_ends_the_connection() {
     all_are_as_they_should_be(framing());
+}
+
+#[test]
+fn heads_over_the_limit_are_refused_by_what_is_too_large() {
+    all_are_as_they_should_be(large());
 }
 
 #[test]

@@ -116,3 +116,33 @@ fn maintenance_answers_503_to_all_but_the_exempt() {
     assert_eq!(text(&gateway, &exempt), "a");
     assert_eq!(send(&gateway, &Request::get("/").header("X-Forwarded-For", "11.0.0.7")).status, 503);
 }
+
+#[test]
+fn a_fault_is_told_from_a_failure_of_the_service() {
+    let upstream = Upstream::named("a");
+    let gateway = in_front_of(
+        &upstream,
+        "[[routes]]\npath = \"/*\"\nservice = \"a\"\nfault = { abort = 502 }\n\
+         [[routes]]\npath = \"/nothing\"\nservice = \"a\"\nfault = { abort = 204 }\n",
+    );
+    let aborted = get(gateway.addr(), "/");
+    assert_eq!(code(&aborted), (502, "fault-injected".to_owned()));
+    assert_eq!(
+        aborted.header("proxy-status"),
+        Some("gateway; error=proxy_internal_response; details=\"fault-injected\"")
+    );
+    let call = Request::new("POST", "/").header("Content-Type", "application/grpc").body("");
+    let answer = send(&gateway, &call);
+    assert_eq!((answer.status, answer.header("grpc-status")), (200, Some("14")));
+    let nothing = get(gateway.addr(), "/nothing");
+    assert_eq!((nothing.status, nothing.header("content-type"), nothing.text().as_str()), (204, None, ""));
+    wait_until("the lines", SOON, || {
+        let log = gateway.access_log();
+        (log.len() == 3)
+            .then(|| assert!(log.iter().all(|line| line["reason"] == "fault-injected"), "{log:?}"))
+    });
+    let metrics = get(gateway.admin(), "/metrics").text();
+    let counted = r#"status="502",service="a",code="fault-injected"} 1"#;
+    assert!(metrics.contains(counted), "no `{counted}` in\n{metrics}");
+    assert_eq!(upstream.hits(), 0);
+}

@@ -132,6 +132,7 @@ fn mistakes_in_services_and_at_the_top_name_their_place_and_what_is_expected() {
         ("server.tunnel_max_age = \"0s\"", vec!["toml:1:", "`tunnel_max_age`"]),
         ("server.max_streams = 0", vec!["toml:1:", "`max_streams` is 0; expected at least 1"]),
         ("server.body_timeout = \"0s\"", vec!["toml:1:", "`body_timeout` is 0s; expected more"]),
+        ("access_log = { flush = \"0s\" }", vec!["toml:1:", "`flush` is under 1ms; expected 1ms or more"]),
         ("defaults.circuit = { window = \"0s\" }", vec!["toml:1:", "`window` is 0s; expected more"]),
         ("via = \"a b\"", vec!["toml:1:7", "`a b` is not a name for Via"]),
         ("underscore_headers = \"drop\"", vec!["toml:1:22", "`drop` is not a value", "keep, delete, reject"]),

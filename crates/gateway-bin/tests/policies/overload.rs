@@ -200,7 +200,7 @@ fn faults_delay_abort_and_slow_down_by_percentage_or_header() {
     assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
     let before = upstream.hits();
     let aborted = get(addr, "/abort");
-    assert_eq!((aborted.status, aborted.text().as_str()), (418, "fault injected\n"));
+    assert_eq!(code(&aborted), (418, "fault-injected".to_owned()));
     assert_eq!(upstream.hits(), before, "the service was not asked");
     let mut client = Client::new(addr);
     let half = (0..200).filter(|_| client.send(&Request::get("/half")).status == 500).count();
@@ -455,4 +455,56 @@ fn z1_an_upload_may_take_longer_than_the_timeout_and_its_endpoint_is_not_blamed(
     let slow = send(&gateway, &Request::new("PUT", "/").body(vec![b'x'; 10]));
     assert_eq!(code(&slow), (504, "upstream-timeout".to_owned()));
     upstream.resume();
+}
+
+#[test]
+fn metrics_of_what_a_reload_has_removed_go_with_it_and_counters_of_a_mode_go_on() {
+    let (upstream, other) = (Upstream::named("a"), Upstream::named("b"));
+    let gateway = gateway(&format!(
+        "server.watch = false\nservices.a.endpoints = [\"{}\", \"{}\"]\n\
+         services.a.adaptive = {{ min = 1, initial = 1, max = 1, mode = \"enforce\" }}\n\
+         [[routes]]\npath = \"/*\"\nservice = \"a\"\n\
+         [[routes]]\npath = \"/gone\"\nservice = \"a\"\nconcurrency = 5\n",
+        upstream.url(),
+        other.url(),
+    ));
+    let addr = gateway.addr();
+    let series = |part: &str| {
+        let text = get(gateway.admin(), "/metrics").text();
+        text.lines().filter(|line| line.starts_with("gateway_") && line.contains(part)).count()
+    };
+    let gone = other.url().replace("http://", "");
+    assert!(series(&gone) >= 3 && series("\"/gone\"") >= 2);
+    let edit = |from: &str, to: &str| {
+        let file = gateway.dir().join("gateway.toml");
+        let config = std::fs::read_to_string(&file).unwrap();
+        assert!(config.contains(from), "{config}");
+        std::fs::write(&file, config.replace(from, to)).unwrap();
+        assert_eq!(Client::new(gateway.admin()).send(&Request::new("POST", "/reload")).status, 200);
+    };
+    edit(&format!(", \"{}\"", other.url()), "");
+    edit("[[routes]]\npath = \"/gone\"\nservice = \"a\"\nconcurrency = 5\n", "");
+    assert_eq!((series(&gone), series("\"/gone\"")), (0, 0));
+    assert!(series("gateway_upstream_healthy") == 1);
+
+    // One that is over what is allowed, in each mode.
+    let mut hits = 0;
+    let mut over = |result: &str, count: u64| {
+        upstream.stall();
+        let first = std::thread::spawn(move || get(addr, "/").status);
+        wait_until("the first upstream", SOON, || (upstream.hits() == hits + 1).then_some(()));
+        let second = std::thread::spawn(move || get(addr, "/").status);
+        wait_until("the second to be counted", SOON, || {
+            (overload(&gateway, "adaptive", "a", result) == count).then_some(())
+        });
+        upstream.resume();
+        let status = if result == "refused" { 503 } else { 200 };
+        assert_eq!((first.join().unwrap(), second.join().unwrap()), (200, status));
+        hits = upstream.hits();
+    };
+    over("refused", 1);
+    edit("\"enforce\"", "\"report\"");
+    over("would_refuse", 1);
+    edit("\"report\"", "\"enforce\"");
+    over("refused", 2);
 }

@@ -2,16 +2,16 @@ use super::AdaptiveSettings;
 use super::window::{Outcome, Window, nanos};
 use crate::admission::Priority;
 use crate::concurrency::take_one;
-use crate::refusal::{is_drop, refuse, told};
+use crate::refusal::{is_drop, refuse, report, told};
 use crate::settings::OverloadError;
 use bytes::Bytes;
-use gateway_core::{Code, Limited, Mode};
+use gateway_core::{Code, Limited, Mode, Refusals};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use tokio::time::Instant;
 use tower::{Layer, Service};
@@ -37,7 +37,7 @@ struct State {
     window: Window,
     mode: Mode,
     told: Limited,
-    refused: AtomicU64,
+    refused: Refusals,
     start: Instant,
 }
 
@@ -54,7 +54,7 @@ impl AdaptiveLimitLayer {
             window: Window::new(settings.window.0, algorithm),
             mode: settings.mode,
             told: told("adaptive", settings.mode),
-            refused: AtomicU64::new(0),
+            refused: Refusals::default(),
             start: Instant::now(),
         })))
     }
@@ -74,7 +74,7 @@ impl AdaptiveLimitLayer {
     /// How many requests were refused since the start; in report mode, how many would have been.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        self.0.refused.load(Relaxed)
+        self.0.refused.of(self.0.mode)
     }
 
     /// Whether it refuses or only says whom it would.
@@ -83,12 +83,10 @@ impl AdaptiveLimitLayer {
         self.0.mode
     }
 
-    /// Goes on counting where another has come to, so that what is counted never goes back. Of another mode, something
-    /// else was counted.
+    /// Goes on counting where another has come to, so that what is counted never goes back. What was counted in another
+    /// mode counts again once that is back.
     pub fn count_on_from(&self, earlier: &Self) {
-        if self.mode() == earlier.mode() {
-            self.0.refused.fetch_add(earlier.refused(), Relaxed);
-        }
+        self.0.refused.count_on_from(&earlier.0.refused);
     }
 }
 
@@ -121,7 +119,7 @@ impl State {
     fn enter(self: &Arc<Self>, class: Priority) -> Option<Turn> {
         let over = !take_one(&self.in_flight, room(class, self.limit.load(Relaxed)));
         if over {
-            self.refused.fetch_add(1, Relaxed);
+            self.refused.count(self.mode);
             if self.mode == Mode::Enforce {
                 return None;
             }
@@ -209,7 +207,7 @@ where
                 if let Some(turn) = turn.take() {
                     turn.ends(outcome.as_ref().map_or(true, |response| is_drop(response.status())));
                     if let (true, Ok(response)) = (turn.over, &mut outcome) {
-                        response.extensions_mut().insert(turn.state.told.clone());
+                        report(response, &turn.state.told);
                     }
                 }
                 Poll::Ready(outcome)

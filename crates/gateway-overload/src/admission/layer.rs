@@ -2,11 +2,11 @@ use super::decide::{Seen, rejection, shed_by_class};
 use super::ring::{BUCKETS, Ring};
 use super::{AdmissionSettings, Priority};
 use crate::adaptive::nanos;
-use crate::refusal::{header, is_success, refuse, told};
+use crate::refusal::{header, is_success, refuse, report, told};
 use crate::settings::{OverloadError, header_name, within};
 use bytes::Bytes;
 use gateway_core::units::Timespan;
-use gateway_core::{ClientAddr, Code, Limited, Mode};
+use gateway_core::{ClientAddr, Code, Limited, Mode, Refusals};
 use http::{HeaderName, Request, Response};
 use ipnet::IpNet;
 use pin_project_lite::pin_project;
@@ -50,7 +50,7 @@ struct State {
     answered: Ring,
     succeeded: Ring,
     arrived: [Ring; 3],
-    refused: [AtomicU64; 3],
+    refused: [Refusals; 3],
 }
 
 impl AdmissionLayer {
@@ -89,7 +89,7 @@ impl AdmissionLayer {
     /// How many requests of a class were shed since the start; in report mode, how many would have been.
     #[must_use]
     pub fn refused(&self, class: Priority) -> u64 {
-        self.0.refused[class.index()].load(Relaxed)
+        self.0.refused[class.index()].of(self.0.mode)
     }
 
     /// Whether it refuses or only says whom it would.
@@ -98,19 +98,19 @@ impl AdmissionLayer {
         self.0.mode
     }
 
-    /// Goes on counting where another has come to, so that what is counted never goes back. Of another mode, something
-    /// else was counted.
+    /// Goes on counting where another has come to, so that what is counted never goes back. What was counted in another
+    /// mode counts again once that is back.
     pub fn count_on_from(&self, earlier: &Self) {
-        if self.mode() == earlier.mode() {
-            for class in Priority::ALL {
-                self.0.refused[class.index()].fetch_add(earlier.refused(class), Relaxed);
-            }
+        for (refused, earlier) in self.0.refused.iter().zip(&earlier.0.refused) {
+            refused.count_on_from(earlier);
         }
     }
 
     /// The probability with which a request of this class is shed now.
     #[must_use]
     pub fn probability(&self, class: Priority) -> f64 {
+        // Requests bring it up to date, and none may have come for long.
+        self.0.update(self.0.now());
         self.0.probability(class)
     }
 }
@@ -174,7 +174,7 @@ impl State {
         if shed <= 0.0 || fastrand::f64() >= shed {
             return false;
         }
-        self.refused[class.index()].fetch_add(1, Relaxed);
+        self.refused[class.index()].count(self.mode);
         true
     }
 
@@ -259,7 +259,7 @@ where
                 let mut outcome = ready!(future.poll(cx));
                 state.ends(outcome.as_ref().is_ok_and(|response| is_success(response.status())));
                 if let (true, Ok(response)) = (*shed, &mut outcome) {
-                    response.extensions_mut().insert(state.told.clone());
+                    report(response, &state.told);
                 }
                 Poll::Ready(outcome)
             }

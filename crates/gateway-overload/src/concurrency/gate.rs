@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -23,7 +23,6 @@ pub(crate) struct Gate {
     max: u32,
     patience: Duration,
     slots: Slots,
-    refused: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -70,7 +69,7 @@ impl Gate {
                 Slots::Lines(Lines::new(keyed, length, codel.map(CodelSettings::checked).transpose()?))
             }
         };
-        Ok(Self { max, patience: settings.queue.timeout.0, slots, refused: AtomicU64::new(0) })
+        Ok(Self { max, patience: settings.queue.timeout.0, slots })
     }
 
     pub(crate) fn max(&self) -> u32 {
@@ -96,18 +95,6 @@ impl Gate {
                 }
             },
         }
-    }
-
-    pub(crate) fn count_refusal(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn count_on_from(&self, earlier: &Self) {
-        self.refused.fetch_add(earlier.refused(), Ordering::Relaxed);
-    }
-
-    pub(crate) fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
     }
 
     /// How many are in progress, and how many wait.

@@ -1,10 +1,10 @@
 use super::body::SlotBody;
 use super::gate::{Entry, Gate, Refusal, Slot, Wait};
 use super::{ConcurrencyKey, ConcurrencySettings};
-use crate::refusal::{refuse, told};
+use crate::refusal::{refuse, report, told};
 use crate::settings::OverloadError;
 use bytes::Bytes;
-use gateway_core::{Code, Limited, Mode, take_ready};
+use gateway_core::{Code, Limited, Mode, Refusals, take_ready};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use std::future::Future;
@@ -30,6 +30,7 @@ struct Limit {
     gate: Arc<Gate>,
     mode: Mode,
     told: Limited,
+    refused: Refusals,
 }
 
 impl ConcurrencyLimitLayer {
@@ -45,6 +46,7 @@ impl ConcurrencyLimitLayer {
             gate,
             mode: settings.mode,
             told: told("concurrency", settings.mode),
+            refused: Refusals::default(),
         }))))
     }
 
@@ -69,7 +71,7 @@ impl ConcurrencyLimitLayer {
     /// How many requests were refused since the start; in report mode, how many would have been.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        self.0.as_ref().map_or(0, |limit| limit.gate.refused())
+        self.0.as_ref().map_or(0, |limit| limit.refused.of(limit.mode))
     }
 
     /// Whether it refuses or only says whom it would.
@@ -78,20 +80,18 @@ impl ConcurrencyLimitLayer {
         self.0.as_ref().map_or(Mode::Enforce, |limit| limit.mode)
     }
 
-    /// Goes on counting where another has come to, so that what is counted never goes back. Of another mode, something
-    /// else was counted.
+    /// Goes on counting where another has come to, so that what is counted never goes back. What was counted in another
+    /// mode counts again once that is back.
     pub fn count_on_from(&self, earlier: &Self) {
-        if let (Some(limit), Some(earlier)) = (&self.0, &earlier.0)
-            && limit.mode == earlier.mode
-        {
-            limit.gate.count_on_from(&earlier.gate);
+        if let (Some(limit), Some(earlier)) = (&self.0, &earlier.0) {
+            limit.refused.count_on_from(&earlier.refused);
         }
     }
 }
 
 impl Limit {
     fn refuse<R: From<Bytes>>(&self, why: Refusal) -> Response<R> {
-        self.gate.count_refusal();
+        self.refused.count(self.mode);
         let (max, keyed) = (self.gate.max(), self.key != ConcurrencyKey::All);
         let told = &self.told;
         match why {
@@ -146,7 +146,7 @@ where
             }
             // Whoever would be refused takes no place from others, as if it had been.
             Entry::Refused(_) if limit.mode == Mode::Report => {
-                limit.gate.count_refusal();
+                limit.refused.count(limit.mode);
                 let over = Some(limit.clone());
                 Kind::Inner { future: self.inner.call(request), slot: None, over }.into()
             }
@@ -202,7 +202,7 @@ where
                 KindProj::Inner { future, slot, over } => {
                     let mut response = ready!(future.poll(cx))?;
                     if let Some(limit) = over {
-                        response.extensions_mut().insert(limit.told.clone());
+                        report(&mut response, &limit.told);
                     }
                     return Poll::Ready(Ok(response.map(|body| SlotBody::new(body, slot.take()))));
                 }

@@ -6,7 +6,7 @@ use http::StatusCode;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-/// The faults of one request. The answer carries them in its extensions, for the log.
+/// The faults of one request. The answer carries them in its extensions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     /// It waits for so long.

@@ -4,8 +4,7 @@ use super::choose::{Faults, Mix};
 use crate::concurrency::take_one;
 use crate::settings::{OverloadError, header_name};
 use bytes::Bytes;
-use gateway_core::take_ready;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use gateway_core::{Code, Problem, take_ready};
 use http::{HeaderName, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use std::future::Future;
@@ -208,13 +207,7 @@ fn after(faults: Faults, active: Active) -> (Faults, Option<Active>) {
 }
 
 fn abort<R: From<Bytes>>(status: StatusCode, faults: Faults) -> Response<PacedBody<R>> {
-    // RFC 9110 §6.4.1: these have no content.
-    let text = if matches!(status.as_u16(), 204 | 205 | 304) { "" } else { "fault injected\n" };
-    let mut response = Response::new(PacedBody::from(Bytes::from_static(text.as_bytes())));
-    *response.status_mut() = status;
-    if !text.is_empty() {
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    }
+    let mut response = Problem::new(Code::FaultInjected).with_status(status).into_response();
     response.extensions_mut().insert(faults);
     response
 }

@@ -94,7 +94,7 @@ impl<H: Handler> Exchange<H> {
             http_10: request.version() == Version::HTTP_10,
             head_only: *request.method() == Method::HEAD,
         };
-        let (body, upload) = if framing == Framing::None && upgrade.is_none() {
+        let (mut body, upload) = if framing == Framing::None && upgrade.is_none() {
             (RequestBody::default(), None)
         } else {
             let length = if let Framing::Length(length) = framing { Some(length) } else { None };
@@ -104,6 +104,8 @@ impl<H: Handler> Exchange<H> {
         let farewell = upgrade.as_ref().map_or(Farewell::None, Farewell::of);
         if let Some(protocol) = upgrade {
             request.extensions_mut().insert(Upgrade(protocol));
+        } else if let Some(received) = body.received() {
+            request.extensions_mut().insert(received);
         }
         let phase = Phase::Waiting(handler.call(request.map(|()| body)));
         Self { farewell, ..Self::new(phase, upload, keep_alive, asked) }

@@ -1,4 +1,5 @@
 use crate::support::*;
+use gateway_core::Received;
 use gateway_server::Limits;
 use http::Response;
 use http_body::Body;
@@ -186,4 +187,32 @@ async fn whoever_reads_elsewhere_learns_that_the_client_has_gone() {
     let read =
         tokio::time::timeout(Duration::from_secs(3600), told).await.expect("the reader waits for ever");
     assert!(read.unwrap().is_err(), "a body that broke off was taken for a whole one");
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_body_whose_length_is_not_told_is_counted_as_it_is_read() {
+    let count = || {
+        answer(|request: http::Request<gateway_server::RequestBody>| async {
+            let received = request.extensions().get::<Received>().cloned();
+            request.into_body().collect().await.unwrap();
+            text(format!("{:?}.", received.map(|received| received.bytes())))
+        })
+    };
+    let mut client = connect(count());
+    for (request, counted) in [
+        (
+            "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n2\r\n!!\r\n0\r\n\r\n",
+            "Some(7).",
+        ),
+        ("POST / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello", "None."),
+        ("GET / HTTP/1.1\r\n\r\n", "None."),
+    ] {
+        client.send(request).await;
+        client.until(counted).await;
+    }
+    let (mut send, _ended) = crate::http2::start(count(), Limits::default()).await;
+    let (answer, mut body) = send.send_request(crate::http2::post(), false).unwrap();
+    body.send_data("hello".into(), true).unwrap();
+    let seen = crate::http2::read(answer.await.unwrap().into_body()).await.unwrap();
+    assert_eq!(seen.0, b"Some(5).");
 }

@@ -145,6 +145,28 @@ async fn cookies_are_joined_and_many_header_fields_refused() {
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
+async fn heads_that_are_too_large_are_refused_by_what_is_too_large_and_by_the_handler() {
+    let limits = Limits { max_head: 1000, ..Limits::default() };
+    let (mut send, _ended) = start(answer(echo), limits).await;
+    for (path, field, status, by_the_handler) in [
+        (400, 400, 200, true),
+        (600, 0, 414, true),
+        (9000, 0, 414, true),
+        (100, 1000, 431, true),
+        (100, 9000, 431, true),
+        (100, 30_000, 431, false),
+        (30_000, 0, 431, false),
+    ] {
+        let uri = format!("http://a/{}", "a".repeat(path));
+        let request = Request::get(uri).header("x-field", "a".repeat(field)).body(()).unwrap();
+        let answer = send.send_request(request, true).unwrap().0.await.unwrap();
+        assert_eq!(answer.status(), status, "{path} {field}");
+        let body = read(answer.into_body()).await.unwrap().0;
+        assert_eq!(!body.is_empty(), by_the_handler, "{path} {field}: {body:?}");
+    }
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn a_body_that_stops_is_answered_408() {
     let (mut send, _ended) = start(answer(echo), Limits { min_body_rate: 0, ..Limits::default() }).await;
     let (answer, mut body) = send.send_request(post(), false).unwrap();

@@ -30,6 +30,16 @@ impl Planner<'_> {
         }
     }
 
+    /// What the access log may not be given.
+    pub(super) fn access_log_has_time(&mut self) {
+        let flush = self.settings.access_log.0.on().map(|log| log.flush);
+        if flush.is_some_and(|flush| flush < Timespan::millis(1)) {
+            let message =
+                "`flush` is under 1ms; expected 1ms or more: until then lines wait to be written together";
+            self.noted::<(), _>("access_log", Err(message.to_owned()));
+        }
+    }
+
     /// What a service may not be given.
     pub(super) fn service_has_limits(&mut self, name: &str, service: &ServiceSettings) {
         let key = |part: &str| format!("services.{name}.{part}");
