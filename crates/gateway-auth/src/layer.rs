@@ -220,12 +220,6 @@ impl JwtLayer {
         Self::of(self.method.on(store))
     }
 
-    /// Whether both verify by the same key.
-    #[must_use]
-    pub fn has_keys_of(&self, other: &Self) -> bool {
-        self.method.has_keys_of(&other.method)
-    }
-
     /// What revokes the tokens of this layer.
     #[must_use]
     pub fn revocations(&self) -> Revocations {

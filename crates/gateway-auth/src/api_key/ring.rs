@@ -113,7 +113,28 @@ impl KeyRing {
     /// # Errors
     /// The file cannot be used, or two keys have the same hash.
     pub fn new(name: &str, settings: &ApiKeySettings, store: Store) -> Result<Self, AuthError> {
+        Self::made(name, settings, store, None)
+    }
+
+    /// The ring of this name with other settings, after a reload say. It knows the managed keys that this one knows:
+    /// what was revoked is not good until the store was asked, nor while it is away.
+    ///
+    /// # Errors
+    /// As of [`KeyRing::new`].
+    pub fn succeed(&self, settings: &ApiKeySettings, store: Store) -> Result<Self, AuthError> {
+        Self::made(&self.0.name, settings, store, Some(self))
+    }
+
+    fn made(
+        name: &str,
+        settings: &ApiKeySettings,
+        store: Store,
+        before: Option<&Self>,
+    ) -> Result<Self, AuthError> {
         let mut sources = Sources { configured: settings.keys.clone(), ..Sources::default() };
+        if let Some(before) = before {
+            sources.managed = before.sources().managed.clone();
+        }
         if let Some(path) = &settings.keys_file {
             sources.file_seen = seen(path);
             sources.file = read(path)?;
@@ -133,7 +154,8 @@ impl KeyRing {
             store,
             file: settings.keys_file.clone(),
             reload: *settings.reload,
-            known: ArcSwap::default(),
+            // When its keys were last used goes on as well.
+            known: before.map_or_else(ArcSwap::default, |before| ArcSwap::new(before.0.known.load_full())),
             sources: Mutex::new(sources),
         }));
         ring.publish();

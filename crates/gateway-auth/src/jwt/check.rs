@@ -90,6 +90,14 @@ impl Shared {
         })
     }
 
+    /// Takes over what must not be forgotten with the settings.
+    pub(crate) fn succeed(&mut self, before: &Self) {
+        self.known = before.known.clone();
+        if let (Some(now), Some(before)) = (&self.verifier.keys.remote, &before.verifier.keys.remote) {
+            now.succeed(before);
+        }
+    }
+
     /// Looks for the token of a request, and whether it is good.
     pub(crate) fn start(self: &Arc<Self>, store: &Store, headers: &HeaderMap, uri: &Uri) -> Step {
         let token = match self.places.find(headers, uri) {

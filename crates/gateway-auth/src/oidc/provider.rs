@@ -106,7 +106,7 @@ impl Provider {
             proof: Proof::new(settings, secret)?,
             fetch: Fetch::new(&settings.jwks.fetch)?,
             keys: Arc::new(Keys::new(Keyring::new(&keys)?, &keys)?),
-            refresh: *settings.jwks.refresh,
+            refresh: settings.jwks.refresh(),
             known: ArcSwapOption::empty(),
             reading: Flights::default(),
             reachable: Reachable::default(),
