@@ -52,6 +52,10 @@ fn admin(gateway: &Gateway, method: &str, path: &str, body: &Value) -> (u16, Val
     (answer.status, serde_json::from_str(&answer.text()).unwrap_or(Value::Null))
 }
 
+fn unix_now() -> u64 {
+    std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()
+}
+
 fn code(answer: &Response) -> String {
     answer.json()["code"].as_str().unwrap_or_default().to_owned()
 }
@@ -88,9 +92,31 @@ fn an_api_key_is_made_used_and_revoked_while_the_gateway_runs() {
         ("POST", "/keys/nobody", json!({ "id": "x" }), 404),
         ("POST", "/keys/partners", json!({ "idd": "x" }), 400),
         ("POST", "/keys/partners", json!("x"), 400),
+        ("POST", "/keys/partners", json!({ "id": "" }), 400),
         ("PUT", "/keys/partners", Value::Null, 405),
     ] {
         assert_eq!(admin(&gateway, method, path, &body).0, status, "{method} {path} {body}");
+    }
+}
+
+#[test]
+fn an_api_key_of_any_name_can_be_revoked() {
+    let upstream = Upstream::named("a");
+    let gateway = gateway(&upstream, "", "[[routes]]\npath = \"/*\"\nservice = \"a\"\nauth = \"partners\"\n");
+    for (id, encoded) in [
+        ("one two", "one%20two"),
+        ("a/b", "a%2Fb"),
+        ("a/../b", "a%2F..%2Fb"),
+        ("Zoë", "Zo%C3%AB"),
+        ("50%", "50%25"),
+        ("a+b", "a+b"),
+    ] {
+        let (_, made) = admin(&gateway, "POST", "/keys/partners", &json!({ "id": id }));
+        let key = [("X-API-Key", made["key"].as_str().unwrap())];
+        assert_eq!(with(gateway.addr(), "/", &key).status, 200, "{id}");
+        let revoked = admin(&gateway, "DELETE", &format!("/keys/partners/{encoded}"), &Value::Null);
+        assert_eq!(revoked, (200, json!({ "revoked": 1 })), "{id}");
+        assert_eq!(with(gateway.addr(), "/", &key).status, 401, "{id}");
     }
 }
 
@@ -192,7 +218,7 @@ fn tokens_are_revoked_by_what_they_say() {
     for (claim, what) in [
         ("sid=s1", json!({ "session": "s1" })),
         ("jti=t1", json!({ "id": "t1" })),
-        ("sub=eve", json!({ "subject": "eve", "before": 4_000_000_000_u64 })),
+        ("sub=eve", json!({ "subject": "eve", "before": unix_now() + 30 })),
     ] {
         let bearer = format!("Bearer {}", token(&gateway, &[claim]));
         assert_eq!(with(gateway.addr(), "/", &[("Authorization", &bearer)]).status, 200, "{claim}");
@@ -200,7 +226,24 @@ fn tokens_are_revoked_by_what_they_say() {
         let refused = with(gateway.addr(), "/", &[("Authorization", &bearer)]);
         assert_eq!((refused.status, code(&refused).as_str()), (401, "revoked-token"), "{claim}");
     }
-    assert_eq!(admin(&gateway, "POST", "/revoke", &json!({ "sesion": "x" })).0, 400);
+    let millis = 1000 * unix_now();
+    for nothing in [
+        json!({ "sesion": "x" }),
+        json!({ "session": "" }),
+        json!({ "id": "" }),
+        json!({ "subject": "" }),
+        json!({ "subject": "zz", "before": millis }),
+        json!({ "subject": "zz", "before": u64::MAX }),
+    ] {
+        assert_eq!(admin(&gateway, "POST", "/revoke", &nothing).0, 400, "{nothing}");
+    }
+    let good = token(&gateway, &["sub=ada"]);
+    for (body, status) in
+        [("", 400), ("x", 400), ("a.b.c", 400), (&format!("Bearer {good}"), 400), (&good, 200)]
+    {
+        let request = Request::new("POST", "/revoke").body(body);
+        assert_eq!(Client::new(gateway.admin()).send(&request).status, status, "{body}");
+    }
 }
 
 #[test]

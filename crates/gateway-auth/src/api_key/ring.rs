@@ -139,9 +139,8 @@ impl KeyRing {
             sources.file_seen = seen(path);
             sources.file = read(path)?;
         }
-        if let Some(at) = sources.configured.iter().position(|entry| entry.id.is_empty()) {
-            let why = "it is empty; expected what the key is called in lists and logs";
-            return Err(AuthError::setting(format!("keys[{at}].id"), why));
+        for (at, entry) in sources.configured.iter().enumerate() {
+            entry.check_id().map_err(|why| AuthError::setting(format!("keys[{at}].id"), why))?;
         }
         let all = sources.configured.iter().chain(&sources.file);
         let mut hashes: Vec<_> = all.map(|entry| (entry.hash, &entry.id)).collect();
@@ -331,5 +330,12 @@ fn read(path: &Path) -> Result<Vec<ApiKeyEntry>, AuthError> {
         true => toml_edit::de::from_str(&text).map_err(|error| error.to_string()),
         false => serde_json::from_str(&text).map_err(|error| error.to_string()),
     };
-    Ok(file.map_err(|why| AuthError::Content { path: path.to_owned(), why })?.keys)
+    let named = |file: KeysFile| {
+        let check = |(at, entry): (usize, &ApiKeyEntry)| {
+            entry.check_id().map_err(|why| format!("`keys[{at}].id`: {why}"))
+        };
+        file.keys.iter().enumerate().try_for_each(check)?;
+        Ok(file.keys)
+    };
+    file.and_then(named).map_err(|why| AuthError::Content { path: path.to_owned(), why })
 }
