@@ -3,7 +3,7 @@
 use crate::metrics::RouteLabels;
 use crate::settings::LogFormat;
 use crate::time::{Utc, write_go_duration};
-use gateway_core::{Endpoint, Limited, PolicyDecision, Principal, Problem, RequestId, Scheme};
+use gateway_core::{Endpoint, Limited, PolicyDecision, Principal, Problem, RequestId, Scheme, percent};
 use http::{HeaderValue, Method, Uri};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -255,7 +255,7 @@ fn uri(line: &mut Vec<u8>, uri: &Uri, redact: &[String]) {
         line.push(between);
         between = b'&';
         match pair.split_once('=') {
-            Some((name, _)) if redact.iter().any(|secret| secret.eq_ignore_ascii_case(name)) => {
+            Some((name, _)) if is_secret(name, redact) => {
                 escape(line, name.as_bytes());
                 line.extend_from_slice(b"=redacted");
             }
@@ -263,6 +263,12 @@ fn uri(line: &mut Vec<u8>, uri: &Uri, redact: &[String]) {
         }
     }
     line.push(b'"');
+}
+
+/// However it is spelled: `%74oken` is `token` to who reads it.
+fn is_secret(name: &str, redact: &[String]) -> bool {
+    let name = percent::form_decoded(name);
+    redact.iter().any(|secret| secret.as_bytes().eq_ignore_ascii_case(&name))
 }
 
 fn string(line: &mut Vec<u8>, bytes: &[u8]) {

@@ -31,6 +31,7 @@ const MAX_LIFETIME: f64 = 86_400.0;
 pub(crate) struct Shared {
     pub(crate) verifier: Verifier,
     pub(crate) places: Places,
+    pub(crate) hide: bool,
     hasher: KeyedHash,
     verified: Cache<Verified>,
     pub(crate) known: Arc<Known>,
@@ -79,6 +80,7 @@ impl Shared {
         Ok(Self {
             verifier,
             places: Places::new(&settings.places)?,
+            hide: settings.hide_credentials,
             hasher: KeyedHash::default(),
             verified: Cache::new(settings.cache_entries.unwrap_or(CACHE_ENTRIES)),
             known: Arc::default(),

@@ -7,7 +7,7 @@ use crate::method::{Check, Head, Method, Verdict};
 use crate::refusal::{Challenges, Refusal};
 use crate::revocation::{Revocations, listen};
 use gateway_store::Store;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, request};
 use serde_json::Value;
 use std::future::Future;
 use std::sync::Arc;
@@ -124,6 +124,20 @@ impl Method for JwtMethod {
 
     fn reads(&self) -> Vec<HeaderName> {
         self.shared.places.headers().cloned().collect()
+    }
+
+    fn reads_queries(&self) -> Vec<&str> {
+        self.shared.places.queries().collect()
+    }
+
+    fn strips(&self) -> bool {
+        self.shared.hide
+    }
+
+    fn strip(&self, request: &mut request::Parts) {
+        if self.shared.hide {
+            self.shared.places.strip(request);
+        }
     }
 
     fn with_store(&self, store: &Store) -> Option<Arc<dyn Method>> {

@@ -62,6 +62,9 @@ pub struct JwtSettings {
     /// `{ query = "access_token" }`. The first place that holds something counts. Default `["header"]`.
     #[serde(rename = "from")]
     pub places: Vec<Place>,
+    /// Takes the token out of requests before they reach the service, wherever `from` says that it may be. Default
+    /// `false`.
+    pub hide_credentials: bool,
     /// What `WWW-Authenticate` calls the place. Default `gateway`.
     pub realm: Option<String>,
     /// How many verified tokens are remembered; 0 verifies each time. Default 100 000.

@@ -67,6 +67,12 @@ impl AuthPlan {
         names
     }
 
+    /// Query parameters that carry credentials.
+    pub(crate) fn secret_queries(&self) -> Vec<String> {
+        let names = self.methods.values().flat_map(|plan| plan.method.reads_queries());
+        names.map(str::to_owned).collect()
+    }
+
     /// The API keys, by name.
     pub(crate) fn rings(&self) -> BTreeMap<String, KeyRing> {
         let ring = |(name, method): (&String, &MethodPlan)| Some((name.clone(), method.ring.clone()?));
