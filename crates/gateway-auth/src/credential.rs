@@ -78,7 +78,7 @@ pub(crate) fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<I
 }
 
 /// The other parameters stay as they are, byte for byte.
-fn strip_query(uri: &mut Uri, name: &str) {
+pub(crate) fn strip_query(uri: &mut Uri, name: &str) {
     let Some(query) = uri.query() else { return };
     if query_values(query, name).next().is_none() {
         return;

@@ -1,5 +1,5 @@
 use crate::jwt::method::JwtMethod;
-use crate::method::{Check, Head, Method, Passed, Refusal, Verdict};
+use crate::method::{Check, Head, Login, Method, Passed, Refusal, Verdict};
 use crate::service::Auth;
 use crate::{AuthError, AuthPolicy, JwtSettings, Mode, PublicPath, Require, Revocations};
 use gateway_core::{Code, Problem};
@@ -116,12 +116,18 @@ impl AuthLayer {
                 }
             }
         }
+        let login = asked.login.take();
         Step::Done(match asked {
             Asked { foreign: Some(refusal), .. } => Err(refusal),
             Asked { passed: Some(passed), absent: false, .. } => Ok(passed),
             Asked { passed: None, .. } if self.0.optional => Ok(Passed::default()),
-            Asked { login: Some(refusal), .. } => Err(refusal),
-            _ => Err(self.0.missing.clone().into()),
+            _ => match login {
+                Some(login) => {
+                    let verdict = async move { Verdict::Refused(login.answer().await) };
+                    return Step::Wait(asked, Box::pin(verdict));
+                }
+                None => Err(self.0.missing.clone().into()),
+            },
         })
     }
 }
@@ -148,7 +154,7 @@ pub(crate) struct Asked {
     /// The answer of the first that found something it did not know.
     foreign: Option<Refusal>,
     /// The answer of the first that found nothing and knows how to come by it.
-    login: Option<Refusal>,
+    login: Option<Login>,
     /// What those that recognised the caller say, where all must.
     passed: Option<Passed>,
 }
@@ -158,9 +164,9 @@ impl Asked {
     fn settle(&mut self, verdict: Verdict, require: Require) -> Option<Result<Passed, Refusal>> {
         match (verdict, require) {
             (Verdict::Absent, _) => self.absent = true,
-            (Verdict::Login(refusal), _) => {
+            (Verdict::Login(login), _) => {
                 self.absent = true;
-                self.login.get_or_insert(refusal);
+                self.login.get_or_insert(login);
             }
             (Verdict::Foreign(refusal), Require::Any) => {
                 self.foreign.get_or_insert(refusal);
@@ -218,12 +224,6 @@ impl JwtLayer {
     #[must_use]
     pub fn with_store(&self, store: Store) -> Self {
         Self::of(self.method.on(store))
-    }
-
-    /// Whether both verify by the same key.
-    #[must_use]
-    pub fn has_keys_of(&self, other: &Self) -> bool {
-        self.method.has_keys_of(&other.method)
     }
 
     /// What revokes the tokens of this layer.

@@ -242,7 +242,7 @@ pub use jwt::settings::{
     Place, QueryPlace, RevocationMode, Standard,
 };
 pub use layer::{AuthLayer, JwtLayer};
-pub use method::{Changes, Check, Head, Method, Passed, Refusal, Verdict};
+pub use method::{Changes, Check, Head, Login, Method, Passed, Refusal, Verdict};
 pub use mtls::method::MtlsMethod;
 pub use mtls::settings::{AllowedCertificates, CertificateName, MtlsSettings};
 pub use oidc::method::OidcMethod;

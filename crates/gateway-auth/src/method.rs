@@ -66,6 +66,11 @@ pub trait Method: Debug + Send + Sync {
         Vec::new()
     }
 
+    /// Query parameters in which it looks for a credential, for a log to leave their values out. Default: none.
+    fn reads_queries(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
     /// The same over another connection to the store, for a thread with its own runtime. Default: `None`, for
     /// methods that have no use for a store.
     fn with_store(&self, store: &Store) -> Option<Arc<dyn Method>> {
@@ -144,7 +149,7 @@ pub enum Verdict {
     Absent,
     /// It has none, and where it needs one there is a better answer than 401 with all challenges: a redirect to a
     /// login. Else the same as [`Absent`](Verdict::Absent): other methods are asked, and `optional` lets it pass.
-    Login(Refusal),
+    Login(Login),
     /// It has something in the place of the credential, but of another kind: another scheme, a token of another
     /// issuer. The next method is asked; if none knows better, this is the answer.
     Foreign(Refusal),
@@ -152,6 +157,33 @@ pub enum Verdict {
     Passed(Passed),
     /// It is bad. No other method is asked.
     Refused(Refusal),
+}
+
+/// The way to a login, which is made only where it becomes the answer: whoever knows it may have to be asked.
+pub struct Login(Pin<Box<dyn Future<Output = Refusal> + Send>>);
+
+impl Login {
+    /// One that somebody else must be asked for.
+    pub fn wait(answer: impl Future<Output = Refusal> + Send + 'static) -> Self {
+        Self(Box::pin(answer))
+    }
+
+    /// The answer.
+    pub(crate) async fn answer(self) -> Refusal {
+        self.0.await
+    }
+}
+
+impl<R: Into<Refusal>> From<R> for Login {
+    fn from(refusal: R) -> Self {
+        Self::wait(std::future::ready(refusal.into()))
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Login")
+    }
 }
 
 impl Verdict {

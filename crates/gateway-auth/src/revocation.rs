@@ -6,7 +6,7 @@ pub(crate) mod marks;
 pub(crate) mod strict;
 
 use crate::jwt::check::Shared;
-use crate::jwt::token::unverified_claims;
+use crate::jwt::token::{Token, unverified_claims};
 use crate::text::{unix, unix_now, until};
 use gateway_store::{Store, StoreError};
 use known::Revoked;
@@ -56,6 +56,12 @@ impl std::fmt::Debug for Revocations {
 }
 
 impl Revocations {
+    /// Whether a text is a token, as far as can be told without its key: only of one can the revocation count.
+    #[must_use]
+    pub fn is_token(text: &str) -> bool {
+        Token::parse(text).and_then(|token| token.claims()).is_ok()
+    }
+
     /// Revokes a token until it would have expired anyway.
     ///
     /// # Errors
@@ -124,6 +130,10 @@ impl Revocations {
         if !self.store.is_shared() {
             return Ok(());
         }
-        listen::tell(&self.store, mark, revoked, now).await
+        let told = listen::tell(&self.store, mark, revoked, now).await;
+        if told.is_err() {
+            self.shared.known.set_untold();
+        }
+        told
     }
 }

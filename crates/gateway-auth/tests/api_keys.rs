@@ -103,6 +103,30 @@ async fn what_is_known_of_a_key_is_known_of_its_principal_and_the_key_stays_behi
 }
 
 #[tokio::test]
+async fn what_takes_the_place_of_a_ring_knows_its_managed_keys_before_it_has_asked_the_store() {
+    let (acme, globex) = (ApiKey::generate("gw_live"), ApiKey::generate("gw_live"));
+    let keys = vec![ApiKeyEntry::new("acme", acme.hash())];
+    let before = ApiKeySettings { keys, ..ApiKeySettings::default() };
+    let ring = KeyRing::new("shop", &before, Store::memory()).unwrap();
+    ring.add(&ApiKeyEntry::new("globex", globex.hash())).await.unwrap();
+    assert_eq!(ring.revoke("acme").await.unwrap(), 1);
+    assert_eq!(outcome(&ask(&layer(&before, &ring), get(&[("X-API-Key", globex.as_str())])).await), "globex");
+
+    let mut settings = before;
+    settings.keys.push(ApiKeyEntry::new("new", hash("new")));
+    let ring = ring.succeed(&settings, Store::memory()).unwrap();
+    assert!(ring.list().iter().any(|key| key.last_used.is_some()), "when keys were used goes on");
+    let layer = layer(&settings, &ring);
+    for (key, expected) in [
+        (acme.as_str(), "invalid-credentials the API key is disabled"),
+        (globex.as_str(), "globex"),
+        ("new", "new"),
+    ] {
+        assert_eq!(outcome(&ask(&layer, get(&[("X-API-Key", key)])).await), expected);
+    }
+}
+
+#[tokio::test]
 async fn two_keys_of_one_id_overlap_and_are_revoked_together() {
     let (old, new) = (ApiKey::generate("gw_live"), ApiKey::generate("gw_live"));
     let keys = [&old, &new].map(|key| ApiKeyEntry::new("orders", key.hash()));

@@ -138,6 +138,36 @@ async fn while_the_issuer_is_away_the_policy_decides() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_an_issuer_that_hangs_where_an_answer_is_known() {
+    let hangs = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let asked = Arc::new(AtomicU32::new(0));
+    let issuer =
+        async |State((hangs, asked)): State<(Arc<std::sync::atomic::AtomicBool>, Arc<AtomicU32>)>| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            while hangs.load(Ordering::Relaxed) {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            json!({ "active": true, "sub": "ada" }).to_string()
+        };
+    let app = Router::new().route("/", post(issuer)).with_state((hangs.clone(), asked.clone()));
+    let server = Server::start(app).await;
+    let (_, layer) =
+        method(&format!("url = '{}/'\ncache = '0s'\non_failure = 'stale'\nhttp.timeout = '1s'", server.url));
+    for token in ["one", "two"] {
+        assert_eq!(bearer(&layer, token).await, "ada");
+    }
+    hangs.store(true, Ordering::Relaxed);
+    assert_eq!(bearer(&layer, "one").await, "ada", "after a time-out");
+    for _ in 0..20 {
+        for token in ["one", "two"] {
+            assert_eq!(bearer(&layer, token).await, "ada");
+        }
+    }
+    let asked = asked.load(Ordering::Relaxed);
+    assert!(asked <= 4, "the issuer was asked {asked} times: three, and once more on a slow machine");
+}
+
+#[tokio::test]
 async fn s4_16_s4_17_a_user_service_that_is_shown_the_token_says_whose_it_is() {
     let asked = Arc::new(AtomicU32::new(0));
     let user = async |State(asked): State<Arc<AtomicU32>>, headers: HeaderMap| {

@@ -275,6 +275,96 @@ async fn requests_wait_for_the_first_keys_and_are_told_when_there_are_none() {
 }
 
 #[tokio::test]
+async fn a_further_key_without_a_name_keeps_nobody_from_reading_the_issuers_new_key() {
+    let (issuer, _server) = Issuer::start().await;
+    let pair = Ed25519KeyPair::generate().unwrap();
+    let own = json!({ "public_key": pem(&pair) });
+    let settings = json!({ "jwks_url": format!("{}/keys", issuer.url()), "keys": [own] });
+    let layer = layer(settings);
+    tokio::spawn(layer.refresh());
+    assert_eq!(ask(&layer, &issuer.token()).await, PASSED);
+    issuer.rotate(2);
+    assert_eq!(ask(&layer, &issuer.token()).await, PASSED, "its key was read because of it");
+    let asked = issuer.asked.load(Ordering::SeqCst);
+    let mut forged = issuer.token();
+    forged.truncate(forged.rfind('.').unwrap() + 1);
+    forged.push_str(&URL_SAFE_NO_PAD.encode([1; 64]));
+    assert_eq!(ask(&layer, &forged).await, INVALID);
+    assert_eq!(issuer.asked.load(Ordering::SeqCst), asked, "by a key that is known: not worth asking");
+}
+
+#[tokio::test]
+async fn without_an_issuers_keys_its_tokens_are_not_called_invalid_whatever_other_keys_there_are() {
+    let (issuer, server) = Issuer::start().await;
+    let (url, token) = (format!("{}/keys", issuer.url()), issuer.token());
+    server.abort();
+    let _ = server.await;
+    let layer = layer(json!({ "jwks_url": url, "jwks": { "wait": "1s" }, "keys": [{ "secret": SECRET }] }));
+    tokio::spawn(layer.refresh());
+    assert_eq!(ask(&layer, &token).await, AWAY);
+    let own = hs256(&json!({ "sub": "ada", "exp": now() + 60 }));
+    assert_eq!(ask(&layer, &own).await, PASSED, "of the other key");
+}
+
+#[tokio::test]
+async fn an_issuer_is_not_read_without_a_pause_whatever_the_settings_say() {
+    let (issuer, _server) = Issuer::start().await;
+    let url = format!("{}/keys", issuer.url());
+    let layer = layer(json!({ "jwks_url": url, "jwks": { "refresh": "0s" } }));
+    tokio::spawn(layer.refresh());
+    assert_eq!(ask(&layer, &issuer.token()).await, PASSED);
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(issuer.asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn what_takes_the_place_of_a_method_has_its_issuers_keys_and_its_revocations() {
+    let (issuer, server) = Issuer::start().await;
+    let settings = |realm: &str, path: &str| -> JwtSettings {
+        let url = format!("{}/{path}", issuer.url());
+        let settings = json!({ "jwks_url": url, "realm": realm, "jwks": { "wait": "1s" } });
+        serde_json::from_value(settings).unwrap()
+    };
+    let before = JwtMethod::new(&settings("a", "keys"), Store::memory()).unwrap();
+    let refreshing = tokio::spawn(before.refresh());
+    let (good, bad) = (issuer.token(), issuer.token());
+    assert_eq!(ask_method(&before, &good).await, 200);
+    before.revocations().revoke(&bad).await.unwrap();
+    server.abort();
+    let _ = server.await;
+    refreshing.abort();
+
+    let after = before.succeed(&settings("b", "keys"), Store::memory()).unwrap();
+    tokio::spawn(after.refresh());
+    assert_eq!(ask_method(&after, &good).await, 200, "the issuer is away, its keys are not");
+    assert_eq!(ask_method(&after, &bad).await, 401, "what was revoked stays so");
+    let elsewhere = before.succeed(&settings("b", "other"), Store::memory()).unwrap();
+    assert_eq!(ask_method(&elsewhere, &good).await, 503, "keys of another place are not believed");
+
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_secs(25 * 3600)).await;
+    assert_eq!(ask_method(&after, &issuer.token()).await, 503, "they do not last longer than before");
+}
+
+async fn ask_method(method: &JwtMethod, token: &str) -> u16 {
+    let layer = AuthLayer::new(vec![Arc::new(method.clone())], &AuthPolicy::default());
+    let service = layer.layer(service_fn(|_: Request<()>| async {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    }));
+    let request = Request::get("/").header("authorization", format!("Bearer {token}")).body(()).unwrap();
+    service.oneshot(request).await.unwrap().status().as_u16()
+}
+
+/// RFC 8410 §4.
+fn pem(pair: &Ed25519KeyPair) -> String {
+    let der =
+        [&[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0], pair.public_key().as_ref()];
+    let text = base64::engine::general_purpose::STANDARD.encode(der.concat());
+    format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n")
+}
+
+#[tokio::test]
 async fn a_secret_in_a_public_key_set_is_not_believed() {
     let (issuer, _server) = Issuer::start().await;
     let layer = layer(json!({ "jwks_url": format!("{}/keys", issuer.url()) }));

@@ -486,6 +486,51 @@ async fn a_session_is_refreshed_once_however_many_requests_it_has_and_ends_where
 }
 
 #[tokio::test]
+async fn what_the_provider_no_longer_says_is_gone_with_the_next_refresh() {
+    let groups = async |layer: &AuthLayer, browser: &mut Browser| {
+        let page = browser.open(layer, "/").await;
+        let principal = page.extensions().get::<Principal>().unwrap();
+        assert_eq!(principal.id(), "ada");
+        principal.claims().get("groups").cloned()
+    };
+    for (userinfo, left) in [(false, None), (true, Some(json!(["staff"])))] {
+        let provider = Provider::start().await;
+        let layer = layer(&provider, &format!("userinfo = {userinfo}\nclaims = ['groups']"));
+        *provider.claims.lock().unwrap() = json!({ "groups": ["admins"] });
+        *provider.expires_in.lock().unwrap() = 1e-6;
+        let mut browser = Browser::default();
+        browser.login(&layer, &provider, "/").await;
+        assert_eq!(groups(&layer, &mut browser).await, Some(json!(["admins"])));
+        *provider.claims.lock().unwrap() = json!({});
+        *provider.expires_in.lock().unwrap() = 3600.0;
+        assert_eq!(groups(&layer, &mut browser).await, left, "asked for UserInfo: {userinfo}");
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_hangs_keeps_nobody_waiting_who_may_pass_without_it() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // It takes connections and never answers.
+    let issuer = format!("http://{}", listener.local_addr().unwrap());
+    let toml = format!(
+        "issuer = '{issuer}'\nclient_id = 'shop'\nclient_secret = 'x'\njwks.fetch.timeout = '1s'\n\
+         cookie_secret = '{SECRET}'"
+    );
+    let method: OidcSettings = toml_edit::de::from_str(&toml).unwrap();
+    let method = Arc::new(OidcMethod::new(&method, Store::memory()).unwrap());
+    let policy = AuthPolicy { optional: true, ..AuthPolicy::default() };
+    let optional = AuthLayer::new(vec![method.clone()], &policy);
+    let needed = AuthLayer::new(vec![method], &AuthPolicy::default());
+    let connected =
+        async || tokio::time::timeout(std::time::Duration::ZERO, listener.accept()).await.map_or(0, |_| 1);
+    for _ in 0..20 {
+        assert_eq!(outcome(&ask(&optional, Browser::default().page("/")).await), "-");
+    }
+    assert_eq!(connected().await, 0, "it was not even asked");
+    assert!(outcome(&ask(&needed, Browser::default().page("/")).await).starts_with("auth-unavailable"));
+}
+
+#[tokio::test]
 async fn it_goes_along_with_other_methods_optional_routes_and_report_mode() {
     let provider = Provider::start().await;
     let oidc = Arc::new(method(&provider, ""));

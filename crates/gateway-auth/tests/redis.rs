@@ -214,6 +214,20 @@ async fn what_one_instance_revokes_the_others_refuse_within_a_second_and_without
 }
 
 #[tokio::test]
+async fn what_redis_refused_to_take_is_told_again_though_it_answers() {
+    let redis = Redis::start();
+    let (a, b) = (listening(&redis, json!({})).await, listening(&redis, json!({})).await);
+    let token = hs256(&json!({ "sub": "eve", "exp": now() + 60 }));
+    let first = hs256(&json!({ "sub": "ada", "exp": now() + 60 }));
+    a.revocations().revoke(&first).await.unwrap();
+    becomes(&b, &first, REVOKED, 5 * SECOND).await;
+    let _ = redis.command(&["ACL", "SETUSER", "default", "-set"]);
+    a.revocations().revoke(&token).await.unwrap_err();
+    let _ = redis.command(&["ACL", "SETUSER", "default", "+set"]);
+    becomes(&b, &token, REVOKED, 20 * SECOND).await;
+}
+
+#[tokio::test]
 async fn a_listening_instance_outlives_redis_and_tells_it_again_what_it_has_lost() {
     let mut redis = Redis::start();
     let (a, b) =

@@ -33,6 +33,11 @@ pub(crate) struct Observers {
 }
 
 impl Observers {
+    /// The same, with the values of these query parameters left out of the log too.
+    fn redacting(&self, names: &[String]) -> Self {
+        Self { metrics: self.metrics.clone(), lines: self.lines.as_ref().map(|lines| lines.redacting(names)) }
+    }
+
     fn layer(&self, labels: RouteLabels) -> ObserveLayer {
         ObserveLayer::new(labels, self.metrics.clone(), self.lines.clone())
     }
@@ -97,7 +102,7 @@ impl Assembly {
         let auth = plan.auth.layers.iter().map(|layer| layer.with_store(&self.store)).collect();
         let worker = Rc::new(Worker {
             plan: plan.clone(),
-            observers: self.observers.clone(),
+            observers: self.observers.redacting(&plan.auth.secret_queries()),
             balances,
             auth,
             store: self.store.clone(),

@@ -3,6 +3,7 @@
 
 mod balancing;
 mod connect;
+pub(crate) use connect::evicts;
 mod limiting;
 mod sarif;
 mod warnings;

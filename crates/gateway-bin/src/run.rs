@@ -3,6 +3,7 @@
 use crate::accounts::Accounts;
 use crate::admin::{self, Admin};
 use crate::assemble::Observers;
+use crate::check::evicts;
 use crate::config::{Config, ServerSettings};
 use crate::gauges::{Gauges, flag};
 use crate::handover::{self, Handover, Inherited, Sockets};
@@ -113,6 +114,8 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
             return Err(RunError::Store(error));
         }
         tracing::warn!("starting without the store: {error}");
+    } else if let Some(lossy) = evicts(&plan.store).await {
+        tracing::warn!("{lossy}; expected `noeviction`");
     }
     let (metrics, handle) = match settings.metrics.0 {
         true => {

@@ -1,9 +1,12 @@
 //! Who may call, what services are told of them, and what operators change while it runs.
 #![allow(clippy::unwrap_used)]
 
-use gateway_testkit::{Client, Gateway, GatewayBuilder, Reply, Request, Response, Upstream, get};
+use gateway_testkit::{
+    Client, Gateway, GatewayBuilder, Redis, Reply, Request, Response, Upstream, get, wait_until,
+};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 const EXE: &str = env!("CARGO_BIN_EXE_gateway");
 const SECRET: &str = "a secret for tests, 32 bytes long";
@@ -52,6 +55,10 @@ fn admin(gateway: &Gateway, method: &str, path: &str, body: &Value) -> (u16, Val
     (answer.status, serde_json::from_str(&answer.text()).unwrap_or(Value::Null))
 }
 
+fn unix_now() -> u64 {
+    std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()
+}
+
 fn code(answer: &Response) -> String {
     answer.json()["code"].as_str().unwrap_or_default().to_owned()
 }
@@ -88,9 +95,31 @@ fn an_api_key_is_made_used_and_revoked_while_the_gateway_runs() {
         ("POST", "/keys/nobody", json!({ "id": "x" }), 404),
         ("POST", "/keys/partners", json!({ "idd": "x" }), 400),
         ("POST", "/keys/partners", json!("x"), 400),
+        ("POST", "/keys/partners", json!({ "id": "" }), 400),
         ("PUT", "/keys/partners", Value::Null, 405),
     ] {
         assert_eq!(admin(&gateway, method, path, &body).0, status, "{method} {path} {body}");
+    }
+}
+
+#[test]
+fn an_api_key_of_any_name_can_be_revoked() {
+    let upstream = Upstream::named("a");
+    let gateway = gateway(&upstream, "", "[[routes]]\npath = \"/*\"\nservice = \"a\"\nauth = \"partners\"\n");
+    for (id, encoded) in [
+        ("one two", "one%20two"),
+        ("a/b", "a%2Fb"),
+        ("a/../b", "a%2F..%2Fb"),
+        ("Zoë", "Zo%C3%AB"),
+        ("50%", "50%25"),
+        ("a+b", "a+b"),
+    ] {
+        let (_, made) = admin(&gateway, "POST", "/keys/partners", &json!({ "id": id }));
+        let key = [("X-API-Key", made["key"].as_str().unwrap())];
+        assert_eq!(with(gateway.addr(), "/", &key).status, 200, "{id}");
+        let revoked = admin(&gateway, "DELETE", &format!("/keys/partners/{encoded}"), &Value::Null);
+        assert_eq!(revoked, (200, json!({ "revoked": 1 })), "{id}");
+        assert_eq!(with(gateway.addr(), "/", &key).status, 401, "{id}");
     }
 }
 
@@ -192,7 +221,7 @@ fn tokens_are_revoked_by_what_they_say() {
     for (claim, what) in [
         ("sid=s1", json!({ "session": "s1" })),
         ("jti=t1", json!({ "id": "t1" })),
-        ("sub=eve", json!({ "subject": "eve", "before": 4_000_000_000_u64 })),
+        ("sub=eve", json!({ "subject": "eve", "before": unix_now() + 30 })),
     ] {
         let bearer = format!("Bearer {}", token(&gateway, &[claim]));
         assert_eq!(with(gateway.addr(), "/", &[("Authorization", &bearer)]).status, 200, "{claim}");
@@ -200,7 +229,147 @@ fn tokens_are_revoked_by_what_they_say() {
         let refused = with(gateway.addr(), "/", &[("Authorization", &bearer)]);
         assert_eq!((refused.status, code(&refused).as_str()), (401, "revoked-token"), "{claim}");
     }
-    assert_eq!(admin(&gateway, "POST", "/revoke", &json!({ "sesion": "x" })).0, 400);
+    let millis = 1000 * unix_now();
+    for nothing in [
+        json!({ "sesion": "x" }),
+        json!({ "session": "" }),
+        json!({ "id": "" }),
+        json!({ "subject": "" }),
+        json!({ "subject": "zz", "before": millis }),
+        json!({ "subject": "zz", "before": u64::MAX }),
+    ] {
+        assert_eq!(admin(&gateway, "POST", "/revoke", &nothing).0, 400, "{nothing}");
+    }
+    let good = token(&gateway, &["sub=ada"]);
+    for (body, status) in
+        [("", 400), ("x", 400), ("a.b.c", 400), (&format!("Bearer {good}"), 400), (&good, 200)]
+    {
+        let request = Request::new("POST", "/revoke").body(body);
+        assert_eq!(Client::new(gateway.admin()).send(&request).status, status, "{body}");
+    }
+}
+
+fn reload(gateway: &Gateway, from: &str, to: &str) {
+    let path = gateway.dir().join("gateway.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{text}");
+    std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
+    let answer = Client::new(gateway.admin()).send(&Request::new("POST", "/reload"));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[test]
+fn what_was_revoked_stays_so_over_a_reload_of_its_settings() {
+    let upstream = Upstream::named("a");
+    let routes = "keys = []\n[[routes]]\npath = \"/*\"\nservice = \"a\"\nauth = [\"shop\", \"partners\"]\n";
+    let gateway = gateway(&upstream, "", routes);
+    let (_, made) = admin(&gateway, "POST", "/keys/partners", &json!({ "id": "acme" }));
+    let key = made["key"].as_str().unwrap();
+    let entry = format!("keys = [{{ id = \"acme\", hash = {} }}", made["hash"]);
+    reload(&gateway, "keys = [", &entry);
+    let token = token(&gateway, &["sub=ada"]);
+    let bearer = format!("Bearer {token}");
+    let ask = |header| with(gateway.addr(), "/", &[header]).status;
+    assert_eq!((ask(("X-API-Key", key)), ask(("Authorization", &bearer))), (200, 200));
+
+    assert_eq!(admin(&gateway, "DELETE", "/keys/partners/acme", &Value::Null).0, 200);
+    let revoke = Request::new("POST", "/revoke").body(token.as_str());
+    assert_eq!(Client::new(gateway.admin()).send(&revoke).status, 200);
+    reload(
+        &gateway,
+        "[auth.api_keys.partners]\n",
+        "realm = \"other\"\n[auth.api_keys.partners]\nrealm = \"other\"\n",
+    );
+    for _ in 0..20 {
+        assert_eq!((ask(("X-API-Key", key)), ask(("Authorization", &bearer))), (401, 401));
+    }
+}
+
+#[test]
+fn secrets_in_files_are_read_again_by_a_reload() {
+    let issuer = Upstream::start(|asked| {
+        // gateway:two, in base64.
+        let active = asked.header("authorization") == Some("Basic Z2F0ZXdheTp0d28=");
+        Reply::new(200, &json!({ "active": active, "sub": "ada" }).to_string())
+    });
+    let upstream = Upstream::start(|asked| Reply::new(200, asked.header("x-key").unwrap_or("-")));
+    let builder = builder(&upstream, "").file("key", "one").file("secret", "one");
+    let (dir, url) = (builder.dir().display().to_string(), issuer.url());
+    let more = format!(
+        "[auth.introspection.asked]\nurl = \"{url}/\"\nclient_id = \"gateway\"\nnegative_cache = \"0s\"\n\
+         client_secret_file = \"{dir}/secret\"\n[services.b]\nendpoints = [\"{}\"]\n\
+         outbound = {{ header = {{ name = \"X-Key\", value_file = \"{dir}/key\" }} }}\n\
+         [[routes]]\npath = \"/*\"\nservice = \"b\"\n[[routes]]\npath = \"/mine\"\nservice = \"b\"\nauth = \"asked\"\n",
+        upstream.url()
+    );
+    let path = builder.dir().join("gateway.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text + &more).unwrap();
+    let gateway = builder.start();
+    let mine = || with(gateway.addr(), "/mine", &[("Authorization", "Bearer x")]);
+    assert_eq!(get(gateway.addr(), "/").text(), "one");
+    assert_eq!(mine().status, 401);
+
+    for file in ["key", "secret"] {
+        std::fs::write(gateway.dir().join(file), "two\n").unwrap();
+    }
+    reload(&gateway, "", "");
+    assert_eq!(get(gateway.addr(), "/").text(), "two");
+    assert_eq!(mine().status, 200);
+}
+
+#[test]
+fn a_token_in_a_query_reaches_neither_the_service_nor_the_log() {
+    let upstream = Upstream::start(|asked| Reply::new(200, &asked.target));
+    let config = format!(
+        "access_log = \"@DIR@/access.log\"\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nwatch = false\n\
+         [services.a]\nendpoints = [\"{}\"]\n[auth.jwt.shop]\nsecret = \"{SECRET}\"\nhide_credentials = true\n\
+         from = [{{ query = \"tok\" }}]\n[[routes]]\npath = \"/*\"\nservice = \"a\"\nauth = \"shop\"\n",
+        upstream.url()
+    );
+    let gateway = Gateway::builder(EXE).config(&config).start();
+    let token = token(&gateway, &["sub=ada"]);
+    for name in ["tok", "t%6Fk"] {
+        let answer = get(gateway.addr(), &format!("/x?a=1&{name}={token}&b=2"));
+        assert_eq!((answer.status, answer.text().as_str()), (200, "/x?a=1&b=2"));
+    }
+    let log = wait_until("both lines of the log", Duration::from_secs(20), || {
+        let log = std::fs::read_to_string(gateway.dir().join("access.log")).unwrap_or_default();
+        (log.lines().count() == 2).then_some(log)
+    });
+    assert!(log.contains("/x?a=1&tok=redacted&b=2") && !log.contains(&token), "{log}");
+}
+
+#[test]
+fn a_logout_counts_for_all_who_verify_tokens_here_while_redis_is_away() {
+    let (upstream, mut redis) = (Upstream::named("a"), Redis::start());
+    // `aaa` is told first, and cannot pass it on.
+    let config = format!(
+        "access_log = false\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 2\nwatch = false\n\
+         [store.redis]\nurl = \"{}\"\n[services.a]\nendpoints = [\"{}\"]\n\
+         [auth.jwt.aaa]\nsecret = \"{SECRET}\"\n[identity]\ndatabase = \"@DIR@/accounts.db\"\n\
+         [identity.password]\nmemory = \"8KiB\"\niterations = 1\n\
+         [[routes]]\npath = \"/auth/*\"\nidentity = true\n\
+         [[routes]]\npath = \"/mine\"\nservice = \"a\"\nauth = \"identity\"\n",
+        redis.url(),
+        upstream.url()
+    );
+    let gateway = Gateway::builder(EXE).config(&config).start();
+    let post = |path: &str, headers: &[(&str, &str)], body: &str| {
+        let request = headers.iter().fold(Request::new("POST", path), |request, (n, v)| request.header(n, v));
+        Client::new(gateway.addr()).send(&request.body(body))
+    };
+    let account = json!({ "email": "ada@example.org", "password": "correct horse battery" }).to_string();
+    let as_json = [("Content-Type", "application/json")];
+    assert_eq!(post("/auth/register", &as_json, &account).status, 201);
+    let session = post("/auth/login", &as_json, &account).json();
+    let bearer = format!("Bearer {}", session["access_token"].as_str().unwrap());
+    let bearer = [("Authorization", bearer.as_str())];
+    redis.kill();
+    assert_eq!(with(gateway.addr(), "/mine", &bearer).status, 200);
+    assert_eq!(post("/auth/logout", &bearer, "").status, 204);
+    let refused = with(gateway.addr(), "/mine", &bearer);
+    assert_eq!((refused.status, code(&refused).as_str()), (401, "revoked-token"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `gateway check` warns of what is likely not meant, and says what cannot be reached.
 #![allow(clippy::unwrap_used)]
 
-use gateway_testkit::{Finished, Gateway, Upstream, free_port};
+use gateway_testkit::{Finished, Gateway, Redis, Upstream, free_port};
 use serde_json::{Value, json};
 
 const EXE: &str = env!("CARGO_BIN_EXE_gateway");
@@ -346,6 +346,16 @@ fn with_connect_what_cannot_be_reached_is_named() {
     let optional = check(&config(&up, &format!("{redis}\nrequired = false")), &["--connect"]);
     assert_eq!(optional.code, Some(0), "{}", optional.stderr);
     assert!(optional.stderr.contains("warning: Redis at"), "{}", optional.stderr);
+
+    for (policy, warned) in [("volatile-ttl", true), ("noeviction", false)] {
+        let server = Redis::start_with(&["--maxmemory", "50mb", "--maxmemory-policy", policy]);
+        let redis = format!("[store.redis]\nurl = \"{}\"\ntimeout = \"5s\"", server.url());
+        let store = check(&config(&up, &redis), &["--connect"]);
+        assert_eq!(store.code, Some(0), "{}", store.stderr);
+        let said =
+            store.stderr.contains("warning: Redis has `maxmemory-policy volatile-ttl`: when its memory");
+        assert_eq!(said, warned, "{policy}: {}", store.stderr);
+    }
 }
 
 #[test]

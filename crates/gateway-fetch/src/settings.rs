@@ -1,7 +1,7 @@
 use gateway_core::units::{ByteSize, Timespan};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How the gateway asks others on the side. Files are in PEM and read once.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -17,6 +17,15 @@ pub struct FetchSettings {
     pub client_certificate: Option<PathBuf>,
     /// The private key of `client_certificate`.
     pub client_key: Option<PathBuf>,
+}
+
+impl FetchSettings {
+    /// The files that are read, once.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        [&self.ca_file, &self.client_certificate, &self.client_key]
+            .into_iter()
+            .filter_map(|file| file.as_deref())
+    }
 }
 
 impl Default for FetchSettings {

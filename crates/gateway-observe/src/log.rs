@@ -104,7 +104,11 @@ impl AccessLog {
     pub fn lines(&self) -> Lines {
         let buffer = Arc::new(Buffer::default());
         self.shared.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffer.clone());
-        Lines { shared: self.shared.clone(), buffer }
+        Lines {
+            redact: self.shared.settings.redact_query.clone().into(),
+            shared: self.shared.clone(),
+            buffer,
+        }
     }
 
     /// How many lines were dropped because they could not be written, or not in time.
@@ -180,9 +184,18 @@ impl Shared {
 pub struct Lines {
     shared: Arc<Shared>,
     buffer: Arc<Buffer>,
+    /// Query parameters whose values are left out.
+    redact: Arc<[String]>,
 }
 
 impl Lines {
+    /// The same buffer, for lines without the values of these query parameters too.
+    #[must_use]
+    pub fn redacting(&self, names: &[String]) -> Self {
+        let redact = self.redact.iter().chain(names).cloned().collect();
+        Self { shared: self.shared.clone(), buffer: self.buffer.clone(), redact }
+    }
+
     pub(crate) fn wants(&self, status: u16) -> bool {
         status >= self.shared.settings.min_status
     }
@@ -194,7 +207,7 @@ impl Lines {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        line::write(&mut batch.bytes, record, settings.format, &settings.redact_query);
+        line::write(&mut batch.bytes, record, settings.format, &self.redact);
         batch.lines += 1;
     }
 }

@@ -14,8 +14,8 @@ pub struct AccessLogSettings {
     pub path: Option<PathBuf>,
     /// Only answers with this status or a higher one are logged, and those that broke off. Default: all.
     pub min_status: u16,
-    /// Query parameters whose values are not logged. Default `access_token`, `api_key`, `password`, `secret`,
-    /// `token`.
+    /// Query parameters whose values are not logged, besides those in which `[auth]` looks for credentials. Default
+    /// `access_token`, `api_key`, `password`, `secret`, `token`.
     pub redact_query: Vec<String>,
     /// How long lines may wait to be written together, at least `1ms`. Default `100ms`.
     pub flush: Timespan,

@@ -249,6 +249,15 @@ impl Store {
         }
     }
 
+    /// The policy by which Redis forgets keys that have not ended once its memory is full (`maxmemory-policy`). `None`
+    /// where it forgets none, and where it does not say: that takes the permission `+config|get`.
+    pub async fn evicts(&self) -> Option<String> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Redis(redis) => redis.evicts().await,
+        }
+    }
+
     /// Whether the store answers.
     ///
     /// # Errors

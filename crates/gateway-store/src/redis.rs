@@ -13,6 +13,7 @@ use circuit::Circuit;
 use deadpool_redis::redis::{Cmd, FromRedisValue, RedisError, ServerErrorKind, Value, cmd};
 use failure::Failure;
 use link::Slot;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -118,6 +119,14 @@ impl RedisStore {
 
     pub(crate) fn subscribe(&self, channel: &str) -> RedisSubscription {
         RedisSubscription::new(self.topology.clone(), self.settings.clone(), self.key(channel))
+    }
+
+    pub(crate) async fn evicts(&self) -> Option<String> {
+        let mut config = cmd("CONFIG");
+        config.arg("GET").arg("maxmemory*");
+        let mut settings: HashMap<String, String> = self.query(&config).await.ok()?;
+        let limited = settings.get("maxmemory").is_some_and(|limit| limit != "0");
+        settings.remove("maxmemory-policy").filter(|policy| limited && policy != "noeviction")
     }
 
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {

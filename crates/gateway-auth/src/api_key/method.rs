@@ -105,6 +105,10 @@ impl Method for ApiKeyMethod {
         self.places.header.iter().cloned().collect()
     }
 
+    fn reads_queries(&self) -> Vec<&str> {
+        self.places.query.as_deref().into_iter().collect()
+    }
+
     fn strips(&self) -> bool {
         self.hide
     }

@@ -113,14 +113,34 @@ impl KeyRing {
     /// # Errors
     /// The file cannot be used, or two keys have the same hash.
     pub fn new(name: &str, settings: &ApiKeySettings, store: Store) -> Result<Self, AuthError> {
+        Self::made(name, settings, store, None)
+    }
+
+    /// The ring of this name with other settings, after a reload say. It knows the managed keys that this one knows:
+    /// what was revoked is not good until the store was asked, nor while it is away.
+    ///
+    /// # Errors
+    /// As of [`KeyRing::new`].
+    pub fn succeed(&self, settings: &ApiKeySettings, store: Store) -> Result<Self, AuthError> {
+        Self::made(&self.0.name, settings, store, Some(self))
+    }
+
+    fn made(
+        name: &str,
+        settings: &ApiKeySettings,
+        store: Store,
+        before: Option<&Self>,
+    ) -> Result<Self, AuthError> {
         let mut sources = Sources { configured: settings.keys.clone(), ..Sources::default() };
+        if let Some(before) = before {
+            sources.managed = before.sources().managed.clone();
+        }
         if let Some(path) = &settings.keys_file {
             sources.file_seen = seen(path);
             sources.file = read(path)?;
         }
-        if let Some(at) = sources.configured.iter().position(|entry| entry.id.is_empty()) {
-            let why = "it is empty; expected what the key is called in lists and logs";
-            return Err(AuthError::setting(format!("keys[{at}].id"), why));
+        for (at, entry) in sources.configured.iter().enumerate() {
+            entry.check_id().map_err(|why| AuthError::setting(format!("keys[{at}].id"), why))?;
         }
         let all = sources.configured.iter().chain(&sources.file);
         let mut hashes: Vec<_> = all.map(|entry| (entry.hash, &entry.id)).collect();
@@ -133,7 +153,8 @@ impl KeyRing {
             store,
             file: settings.keys_file.clone(),
             reload: *settings.reload,
-            known: ArcSwap::default(),
+            // When its keys were last used goes on as well.
+            known: before.map_or_else(ArcSwap::default, |before| ArcSwap::new(before.0.known.load_full())),
             sources: Mutex::new(sources),
         }));
         ring.publish();
@@ -309,5 +330,12 @@ fn read(path: &Path) -> Result<Vec<ApiKeyEntry>, AuthError> {
         true => toml_edit::de::from_str(&text).map_err(|error| error.to_string()),
         false => serde_json::from_str(&text).map_err(|error| error.to_string()),
     };
-    Ok(file.map_err(|why| AuthError::Content { path: path.to_owned(), why })?.keys)
+    let named = |file: KeysFile| {
+        let check = |(at, entry): (usize, &ApiKeyEntry)| {
+            entry.check_id().map_err(|why| format!("`keys[{at}].id`: {why}"))
+        };
+        file.keys.iter().enumerate().try_for_each(check)?;
+        Ok(file.keys)
+    };
+    file.and_then(named).map_err(|why| AuthError::Content { path: path.to_owned(), why })
 }

@@ -97,6 +97,17 @@ impl ApiKeyEntry {
             metadata: Map::new(),
         }
     }
+
+    /// Whether it has a name, without which nobody could revoke it.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check_id(&self) -> Result<(), &'static str> {
+        match self.id.is_empty() {
+            true => Err("it is empty; expected what the key is called in lists and logs"),
+            false => Ok(()),
+        }
+    }
 }
 
 /// A point in time as of RFC 3339, in UTC; a day is its first second.

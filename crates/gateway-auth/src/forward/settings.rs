@@ -3,6 +3,7 @@ use gateway_core::units::{Scalar, Short, ShortForm, Timespan};
 use gateway_fetch::FetchSettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// Who is asked whether a request may pass, and what is told both ways (Traefik: ForwardAuth).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -31,6 +32,13 @@ pub struct ForwardSettings {
     pub on_failure: OnForwardFailure,
     /// How to get there: time-out, certificates; `max_body` limits the answer.
     pub http: FetchSettings,
+}
+
+impl ForwardSettings {
+    /// The files that are read once, when a method is made.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.http.files()
+    }
 }
 
 /// How long answers are believed, and for which requests.

@@ -17,6 +17,10 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// How long after a question that nobody answered the next one is asked about a token of which something is known, in
+/// seconds.
+const RETRY: f64 = 5.0;
+
 /// A good token is far smaller, and whoever sends a larger one wants us to pass it on.
 const MAX_TOKEN: usize = 16 * 1024;
 
@@ -46,6 +50,9 @@ struct Shared {
     cache: Cache<Entry>,
     flights: Flights<Outcome>,
     reachable: Reachable,
+    /// When somebody may be asked again about what is known, while nobody answers: the bits of seconds since 1970. 0
+    /// while somebody does.
+    retry: AtomicU64,
     asked: AtomicU64,
 }
 
@@ -61,6 +68,13 @@ impl std::fmt::Debug for Shared {
 struct Entry {
     outcome: Outcome,
     fresh: f64,
+}
+
+/// Whether somebody is asked again now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Retry {
+    Now,
+    Later,
 }
 
 #[derive(Clone)]
@@ -101,6 +115,7 @@ impl IntrospectionMethod {
             cache: Cache::new(settings.cache_entries),
             flights: Flights::default(),
             reachable: Reachable::default(),
+            retry: AtomicU64::new(0),
             asked: AtomicU64::new(0),
             settings: settings.clone(),
         })))
@@ -131,6 +146,9 @@ impl Shared {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let Some(request) = request else { return Outcome::Bad("the token holds strange characters") };
         let answer = self.fetch.send(request).await.map_err(|error| error.to_string());
+        // Who answers with an error has answered, and maybe to this token alone: the others are still asked about.
+        let retry = if answer.is_err() { (unix_now() + RETRY).to_bits() } else { 0 };
+        self.retry.store(retry, Ordering::Relaxed);
         let answer = answer.and_then(|answer| self.read(answer.status(), answer.body(), unix_now()));
         let now = unix_now();
         match answer {
@@ -157,6 +175,19 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// Whether what is known is used because nobody answered lately, and whether to ask again beside it.
+    fn instead(&self, now: f64) -> Option<Retry> {
+        let bits = self.retry.load(Ordering::Relaxed);
+        if bits == 0 {
+            return None;
+        }
+        let due = now >= f64::from_bits(bits);
+        let next = (now + RETRY).to_bits();
+        let ours =
+            due && self.retry.compare_exchange(bits, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        Some(if ours { Retry::Now } else { Retry::Later })
     }
 
     /// What an answer says, and until when at most; or why it says nothing.
@@ -245,15 +276,29 @@ impl Method for IntrospectionMethod {
         };
         let key = shared.hasher.of(token.as_bytes());
         let now = unix_now();
-        if let Some(entry) = shared.cache.get(key, now).filter(|entry| now < entry.fresh) {
-            return Check::Done(shared.verdict(entry.outcome));
+        let known = shared.cache.get(key, now);
+        let ask = || {
+            let (shared, request) = (shared.clone(), shared.request(&token));
+            async move {
+                let asker = shared.clone();
+                let outcome = shared.flights.join(key, || asker.ask(key, request)).await;
+                shared.verdict(outcome)
+            }
+        };
+        match known {
+            Some(Entry { outcome, fresh }) if now < fresh => Check::Done(shared.verdict(outcome)),
+            // Nobody waits for who does not answer where there is an answer: one asks beside it.
+            Some(Entry { outcome, .. }) => match shared.instead(now) {
+                Some(retry) => {
+                    if retry == Retry::Now {
+                        drop(tokio::spawn(ask()));
+                    }
+                    Check::Done(shared.verdict(outcome))
+                }
+                None => Check::wait(ask()),
+            },
+            None => Check::wait(ask()),
         }
-        let (shared, request) = (shared.clone(), shared.request(&token));
-        Check::wait(async move {
-            let asker = shared.clone();
-            let outcome = shared.flights.join(key, || asker.ask(key, request)).await;
-            shared.verdict(outcome)
-        })
     }
 
     fn challenge(&self) -> Option<&HeaderValue> {

@@ -5,7 +5,7 @@ use gateway_fetch::FetchSettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Who is asked about tokens, and how long the answers are believed.
 #[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -48,6 +48,14 @@ pub struct IntrospectionSettings {
     pub realm: String,
     /// How to get there: time-out, certificates.
     pub http: FetchSettings,
+}
+
+impl IntrospectionSettings {
+    /// The files that are read once, when a method is made.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let own = [&self.client_secret_file, &self.client_assertion.key_file];
+        own.into_iter().filter_map(|file| file.as_deref()).chain(self.http.files())
+    }
 }
 
 impl Default for IntrospectionSettings {

@@ -31,6 +31,7 @@ const MAX_LIFETIME: f64 = 86_400.0;
 pub(crate) struct Shared {
     pub(crate) verifier: Verifier,
     pub(crate) places: Places,
+    pub(crate) hide: bool,
     hasher: KeyedHash,
     verified: Cache<Verified>,
     pub(crate) known: Arc<Known>,
@@ -79,6 +80,7 @@ impl Shared {
         Ok(Self {
             verifier,
             places: Places::new(&settings.places)?,
+            hide: settings.hide_credentials,
             hasher: KeyedHash::default(),
             verified: Cache::new(settings.cache_entries.unwrap_or(CACHE_ENTRIES)),
             known: Arc::default(),
@@ -88,6 +90,14 @@ impl Shared {
             namespace: namespace.into(),
             max_lifetime: lifetime.map_or(MAX_LIFETIME, |lifetime| lifetime.as_secs_f64()),
         })
+    }
+
+    /// Takes over what must not be forgotten with the settings.
+    pub(crate) fn succeed(&mut self, before: &Self) {
+        self.known = before.known.clone();
+        if let (Some(now), Some(before)) = (&self.verifier.keys.remote, &before.verifier.keys.remote) {
+            now.succeed(before);
+        }
     }
 
     /// Looks for the token of a request, and whether it is good.

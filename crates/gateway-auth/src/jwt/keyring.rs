@@ -69,9 +69,18 @@ impl Keyring {
         self.fixed.iter().any(is) || self.remote.as_ref().is_some_and(|remote| remote.keys().iter().any(is))
     }
 
-    /// Whether there is no key at all.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.fixed.is_empty() && self.remote.as_ref().is_none_or(|remote| remote.keys().is_empty())
+    /// Whether there is an issuer whose keys we do not have, whatever other keys we have.
+    pub(crate) fn lacks_issuer(&self) -> bool {
+        self.remote.as_ref().is_some_and(|remote| remote.keys().is_empty())
+    }
+
+    /// Whether the issuer may have signed this with a key that we have not read yet: with one of another name than we
+    /// have of it. Of keys without a name nothing can be told, nor of those of the settings.
+    pub(crate) fn may_be_new(&self, token: &Token<'_>) -> bool {
+        let is_its = |key: &Key| {
+            key.kid.is_some() && token.kid.is_some() && key.fits(token.algorithm, token.kid.as_deref())
+        };
+        self.remote.as_ref().is_some_and(|remote| !remote.keys().iter().any(is_its))
     }
 
     pub(crate) fn signer(&self, token: &Token<'_>) -> Signer {
@@ -111,18 +120,16 @@ pub(crate) fn main_key(settings: &JwtSettings) -> KeySettings {
 }
 
 impl JwtSettings {
-    /// Whether keys come from files, which may hold others by now.
-    #[must_use]
-    pub fn reads_files(&self) -> bool {
-        main_key(self).is_file() || self.keys.iter().any(KeySettings::is_file)
+    /// The files that are read once, when a method is made.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let own = [&self.secret_file, &self.public_key_file, &self.jwks_file];
+        let further =
+            self.keys.iter().flat_map(|key| [&key.secret_file, &key.public_key_file, &key.jwks_file]);
+        own.into_iter().chain(further).filter_map(|file| file.as_deref()).chain(self.jwks.fetch.files())
     }
 }
 
 impl KeySettings {
-    fn is_file(&self) -> bool {
-        self.secret_file.is_some() || self.public_key_file.is_some() || self.jwks_file.is_some()
-    }
-
     fn sources(&self) -> usize {
         let Self { secret, secret_file, public_key, public_key_file, jwks_file, .. } = self;
         let given = [

@@ -7,7 +7,7 @@ use crate::method::{Check, Head, Method, Verdict};
 use crate::refusal::{Challenges, Refusal};
 use crate::revocation::{Revocations, listen};
 use gateway_store::Store;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, request};
 use serde_json::Value;
 use std::future::Future;
 use std::sync::Arc;
@@ -37,6 +37,17 @@ impl JwtMethod {
         Ok(Self { shared: Arc::new(Shared::new(Keyring::new(settings)?, settings)?), store })
     }
 
+    /// A method with other settings in the place of this one, after a reload say. It knows of all revocations that this
+    /// one knows of, and has its issuer's keys until it has read them itself, if it reads the same.
+    ///
+    /// # Errors
+    /// As of [`JwtMethod::new`].
+    pub fn succeed(&self, settings: &JwtSettings, store: Store) -> Result<Self, AuthError> {
+        let mut shared = Shared::new(Keyring::new(settings)?, settings)?;
+        shared.succeed(&self.shared);
+        Ok(Self { shared: Arc::new(shared), store })
+    }
+
     /// A method for the tokens of an issuer in this process: in place of keys in the settings, a JSON Web Key Set that
     /// is asked for at the first token, when a token names an unknown key, and every `jwks.refresh`. It is answered
     /// `None` while there is none yet. Needs [`refresh`](Self::refresh) to run.
@@ -56,12 +67,6 @@ impl JwtMethod {
     #[must_use]
     pub fn on(&self, store: Store) -> Self {
         Self { shared: self.shared.clone(), store }
-    }
-
-    /// Whether both verify by the same key.
-    #[must_use]
-    pub fn has_keys_of(&self, other: &Self) -> bool {
-        self.shared.namespace == other.shared.namespace
     }
 
     /// What revokes the tokens of this method.
@@ -119,6 +124,20 @@ impl Method for JwtMethod {
 
     fn reads(&self) -> Vec<HeaderName> {
         self.shared.places.headers().cloned().collect()
+    }
+
+    fn reads_queries(&self) -> Vec<&str> {
+        self.shared.places.queries().collect()
+    }
+
+    fn strips(&self) -> bool {
+        self.shared.hide
+    }
+
+    fn strip(&self, request: &mut request::Parts) {
+        if self.shared.hide {
+            self.shared.places.strip(request);
+        }
     }
 
     fn with_store(&self, store: &Store) -> Option<Arc<dyn Method>> {

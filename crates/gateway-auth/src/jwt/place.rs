@@ -1,11 +1,12 @@
 //! Where in a request its token is.
 
 use crate::AuthError;
+use crate::credential::{cookies, strip_cookie, strip_query};
 use crate::jwt::settings::Place;
 use crate::refusal::Refusal;
 use gateway_core::percent;
-use http::header::{AUTHORIZATION, COOKIE, HeaderName};
-use http::{HeaderMap, Uri};
+use http::header::{AUTHORIZATION, HeaderName};
+use http::{HeaderMap, Uri, request};
 
 /// A good token is far smaller, and whoever sends a larger one wants us to hash it.
 const MAX_TOKEN: usize = 16 * 1024;
@@ -35,6 +36,30 @@ impl Places {
             Spot::Header { name, .. } => Some(name),
             Spot::Cookie(_) | Spot::Query(_) => None,
         })
+    }
+
+    /// The query parameters among them.
+    pub(crate) fn queries(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|spot| match spot {
+            Spot::Query(name) => Some(&**name),
+            Spot::Header { .. } | Spot::Cookie(_) => None,
+        })
+    }
+
+    /// Takes out whatever stands in these places, but for what stands in a header under another scheme.
+    pub(crate) fn strip(&self, request: &mut request::Parts) {
+        for spot in &self.0 {
+            match spot {
+                Spot::Header { name, scheme } => {
+                    let found = in_header(&request.headers, name, scheme.as_deref());
+                    if !matches!(found, Err(Refusal::Missing | Refusal::Foreign(_))) {
+                        request.headers.remove(name);
+                    }
+                }
+                Spot::Cookie(name) => strip_cookie(&mut request.headers, name),
+                Spot::Query(name) => strip_query(&mut request.uri, name),
+            }
+        }
     }
 
     /// The one token of a request. What stands in a header under another scheme may be for another method.
@@ -120,18 +145,14 @@ fn in_header<'r>(
 
 /// RFC 6265 §5.4. Two of one name, where a domain above set its own, could be read in two ways.
 fn in_cookie<'r>(headers: &'r HeaderMap, name: &str) -> Result<&'r str, Refusal> {
-    let mut found = None;
-    for header in headers.get_all(COOKIE) {
-        // Latin-1 in other cookies does no harm: a header with it only has no token for us.
-        let Ok(header) = header.to_str() else { continue };
-        for pair in header.split(';') {
-            let Some((seen, value)) = pair.trim_matches(' ').split_once('=') else { continue };
-            if seen == name && found.replace(value).is_some() {
-                return Err(Refusal::Invalid("there are several cookies with a token"));
-            }
-        }
+    let mut values = cookies(headers, name);
+    let (first, second) = (values.next(), values.next());
+    if second.is_some() {
+        return Err(Refusal::Invalid("there are several cookies with a token"));
     }
-    found.ok_or(Refusal::Missing)
+    // What other cookies hold, Latin-1 say, is nothing to us.
+    std::str::from_utf8(first.ok_or(Refusal::Missing)?)
+        .map_err(|_| Refusal::Foreign("the token holds strange characters"))
 }
 
 /// RFC 6750 §2.3. A token needs no percent-encoding, so it is read as it stands.
@@ -177,6 +198,13 @@ mod tests {
                 "a cookie in a second header",
                 everywhere.clone(),
                 vec![("cookie", "a=1"), ("cookie", "access=t")],
+                "/",
+                Ok("t"),
+            ),
+            (
+                "a cookie in quotes, beside a strange one",
+                everywhere.clone(),
+                vec![("cookie", "name=\u{e9}; access=\"t\"")],
                 "/",
                 Ok("t"),
             ),

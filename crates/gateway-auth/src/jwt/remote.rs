@@ -12,8 +12,8 @@ use crate::jwt::settings::{JwksSettings, JwtSettings, OneOrMany};
 use arc_swap::ArcSwap;
 use gateway_fetch::Fetch;
 use serde_json::Value;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
@@ -26,6 +26,8 @@ pub(crate) struct Remote {
     algorithms: Vec<Algorithm>,
     fetch: Fetch,
     keys: ArcSwap<Vec<Key>>,
+    /// When they were read last.
+    last_good: Mutex<Option<Instant>>,
     progress: watch::Sender<Progress>,
     /// The number of the attempt that somebody waits for.
     wanted: AtomicU64,
@@ -99,6 +101,7 @@ impl Remote {
             fetch: Fetch::new(&jwks.fetch)?,
             settings: jwks,
             keys: ArcSwap::default(),
+            last_good: Mutex::default(),
             progress: watch::Sender::default(),
             wanted: AtomicU64::new(0),
             hurry: Arc::default(),
@@ -112,6 +115,18 @@ impl Remote {
         let mut remote = Self::new(Source::Given, settings)?;
         remote.given = Some(keys);
         Ok(remote)
+    }
+
+    /// Starts with the keys of one that read the same, for the issuer may be away.
+    pub(crate) fn succeed(&self, before: &Self) {
+        if self.source == before.source && self.algorithms == before.algorithms {
+            self.keys.store(before.keys.load_full());
+            *self.last_good() = *before.last_good();
+        }
+    }
+
+    fn last_good(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.last_good.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The keys of now.

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How tokens are verified.
 ///
@@ -61,6 +62,9 @@ pub struct JwtSettings {
     /// `{ query = "access_token" }`. The first place that holds something counts. Default `["header"]`.
     #[serde(rename = "from")]
     pub places: Vec<Place>,
+    /// Takes the token out of requests before they reach the service, wherever `from` says that it may be. Default
+    /// `false`.
+    pub hide_credentials: bool,
     /// What `WWW-Authenticate` calls the place. Default `gateway`.
     pub realm: Option<String>,
     /// How many verified tokens are remembered; 0 verifies each time. Default 100 000.
@@ -102,8 +106,8 @@ pub struct KeySettings {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct JwksSettings {
-    /// How often it is read; more often where its `Cache-Control: max-age` says so. Each instance a little earlier,
-    /// by chance, so that they do not come all at once. Default `5m`.
+    /// How often it is read, `10s` at least; more often where its `Cache-Control: max-age` says so. Each instance a
+    /// little earlier, by chance, so that they do not come all at once. Default `5m`.
     pub refresh: Timespan,
     /// How long after a token with an unknown key made it read the set in vain, the next such token may. Default
     /// `10s`.
@@ -114,6 +118,15 @@ pub struct JwksSettings {
     pub wait: Timespan,
     /// How the server is asked.
     pub fetch: FetchSettings,
+}
+
+impl JwksSettings {
+    /// However short the settings or the issuer say: whoever reads without a pause is soon shut out.
+    pub(crate) const MIN_REFRESH: Duration = Duration::from_secs(10);
+
+    pub(crate) fn refresh(&self) -> Duration {
+        (*self.refresh).max(Self::MIN_REFRESH)
+    }
 }
 
 impl Default for JwksSettings {

@@ -83,13 +83,11 @@ impl Verifier {
             }
             _ => Refusal::Invalid("the algorithm is not the one of the key"),
         };
-        let empty = self.keys.is_empty();
-        let by_name = matches!(signer, Signer::Nobody) && token.kid.is_some();
-        if self.keys.remote.is_none() || (by_name && !empty) {
+        if !self.keys.may_be_new(token) {
             return Failure::Refused(why);
         }
         match token.claims().and_then(|claims| self.rules.check(&claims, now)) {
-            Ok(()) if empty => Failure::KeyUnknown(Refusal::KeysAway),
+            Ok(()) if self.keys.lacks_issuer() => Failure::KeyUnknown(Refusal::KeysAway),
             Ok(()) => Failure::KeyUnknown(why),
             Err(foreign @ Refusal::Foreign(_)) => Failure::Refused(foreign),
             Err(_) => Failure::Refused(why),

@@ -1,7 +1,7 @@
 //! What is answered on the way to the provider and back.
 
 use super::shared::Shared;
-use crate::method::{Check, Head, Refusal, Verdict};
+use crate::method::{self, Check, Head, Refusal, Verdict};
 use crate::oidc::cookies::MAX_SESSION;
 use crate::oidc::login::{Callback, Login, Refused, with_query};
 use crate::oidc::navigation::return_path;
@@ -19,15 +19,10 @@ use std::sync::Arc;
 
 impl Shared {
     /// Sends a browser to the provider.
-    pub(super) fn begin(
-        self: &Arc<Self>,
-        head: Head<'_>,
-        return_to: &str,
-        verdict: fn(Refusal) -> Verdict,
-    ) -> Check {
+    pub(super) fn begin(self: &Arc<Self>, head: Head<'_>, return_to: &str) -> method::Login {
         let Some(origin) = self.origin(head) else {
             let problem = Problem::new(Code::BadRequest).with_detail("the request does not say its host");
-            return Check::Done(verdict(problem.into()));
+            return problem.into();
         };
         let timeout = self.settings.login_timeout.as_secs();
         let redirect_uri = format!("{origin}{}", self.settings.callback_path);
@@ -37,11 +32,11 @@ impl Shared {
             Some((self.cookies.keep_login(&login.state, &sealed, timeout, head.headers), login))
         });
         let Some((set, login)) = begun else {
-            return Check::Done(verdict(Problem::new(Code::InternalError).into()));
+            return Problem::new(Code::InternalError).into();
         };
         let shared = self.clone();
-        Check::wait(async move {
-            verdict(match shared.provider.configuration().await {
+        method::Login::wait(async move {
+            match shared.provider.configuration().await {
                 Ok(configuration) => {
                     let Shared { settings, scopes, .. } = &*shared;
                     let endpoint = &configuration.authorization_endpoint;
@@ -52,7 +47,7 @@ impl Shared {
                     )
                 }
                 Err(_) => remote::unavailable().into(),
-            })
+            }
         })
     }
 
@@ -67,7 +62,10 @@ impl Shared {
             Some(State::Good | State::Used) => {
                 Check::Done(answered(redirect(StatusCode::FOUND, return_to, Vec::new())))
             }
-            _ => self.begin(head, return_to, answered),
+            _ => {
+                let login = self.begin(head, return_to);
+                Check::wait(async move { answered(login.answer().await) })
+            }
         }
     }
 

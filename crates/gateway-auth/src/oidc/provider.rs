@@ -24,6 +24,8 @@ use tokio::time::Instant;
 
 /// How long after a vain attempt to read the configuration the last one is used without another.
 const PAUSE: Duration = Duration::from_secs(10);
+/// The same where there is none yet: so long nobody waits for one who may not answer at all.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
 
 /// What we need of OpenID Connect Discovery 1.0 §3, RP-Initiated Logout 1.0 §2.1 and RFC 9207 §3.
 #[derive(Debug, Deserialize)]
@@ -80,6 +82,8 @@ pub(crate) struct Provider {
     pub(crate) keys: Arc<Keys>,
     refresh: Duration,
     known: ArcSwapOption<Known>,
+    /// When the last attempt to read it ended in vain.
+    vain: ArcSwapOption<Instant>,
     reading: Flights<Option<Arc<Configuration>>>,
     reachable: Reachable,
 }
@@ -106,8 +110,9 @@ impl Provider {
             proof: Proof::new(settings, secret)?,
             fetch: Fetch::new(&settings.jwks.fetch)?,
             keys: Arc::new(Keys::new(Keyring::new(&keys)?, &keys)?),
-            refresh: *settings.jwks.refresh,
+            refresh: settings.jwks.refresh(),
             known: ArcSwapOption::empty(),
+            vain: ArcSwapOption::empty(),
             reading: Flights::default(),
             reachable: Reachable::default(),
         })
@@ -115,13 +120,25 @@ impl Provider {
 
     /// The configuration, read again from time to time; while that fails, the last one.
     pub(crate) async fn configuration(self: &Arc<Self>) -> Result<Arc<Configuration>, Failure> {
-        let known = self.known.load_full();
-        if let Some(known) = known.as_deref().filter(|known| Instant::now() < known.due) {
-            return Ok(known.configuration.clone());
-        }
+        let (known, now) = (self.known.load_full(), Instant::now());
         let reader = self.clone();
-        let read = self.reading.join(0, move || async move { reader.read().await }).await;
-        read.or_else(|| known.map(|known| known.configuration.clone())).ok_or(Failure::Away)
+        let read = async move {
+            let asker = reader.clone();
+            reader.reading.join(0, move || async move { asker.read().await }).await
+        };
+        match known {
+            Some(known) => {
+                if now >= known.due {
+                    // Nobody waits for one who may be away where the last one will do.
+                    drop(tokio::spawn(read));
+                }
+                Ok(known.configuration.clone())
+            }
+            None if self.vain.load().as_deref().is_some_and(|vain| now < *vain + FIRST_PAUSE) => {
+                Err(Failure::Away)
+            }
+            None => read.await.ok_or(Failure::Away),
+        }
     }
 
     async fn read(self: Arc<Self>) -> Option<Arc<Configuration>> {
@@ -138,6 +155,7 @@ impl Provider {
             }
             Err(why) => {
                 self.reachable.is_away(&self.url, &why);
+                self.vain.store(Some(Arc::new(Instant::now())));
                 if let Some(known) = self.known.load_full() {
                     let configuration = known.configuration.clone();
                     let due = Instant::now() + PAUSE;

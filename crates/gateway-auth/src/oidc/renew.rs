@@ -99,8 +99,16 @@ impl Shared {
         let mut claims = before.claims.clone();
         if let Some(id_token) = &tokens.id_token {
             let subject = before.claims.get("sub").and_then(Value::as_str);
-            let said = provider.verify(id_token, &tokens.access_token, None, subject).await?;
-            claims.extend(self.kept(said));
+            // All of it, and nothing from before: what it no longer says, a group say, was taken away.
+            claims = provider.verify(id_token, &tokens.access_token, None, subject).await?;
+            if self.settings.userinfo
+                && provider.add_userinfo(&configuration, &tokens.access_token, &mut claims).await.is_err()
+            {
+                // What it said last counts on: the old tokens are used up, and the session would be lost.
+                before.claims.iter().for_each(|(name, value)| {
+                    claims.entry(name.clone()).or_insert_with(|| value.clone());
+                });
+            }
         }
         let mut session = self.session(claims, tokens, unix_now());
         session.began = before.began;

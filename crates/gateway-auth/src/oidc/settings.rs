@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How browsers log in at an OpenID provider, and for how long.
 ///
@@ -111,6 +111,14 @@ pub enum SameSite {
 impl Default for SessionCookie {
     fn default() -> Self {
         Self { name: None, domain: None, path: "/".to_owned(), same_site: SameSite::Lax, secure: true }
+    }
+}
+
+impl OidcSettings {
+    /// The files that are read once, when a method is made.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let own = [&self.client_secret_file, &self.cookie_secret_file, &self.client_assertion.key_file];
+        own.into_iter().filter_map(|file| file.as_deref()).chain(self.jwks.fetch.files())
     }
 }
 

@@ -191,7 +191,7 @@ impl Shared {
     pub(super) fn without_session(self: &Arc<Self>, head: Head<'_>) -> Check {
         if is_navigation(head.method, head.headers) {
             let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-            return self.begin(head, return_path(target), Verdict::Login);
+            return Check::Done(Verdict::Login(self.begin(head, return_path(target))));
         }
         Check::Done(match self.cookies.has_session(head.headers) {
             true => Verdict::Login(self.unauthorized("the session has ended, or is none of ours").into()),

@@ -4,7 +4,7 @@ use gateway_fetch::FetchSettings;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the gateway shows a service to be let in, whoever calls: one of these.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -85,6 +85,24 @@ pub struct ClientCredentials {
     pub retry_after: Timespan,
     /// How to get there: time-out, certificates.
     pub http: FetchSettings,
+}
+
+impl OutboundSettings {
+    /// The files that are read once, when a layer is made.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let (own, client) = match self {
+            Self::Passthrough | Self::Remove => (None, None),
+            Self::Header(header) => (header.value_file.as_deref(), None),
+            Self::Basic(basic) => (basic.password_file.as_deref(), None),
+            Self::ClientCredentials(client) => (None, Some(client)),
+            Self::TokenExchange(exchange) => (None, Some(&exchange.client)),
+        };
+        let of_client = client.into_iter().flat_map(|client| {
+            let own = [&client.client_secret_file, &client.client_assertion.key_file];
+            own.into_iter().filter_map(|file| file.as_deref()).chain(client.http.files())
+        });
+        own.into_iter().chain(of_client)
+    }
 }
 
 impl Default for ClientCredentials {

@@ -49,11 +49,18 @@ pub(crate) struct Known {
     changes: AtomicU64,
     /// Whether there may be revocations in the store that we were not told.
     behind: AtomicBool,
+    /// Whether there may be revocations that the store was not told.
+    untold: AtomicBool,
 }
 
 impl Default for Known {
     fn default() -> Self {
-        Self { revoked: Cache::new(MAX_KNOWN), changes: AtomicU64::new(0), behind: AtomicBool::new(true) }
+        Self {
+            revoked: Cache::new(MAX_KNOWN),
+            changes: AtomicU64::new(0),
+            behind: AtomicBool::new(true),
+            untold: AtomicBool::new(false),
+        }
     }
 }
 
@@ -84,6 +91,15 @@ impl Known {
     /// All that still count.
     pub(super) fn all(&self, now: f64) -> Vec<(Mark, Revoked)> {
         self.revoked.entries(now).into_iter().map(|(mark, revoked)| (Mark(mark), revoked)).collect()
+    }
+
+    pub(super) fn set_untold(&self) {
+        self.untold.store(true, Ordering::Release);
+    }
+
+    /// Whether there are such; who asks tells them.
+    pub(super) fn take_untold(&self) -> bool {
+        self.untold.swap(false, Ordering::AcqRel)
     }
 
     pub(crate) fn is_behind(&self) -> bool {

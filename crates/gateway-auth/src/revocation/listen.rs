@@ -46,7 +46,8 @@ pub(crate) async fn run(shared: Weak<Shared>, store: Store) {
         match event {
             Some(Event::Message(message)) => hear(&known, &message),
             Some(Event::Gap) => behind = true,
-            None => behind |= store.ping().await.is_err(),
+            // A single command may have failed that the next, a ping, would not tell of.
+            None => behind |= known.take_untold() || store.ping().await.is_err(),
         }
         if behind {
             match catch_up(&known, &store).await {

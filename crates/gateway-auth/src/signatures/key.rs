@@ -9,12 +9,11 @@ use base64::engine::general_purpose::STANDARD;
 use gateway_core::{AuthMethod, Principal};
 use std::path::Path;
 
-/// A key, whose it is, and what it was made from.
+/// A key, and whose it is.
 pub(crate) struct Signer {
     pub(crate) id: Box<str>,
     pub(crate) algorithm: SignatureAlgorithm,
     pub(crate) principal: Principal,
-    pub(crate) material: Vec<u8>,
     key: Key,
 }
 
@@ -53,7 +52,7 @@ impl Signer {
             let why = || setting("", "what follows the key's prefix is not base64".to_owned());
             STANDARD.decode(text.trim()).map_err(|_| why())
         };
-        let (algorithm, key, material) = if let Some(secret) = text(secret, secret_file)? {
+        let (algorithm, key) = if let Some(secret) = text(secret, secret_file)? {
             let bytes = match secret.strip_prefix("whsec_").or_else(|| secret.strip_prefix("base64:")) {
                 Some(encoded) => decoded(encoded)?,
                 None => secret.into_bytes(),
@@ -62,7 +61,7 @@ impl Signer {
                 return Err(AuthError::ShortSecret(bytes.len()));
             }
             let algorithm = settings.algorithm.unwrap_or(SignatureAlgorithm::HmacSha256);
-            (algorithm, Key::new(0, None, &Material::Secret(&bytes), &[algorithm.of_tokens()])?, bytes)
+            (algorithm, Key::new(0, None, &Material::Secret(&bytes), &[algorithm.of_tokens()])?)
         } else {
             let pem = text(public_key, public_key_file)?.unwrap_or_default();
             let make = |algorithm: SignatureAlgorithm| match pem.trim().strip_prefix("whpk_") {
@@ -72,16 +71,15 @@ impl Signer {
                 }
                 None => pem::key(0, None, pem.as_bytes(), &[algorithm.of_tokens()]),
             };
-            let (algorithm, key) = match settings.algorithm {
+            match settings.algorithm {
                 Some(algorithm) => (algorithm, make(algorithm)?),
                 None => BY_KEY
                     .into_iter()
                     .find_map(|algorithm| Some((algorithm, make(algorithm).ok()?)))
                     .ok_or(AuthError::NotAKey)?,
-            };
-            (algorithm, key, pem.into_bytes())
+            }
         };
-        Ok(Self { id: settings.id.as_str().into(), algorithm, principal: principal(settings), material, key })
+        Ok(Self { id: settings.id.as_str().into(), algorithm, principal: principal(settings), key })
     }
 
     /// Whether this key made the signature.

@@ -97,15 +97,6 @@ impl SignatureMethod {
             store,
         })
     }
-
-    /// Whether both verify by the same keys.
-    #[must_use]
-    pub fn has_keys_of(&self, other: &Self) -> bool {
-        let keys = |method: &Self| -> Vec<Vec<u8>> {
-            method.shared.keys.iter().map(|key| key.material.clone()).collect()
-        };
-        keys(self) == keys(other)
-    }
 }
 
 /// What a signature should cover (RFC 9421 §5.1).

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How callers sign their requests, and with which keys.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -60,10 +60,10 @@ impl Default for SignatureSettings {
 }
 
 impl SignatureSettings {
-    /// Whether keys come from files, which may hold others by now.
-    #[must_use]
-    pub fn reads_files(&self) -> bool {
-        self.keys.iter().any(|key| key.secret_file.is_some() || key.public_key_file.is_some())
+    /// The files that are read once, when a method is made.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let files = self.keys.iter().flat_map(|key| [&key.secret_file, &key.public_key_file]);
+        files.filter_map(|file| file.as_deref())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Admin, Answer, body, json, not_allowed, refused};
 use gateway_auth::{ApiKey, ApiKeyEntry, KeyRing};
-use gateway_core::{Code, Problem};
+use gateway_core::{Code, Problem, percent};
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
@@ -26,8 +26,11 @@ impl Admin {
     pub(super) async fn keys(&self, request: Request<Incoming>) -> Answer {
         let rings = self.view.load().plan.auth.rings();
         let path = request.uri().path().to_owned();
-        let mut parts = path.trim_start_matches("/keys").split('/').filter(|part| !part.is_empty());
-        match (request.method(), parts.next(), parts.next(), parts.next()) {
+        // Decoded part by part: an id may hold a slash.
+        let parts = path.trim_start_matches("/keys").split('/').filter(|part| !part.is_empty());
+        let mut parts = parts.map(|part| String::from_utf8_lossy(&percent::decoded(part)).into_owned());
+        let (first, second, third) = (parts.next(), parts.next(), parts.next());
+        match (request.method(), first.as_deref(), second.as_deref(), third) {
             (&Method::GET, None, ..) => list(&rings),
             (&Method::POST, Some(name), None, _) => match rings.get(name) {
                 Some(ring) => add(ring, request).await,
@@ -70,6 +73,9 @@ async fn add(ring: &KeyRing, request: Request<Incoming>) -> Answer {
         Ok(entry) => entry,
         Err(error) => return refused(Code::BadRequest, &format!("the body is not a key: {error}")),
     };
+    if let Err(why) = entry.check_id() {
+        return refused(Code::BadRequest, &format!("the body is not a key: `id`: {why}"));
+    }
     match ring.add(&entry).await {
         Ok(()) => {
             json(StatusCode::CREATED, &json!({ "id": entry.id, "key": key.as_str(), "hash": entry.hash }))

@@ -1,6 +1,7 @@
 //! Tokens that are good no more.
 
 use super::{Admin, Answer, bytes_of, refused, text};
+use futures_util::future::join_all;
 use gateway_auth::Revocations;
 use gateway_core::Code;
 use gateway_store::StoreError;
@@ -47,32 +48,51 @@ impl Admin {
                 "expected a token, or one of {\"session\": …}, {\"id\": …}, {\"subject\": …, \"before\": …}";
             return refused(Code::BadRequest, detail);
         };
-        // Which of them the token is for is not asked: revoked is revoked.
-        let mut failed = None;
-        for revocations in &view.revocations {
-            if let Err(error) = what.revoke(revocations).await {
-                failed = Some(error);
-            }
+        if let Err(why) = what.check() {
+            return refused(Code::BadRequest, why);
         }
-        match failed {
-            None => text("revoked\n"),
+        // Which of them the token is for is not asked: revoked is revoked. All at once: each counts here from the
+        // start, however long another waits for its store.
+        let told = join_all(view.revocations.iter().map(|one| what.revoke(one))).await;
+        match told.into_iter().collect::<Result<(), _>>() {
+            Ok(()) => text("revoked\n"),
             // This process refuses the token; the others have not been told.
-            Some(error) => refused(Code::StoreUnavailable, &error.to_string()),
+            Err(error) => refused(Code::StoreUnavailable, &error.to_string()),
         }
     }
 }
 
 impl What {
+    /// Whether there is anything to revoke, or why not: nobody must believe that somebody is out who is not.
+    fn check(&self) -> Result<(), &'static str> {
+        match self {
+            Self::Token(token) if !Revocations::is_token(token) => Err("the body is not a token"),
+            Self::Session(text) | Self::Id(text) | Self::Subject { subject: text, .. } if text.is_empty() => {
+                Err("the text is empty; expected what stands in the token")
+            }
+            Self::Subject { before: Some(before), .. } if time(*before).is_none() => {
+                Err("`before` is to come; expected seconds since 1970")
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn revoke(&self, revocations: &Revocations) -> Result<(), StoreError> {
         match self {
             Self::Token(token) => revocations.revoke(token).await,
             Self::Session(sid) => revocations.revoke_session(sid, None).await,
             Self::Id(jti) => revocations.revoke_id(jti, None).await,
             Self::Subject { subject, before } => {
-                let before =
-                    before.map_or_else(SystemTime::now, |before| UNIX_EPOCH + Duration::from_secs(before));
+                let before = before.and_then(time).unwrap_or_else(SystemTime::now);
                 revocations.revoke_subject(subject, before, None).await
             }
         }
     }
+}
+
+/// The time of so many seconds since 1970, unless it is to come. Clocks may be a little apart.
+fn time(seconds: u64) -> Option<SystemTime> {
+    const APART: Duration = Duration::from_secs(60);
+    let time = UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
+    (time <= SystemTime::now() + APART).then_some(time)
 }

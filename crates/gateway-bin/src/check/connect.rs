@@ -3,6 +3,7 @@
 use crate::config::{Checked, Mistake, Severity, join};
 use futures_util::future::join_all;
 use gateway_core::Endpoint;
+use gateway_store::Store;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -18,12 +19,24 @@ pub(super) async fn connect(checked: &Checked) -> Vec<Mistake> {
 
 async fn store(checked: &Checked) -> Option<Mistake> {
     let config = &checked.config;
-    let error = config.plan.store.ping().await.err()?;
+    let Err(error) = config.plan.store.ping().await else {
+        let found = checked.origin.warning_of("store.redis", evicts(&config.plan.store).await?);
+        return Some(found.with_help("set it to `noeviction`, with memory to spare"));
+    };
     let found = checked.origin.warning_of("store.redis", error.to_string());
     Some(match config.settings.store.redis.as_ref().is_some_and(|redis| redis.required) {
         true => found.with_severity(Severity::Failure).with_help("start it, or mend `store.redis`"),
         false => found.with_help("it is not required: the gateway starts without it"),
     })
+}
+
+/// What is lost with a server that forgets what it was told, if this one is such.
+pub(crate) async fn evicts(store: &Store) -> Option<String> {
+    let policy = store.evicts().await?;
+    Some(format!(
+        "Redis has `maxmemory-policy {policy}`: when its memory is full, revoked tokens may pass, and good ones be \
+         refused as revoked"
+    ))
 }
 
 async fn services(checked: &Checked) -> Vec<Mistake> {

@@ -4,6 +4,7 @@ mod auth;
 mod cache;
 mod cedar;
 mod chore;
+mod contents;
 mod identity;
 mod levels;
 mod limit;

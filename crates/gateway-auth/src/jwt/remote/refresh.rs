@@ -3,6 +3,7 @@
 use super::read::Read;
 use super::{Progress, Remote, Source};
 use crate::jwt::key::{Key, KeyId};
+use crate::jwt::settings::JwksSettings;
 use gateway_core::units::Timespan;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -10,8 +11,6 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-/// However short the issuer says that its keys hold.
-const MIN_REFRESH: Duration = Duration::from_secs(10);
 /// While the issuer is away, it is tried again after this time, then after twice that, …
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const MAX_RETRY: Duration = Duration::from_secs(60);
@@ -22,7 +21,7 @@ pub(crate) async fn run(remote: Weak<Remote>) {
     let (only, hurry) = (there.only.clone(), there.hurry.clone());
     drop(there);
     let _only = only.lock().await;
-    let mut task = Task { remote, hurry, found: None, last_good: None, failures: 0 };
+    let mut task = Task { remote, hurry, found: None, failures: 0 };
     let mut next = Instant::now();
     while let Some(after) = task.turn(next).await {
         next = after;
@@ -34,7 +33,6 @@ struct Task {
     hurry: Arc<Notify>,
     /// Where the issuer says that its keys are.
     found: Option<String>,
-    last_good: Option<Instant>,
     failures: u32,
 }
 
@@ -69,7 +67,7 @@ impl Task {
     fn succeeded(&mut self, remote: &Remote, Read { keys, max_age }: Read, asked: bool) -> Instant {
         let before = ids(&remote.keys());
         let after = ids(&keys);
-        if self.failures > 0 || self.last_good.is_none() || before != after {
+        if self.failures > 0 || remote.last_good().is_none() || before != after {
             let new = after.iter().filter(|id| !before.contains(id)).count();
             tracing::info!("{}: {} keys, {new} of them new", remote.source, after.len());
         }
@@ -80,16 +78,17 @@ impl Task {
         } else {
             remote.keys.store(Arc::new(keys));
         }
-        (self.failures, self.last_good) = (0, Some(Instant::now()));
-        let refresh = *remote.settings.refresh;
-        let every = max_age.map_or(refresh, |age| refresh.min(age.max(MIN_REFRESH)));
+        self.failures = 0;
+        *remote.last_good() = Some(Instant::now());
+        let refresh = remote.settings.refresh();
+        let every = max_age.map_or(refresh, |age| refresh.min(age.max(JwksSettings::MIN_REFRESH)));
         Instant::now() + every.mul_f64(1.0 - fastrand::f64() / 10.0)
     }
 
     fn failed(&mut self, remote: &Remote, why: &str, asked: bool) -> Instant {
         self.found = None;
         let (source, kept) = (&remote.source, remote.keys().len());
-        let age = self.last_good.map(|at| at.elapsed());
+        let age = remote.last_good().map(|at| at.elapsed());
         if let Some(age) = age.filter(|age| kept > 0 && *age >= *remote.settings.keep) {
             remote.keys.store(Arc::default());
             let age = Timespan(Duration::from_secs(age.as_secs()));
@@ -106,7 +105,7 @@ impl Task {
             }
         }
         let retry = FIRST_RETRY.saturating_mul(1 << self.failures.min(10)).min(MAX_RETRY);
-        let retry = retry.min((*remote.settings.refresh).max(FIRST_RETRY));
+        let retry = retry.min(remote.settings.refresh());
         self.failures = self.failures.saturating_add(1);
         if remote.keys().is_empty() {
             // To ask in this process costs nothing, and they may be there by the first token.

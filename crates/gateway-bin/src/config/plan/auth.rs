@@ -1,19 +1,21 @@
 //! Ways to authenticate, and the layers that routes make of them.
 
 use super::chore::Chore;
+use super::contents::Contents;
 use super::identity::IDENTITY;
 use super::planner::Planner;
 use crate::config::Origin;
 use crate::config::load::{join, nearest};
 use crate::config::settings::{AUTH_KINDS, AuthSettings, RouteAuthSettings};
 use gateway_auth::{
-    ApiKeyMethod, AuthError, AuthLayer, BasicMethod, ForwardMethod, HeaderNames, IntrospectionMethod,
-    JwtMethod, JwtSettings, KeyRing, Method, MtlsMethod, OidcMethod, Revocations, SignatureMethod,
-    SignatureSettings,
+    ApiKeyMethod, AuthError, AuthLayer, BasicMethod, ForwardMethod, ForwardSettings, HeaderNames,
+    IntrospectionMethod, IntrospectionSettings, JwtMethod, JwtSettings, KeyRing, Method, MtlsMethod,
+    OidcMethod, OidcSettings, Revocations, SignatureMethod, SignatureSettings,
 };
 use gateway_store::Store;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Who may call, for all routes.
@@ -31,11 +33,11 @@ pub(crate) struct MethodPlan {
     method: Arc<dyn Method>,
     /// Where it is that of tokens.
     jwt: Option<JwtMethod>,
-    /// Where it is that of signatures.
-    signatures: Option<SignatureMethod>,
     /// Where it is that of API keys.
     pub(crate) ring: Option<KeyRing>,
     pub(crate) chore: Option<Chore>,
+    /// What was in the files that it read.
+    files: Contents,
 }
 
 /// Who may call a route.
@@ -65,6 +67,12 @@ impl AuthPlan {
         names
     }
 
+    /// Query parameters that carry credentials.
+    pub(crate) fn secret_queries(&self) -> Vec<String> {
+        let names = self.methods.values().flat_map(|plan| plan.method.reads_queries());
+        names.map(str::to_owned).collect()
+    }
+
     /// The API keys, by name.
     pub(crate) fn rings(&self) -> BTreeMap<String, KeyRing> {
         let ring = |(name, method): (&String, &MethodPlan)| Some((name.clone(), method.ring.clone()?));
@@ -74,7 +82,7 @@ impl AuthPlan {
 
 impl MethodPlan {
     fn of(method: impl Method + 'static) -> Self {
-        Self { method: Arc::new(method), jwt: None, signatures: None, ring: None, chore: None }
+        Self { method: Arc::new(method), jwt: None, ring: None, chore: None, files: Contents::default() }
     }
 
     pub(super) fn jwt(method: JwtMethod) -> Self {
@@ -109,10 +117,6 @@ impl MethodPlan {
         Self { chore: Some(chore), ..Self::of(method) }
     }
 
-    fn signatures(method: SignatureMethod) -> Self {
-        Self { signatures: Some(method.clone()), ..Self::of(method) }
-    }
-
     fn basic(method: BasicMethod) -> Self {
         let keeping = method.clone();
         let chore = Chore::endless(move || keeping.clone().keep_current());
@@ -121,8 +125,8 @@ impl MethodPlan {
 }
 
 /// For ways that look after their files themselves, or have none.
-fn always<T>(_: &MethodPlan, _: &T) -> bool {
-    true
+fn none<T>(_: &T) -> std::iter::Empty<&Path> {
+    std::iter::empty()
 }
 
 /// The layers of routes that ask for the same are one.
@@ -153,106 +157,108 @@ impl AuthLayers {
     }
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
     /// Every way to authenticate; those that are as before live on.
     pub(super) fn auth(&mut self, store: &Store) -> AuthPlan {
         self.auth_names();
         let mut plan = AuthPlan::default();
         let into = &mut plan.methods;
-        let jwt = |jwt: &JwtSettings| JwtMethod::new(jwt, store.clone());
         self.ways(
             "jwt",
             into,
             |auth| &auth.jwt,
-            // Files may hold other keys than before, whatever the settings say.
-            |kept, settings| {
-                !settings.reads_files()
-                    || kept
-                        .jwt
-                        .as_ref()
-                        .is_some_and(|kept| jwt(settings).is_ok_and(|now| kept.has_keys_of(&now)))
+            JwtSettings::files,
+            |_, jwt, before| {
+                let made = match before.and_then(|before| before.jwt.as_ref()) {
+                    Some(before) => before.succeed(jwt, store.clone()),
+                    None => JwtMethod::new(jwt, store.clone()),
+                };
+                made.map(MethodPlan::jwt)
             },
-            |_, settings| jwt(settings).map(MethodPlan::jwt),
         );
         self.ways(
             "api_keys",
             into,
             |auth| &auth.api_keys,
-            always,
-            |name, keys| {
-                let ring = KeyRing::new(name, keys, store.clone())?;
-                ApiKeyMethod::new(keys, ring).map(MethodPlan::api_keys)
+            none,
+            |name, keys, before| {
+                let ring = match before.and_then(|before| before.ring.as_ref()) {
+                    Some(before) => before.succeed(keys, store.clone()),
+                    None => KeyRing::new(name, keys, store.clone()),
+                };
+                ApiKeyMethod::new(keys, ring?).map(MethodPlan::api_keys)
             },
         );
         self.ways(
             "basic",
             into,
             |auth| &auth.basic,
-            always,
-            |_, basic| BasicMethod::new(basic).map(MethodPlan::basic),
+            none,
+            |_, basic, _| BasicMethod::new(basic).map(MethodPlan::basic),
         );
         self.ways(
             "introspection",
             into,
             |auth| &auth.introspection,
-            always,
-            |_, asked| IntrospectionMethod::new(asked).map(MethodPlan::of),
+            IntrospectionSettings::files,
+            |_, asked, _| IntrospectionMethod::new(asked).map(MethodPlan::of),
         );
         self.ways(
             "forward",
             into,
             |auth| &auth.forward,
-            always,
-            |_, to| ForwardMethod::new(to).map(MethodPlan::of),
+            ForwardSettings::files,
+            |_, to, _| ForwardMethod::new(to).map(MethodPlan::of),
         );
         self.ways(
             "oidc",
             into,
             |auth| &auth.oidc,
-            always,
-            |_, oidc| OidcMethod::new(oidc, store.clone()).map(MethodPlan::oidc),
+            OidcSettings::files,
+            |_, oidc, _| OidcMethod::new(oidc, store.clone()).map(MethodPlan::oidc),
         );
         self.ways(
             "mtls",
             into,
             |auth| &auth.mtls,
-            always,
-            |_, mtls| MtlsMethod::new(mtls).map(MethodPlan::of),
+            none,
+            |_, mtls, _| MtlsMethod::new(mtls).map(MethodPlan::of),
         );
-        let signatures = |settings: &SignatureSettings| SignatureMethod::new(settings, store.clone());
         self.ways(
             "signatures",
             into,
             |auth| &auth.signatures,
-            |kept, settings| {
-                !settings.reads_files()
-                    || kept
-                        .signatures
-                        .as_ref()
-                        .is_some_and(|kept| signatures(settings).is_ok_and(|now| kept.has_keys_of(&now)))
-            },
-            |_, settings| signatures(settings).map(MethodPlan::signatures),
+            SignatureSettings::files,
+            |_, signatures, _| SignatureMethod::new(signatures, store.clone()).map(MethodPlan::of),
         );
         plan
     }
 
-    /// All ways of one kind. One with the settings it had lives on, if it may; no other is made in vain.
-    fn ways<T: PartialEq>(
+    /// All ways of one kind. One with the settings and files that it had lives on; any other may take over from the
+    /// one of its name before.
+    fn ways<T: PartialEq + 'a, F: Iterator<Item = &'a Path>>(
         &mut self,
         kind: &str,
         into: &mut BTreeMap<String, MethodPlan>,
         of: impl Fn(&AuthSettings) -> &BTreeMap<String, T>,
-        lives_on: impl Fn(&MethodPlan, &T) -> bool,
-        make: impl Fn(&str, &T) -> Result<MethodPlan, AuthError>,
+        files: impl Fn(&'a T) -> F,
+        make: impl Fn(&str, &T, Option<&MethodPlan>) -> Result<MethodPlan, AuthError>,
     ) {
         let settings = self.settings;
         let store_kept = self.previous_on_this_store().is_some();
         for (name, way) in of(&settings.auth) {
-            let kept =
-                self.kept(name, way, |config| (of(&config.settings.auth), &config.plan.auth.methods)).0;
-            let kept = kept.filter(|kept| store_kept && lives_on(kept, way));
-            let made = kept.or_else(|| self.noted(join(&format!("auth.{kind}"), name), make(name, way)));
-            into.extend(made.map(|made| (name.clone(), made)));
+            let (same, other) =
+                self.kept(name, way, |config| (of(&config.settings.auth), &config.plan.auth.methods));
+            // Read before what is made of them: of one that changes in between too much is made, and not too little.
+            let files = Contents::of(files(way));
+            let made = match same {
+                Some(same) if store_kept && same.files == files => Some(same),
+                before => {
+                    let made = make(name, way, before.or(other).as_ref());
+                    self.noted(join(&format!("auth.{kind}"), name), made)
+                }
+            };
+            into.extend(made.map(|made| (name.clone(), MethodPlan { files, ..made })));
         }
     }
 

@@ -1,10 +1,11 @@
 //! Services: endpoints, how they are connected to, and what protects them.
 
 use super::RoutePlan;
+use super::contents::Contents;
 use super::planner::Planner;
 use crate::config::load::nearest;
 use crate::config::settings::ServiceSettings;
-use gateway_auth::OutboundCredentialsLayer;
+use gateway_auth::{OutboundCredentialsLayer, OutboundSettings};
 use gateway_balance::{BalanceSettings, EndpointSet, HealthSettings};
 use gateway_core::units::Switch;
 use gateway_core::{Endpoint, Scheme};
@@ -23,8 +24,10 @@ pub(crate) struct ServicePlan {
     pub(crate) health: Option<HealthSettings>,
     pub(crate) adaptive: Option<AdaptiveLimitLayer>,
     pub(crate) admission: Option<AdmissionLayer>,
-    /// Its tokens live on as long as the settings are the same.
+    /// Its tokens live on as long as the settings and their files are the same.
     pub(crate) outbound: Option<OutboundCredentialsLayer>,
+    /// What was in the files of `outbound`.
+    outbound_files: Contents,
     pub(crate) assertion: bool,
 }
 
@@ -100,8 +103,8 @@ impl Planner<'_> {
             let mistake = self.origin.mistake(&key, "`none` is what routes say for nothing at all");
             self.mistakes.push(mistake.with_help("choose another name"));
         }
-        let outbound = service.outbound.as_ref().map(OutboundCredentialsLayer::new).transpose();
-        let outbound = self.noted(format_args!("services.{name}.outbound"), outbound)?;
+        let outbound_files = outbound_files(service);
+        let outbound = self.outbound(name, service)?;
         if service.assertion && self.settings.assertion.on().is_none() {
             let key = format!("services.{name}.assertion");
             let mistake = self.origin.mistake(&key, "there is nothing to sign with: [assertion] is missing");
@@ -132,6 +135,7 @@ impl Planner<'_> {
         Some(ServicePlan {
             set,
             outbound,
+            outbound_files,
             assertion: service.assertion,
             balancing: service.balancing(),
             connection: service.connection.clone(),
@@ -201,13 +205,26 @@ impl Planner<'_> {
         }
     }
 
-    /// What is kept of a service, but for certificates that have been renewed meanwhile.
+    fn outbound(
+        &mut self,
+        name: &str,
+        service: &ServiceSettings,
+    ) -> Option<Option<OutboundCredentialsLayer>> {
+        let outbound = service.outbound.as_ref().map(OutboundCredentialsLayer::new).transpose();
+        self.noted(format_args!("services.{name}.outbound"), outbound)
+    }
+
+    /// What is kept of a service, but for certificates and secrets that have been renewed meanwhile.
     fn with_files_read_again(
         &mut self,
         name: &str,
         service: &ServiceSettings,
-        kept: ServicePlan,
+        mut kept: ServicePlan,
     ) -> Option<ServicePlan> {
+        let outbound_files = outbound_files(service);
+        if kept.outbound_files != outbound_files {
+            kept = ServicePlan { outbound: self.outbound(name, service)?, outbound_files, ..kept };
+        }
         let Some(before) = &kept.tls else { return Some(kept) };
         let key = format!("services.{name}.connection.tls");
         let now = self.noted(&key, UpstreamTls::load(&service.connection))?;
@@ -216,4 +233,8 @@ impl Planner<'_> {
         }
         Some(ServicePlan { tls: Some(now), ..kept })
     }
+}
+
+fn outbound_files(service: &ServiceSettings) -> Contents {
+    Contents::of(service.outbound.iter().flat_map(OutboundSettings::files))
 }
