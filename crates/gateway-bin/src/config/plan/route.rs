@@ -263,9 +263,11 @@ impl Planner<'_> {
             Some(Box::new((strip.prefix.clone(), layer.ignore_case(!route.case_sensitive))))
         });
         let rewrite = route.rewrite.as_ref();
-        let rewrite = rewrite.and_then(|rewrite| self.noted(key("rewrite"), RewriteLayer::new(rewrite)));
+        let new = if route.case_sensitive { RewriteLayer::new } else { RewriteLayer::ignoring_case };
+        let rewrite = rewrite.and_then(|rewrite| self.noted(key("rewrite"), new(rewrite)));
         let redirect = route.redirect.as_ref();
-        let redirect = redirect.and_then(|to| self.noted(key("redirect"), RedirectLayer::new(to)));
+        let new = if route.case_sensitive { RedirectLayer::new } else { RedirectLayer::ignoring_case };
+        let redirect = redirect.and_then(|to| self.noted(key("redirect"), new(to)));
         let respond = route.respond.as_ref();
         let respond = respond.and_then(|answer| self.noted(key("respond"), RespondLayer::new(answer)));
         let mut matches = RouteMatch {
