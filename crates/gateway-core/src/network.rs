@@ -23,7 +23,9 @@ pub enum NetworkError {
     #[error("`{0}` is no network; expected one such as \"10.0.0.0/8\", or an address such as \"192.0.2.7\"")]
     Unreadable(String),
     /// An IPv4 address mapped to IPv6, and a range wider than all of IPv4: no address of a client would be in it.
-    #[error("`{0}` is wider than all of IPv4; write its IPv4 range, such as \"10.0.0.0/8\", and its IPv6 range apart")]
+    #[error(
+        "`{0}` is wider than all of IPv4; write its IPv4 range, such as \"10.0.0.0/8\", and its IPv6 range apart"
+    )]
     Mixed(String),
 }
 
