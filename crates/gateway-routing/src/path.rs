@@ -160,10 +160,13 @@ impl FromStr for PathPattern {
         // The root has no segments, and neither does the prefix of everything.
         for part in rest.split('/').filter(|_| !(rest.is_empty())) {
             let segment = if let Some(name) = part.strip_prefix('{') {
+                if let Some((name, what)) = name.split_once(':') {
+                    return Err(because(restricted(name, what)));
+                }
                 let name =
                     name.strip_suffix('}').ok_or_else(|| wrong("a `{` is not closed within its segment"))?;
-                if name.is_empty() || name.contains(['{', '}', '*']) {
-                    return Err(wrong("a parameter needs a plain name"));
+                if name.is_empty() || !name.bytes().all(is_name_byte) {
+                    return Err(wrong("a parameter needs a plain name of letters, digits, `_`, `-` and `.`"));
                 }
                 if segments.iter().any(|s| matches!(s, Segment::Param(other) if **other == *name)) {
                     return Err(wrong("two parameters have the same name"));
@@ -171,6 +174,9 @@ impl FromStr for PathPattern {
                 Segment::Param(name.into())
             } else if part.contains(['{', '}']) {
                 return Err(wrong("a parameter must be a whole segment"));
+            } else if let Some(name) = part.strip_prefix(':') {
+                let why = format!("`{part}` is no parameter here: write `{{{name}}}`, or an expression such as `~/{part}` for the text");
+                return Err(because(why.into()));
             } else if part.contains('*') {
                 return Err(wrong("`*` may only stand at the end"));
             } else {
@@ -185,6 +191,19 @@ impl FromStr for PathPattern {
         }
         Ok(Self { segments: segments.into(), prefix, regex: None, text: text.into() })
     }
+}
+
+/// What placeholders may be called.
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
+}
+
+/// Other routers read `{id:[0-9]+}` as a parameter that takes digits only. Whoever writes it here must not get one that
+/// takes anything.
+fn restricted(name: &str, what: &str) -> Cow<'static, str> {
+    // Where a slash ended the segment, the rest of it is not at hand.
+    let what = what.strip_suffix('}').unwrap_or("…");
+    format!("a parameter takes any segment; for this one alone write an expression, `~…/(?<{name}>{what})`").into()
 }
 
 /// A segment as requests have it; none, where a `%` begins no triplet.
@@ -238,6 +257,15 @@ mod tests {
             ("/*/a", Err("at the end")),
             ("/a/{", Err("not closed")),
             ("/a/{}", Err("plain name")),
+            ("/a/{b c}", Err("white space")),
+            ("/a/{b|c}", Err("plain name")),
+            ("/a/{*b}", Err("plain name")),
+            ("/a/{b_1.c-D}", Ok((2, false))),
+            ("/a/{id:[0-9]+}", Err("write an expression, `~…/(?<id>[0-9]+)`")),
+            ("/a/{id:[0-9]{4}}/*", Err("write an expression, `~…/(?<id>[0-9]{4})`")),
+            ("/a/{id:[^/]+}", Err("write an expression, `~…/(?<id>…)`")),
+            ("/a/:id/b", Err("write `{id}`, or an expression such as `~/:id` for the text")),
+            ("/a/b:id", Ok((2, false))),
             ("/a/x{id}", Err("whole segment")),
             ("/{a}/{a}", Err("same name")),
             ("/a?b", Err("query")),
