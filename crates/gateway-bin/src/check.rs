@@ -4,6 +4,7 @@
 mod balancing;
 mod connect;
 mod limiting;
+mod paths;
 mod sarif;
 mod warnings;
 

@@ -116,6 +116,21 @@ impl PathPattern {
         begins && (self.prefix || parts.next().is_none())
     }
 
+    /// Whether some path that fits begins with a prefix that ends at a segment. What an expression takes is not known: it
+    /// may.
+    pub(crate) fn may_begin_with(&self, prefix: &str, ignore_case: bool) -> bool {
+        let mut own = self.segments.iter();
+        self.regex.is_some()
+            || segments(prefix).all(|part| match own.next() {
+                Some(Segment::Literal(text)) => {
+                    let part = normal(part).unwrap_or_default();
+                    if ignore_case { text.eq_ignore_ascii_case(&part) } else { *text == part }
+                }
+                Some(Segment::Param(_)) => true,
+                None => self.prefix,
+            })
+    }
+
     /// The whole segments that every path of an expression begins with, as far as they are plain to see.
     pub(crate) fn known_segments(&self) -> Vec<Segment> {
         let text = self.text.strip_prefix('~').unwrap_or_default().trim_start_matches('^');
@@ -175,7 +190,9 @@ impl FromStr for PathPattern {
             } else if part.contains(['{', '}']) {
                 return Err(wrong("a parameter must be a whole segment"));
             } else if let Some(name) = part.strip_prefix(':') {
-                let why = format!("`{part}` is no parameter here: write `{{{name}}}`, or an expression such as `~/{part}` for the text");
+                let why = format!(
+                    "`{part}` is no parameter here: write `{{{name}}}`, or an expression such as `~/{part}` for the text"
+                );
                 return Err(because(why.into()));
             } else if part.contains('*') {
                 return Err(wrong("`*` may only stand at the end"));
@@ -203,7 +220,8 @@ fn is_name_byte(byte: u8) -> bool {
 fn restricted(name: &str, what: &str) -> Cow<'static, str> {
     // Where a slash ended the segment, the rest of it is not at hand.
     let what = what.strip_suffix('}').unwrap_or("…");
-    format!("a parameter takes any segment; for this one alone write an expression, `~…/(?<{name}>{what})`").into()
+    format!("a parameter takes any segment; for this one alone write an expression, `~…/(?<{name}>{what})`")
+        .into()
 }
 
 /// A segment as requests have it; none, where a `%` begins no triplet.
@@ -305,6 +323,26 @@ mod tests {
             assert!(pattern.takes(path, false), "{text}");
             assert_eq!(pattern.as_str(), text);
         }
+    }
+
+    #[test]
+    fn a_prefix_of_no_path_that_fits_is_known() {
+        for (text, prefix, expected) in [
+            ("/s/*", "/s", true),
+            ("/s/*", "/s/t", true),
+            ("/s/*", "/other", false),
+            ("/s/*", "/S", false),
+            ("/s", "/s/t", false),
+            ("/s/t", "/s", true),
+            ("/{id}/t", "/anything/t", true),
+            ("/*", "/any", true),
+            ("/caf%C3%A9/*", "/caf%c3%a9", true),
+            ("~/s/.*", "/other", true),
+        ] {
+            let pattern: PathPattern = text.parse().unwrap();
+            assert_eq!(pattern.may_begin_with(prefix, false), expected, "{text} {prefix}");
+        }
+        assert!("/s/*".parse::<PathPattern>().unwrap().may_begin_with("/S", true));
     }
 
     #[test]

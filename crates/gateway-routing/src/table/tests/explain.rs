@@ -107,3 +107,18 @@ fn a_host_that_is_too_long_is_explained_as_it_is_looked_up() {
         assert_eq!(why, found == "any", "{lines:?}");
     }
 }
+
+#[test]
+fn an_ipv6_host_is_found_however_it_is_written() {
+    for (pattern, expected) in [("[0:0:0:0:0:0:0:1]", ""), ("~\\[(?<address>::[0-9])\\]", "::1")] {
+        let hosts = vec![pattern.parse().unwrap()];
+        let route = RouteMatch { hosts, ..RouteMatch::path("/x").unwrap() };
+        let table = RouteTable::build(vec![(route, "found".to_owned())]).unwrap();
+        for host in ["[::1]:80", "[0:0::1]", "[0000:0:0:0:0:0:0:1]:8080"] {
+            let request = request("GET", "/x", &[("host", host)], None);
+            let Match::Found(found) = table.find(&request) else { panic!("{pattern} {host}") };
+            let captures = found.captures(&request).unwrap_or_default();
+            assert_eq!(captures.get("address").unwrap_or_default(), expected, "{pattern} {host}");
+        }
+    }
+}
