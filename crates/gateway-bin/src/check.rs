@@ -5,6 +5,7 @@ mod balancing;
 mod connect;
 pub(crate) use connect::evicts;
 mod limiting;
+mod paths;
 mod sarif;
 mod warnings;
 

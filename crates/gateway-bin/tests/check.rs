@@ -202,6 +202,31 @@ fn every_warning_has_its_place_and_leaves_the_exit_code_0() {
             ],
         ),
         (
+            route("path = \"/s/*\"\nservice = \"a\"\nstrip = \"/other\""),
+            vec!["9:9: warning: no path of `/s/*` begins with `/other`: all stay as they are"],
+        ),
+        (
+            route(
+                "path = \"/s/*\"\nservice = \"a\"\nrewrite.path.replace_prefix = { from = \"/S\", to = \"/t\" }",
+            ),
+            vec!["warning: no path of `/s/*` begins with `/S`: all stay as they are"],
+        ),
+        (
+            route("path = \"/loop/*\"\nredirect.path.add_prefix = \"/loop\""),
+            vec![
+                "warning: it never ends: http://any.example/loop/x is sent to http://any.example/loop/loop/x",
+                "give that path a route with a service",
+            ],
+        ),
+        (
+            route("path = \"/new\"\nredirect = \"/new\""),
+            vec!["8:12: warning: it changes nothing: requests for `/new` are where it leads"],
+        ),
+        (
+            route("path = \"/x\"\nhosts = [\"a.example\"]\nredirect = { host = \"a.example\" }"),
+            vec!["warning: it changes nothing: requests for `/x` are where it leads"],
+        ),
+        (
             format!("{GOOD}[forwarded]\ndepth = 2\n"),
             vec![
                 "7:9: warning: whoever connects is taken for a proxy",
@@ -231,11 +256,16 @@ fn what_is_as_it_should_be_is_not_warned_of() {
          cors = {{ origins = [\"https://a.example\"], credentials = true }}\n{GOOD}group = \"g\"\n\
          [services.b]\nendpoints = [\"http://x\"]\ntimeout = {{ total = \"6s\", per_try = \"2s\" }}\nretry = 3\n\
          health = \"/health\"\nbalance = {{ strategy = \"maglev\", hash_on = \"param id\" }}\n\
-         connection.protocol = \"http2\"\n[[routes]]\npath = \"/b/{{id}}\"\nservice = \"b\"\ngrpc_web = true\n"
+         connection.protocol = \"http2\"\n[[routes]]\npath = \"/b/{{id}}\"\nservice = \"b\"\ngrpc_web = true\n\
+         [[routes]]\npath = \"/S/*\"\ncase_sensitive = false\nservice = \"b\"\nstrip = \"/s\"\n\
+         [[routes]]\npath = \"/s/plain\"\nredirect = \"https\"\n\
+         [[routes]]\npath = \"/old/{{id}}\"\nredirect.path = \"/b/{{id}}\"\n\
+         [[routes]]\npath = \"/up/*\"\nredirect.path.add_prefix = \"/b\"\n\
+         [[routes]]\npath = \"/*\"\nhosts = [\"*.a.example\", \"a.example\"]\nredirect = \"https://a.example:8443\"\n"
     );
     let finished = check(&fine, &["--strict"]);
     assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""));
-    assert_eq!(finished.stdout, "gateway.toml: no mistakes; 2 routes to 2 services\n");
+    assert_eq!(finished.stdout, "gateway.toml: no mistakes; 7 routes to 2 services\n");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Networks as they are written in settings.
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
@@ -10,19 +10,30 @@ use std::str::FromStr;
 
 /// A range of addresses as it is written in settings, `10.0.0.0/8`, or one address, `192.0.2.7`, which is a range of
 /// one.
+///
+/// Clients' addresses are shown as IPv4 where they are IPv4 mapped to IPv6 (RFC 4291 §2.5.5.2), and so are these:
+/// `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Network(pub IpNet);
 
 /// What is no [`Network`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no network; expected one such as \"10.0.0.0/8\", or an address such as \"192.0.2.7\"")]
-pub struct NetworkError(String);
+pub enum NetworkError {
+    /// Neither a range nor an address.
+    #[error("`{0}` is no network; expected one such as \"10.0.0.0/8\", or an address such as \"192.0.2.7\"")]
+    Unreadable(String),
+    /// An IPv4 address mapped to IPv6, and a range wider than all of IPv4: no address of a client would be in it.
+    #[error(
+        "`{0}` is wider than all of IPv4; write its IPv4 range, such as \"10.0.0.0/8\", and its IPv6 range apart"
+    )]
+    Mixed(String),
+}
 
 impl Network {
     /// Whether the address is in the range.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.0.contains(&address)
+        self.0.contains(&address.to_canonical())
     }
 
     /// Reads a list of them: for `#[serde(deserialize_with = "Network::list")]`.
@@ -39,8 +50,19 @@ impl FromStr for Network {
 
     fn from_str(text: &str) -> Result<Self, NetworkError> {
         let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        network.map(Self).map_err(|_| NetworkError(text.to_owned()))
+        let network = network.map_err(|_| NetworkError::Unreadable(text.to_owned()))?;
+        canonical(network).map(Self).ok_or_else(|| NetworkError::Mixed(text.to_owned()))
     }
+}
+
+/// IPv4 for the IPv4-mapped part of IPv6; `None` for a range around all of that, written by an address in it.
+fn canonical(network: IpNet) -> Option<IpNet> {
+    let mapped = match network {
+        IpNet::V6(v6) => v6.addr().to_ipv4_mapped().map(|address| (address, v6.prefix_len())),
+        IpNet::V4(_) => None,
+    };
+    let Some((address, length)) = mapped else { return Some(network) };
+    Ipv4Net::new(address, length.checked_sub(96)?).ok().map(IpNet::V4)
 }
 
 impl fmt::Display for Network {
@@ -82,6 +104,10 @@ mod tests {
             ("192.0.2.7", "192.0.2.7", "192.0.2.8"),
             ("2001:db8::/32", "2001:db8:1::1", "2001:db9::1"),
             ("::1", "::1", "127.0.0.1"),
+            ("::ffff:127.0.0.0/104", "127.9.9.9", "128.0.0.1"),
+            ("::ffff:0:0/96", "192.0.2.7", "::1"),
+            ("::ffff:192.0.2.7", "192.0.2.7", "192.0.2.8"),
+            ("192.0.2.0/24", "::ffff:192.0.2.7", "::ffff:192.0.3.1"),
         ] {
             let network: Network = text.parse().unwrap();
             assert!(network.contains(inside.parse().unwrap()), "{text}");
@@ -99,6 +125,15 @@ mod tests {
             let json = serde_json::to_string(text).unwrap();
             assert_eq!(serde_json::from_str::<Network>(&json).unwrap_err().to_string(), said);
         }
+    }
+
+    #[test]
+    fn a_range_around_all_of_ipv4_by_a_mapped_address_is_refused() {
+        for text in ["::ffff:127.0.0.0/90", "::ffff:0:0/80", "::ffff:1.2.3.4/0"] {
+            let error = text.parse::<Network>().unwrap_err();
+            assert_eq!(error, NetworkError::Mixed(text.to_owned()));
+        }
+        assert!("::/0".parse::<Network>().unwrap().contains("2001:db8::1".parse().unwrap()));
     }
 
     fn address() -> impl Strategy<Value = IpAddr> {

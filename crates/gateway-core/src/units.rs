@@ -113,6 +113,18 @@ impl std::str::FromStr for ByteSize {
     }
 }
 
+/// Only so that it may stand in a [`Switch`]: it has no table.
+impl ShortForm for ByteSize {
+    const EXPECTED: &'static str = "a size with its unit, such as \"64KiB\"";
+    const TYPE: &'static str = "string";
+    fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
+        match value {
+            Scalar::Text(text) => Some(text.parse()),
+            Scalar::Number(_) | Scalar::Switch(_) => None,
+        }
+    }
+}
+
 struct FromText<T>(&'static str, std::marker::PhantomData<T>);
 
 impl<T: std::str::FromStr<Err = String>> Visitor<'_> for FromText<T> {
@@ -173,6 +185,16 @@ mod tests {
         }
         for text in ["", "64", "KiB", "-1B", "1.5MiB", "99999999999GiB", "1XB"] {
             assert!(text.parse::<ByteSize>().unwrap_err().contains("64KiB"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_size_can_be_switched_off() {
+        let read = |text: &str| serde_json::from_str::<Switch<ByteSize>>(text).map_err(|e| e.to_string());
+        assert_eq!(read("false"), Ok(Switch::Off));
+        assert_eq!(read(r#""64KiB""#), Ok(Switch::On(ByteSize::kib(64))));
+        for text in ["true", "64", "{}"] {
+            assert!(read(text).unwrap_err().contains("expected a size with its unit"), "{text}");
         }
     }
 

@@ -1,7 +1,9 @@
+use crate::lower::lowered;
 use crate::regex::Expression;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
+use std::io::Write;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -43,8 +45,11 @@ impl HostPattern {
     /// The most characters of a host name (RFC 1035 §2.3.4).
     pub(crate) const LONGEST: usize = 253;
 
-    /// Whether a host without port, in lower case, fits.
+    /// Whether a host in its one form ([`normal`]) fits.
     pub(crate) fn matches(&self, host: &str) -> bool {
+        if host.len() > Self::LONGEST {
+            return false;
+        }
         let rest = match self.kind {
             HostKind::Exact => return host == self.name,
             HostKind::Below => host.strip_suffix(&*self.name).map(|rest| rest.strip_suffix('.')),
@@ -56,7 +61,7 @@ impl HostPattern {
         rest.flatten().is_some_and(|rest| !rest.is_empty())
     }
 
-    /// What stood in the place of an expression's named groups, of a host without port, in lower case.
+    /// What stood in the place of an expression's named groups, of a host in its one form.
     pub(crate) fn captures(&self, host: &str) -> Vec<(Arc<str>, String)> {
         self.regex.as_ref().map(|regex| regex.captures(host)).unwrap_or_default()
     }
@@ -140,13 +145,13 @@ impl FromStr for HostPattern {
         let label = |label: &str| {
             !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
         };
-        let inner = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        let address = kind == HostKind::Exact && inner.is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok());
-        if !(address || name.split('.').all(label)) {
+        let address = address(&name).filter(|_| kind == HostKind::Exact);
+        if address.is_none() && !name.split('.').all(label) {
             return Err(format!(
                 "`{text}` is not a host; expected \"shop.example\", \"*.shop.example\", \"www.*\" or \"~regex\", without scheme or port"
             ));
         }
+        let name = address.map_or(name, |address| format!("[{address}]"));
         if name.len() > Self::LONGEST {
             return Err(format!(
                 "`{name}` has {} characters; a host has at most {}",
@@ -188,6 +193,23 @@ pub(crate) fn bare(host: &str) -> &str {
     host.strip_suffix('.').unwrap_or(host)
 }
 
+/// The one form of a host without port: in lower case, and an IPv6 address as RFC 5952 writes it. On the stack unless it
+/// is long.
+pub(crate) fn normal<'t>(host: &'t str, buffer: &'t mut [u8; 256]) -> Cow<'t, str> {
+    let Some(address) = address(host) else { return lowered(host, buffer) };
+    let all = buffer.len();
+    let mut rest = &mut buffer[..];
+    // An address takes some 40 bytes.
+    let _ = write!(rest, "[{address}]");
+    let length = all - rest.len();
+    std::str::from_utf8(&buffer[..length]).map_or(Cow::Borrowed(host), Cow::Borrowed)
+}
+
+/// The IPv6 address of a host in brackets.
+fn address(host: &str) -> Option<Ipv6Addr> {
+    host.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,6 +228,12 @@ mod tests {
             ("*.shop.example", ".shop.example", false),
             ("*.shop.example", "xshop.example", false),
             ("[::1]", "[::1]:80", true),
+            ("[0:0:0:0:0:0:0:1]", "[::1]", true),
+            ("[::1]", "[0:0::0:1]:80", true),
+            ("[2001:DB8::1]", "[2001:0db8::1]", true),
+            ("[::1]", "[::2]", false),
+            ("~\\[::1\\]", "[0::1]", true),
+            ("[::ffff:192.0.2.1]", "[::FFFF:c000:201]", true),
             ("www.*", "WWW.example:80", true),
             ("www.*", "www.a.b", true),
             ("www.*", "www", false),
@@ -225,7 +253,7 @@ mod tests {
             ("~a|b", "bb", false),
         ] {
             let pattern: HostPattern = pattern.parse().unwrap();
-            assert_eq!(pattern.matches(&bare(host).to_ascii_lowercase()), expected, "{pattern} {host}");
+            assert_eq!(pattern.matches(&normal(bare(host), &mut [0; 256])), expected, "{pattern} {host}");
         }
         for text in
             ["", "*", "*.", ".*", "*.x.*", "a..b", ".a", "http://x", "x:80", "a b", "x/y", "[x]", "*.[::1]"]

@@ -1,5 +1,5 @@
 use gateway_core::Network;
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
@@ -13,9 +13,9 @@ use std::net::IpAddr;
 pub struct Networks(Vec<IpNet>);
 
 impl Networks {
-    /// These networks.
+    /// These networks, as a [`Network`] is read: those of IPv4 are not mapped to IPv6.
     pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
-        let networks = networks.into_iter().map(|network| canonical(network.trunc())).collect();
+        let networks = networks.into_iter().map(|network| network.trunc()).collect();
         let mut merged = IpNet::aggregate(&networks);
         merged.sort_unstable_by_key(IpNet::network);
         Self(merged)
@@ -50,15 +50,6 @@ impl Networks {
         let after = self.0.partition_point(|network| network.network() <= address);
         self.0.get(after.checked_sub(1)?)
     }
-}
-
-/// IPv4 for the IPv4-mapped part of IPv6, as clients' addresses are shown.
-fn canonical(network: IpNet) -> IpNet {
-    let mapped = match network {
-        IpNet::V6(v6) => v6.network().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96)),
-        IpNet::V4(_) => None,
-    };
-    mapped.and_then(|(address, length)| Ipv4Net::new(address, length).ok()).map_or(network, IpNet::V4)
 }
 
 impl fmt::Display for Networks {

@@ -1,4 +1,4 @@
-use crate::lower::lowered;
+use crate::host::normal;
 use crate::path::{Segment, segments};
 use crate::request::Head;
 use crate::route::RouteMatch;
@@ -47,7 +47,7 @@ impl RouteMatch {
         };
         if self.hosts.iter().any(|host| host.regex.is_some()) {
             let mut buffer = [0; 256];
-            let host = &*lowered(head.host, &mut buffer);
+            let host = &*normal(head.host, &mut buffer);
             pairs.extend(self.hosts.iter().flat_map(|pattern| pattern.captures(host)));
         }
         (!pairs.is_empty()).then(|| pairs.into_iter().collect())

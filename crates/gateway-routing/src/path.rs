@@ -116,6 +116,21 @@ impl PathPattern {
         begins && (self.prefix || parts.next().is_none())
     }
 
+    /// Whether some path that fits begins with a prefix that ends at a segment. What an expression takes is not known: it
+    /// may.
+    pub(crate) fn may_begin_with(&self, prefix: &str, ignore_case: bool) -> bool {
+        let mut own = self.segments.iter();
+        self.regex.is_some()
+            || segments(prefix).all(|part| match own.next() {
+                Some(Segment::Literal(text)) => {
+                    let part = normal(part).unwrap_or_default();
+                    if ignore_case { text.eq_ignore_ascii_case(&part) } else { *text == part }
+                }
+                Some(Segment::Param(_)) => true,
+                None => self.prefix,
+            })
+    }
+
     /// The whole segments that every path of an expression begins with, as far as they are plain to see.
     pub(crate) fn known_segments(&self) -> Vec<Segment> {
         let text = self.text.strip_prefix('~').unwrap_or_default().trim_start_matches('^');
@@ -160,10 +175,13 @@ impl FromStr for PathPattern {
         // The root has no segments, and neither does the prefix of everything.
         for part in rest.split('/').filter(|_| !(rest.is_empty())) {
             let segment = if let Some(name) = part.strip_prefix('{') {
+                if let Some((name, what)) = name.split_once(':') {
+                    return Err(because(restricted(name, what)));
+                }
                 let name =
                     name.strip_suffix('}').ok_or_else(|| wrong("a `{` is not closed within its segment"))?;
-                if name.is_empty() || name.contains(['{', '}', '*']) {
-                    return Err(wrong("a parameter needs a plain name"));
+                if name.is_empty() || !name.bytes().all(is_name_byte) {
+                    return Err(wrong("a parameter needs a plain name of letters, digits, `_`, `-` and `.`"));
                 }
                 if segments.iter().any(|s| matches!(s, Segment::Param(other) if **other == *name)) {
                     return Err(wrong("two parameters have the same name"));
@@ -171,6 +189,11 @@ impl FromStr for PathPattern {
                 Segment::Param(name.into())
             } else if part.contains(['{', '}']) {
                 return Err(wrong("a parameter must be a whole segment"));
+            } else if let Some(name) = part.strip_prefix(':') {
+                let why = format!(
+                    "`{part}` is no parameter here: write `{{{name}}}`, or an expression such as `~/{part}` for the text"
+                );
+                return Err(because(why.into()));
             } else if part.contains('*') {
                 return Err(wrong("`*` may only stand at the end"));
             } else {
@@ -185,6 +208,20 @@ impl FromStr for PathPattern {
         }
         Ok(Self { segments: segments.into(), prefix, regex: None, text: text.into() })
     }
+}
+
+/// What placeholders may be called.
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
+}
+
+/// Other routers read `{id:[0-9]+}` as a parameter that takes digits only. Whoever writes it here must not get one that
+/// takes anything.
+fn restricted(name: &str, what: &str) -> Cow<'static, str> {
+    // Where a slash ended the segment, the rest of it is not at hand.
+    let what = what.strip_suffix('}').unwrap_or("…");
+    format!("a parameter takes any segment; for this one alone write an expression, `~…/(?<{name}>{what})`")
+        .into()
 }
 
 /// A segment as requests have it; none, where a `%` begins no triplet.
@@ -238,6 +275,15 @@ mod tests {
             ("/*/a", Err("at the end")),
             ("/a/{", Err("not closed")),
             ("/a/{}", Err("plain name")),
+            ("/a/{b c}", Err("white space")),
+            ("/a/{b|c}", Err("plain name")),
+            ("/a/{*b}", Err("plain name")),
+            ("/a/{b_1.c-D}", Ok((2, false))),
+            ("/a/{id:[0-9]+}", Err("write an expression, `~…/(?<id>[0-9]+)`")),
+            ("/a/{id:[0-9]{4}}/*", Err("write an expression, `~…/(?<id>[0-9]{4})`")),
+            ("/a/{id:[^/]+}", Err("write an expression, `~…/(?<id>…)`")),
+            ("/a/:id/b", Err("write `{id}`, or an expression such as `~/:id` for the text")),
+            ("/a/b:id", Ok((2, false))),
             ("/a/x{id}", Err("whole segment")),
             ("/{a}/{a}", Err("same name")),
             ("/a?b", Err("query")),
@@ -277,6 +323,26 @@ mod tests {
             assert!(pattern.takes(path, false), "{text}");
             assert_eq!(pattern.as_str(), text);
         }
+    }
+
+    #[test]
+    fn a_prefix_of_no_path_that_fits_is_known() {
+        for (text, prefix, expected) in [
+            ("/s/*", "/s", true),
+            ("/s/*", "/s/t", true),
+            ("/s/*", "/other", false),
+            ("/s/*", "/S", false),
+            ("/s", "/s/t", false),
+            ("/s/t", "/s", true),
+            ("/{id}/t", "/anything/t", true),
+            ("/*", "/any", true),
+            ("/caf%C3%A9/*", "/caf%c3%a9", true),
+            ("~/s/.*", "/other", true),
+        ] {
+            let pattern: PathPattern = text.parse().unwrap();
+            assert_eq!(pattern.may_begin_with(prefix, false), expected, "{text} {prefix}");
+        }
+        assert!("/s/*".parse::<PathPattern>().unwrap().may_begin_with("/S", true));
     }
 
     #[test]

@@ -60,6 +60,13 @@ impl RouteMatch {
         }
     }
 
+    /// Whether some path that it takes may begin with a prefix, which ends at a segment: for checks of what is done with
+    /// prefixes.
+    #[must_use]
+    pub fn may_begin_with(&self, prefix: &str) -> bool {
+        self.path.may_begin_with(prefix, self.ignore_case)
+    }
+
     pub(crate) fn takes_method(&self, method: &Method) -> bool {
         self.methods.is_empty()
             || self.methods.contains(method)

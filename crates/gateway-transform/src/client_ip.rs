@@ -126,10 +126,12 @@ impl ClientIpLayer {
         self.believes(peer) && self.from.is_of(name.as_str())
     }
 
-    /// What the trusted peer says of the scheme, if it says one thing that is understood.
+    /// What the trusted peer says of the scheme, if it is understood: what stands last, as before it stands what the
+    /// peer itself was told.
     fn scheme(&self, headers: &HeaderMap) -> Option<Scheme> {
-        if let Some(value) = headers.get(&PROTO).filter(|_| self.from.is_of(PROTO.as_str())) {
-            return scheme(value.to_str().ok()?);
+        let mut lines = headers.get_all(&PROTO).iter();
+        if let Some(nearest) = lines.next_back().filter(|_| self.from.is_of(PROTO.as_str())) {
+            return node::plain(nearest.to_str().ok()?).next().and_then(scheme);
         }
         if !self.from.is_of(FORWARDED.as_str()) {
             return None;

@@ -1,5 +1,6 @@
 use crate::answer::{AnswerFuture, Edit};
-use crate::error::{self, TransformError};
+use crate::error::TransformError;
+use crate::headers::editable_in_requests;
 use gateway_core::RequestId;
 use gateway_core::units::{Scalar, ShortForm};
 use http::header::HeaderName;
@@ -46,9 +47,9 @@ impl CorrelationIdLayer {
     /// A layer with these settings.
     ///
     /// # Errors
-    /// The header's name is not valid.
+    /// The header's name is not valid, or its header is not ours to set.
     pub fn new(settings: &CorrelationIdSettings) -> Result<Self, TransformError> {
-        Ok(Self { header: error::name(&settings.header)?, trust_inbound: settings.trust_inbound })
+        Ok(Self { header: editable_in_requests(&settings.header)?, trust_inbound: settings.trust_inbound })
     }
 }
 

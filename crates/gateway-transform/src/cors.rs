@@ -1,6 +1,8 @@
 use crate::answer::{AnswerFuture, Edit, OwnOrInner};
 use crate::error::{self, TransformError};
+use crate::redirect::split;
 use bytes::Bytes;
+use gateway_core::Scheme;
 use gateway_core::units::{Scalar, ShortForm, Timespan};
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -18,7 +20,8 @@ use tower::{Layer, Service};
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CorsSettings {
-    /// `"*"`, `"https://shop.example"`, `"https://*.shop.example"`. Default: any.
+    /// `"*"`, `"https://shop.example"`, `"https://*.shop.example"`; case makes no difference, nor does the scheme's own
+    /// port. Default: any.
     pub origins: Vec<String>,
     /// Methods allowed to other origins. Default GET, HEAD, PUT, PATCH, POST, DELETE.
     pub methods: Vec<String>,
@@ -85,10 +88,26 @@ impl CorsLayer {
     /// Names the origin, method or header that is none.
     pub fn new(settings: &CorsSettings) -> Result<Self, TransformError> {
         for method in &settings.methods {
-            Method::from_bytes(method.as_bytes()).map_err(|_| TransformError::Method(method.clone()))?;
+            let known = Method::from_bytes(method.as_bytes()).ok();
+            // Browsers compare them letter by letter, and send those of the standard in capitals.
+            known
+                .filter(|method| !method.as_str().bytes().any(|byte| byte.is_ascii_lowercase()))
+                .ok_or_else(|| TransformError::Method(method.clone()))?;
         }
-        for header in settings.headers.iter().flatten().chain(&settings.expose_headers) {
+        let headers = settings.headers.as_deref().unwrap_or_default();
+        for header in headers.iter().chain(&settings.expose_headers) {
             error::name(header)?;
+        }
+        // Fetch Standard §3.2.3: with credentials a star is a name like any other.
+        let lists = [
+            ("methods", &*settings.methods),
+            ("headers", headers),
+            ("expose_headers", &settings.expose_headers),
+        ];
+        if let Some((list, _)) = lists.iter().find(|(_, list)| list.iter().any(|name| name == "*"))
+            && settings.credentials
+        {
+            return Err(TransformError::StarWithCredentials(list));
         }
         let list = |name: &str, list: &[String]| error::value(name, &list.join(", "));
         Ok(Self(Arc::new(Rules {
@@ -117,17 +136,24 @@ impl Origin {
         if text == "null" {
             return Ok(Self::Exact(text.to_owned()));
         }
+        // As browsers write it: in lower case, and without the scheme's own port.
+        let text = text.to_ascii_lowercase();
         let (scheme, host) = text.split_once("://").ok_or_else(wrong)?;
-        if scheme.is_empty() || host.is_empty() || host.contains(['/', '?', '#', ' ']) {
-            return Err(wrong());
-        }
-        match host.strip_prefix("*.") {
-            Some(domain) if !domain.is_empty() && !domain.contains('*') => {
-                Ok(Self::Below { scheme: format!("{scheme}://"), domain: format!(".{domain}") })
-            }
-            None if !host.contains('*') => Ok(Self::Exact(text.to_owned())),
-            _ => Err(wrong()),
-        }
+        let default = match scheme {
+            "" => return Err(wrong()),
+            "http" => Some(Scheme::Http.default_port()),
+            "https" => Some(Scheme::Https.default_port()),
+            _ => None,
+        };
+        let (below, host) = host.strip_prefix("*.").map_or((false, host), |domain| (true, domain));
+        let (name, port) = split(host).ok_or_else(wrong)?;
+        let port = port.filter(|port| Some(*port) != default).map(|port| format!(":{port}"));
+        let port = port.unwrap_or_default();
+        Ok(if below {
+            Self::Below { scheme: format!("{scheme}://"), domain: format!(".{name}{port}") }
+        } else {
+            Self::Exact(format!("{scheme}://{name}{port}"))
+        })
     }
 
     fn matches(&self, origin: &str) -> bool {

@@ -16,11 +16,26 @@ pub enum TransformError {
         value: String,
     },
     /// A header that frames messages or belongs to one connection.
-    #[error("`{0}` is set by the gateway itself, message by message; rules cannot change it")]
+    #[error(
+        "`{0}` frames a message or belongs to one connection: the gateway writes it itself, or leaves it out; rules cannot change it"
+    )]
     Framing(String),
+    /// A rule for the host that is asked.
+    #[error(
+        "`Host` is changed by `rewrite.host`, which tells the service of the client's in X-Forwarded-Host"
+    )]
+    HostHeader,
+    /// A placeholder where nothing that was captured is at hand.
+    #[error(
+        "`{{{0}}}` stands for what a route captured in requests only; in answers write `{{{{{0}}}}}` for the text `{{{0}}}`"
+    )]
+    AnswerPlaceholder(String),
     /// A method that is none.
-    #[error("`{0}` is not an HTTP method")]
+    #[error("`{0}` is not an HTTP method; expected GET, POST, … in capitals")]
     Method(String),
+    /// A star that browsers take for a name.
+    #[error("`*` in `{0}` stands for all only without `credentials`; name them")]
+    StarWithCredentials(&'static str),
     /// An origin that is none.
     #[error("`{0}` is not an origin; expected \"*\", \"https://shop.example\" or \"https://*.shop.example\"")]
     Origin(String),

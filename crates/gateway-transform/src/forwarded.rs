@@ -22,7 +22,7 @@ static PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 /// | header | from a trusted peer | from anybody else |
 /// |---|---|---|
 /// | `X-Forwarded-For`, `Forwarded` | the peer is added to the chain | the client alone |
-/// | `X-Forwarded-Proto`, `-Host`, `-Port` | kept, else set | set |
+/// | `X-Forwarded-Proto`, `-Host`, `-Port` | kept (of several `-Proto` the last), else set | set |
 /// | `X-Forwarded-Prefix`, `X-Real-IP` | kept | removed |
 /// | all of them with underscores for dashes | kept | removed |
 /// | those of the other kind than [`client_from`](ForwardedSettings::client_from) names | removed: its client wrote them | removed |
@@ -76,7 +76,14 @@ impl ForwardedLayer {
                     chain.insert(value.unwrap_or_else(|| address::value(hop)));
                 }
             }
-            headers.entry(&PROTO).or_insert(HeaderValue::from_static(scheme.as_str()));
+            match headers.entry(&PROTO) {
+                Entry::Vacant(none) => drop(none.insert(HeaderValue::from_static(scheme.as_str()))),
+                // Of several, what was believed: services read the first, or none.
+                Entry::Occupied(mut told) if are_several(told.iter()) => {
+                    told.insert(HeaderValue::from_static(scheme.as_str()));
+                }
+                Entry::Occupied(_) => {}
+            }
             if let Some(host) = headers.get(HOST).cloned() {
                 headers.entry(&X_HOST).or_insert(host);
             }
@@ -163,6 +170,11 @@ fn insert(headers: &mut HeaderMap, name: &HeaderName, value: Option<HeaderValue>
         Some(value) => drop(headers.insert(name.clone(), value)),
         None => drop(headers.remove(name)),
     }
+}
+
+fn are_several<'v>(mut values: impl Iterator<Item = &'v HeaderValue>) -> bool {
+    let first = values.next().map(HeaderValue::as_bytes).unwrap_or_default();
+    first.contains(&b',') || values.next().is_some()
 }
 
 /// The port that the client asked: that of its `Host`, else the scheme's.
@@ -317,6 +329,21 @@ mod tests {
         assert_eq!(told("forwarded"), theirs);
         assert_eq!(told("x_forwarded_for"), ["9.9.9.9, 10.0.0.2", "shop.example", "ftp"]);
         assert_eq!(told("auto").len(), 4);
+    }
+
+    #[test]
+    fn of_several_schemes_a_service_is_told_the_one_that_is_believed() {
+        let of = |sent: &Sent| {
+            let told =
+                told_over(Scheme::Https, json!({ "trusted_proxies": ["10.0.0.0/8"] }), "10.0.0.2", sent);
+            told.into_iter()
+                .filter(|(name, _)| name == "x-forwarded-proto")
+                .map(|(_, value)| value)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[("x-forwarded-proto", "http, https")]), ["https"]);
+        assert_eq!(of(&[("x-forwarded-proto", "http"), ("x-forwarded-proto", "https")]), ["https"]);
+        assert_eq!(of(&[("x-forwarded-proto", "wss")]), ["wss"]);
     }
 
     #[test]

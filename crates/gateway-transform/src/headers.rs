@@ -28,7 +28,7 @@ pub struct HeaderEdits {
     /// Names of headers to remove.
     pub remove: Vec<String>,
     /// Headers to set, in place of any that are there. In a request a value may hold `{id}`, what the route captured by
-    /// that name.
+    /// that name. `Host` is what `rewrite.host` changes.
     pub set: BTreeMap<String, String>,
     /// Headers to add to those that are there.
     pub append: BTreeMap<String, String>,
@@ -87,7 +87,7 @@ impl HeadersLayer {
     /// # Errors
     /// A name or value that no header may have, or a header that only the gateway itself may change.
     pub fn new(rules: &HeaderRules) -> Result<Self, TransformError> {
-        let made = |name: &str, text: &str| {
+        let request = |name: &str, text: &str| {
             let template = Template::new(text);
             let Some(plain) = template.plain() else {
                 error::value(name, &template.example())?;
@@ -95,9 +95,20 @@ impl HeadersLayer {
             };
             error::value(name, plain).map(Value::Fixed)
         };
-        let fixed = |name: &str, text: &str| error::value(name, text).map(Value::Fixed);
-        let (request, response) = (Edits::new(&rules.request, made)?, Edits::new(&rules.response, fixed)?);
-        Ok(Self::of(Arc::new([Rules { request, response }])))
+        let response = |name: &str, text: &str| {
+            let template = Template::new(text);
+            match template.plain() {
+                Some(plain) => error::value(name, plain).map(Value::Fixed),
+                // Clients would be sent the placeholder itself.
+                None => Err(TransformError::AnswerPlaceholder(
+                    template.names().next().unwrap_or_default().to_owned(),
+                )),
+            }
+        };
+        Ok(Self::of(Arc::new([Rules {
+            request: Edits::new(&rules.request, editable_in_requests, request)?,
+            response: Edits::new(&rules.response, editable, response)?,
+        }])))
     }
 
     fn of(rules: Arc<[Rules]>) -> Self {
@@ -129,6 +140,7 @@ impl HeadersLayer {
 impl Edits {
     fn new(
         edits: &HeaderEdits,
+        editable: impl Fn(&str) -> Result<HeaderName, TransformError>,
         make: impl Fn(&str, &str) -> Result<Value, TransformError>,
     ) -> Result<Self, TransformError> {
         let pairs = |pairs: &BTreeMap<String, String>| {
@@ -167,8 +179,20 @@ impl Edits {
 pub(crate) fn editable(text: &str) -> Result<HeaderName, TransformError> {
     let name = error::name(text)?;
     match name.as_str() {
-        "connection" | "content-length" | "keep-alive" | "te" | "trailer" | "transfer-encoding"
-        | "upgrade" => Err(TransformError::Framing(text.to_owned())),
+        "connection" | "content-length" | "keep-alive" | "proxy-connection" | "te" | "trailer"
+        | "transfer-encoding" | "upgrade" => Err(TransformError::Framing(text.to_owned())),
+        _ => Ok(name),
+    }
+}
+
+/// A header of requests that rules may change: one that goes on to the service as they leave it.
+pub(crate) fn editable_in_requests(text: &str) -> Result<HeaderName, TransformError> {
+    let name = editable(text)?;
+    match name.as_str() {
+        "host" => Err(TransformError::HostHeader),
+        "expect" | "http2-settings" | "proxy-authenticate" | "proxy-authorization" => {
+            Err(TransformError::Framing(text.to_owned()))
+        }
         _ => Ok(name),
     }
 }

@@ -5,6 +5,7 @@ pub use settings::{RedirectScheme, RedirectSettings};
 use crate::answer::OwnOrInner;
 use crate::error::TransformError;
 use crate::rewrite::path::PathEdit;
+use crate::target::Case;
 use crate::template::Template;
 use bytes::Bytes;
 use gateway_core::{Captures, Code, Problem, Scheme};
@@ -44,6 +45,19 @@ impl RedirectLayer {
     /// # Errors
     /// Names the host, path or status that is none of a redirect, or that nothing would change.
     pub fn new(settings: &RedirectSettings) -> Result<Self, TransformError> {
+        Self::with(settings, Case::Differs)
+    }
+
+    /// The same for routes to which upper and lower case in a path are the same: they are in a prefix and in an
+    /// expression, too.
+    ///
+    /// # Errors
+    /// As of [`new`](Self::new).
+    pub fn ignoring_case(settings: &RedirectSettings) -> Result<Self, TransformError> {
+        Self::with(settings, Case::Ignored)
+    }
+
+    fn with(settings: &RedirectSettings, case: Case) -> Result<Self, TransformError> {
         let RedirectSettings { scheme, host, port, path, status, keep_query } = settings;
         if scheme.is_none() && host.is_none() && port.is_none() && path.is_none() {
             return Err(TransformError::Redirect);
@@ -65,7 +79,7 @@ impl RedirectLayer {
             scheme: scheme.map(Scheme::from),
             host: template,
             port: *port,
-            path: path.as_ref().map(|path| PathEdit::new(path)).transpose()?,
+            path: path.as_ref().map(|path| PathEdit::new(path, case)).transpose()?,
             status,
             keep_query: *keep_query,
         })))
@@ -105,8 +119,11 @@ impl Rule {
             Some(host) => host,
             None => name,
         };
-        let same_port = if new_scheme == scheme { port } else { new_scheme.default_port() };
-        let new_port = self.port.unwrap_or(same_port);
+        // A scheme and a host are a whole URL; the scheme alone must not send away those who are there already by a
+        // port of their own.
+        let is_whole = self.scheme.is_some() && self.host.is_some();
+        let keeps_port = new_scheme == scheme && !is_whole;
+        let new_port = self.port.unwrap_or(if keeps_port { port } else { new_scheme.default_port() });
         let stays = new_scheme == scheme
             && new_name.eq_ignore_ascii_case(name)
             && new_port == port
@@ -151,7 +168,7 @@ impl Rule {
 }
 
 /// A host and its port; `None` if it is no host, or one that clients might read in two ways.
-fn split(host: &str) -> Option<(&str, Option<u16>)> {
+pub(crate) fn split(host: &str) -> Option<(&str, Option<u16>)> {
     let end = match host.strip_prefix('[') {
         Some(rest) => rest.find(']')? + 2,
         None => host.find(':').unwrap_or(host.len()),
@@ -266,6 +283,15 @@ mod tests {
             ),
             (json!("https://b.example:8443"), "http://a.example/x", Some("https://b.example:8443/x")),
             (json!("https://b.example/"), "http://a.example/x", Some("https://b.example/")),
+            (json!("https://b.example"), "https://a.example:8443/x", Some("https://b.example/x")),
+            (json!("https://b.example"), "https://b.example:8443/x", Some("https://b.example/x")),
+            (json!("https://b.example:8443"), "https://a.example/x", Some("https://b.example:8443/x")),
+            (json!("https://b.example"), "https://b.example/x", None),
+            (
+                json!({ "scheme": "https", "path": "/y" }),
+                "https://a.example:8443/x",
+                Some("https://a.example:8443/y"),
+            ),
             (json!("https"), "http://a.example//evil.example/x", Some("https://a.example//evil.example/x")),
         ] {
             assert_eq!(location(settings.clone(), url).as_deref(), expected, "{settings} {url}");

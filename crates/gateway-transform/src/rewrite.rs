@@ -6,7 +6,7 @@ pub use settings::{PathRewrite, QueryEdits, RegexRewrite, ReplacePrefix, Rewrite
 
 use crate::answer::OwnOrInner;
 use crate::error::TransformError;
-use crate::target;
+use crate::target::{self, Case};
 use crate::template::Template;
 use bytes::Bytes;
 use gateway_core::{Captures, Code, Problem};
@@ -74,8 +74,21 @@ impl RewriteLayer {
     /// # Errors
     /// Names the path, expression or host that is none.
     pub fn new(settings: &RewriteSettings) -> Result<Self, TransformError> {
+        Self::with(settings, Case::Differs)
+    }
+
+    /// The same for routes to which upper and lower case in a path are the same: they are in a prefix and in an
+    /// expression, too.
+    ///
+    /// # Errors
+    /// As of [`new`](Self::new).
+    pub fn ignoring_case(settings: &RewriteSettings) -> Result<Self, TransformError> {
+        Self::with(settings, Case::Ignored)
+    }
+
+    fn with(settings: &RewriteSettings, case: Case) -> Result<Self, TransformError> {
         Ok(Self(Arc::new(Edits {
-            path: settings.path.as_ref().map(|path| PathEdit::new(path)).transpose()?,
+            path: settings.path.as_ref().map(|path| PathEdit::new(path, case)).transpose()?,
             query: QueryEdit::new(&settings.query),
             host: settings.host.as_deref().map(HostEdit::new).transpose()?,
         })))

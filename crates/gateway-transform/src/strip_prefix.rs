@@ -1,10 +1,10 @@
 use crate::error::TransformError;
-use crate::target;
+use crate::target::{self, Case};
 use gateway_core::percent;
 use gateway_core::units::{Scalar, ShortForm};
-use http::Request;
 use http::header::{HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
+use http::{HeaderMap, Request};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::task::{Context, Poll};
@@ -18,7 +18,8 @@ static FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefi
 pub struct StripPrefixSettings {
     /// What goes, without a slash at its end.
     pub prefix: String,
-    /// Whether the service is told of it in `X-Forwarded-Prefix`, as Traefik does. Default true.
+    /// Whether the service is told of it in `X-Forwarded-Prefix`, as Traefik does, after what a trusted proxy in front
+    /// took off. Default true.
     #[serde(default = "told")]
     pub forward_prefix: bool,
 }
@@ -41,12 +42,14 @@ impl ShortForm for StripPrefixSettings {
 /// Takes a prefix off the path: `/api/users/7?a=1` becomes `/7?a=1`, and `/api/users` becomes `/` (S3-05, S3-06).
 ///
 /// The prefix ends at a segment: `/api/usersX` stays as it is. The query is kept byte for byte. What was taken
-/// off is told in `X-Forwarded-Prefix`, as Traefik does, unless [`forward_prefix`](Self::forward_prefix) says not.
+/// off is told in `X-Forwarded-Prefix`, as Traefik does, unless [`forward_prefix`](Self::forward_prefix) says not. What
+/// a proxy in front has taken off stands before it: `/outer` becomes `/outer/api/users`. So that no stranger writes
+/// that, put it inside [`ForwardedLayer`](crate::ForwardedLayer).
 #[derive(Clone, Debug)]
 pub struct StripPrefixLayer {
     prefix: String,
     told: Option<HeaderValue>,
-    ignore_case: bool,
+    case: Case,
 }
 
 impl StripPrefixLayer {
@@ -64,7 +67,7 @@ impl StripPrefixLayer {
         Ok(Self {
             prefix: percent::encoded_as_needed(prefix).into_owned(),
             told: Some(told),
-            ignore_case: false,
+            case: Case::Differs,
         })
     }
 
@@ -79,7 +82,7 @@ impl StripPrefixLayer {
     /// Takes upper and lower case in the prefix for the same (S3-04).
     #[must_use]
     pub fn ignore_case(mut self, ignore: bool) -> Self {
-        self.ignore_case = ignore;
+        self.case = if ignore { Case::Ignored } else { Case::Differs };
         self
     }
 
@@ -92,12 +95,7 @@ impl StripPrefixLayer {
 
     /// The target without the prefix; `None` if it does not begin with it.
     fn strip(&self, target: &str) -> Option<PathAndQuery> {
-        let (head, rest) = target.split_at_checked(self.prefix.len())?;
-        let fits =
-            if self.ignore_case { head.eq_ignore_ascii_case(&self.prefix) } else { head == self.prefix };
-        if !fits {
-            return None;
-        }
+        let rest = target::after(target, &self.prefix, self.case)?;
         match rest.as_bytes().first() {
             None => Some(PathAndQuery::from_static("/")),
             Some(b'/') => PathAndQuery::try_from(rest).ok(),
@@ -105,6 +103,17 @@ impl StripPrefixLayer {
             Some(_) => None,
         }
     }
+}
+
+/// This prefix after all that proxies in front have taken off, the outermost first.
+fn below(headers: &HeaderMap, own: &HeaderValue) -> HeaderValue {
+    if !headers.contains_key(&FORWARDED_PREFIX) {
+        return own.clone();
+    }
+    let lines = headers.get_all(&FORWARDED_PREFIX).iter().filter_map(|line| line.to_str().ok());
+    let outer = lines.flat_map(|line| line.split(',')).map(|prefix| prefix.trim().trim_end_matches('/'));
+    let all: String = outer.chain(own.to_str().ok()).collect();
+    HeaderValue::try_from(all).unwrap_or_else(|_| own.clone())
 }
 
 impl<S> Layer<S> for StripPrefixLayer {
@@ -135,7 +144,8 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for StripPrefix<S> {
         if let Some(stripped) = self.layer.strip(target) {
             target::set(request.uri_mut(), stripped);
             if let Some(told) = &self.layer.told {
-                request.headers_mut().insert(FORWARDED_PREFIX.clone(), told.clone());
+                let told = below(request.headers(), told);
+                request.headers_mut().insert(FORWARDED_PREFIX.clone(), told);
             }
         }
         self.inner.call(request)
@@ -175,6 +185,23 @@ mod tests {
         assert_eq!(encoded.strip("/caf%C3%A9/x").as_ref().map(PathAndQuery::as_str), Some("/x"));
         for prefix in ["", "/", "api", "/api/", "/api/*"] {
             assert!(StripPrefixLayer::new(prefix).is_err(), "{prefix}");
+        }
+    }
+
+    #[test]
+    fn what_proxies_in_front_took_off_stands_before_the_prefix() {
+        let own = HeaderValue::from_static("/api");
+        for (sent, expected) in [
+            (&[][..], "/api"),
+            (&["/outer"], "/outer/api"),
+            (&["/outer/"], "/outer/api"),
+            (&["/"], "/api"),
+            (&["/a, /b"], "/a/b/api"),
+            (&["/a", "/b"], "/a/b/api"),
+        ] {
+            let lines = sent.iter().map(|value| (FORWARDED_PREFIX.clone(), HeaderValue::from_static(value)));
+            let headers: HeaderMap = lines.collect();
+            assert_eq!(below(&headers, &own), expected, "{sent:?}");
         }
     }
 }

@@ -1,7 +1,24 @@
-//! The request's target, changed in place.
+//! The request's target: how its path is read, and changed in place.
 
 use http::Uri;
 use http::uri::PathAndQuery;
+
+/// Whether upper and lower case in a path differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Case {
+    Differs,
+    Ignored,
+}
+
+/// What comes after this prefix, if the path begins with it.
+pub(crate) fn after<'p>(path: &'p str, prefix: &str, case: Case) -> Option<&'p str> {
+    let (head, rest) = path.split_at_checked(prefix.len())?;
+    let fits = match case {
+        Case::Differs => head == prefix,
+        Case::Ignored => head.eq_ignore_ascii_case(prefix),
+    };
+    fits.then_some(rest)
+}
 
 /// Puts another path and query in the place of a target's own.
 pub(crate) fn set(uri: &mut Uri, target: PathAndQuery) {

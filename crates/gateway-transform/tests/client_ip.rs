@@ -125,11 +125,15 @@ fn the_client_and_the_peer_are_told_to_the_layers_within() {
     for (name, value, expected) in [
         ("x-forwarded-proto", "http", Some(Scheme::Http)),
         ("x-forwarded-proto", "WSS", Some(Scheme::Https)),
-        ("x-forwarded-proto", "https, http", None),
+        ("x-forwarded-proto", "https, http", Some(Scheme::Http)),
+        ("x-forwarded-proto", "https, https", Some(Scheme::Https)),
+        ("x-forwarded-proto", "https,", None),
         ("forwarded", "for=1.1.1.1;proto=http, for=2.2.2.2;proto=https", Some(Scheme::Https)),
     ] {
         assert_eq!(told("10.0.0.1:9", &[(name, value)]).2, expected, "{name}: {value}");
     }
+    let lines = [("x-forwarded-proto", "https"), ("x-forwarded-proto", "http")];
+    assert_eq!(told("10.0.0.1:9", &lines).2, Some(Scheme::Http), "the last line is the peer's own");
 }
 
 proptest! {

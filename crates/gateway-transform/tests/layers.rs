@@ -122,6 +122,29 @@ async fn with_credentials_or_a_list_the_origin_is_named_and_strangers_get_nothin
 }
 
 #[tokio::test]
+async fn origins_are_compared_as_browsers_write_them() {
+    for (written, origin, allowed) in [
+        ("HTTPS://Shop.Example", "https://shop.example", true),
+        ("https://a.example:443", "https://a.example", true),
+        ("http://a.example:80", "http://a.example", true),
+        ("http://a.example:443", "http://a.example", false),
+        ("http://a.example:443", "http://a.example:443", true),
+        ("https://*.A.example:443", "https://b.a.example", true),
+        ("https://*.a.example:8443", "https://b.a.example:8443", true),
+        ("https://*.a.example:8443", "https://b.a.example", false),
+        ("http://[::1]:3000", "http://[::1]:3000", true),
+        ("capacitor://localhost", "capacitor://localhost", true),
+        ("null", "null", true),
+    ] {
+        let settings: CorsSettings = serde_json::from_value(json!({ "origins": [written] })).unwrap();
+        let request = Request::get("/").header("Origin", origin).body(()).unwrap();
+        let (response, _) = through(CorsLayer::new(&settings).unwrap(), request).await;
+        let seen = all(response.headers(), "access-control-allow-origin");
+        assert_eq!(seen, if allowed { origin } else { "" }, "{written} {origin}");
+    }
+}
+
+#[tokio::test]
 async fn s4_26_security_headers_are_there_and_the_upstreams_own_stay() {
     let (response, _) =
         through(SecurityHeadersLayer::new(&SecurityHeadersSettings::default()).unwrap(), Request::new(()))
@@ -252,11 +275,46 @@ async fn via_is_added_to_what_others_wrote_in_the_version_that_came() {
 fn settings_that_make_no_layer_name_what_is_wrong() {
     let rules = |json| HeadersLayer::new(&serde_json::from_value(json).unwrap()).unwrap_err().to_string();
     let cors = |json| CorsLayer::new(&serde_json::from_value(json).unwrap()).unwrap_err().to_string();
+    let id = |header: &str| {
+        let settings =
+            CorrelationIdSettings { header: header.to_owned(), ..CorrelationIdSettings::default() };
+        CorrelationIdLayer::new(&settings).unwrap_err().to_string()
+    };
     for (error, part) in [
         (rules(json!({ "request": { "set": { "a b": "x" } } })), "`a b` is not a header name"),
         (rules(json!({ "request": { "set": { "a": "x\ny" } } })), "the value of `a` holds characters"),
         (rules(json!({ "response": { "remove": ["Content-Length"] } })), "rules cannot change it"),
+        (
+            rules(json!({ "response": { "set": { "x-id": "/{id}" } } })),
+            "in answers write `{{id}}` for the text `{id}`",
+        ),
+        (rules(json!({ "request": { "set": { "Host": "x" } } })), "changed by `rewrite.host`"),
+        (rules(json!({ "request": { "append": { "host": "x" } } })), "changed by `rewrite.host`"),
+        (rules(json!({ "request": { "remove": ["Host"] } })), "changed by `rewrite.host`"),
+        (rules(json!({ "request": { "set": { "Expect": "x" } } })), "`Expect` frames a message or"),
+        (rules(json!({ "request": { "set": { "Proxy-Authorization": "x" } } })), "rules cannot change it"),
+        (rules(json!({ "request": { "set": { "Proxy-Connection": "x" } } })), "rules cannot change it"),
+        (id("Host"), "changed by `rewrite.host`"),
+        (id("Content-Length"), "rules cannot change it"),
+        (id("a b"), "`a b` is not a header name"),
         (cors(json!({ "methods": ["G T"] })), "`G T` is not an HTTP method"),
+        (
+            cors(json!({ "methods": ["get"] })),
+            "`get` is not an HTTP method; expected GET, POST, … in capitals",
+        ),
+        (
+            cors(json!({ "headers": ["*"], "credentials": true })),
+            "`*` in `headers` stands for all only without",
+        ),
+        (
+            cors(json!({ "methods": ["*"], "credentials": true })),
+            "`*` in `methods` stands for all only without",
+        ),
+        (cors(json!({ "origins": ["https://a:b"] })), "is not an origin"),
+        (cors(json!({ "origins": ["https://a@b"] })), "is not an origin"),
+        (cors(json!({ "origins": ["https://a/"] })), "is not an origin"),
+        (cors(json!({ "origins": ["https://*."] })), "is not an origin"),
+        (cors(json!({ "origins": ["https://bücher.example"] })), "is not an origin"),
         (cors(json!({ "origins": ["shop.example"] })), "`shop.example` is not an origin"),
         (cors(json!({ "origins": ["https://a.*.b"] })), "is not an origin"),
         (cors(json!({ "expose_headers": ["a b"] })), "`a b` is not a header name"),
@@ -293,7 +351,7 @@ async fn captures_reach_the_services_path_query_host_and_headers() {
 
     let rules: HeaderRules = serde_json::from_value(json!({
         "request": { "set": { "x-user": "u-{id}", "x-json": "{\"a\":1}", "x-plain": "{{id}}" }, "append": { "x-rest": "/{*}" } },
-        "response": { "set": { "x-literal": "{id}" } },
+        "response": { "set": { "x-literal": "{{id}}", "x-object": "{\"id\":1}" } },
     }))
     .unwrap();
     let headers = HeadersLayer::new(&rules).unwrap();
@@ -305,6 +363,7 @@ async fn captures_reach_the_services_path_query_host_and_headers() {
         ("saw-x-plain", "{id}"),
         ("saw-x-rest", "/x/y"),
         ("x-literal", "{id}"),
+        ("x-object", "{\"id\":1}"),
     ] {
         assert_eq!(all(response.headers(), name), expected, "{name}");
     }

@@ -1,3 +1,4 @@
+use gateway_core::units::{Scalar, ShortForm};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
@@ -18,6 +19,14 @@ pub struct IdentityHeadersSettings {
     pub strip: Vec<String>,
     /// Whether the service sees `Authorization`: `keep` or `remove`. Default `keep`.
     pub authorization: AuthorizationHeader,
+}
+
+impl ShortForm for IdentityHeadersSettings {
+    const EXPECTED: &'static str = "`false`, or a table with `preset` or `headers`";
+    const TYPE: &'static str = "boolean";
+    fn from_short(_: Scalar<'_>) -> Option<Result<Self, String>> {
+        None
+    }
 }
 
 /// Headers that services of a known system read.

@@ -70,8 +70,12 @@ impl PublicPath {
 
 fn is_ambiguous(path: &str) -> bool {
     let bytes = path.as_bytes();
-    // What follows a semicolon is a parameter to some, and no part of the segment.
-    let dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
+    // What follows a semicolon, encoded or not, is a parameter to some, and no part of the segment.
+    let dots = |segment: &str| {
+        let name = segment.split(';').next().unwrap_or_default();
+        let end = name.as_bytes().windows(3).position(|w| matches!(w, [b'%', b'3', b'b' | b'B']));
+        matches!(&name[..end.unwrap_or(name.len())], "." | "..")
+    };
     path.split('/').any(dots)
         || path.contains("//")
         || path.contains('\\')
@@ -80,13 +84,24 @@ fn is_ambiguous(path: &str) -> bool {
             [b'%', b'2', b'e' | b'E' | b'f' | b'F' | b'5'] => true,
             // A backslash.
             [b'%', b'5', b'c' | b'C'] => true,
+            // UTF-8 that is longer than need be, which some decode all the same: `%c0%ae` is a dot to them.
+            [b'%', b'c' | b'C', b'0' | b'1'] => true,
             _ => false,
+        })
+        || bytes.windows(5).any(|w| {
+            // The same in three and in four bytes.
+            matches!(w, [b'%', b'e' | b'E', b'0', b'%', b'8' | b'9'] | [b'%', b'f' | b'F', b'0', b'%', b'8'])
         })
 }
 
 const EXPECTED: &str = "a path such as `/health`, `/api/auth/*` or `GET,HEAD /api/products/{id}`";
 
-const PARAMETER: &str = "has a parameter that is not a whole segment such as `{id}`";
+const PARAMETER: &str = "has a parameter that is not a whole segment with a plain name such as `{id}`";
+
+/// As in the path of a route, so that no `{id:[0-9]+}` is public for more than digits.
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
+}
 
 impl FromStr for PublicPath {
     type Err = String;
@@ -122,7 +137,7 @@ impl FromStr for PublicPath {
             return Err(wrong(PARAMETER));
         }
         let segment = |part: &str| match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
-            Some(name) if !name.is_empty() && !name.contains(['{', '}']) => Ok(Segment::Any),
+            Some(name) if !name.is_empty() && name.bytes().all(is_name_byte) => Ok(Segment::Any),
             None if !part.contains(['{', '}']) => Ok(Segment::Literal(part.into())),
             _ => Err(wrong(PARAMETER)),
         };
@@ -202,6 +217,15 @@ mod tests {
             ("/api/auth/*", "GET", "/api/auth/..%5corders", false),
             ("/api/auth/*", "GET", "/api/auth//x", false),
             ("/api/auth/*", "GET", "/api/auth/..;x=1/orders", false),
+            ("/api/auth/*", "GET", "/api/auth/..%3Bx=1/orders", false),
+            ("/api/auth/*", "GET", "/api/auth/.%3b/orders", false),
+            ("/api/auth/*", "GET", "/api/auth/a%3Bx=1/b", true),
+            ("/api/auth/*", "GET", "/api/auth/%c0%ae%C0%AE/orders", false),
+            ("/api/auth/*", "GET", "/api/auth/..%c0%aforders", false),
+            ("/api/auth/*", "GET", "/api/auth/%c1%9corders", false),
+            ("/api/auth/*", "GET", "/api/auth/%e0%80%ae/orders", false),
+            ("/api/auth/*", "GET", "/api/auth/%F0%80%80%AE/orders", false),
+            ("/api/auth/*", "GET", "/api/auth/caf%C3%A9/%E0%A4%85/%F0%9F%98%80", true),
             ("/.well-known/*", "GET", "/.well-known/jwks.json", true),
             ("/files/*", "GET", "/files/a.b/c%20d", true),
         ] {
@@ -225,6 +249,7 @@ mod tests {
             "/{}",
             "/a{b}",
             "/{a}*",
+            "/{id:[0-9]+}",
         ] {
             let error = text.parse::<PublicPath>().unwrap_err();
             assert!(error.starts_with(&format!("`{text}`")) && error.contains("expected a path"), "{error}");

@@ -1,6 +1,6 @@
 //! What a configuration without mistakes is likely not meant to say.
 
-use super::{balancing, limiting};
+use super::{balancing, limiting, paths};
 use crate::config::{Mistake, Origin, Plan, Settings, Severity, join, of_policies};
 use gateway_auth::JwtSettings;
 use gateway_core::units::{Short, Switch, Timespan};
@@ -21,6 +21,8 @@ pub(crate) fn warnings(settings: &Settings, plan: &Plan, origin: &Origin) -> Vec
     found.extend(reader.same_names());
     found.extend(reader.slashed());
     found.extend(reader.never_normal());
+    found.extend(paths::without_prefix(settings, plan, origin));
+    found.extend(paths::endless_redirects(plan, origin));
     found.extend(reader.without_http2());
     found.extend(reader.unused());
     found.extend(reader.drained());

@@ -47,3 +47,33 @@ fn a_routes_settings_come_before_its_groups_and_those_before_the_defaults() {
     };
     assert!(policies("/fault").contains("concurrency") && !policies("/free").contains("concurrency"));
 }
+
+#[test]
+fn what_stands_in_the_defaults_can_be_switched_off_by_a_route() {
+    let upstream = Upstream::named("a");
+    let route =
+        |path: &str, lines: &str| format!("[[routes]]\npath = \"{path}\"\nservice = \"a\"\n{lines}\n");
+    let off = "max_body = false\nclass = false\nidentity_headers = false\nfallback = false\n";
+    let gateway = in_front_of(
+        &upstream,
+        &[
+            "[defaults]\nmax_body = \"4B\"\nclass = \"sheddable\"\n\
+             identity_headers = { headers = { X-User = \"@id\" } }\nfallback = { respond = 410 }\n"
+                .to_owned(),
+            route("/on", ""),
+            route("/off", off),
+        ]
+        .concat(),
+    );
+    let routes = get(gateway.admin(), "/routes").json();
+    let policies = |path: &str| {
+        let route = routes.as_array().unwrap().iter().find(|route| route["path"] == path).unwrap();
+        route["policies"].to_string()
+    };
+    let (on, off) = (policies("/on"), policies("/off"));
+    for policy in ["max-body", "class=sheddable", "identity-headers", "fallback"] {
+        assert!(on.contains(policy) && !off.contains(policy), "{policy}: {on} and {off}");
+    }
+    let posted = |path: &str| send(&gateway, &Request::new("POST", path).body(b"hello".to_vec())).status;
+    assert_eq!((posted("/on"), posted("/off")), (413, 200));
+}

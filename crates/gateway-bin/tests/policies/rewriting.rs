@@ -16,6 +16,14 @@ fn strip_and_rewrite_make_the_path_the_host_and_the_query_that_the_service_sees(
             route("/add/*", "rewrite.path.add_prefix = \"/v2\""),
             route("/old/*", "rewrite.path.replace_prefix = { from = \"/old\", to = \"/new\" }"),
             route("/gone/*", "rewrite.path.replace_prefix = { from = \"/gone\", to = \"/\" }"),
+            route(
+                "/Any/*",
+                "case_sensitive = false\nrewrite.path.replace_prefix = { from = \"/any\", to = \"/one\" }",
+            ),
+            route(
+                "/moved/*",
+                "case_sensitive = false\nredirect.path.replace_prefix = { from = \"/moved\", to = \"/add\" }",
+            ),
             route("/both/*", "strip = \"/both\"\nrewrite.path.add_prefix = \"/internal\""),
             route("/host/*", "rewrite.host = \"shop.internal:8080\""),
             route(
@@ -35,6 +43,7 @@ fn strip_and_rewrite_make_the_path_the_host_and_the_query_that_the_service_sees(
         ("/old", "/new"),
         ("/gone/x", "/x"),
         ("/gone", "/"),
+        ("/ANY/X", "/one/X"),
         ("/both/x", "/internal/x"),
         ("/host/x", "/host/x"),
         ("/query/x?token=1&v=1&tag=0&w=%41", "/query/x?tag=0&w=%41&v=a%20b&tag=x%26y"),
@@ -49,6 +58,8 @@ fn strip_and_rewrite_make_the_path_the_host_and_the_query_that_the_service_sees(
         let host = if target.starts_with("/host") { "shop.internal:8080" } else { "test" };
         assert_eq!((seen.header("host"), seen.header("x-forwarded-host")), (Some(host), Some("test")));
     }
+    let moved = get(gateway.addr(), "/MOVED/x");
+    assert_eq!((moved.status, moved.header("location")), (302, Some("http://test/add/x")));
 }
 
 #[test]

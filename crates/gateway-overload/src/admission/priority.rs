@@ -1,4 +1,6 @@
+use gateway_core::units::{Scalar, ShortForm};
 use schemars::JsonSchema;
+use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde::{Deserialize, Serialize};
 
 /// Request extension and setting: how much a request matters when not all can be served. The least is shed first.
@@ -16,6 +18,16 @@ pub enum Priority {
     Default,
     /// What must work when nothing else does: health, payment. Shed last.
     Critical,
+}
+
+/// Only so that it may stand in a [`Switch`](gateway_core::units::Switch): it has no table.
+impl ShortForm for Priority {
+    const EXPECTED: &'static str = "`critical`, `default` or `sheddable`";
+    const TYPE: &'static str = "string";
+    fn from_short(value: Scalar<'_>) -> Option<Result<Self, String>> {
+        let Scalar::Text(name) = value else { return None };
+        Some(Self::deserialize(StrDeserializer::<ValueError>::new(name)).map_err(|error| error.to_string()))
+    }
 }
 
 impl Priority {

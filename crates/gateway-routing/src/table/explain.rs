@@ -1,6 +1,6 @@
 use super::{Match, RouteTable};
 use crate::conditions::{cookie_values, query_values};
-use crate::host::{HostKind, HostPattern};
+use crate::host::{HostKind, HostPattern, normal};
 use crate::request::Head;
 use crate::route::RouteMatch;
 use crate::{Networks, ValueMatch};
@@ -156,17 +156,18 @@ impl<T> RouteTable<T> {
     #[must_use]
     pub fn explain<B>(&self, request: &Request<B>) -> Explanation {
         let head = Head::of(request);
-        let host = head.host.to_ascii_lowercase();
+        let mut buffer = [0; 256];
+        let host = &*normal(head.host, &mut buffer);
         let mut candidates: Vec<_> = self
             .compiled
             .routes
             .iter()
             .enumerate()
             .map(|(index, route)| {
-                let refusals = refusals(route, &host, &head);
+                let refusals = refusals(route, host, &head);
                 let untried = refusals.iter().any(Refusal::is_of_place);
                 let place =
-                    (untried, Reverse(route.priority), host_rank(route, &host), self.compiled.ranks[index]);
+                    (untried, Reverse(route.priority), host_rank(route, host), self.compiled.ranks[index]);
                 (place, Candidate { index, refusals })
             })
             .collect();
@@ -283,7 +284,11 @@ impl fmt::Display for Refusal {
         match self {
             Self::Host { found, wanted } => {
                 let wanted = list(&mut wanted.iter().map(ToString::to_string));
-                write!(f, "the host is `{found}`; expected {wanted}")
+                write!(f, "the host is `{found}`; expected {wanted}")?;
+                if found.len() > HostPattern::LONGEST {
+                    write!(f, " (no host has more than {} characters)", HostPattern::LONGEST)?;
+                }
+                Ok(())
             }
             Self::Path { found, wanted, hint } => {
                 write!(f, "the path is `{found}`; expected `{wanted}`")?;

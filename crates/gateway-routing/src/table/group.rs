@@ -3,8 +3,7 @@ use super::expressions::Sets;
 use super::nodes::Nodes;
 use super::search::Search;
 use super::tree::Tree;
-use crate::host::{HostKind, HostPattern};
-use crate::lower::lowered;
+use crate::host::{HostKind, HostPattern, normal};
 use crate::regex::Expression;
 use crate::route::RouteMatch;
 use hashbrown::HashMap;
@@ -50,7 +49,7 @@ impl HostExpressions {
         self.places.get(name).map(|place| &self.trees[*place].1)
     }
 
-    /// Goes through those that take a host in lower case.
+    /// Goes through those that take a host in its one form.
     pub(super) fn fitting(&self, host: &str, mut each: impl FnMut(&Tree)) {
         let expression = |at: usize| Some(&*self.trees[at].0);
         self.sets.find(host.as_bytes(), expression, |at| {
@@ -117,7 +116,7 @@ impl Group {
             return None;
         }
         let mut buffer = [0; 256];
-        let host = &*lowered(search.head.host, &mut buffer);
+        let host = &*normal(search.head.host, &mut buffer);
         let nodes = &self.nodes;
         if let Some(found) = self.exact.get(host).and_then(|tree| tree.find(nodes, search)) {
             return Some(found);

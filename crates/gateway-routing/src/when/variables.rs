@@ -1,6 +1,7 @@
 //! What expressions see of a request.
 
 use super::fields::{Fields, Source};
+use crate::host::normal;
 use crate::request::Head;
 use cel::common::types::CelString;
 use cel::common::value::CowVal;
@@ -38,9 +39,10 @@ impl<'r> Variables<'r> {
     }
 
     fn host(&self) -> &CelString<'r> {
-        self.host.get_or_init(|| match self.head.host {
-            host if host.bytes().any(|b| b.is_ascii_uppercase()) => host.to_ascii_lowercase().into(),
-            host => host.into(),
+        self.host.get_or_init(|| {
+            let (host, mut buffer) = (self.head.host, [0; 256]);
+            let normal = normal(host, &mut buffer);
+            if *normal == *host { host.into() } else { normal.into_owned().into() }
         })
     }
 

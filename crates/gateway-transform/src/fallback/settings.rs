@@ -1,5 +1,5 @@
 use crate::respond::RespondSettings;
-use gateway_core::units::{ByteSize, Short};
+use gateway_core::units::{ByteSize, Scalar, Short, ShortForm};
 use gateway_core::{Code, Problem};
 use http::StatusCode;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -28,6 +28,14 @@ pub struct FallbackSettings {
 impl Default for FallbackSettings {
     fn default() -> Self {
         Self { on: vec![FallbackOn::Failure], service: None, respond: None, max_body: ByteSize::kib(64) }
+    }
+}
+
+impl ShortForm for FallbackSettings {
+    const EXPECTED: &'static str = "`false`, or a table with `service` or `respond`";
+    const TYPE: &'static str = "boolean";
+    fn from_short(_: Scalar<'_>) -> Option<Result<Self, String>> {
+        None
     }
 }
 

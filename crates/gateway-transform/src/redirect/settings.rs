@@ -14,7 +14,8 @@ pub struct RedirectSettings {
     pub scheme: Option<RedirectScheme>,
     /// A host without a port, such as `shop.example` or `{tenant}.example`. Default: that of the request's own `Host`.
     pub host: Option<String>,
-    /// Default: that of the scheme where the scheme changes, else the one the client asked.
+    /// Default: that of the scheme where the scheme changes or `scheme` and `host` are both given, else the one the
+    /// client asked.
     pub port: Option<u16>,
     /// Another path. Default: the client's own.
     pub path: Option<Short<PathRewrite>>,

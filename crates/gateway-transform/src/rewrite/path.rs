@@ -3,6 +3,7 @@
 use super::{PathRewrite, RegexRewrite};
 use crate::error::TransformError;
 use crate::normalize::{NormalizeSettings, PathError, is_dot_segment, normalize_path};
+use crate::target::{Case, after};
 use crate::template::{Template, captured};
 use gateway_core::Captures;
 use regex::{Regex, RegexBuilder};
@@ -20,6 +21,7 @@ pub(crate) enum PathEdit {
     Replace {
         from: String,
         to: Template,
+        case: Case,
     },
     Regex {
         regex: Regex,
@@ -37,7 +39,7 @@ pub(crate) enum Part {
 }
 
 impl PathEdit {
-    pub(crate) fn new(settings: &PathRewrite) -> Result<Self, TransformError> {
+    pub(crate) fn new(settings: &PathRewrite, case: Case) -> Result<Self, TransformError> {
         match settings {
             PathRewrite { full: Some(path), add_prefix: None, replace_prefix: None, regex: None } => {
                 Ok(Self::Full(template(path, whole)?))
@@ -47,23 +49,26 @@ impl PathEdit {
             }
             PathRewrite { full: None, add_prefix: None, replace_prefix: Some(replace), regex: None } => {
                 let to = if replace.to == "/" { Template::new("") } else { template(&replace.to, prefix)? };
-                Ok(Self::Replace { from: prefix(&replace.from)?, to })
+                Ok(Self::Replace { from: prefix(&replace.from)?, to, case })
             }
             PathRewrite { full: None, add_prefix: None, replace_prefix: None, regex: Some(settings) } => {
-                Self::regex(settings)
+                Self::regex(settings, case)
             }
             _ => Err(TransformError::PathRewrite),
         }
     }
 
-    fn regex(settings: &RegexRewrite) -> Result<Self, TransformError> {
+    fn regex(settings: &RegexRewrite, case: Case) -> Result<Self, TransformError> {
         let wrong = |error: &regex::Error| {
             // The last line says what is wrong, those before draw where.
             let why = error.to_string();
             let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
             TransformError::Regex { pattern: settings.pattern.clone(), why }
         };
-        let compile = |pattern: &str| RegexBuilder::new(pattern).size_limit(REGEX_SIZE_LIMIT).build();
+        let compile = |pattern: &str| {
+            let mut builder = RegexBuilder::new(pattern);
+            builder.case_insensitive(case == Case::Ignored).size_limit(REGEX_SIZE_LIMIT).build()
+        };
         // By itself first, so that no stray bracket closes ours.
         compile(&settings.pattern).map_err(|error| wrong(&error))?;
         let regex = compile(&format!("^(?:{})$", settings.pattern)).map_err(|error| wrong(&error))?;
@@ -96,7 +101,7 @@ impl PathEdit {
         let result = match self {
             Self::Full(full) => full.render(captures).into_owned(),
             Self::Add(prefix) => [&prefix.render(captures), path].concat(),
-            Self::Replace { from, to } => match path.strip_prefix(from.as_str()) {
+            Self::Replace { from, to, case } => match after(path, from, *case) {
                 Some("") if to.plain() == Some("") => "/".to_owned(),
                 Some(rest) if rest.is_empty() || rest.starts_with('/') => {
                     [&to.render(captures), rest].concat()
@@ -224,7 +229,7 @@ mod tests {
     use serde_json::json;
 
     fn edit(settings: serde_json::Value) -> Result<PathEdit, TransformError> {
-        PathEdit::new(&serde_json::from_value::<PathRewrite>(settings).unwrap())
+        PathEdit::new(&serde_json::from_value::<PathRewrite>(settings).unwrap(), Case::Differs)
     }
 
     fn regex(pattern: &str, to: &str) -> PathEdit {
@@ -261,6 +266,24 @@ mod tests {
             (regex("/(.*)", "/x/{1}"), "/a%2Fb", Some("/x/a%2Fb")),
         ] {
             assert_eq!(edit.apply(path, None), Ok(expected.map(str::to_owned)), "{edit:?} {path}");
+        }
+    }
+
+    #[test]
+    fn where_case_is_ignored_prefixes_and_expressions_ignore_it_too() {
+        for (settings, path, expected) in [
+            (json!({ "replace_prefix": { "from": "/Old", "to": "/New" } }), "/OLD/X", Some("/New/X")),
+            (json!({ "replace_prefix": { "from": "/Old", "to": "/New" } }), "/olds", None),
+            (
+                json!({ "regex": { "match": "/users/([a-z]+)", "to": "/people/{1}" } }),
+                "/Users/Ann",
+                Some("/people/Ann"),
+            ),
+        ] {
+            let of = |case| PathEdit::new(&serde_json::from_value(settings.clone()).unwrap(), case).unwrap();
+            let ignored = of(Case::Ignored).apply(path, None);
+            assert_eq!(ignored, Ok(expected.map(str::to_owned)), "{settings} {path}");
+            assert_eq!(of(Case::Differs).apply(path, None), Ok(None), "{settings} {path}");
         }
     }
 

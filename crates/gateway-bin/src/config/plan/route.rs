@@ -220,8 +220,9 @@ impl Planner<'_> {
         let Authorization { rules: authorize, cedar } =
             self.authorization(&authorize_key, authorize, (&name, service_name), shared.cedar);
         let (told_key, told) = levels.first("identity_headers", |policies| policies.identity_headers);
-        let identity_headers = told.and_then(|told| self.noted(&told_key, IdentityHeadersLayer::new(told)));
+        let identity_headers = told.and_then(|told| self.switch(&told_key, told, IdentityHeadersLayer::new));
         let (fallback_key, fallback) = levels.first("fallback", |policies| policies.fallback);
+        let fallback = fallback.and_then(Switch::on);
         let fallback = fallback.filter(|fallback| self.fallback_is_good(&fallback_key, fallback));
         let fallback = fallback.cloned().map(Box::new);
         let rate_limits = limit.map(|limit| self.limits_of(&limit_key, limit, route, shared));
@@ -232,6 +233,7 @@ impl Planner<'_> {
             security.and_then(|security| self.switch(&security_key, security, SecurityHeadersLayer::new));
         let (closed_key, closed) = levels.first("maintenance", |policies| policies.maintenance);
         let maintenance = closed.and_then(|closed| self.switch(&closed_key, closed, MaintenanceLayer::new));
+        let (_, max_body) = levels.first("max_body", |policies| policies.max_body);
         let (_, class) = levels.first("class", |policies| policies.class);
         let (fault_key, fault) = levels.first("fault", |policies| policies.fault);
         let fault = fault.and_then(|fault| self.switch(&fault_key, fault, FaultLayer::new));
@@ -269,8 +271,12 @@ impl Planner<'_> {
         for (i, method) in route.methods.iter().enumerate() {
             let parsed =
                 Method::from_bytes(method.as_bytes()).ok().filter(|m| *m.as_str() == method.to_uppercase());
-            let parsed = parsed
-                .ok_or_else(|| format!("`{method}` is not a method; expected GET, POST, … in capitals"));
+            // A method may be called `*`, but none is.
+            let parsed =
+                parsed.filter(|method| method.as_str() != "*").ok_or_else(|| match method.as_str() {
+                    "*" => "`*` is not a method; leave `methods` out to take any".to_owned(),
+                    _ => format!("`{method}` is not a method; expected GET, POST, … in capitals"),
+                });
             methods.extend(self.noted(format_args!("routes[{index}].methods[{i}]"), parsed));
         }
         let strip = route.strip.as_ref().and_then(|strip| {
@@ -278,9 +284,11 @@ impl Planner<'_> {
             Some(Box::new((strip.prefix.clone(), layer.ignore_case(!route.case_sensitive))))
         });
         let rewrite = route.rewrite.as_ref();
-        let rewrite = rewrite.and_then(|rewrite| self.noted(key("rewrite"), RewriteLayer::new(rewrite)));
+        let new = if route.case_sensitive { RewriteLayer::new } else { RewriteLayer::ignoring_case };
+        let rewrite = rewrite.and_then(|rewrite| self.noted(key("rewrite"), new(rewrite)));
         let redirect = route.redirect.as_ref();
-        let redirect = redirect.and_then(|to| self.noted(key("redirect"), RedirectLayer::new(to)));
+        let new = if route.case_sensitive { RedirectLayer::new } else { RedirectLayer::ignoring_case };
+        let redirect = redirect.and_then(|to| self.noted(key("redirect"), new(to)));
         let respond = route.respond.as_ref();
         let respond = respond.and_then(|answer| self.noted(key("respond"), RespondLayer::new(answer)));
         let mut matches = RouteMatch {
@@ -334,10 +342,7 @@ impl Planner<'_> {
             identity_headers,
             fallback,
             jwks: route.jwks,
-            max_body: levels
-                .first("max_body", |policies| policies.max_body)
-                .1
-                .map(|most| BodyLimitLayer(most.bytes())),
+            max_body: max_body.and_then(|most| most.on().map(|most| BodyLimitLayer(most.bytes()))),
             headers: HeadersLayer::in_turn(&headers),
             strip,
             rewrite,
@@ -347,7 +352,7 @@ impl Planner<'_> {
             maintenance,
             concurrency,
             circuit,
-            class,
+            class: class.and_then(|class| class.on().copied()),
             fault,
             grpc_web: grpc_web.unwrap_or(false),
         })
@@ -444,8 +449,9 @@ impl Planner<'_> {
             }
             self.authorization(&key("authorize"), set.authorize, ("", ""), cedar);
             let told = set.identity_headers;
-            told.and_then(|told| self.noted(key("identity_headers"), IdentityHeadersLayer::new(told)));
-            set.fallback.map(|fallback| self.fallback_is_good(&key("fallback"), fallback));
+            told.and_then(|on| self.switch(&key("identity_headers"), on, IdentityHeadersLayer::new));
+            let fallback = set.fallback.and_then(Switch::on);
+            fallback.map(|fallback| self.fallback_is_good(&key("fallback"), fallback));
             set.cache.and_then(|on| self.switch(&key("cache"), on, check_cache));
             set.cors.and_then(|on| self.switch(&key("cors"), on, CorsLayer::new));
             let security = set.security_headers;

@@ -12,7 +12,7 @@ use gateway_transform::{
     RedirectSettings, RespondSettings, RewriteSettings, SecurityHeadersSettings, StripPrefixSettings,
 };
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// Defines settings that hold policies, so that a route, a group and the defaults all take the same keys.
 /// They are boxed: of many routes, most say nothing of most, and their settings are kept for the next reload.
@@ -28,11 +28,12 @@ macro_rules! with_policies {
             pub(crate) auth: Option<Box<Short<RouteAuthSettings>>>,
             /// What callers must be allowed to: a scope, a list of scopes, `false`, or a table of rules. Default `false`.
             pub(crate) authorize: Option<Box<Switch<AuthorizeSettings>>>,
-            /// Headers that tell the service who calls. What clients send in them is taken away. Default: none.
-            pub(crate) identity_headers: Option<Box<IdentityHeadersSettings>>,
-            /// Who answers where the service does not: another service, then an answer of the gateway's own. Default:
-            /// nobody.
-            pub(crate) fallback: Option<Box<FallbackSettings>>,
+            /// Headers that tell the service who calls: `false` or a table. What clients send in them is taken away.
+            /// Default `false`: none.
+            pub(crate) identity_headers: Option<Box<Switch<IdentityHeadersSettings>>>,
+            /// Who answers where the service does not: another service, then an answer of the gateway's own. `false` or
+            /// a table. Default `false`: nobody.
+            pub(crate) fallback: Option<Box<Switch<FallbackSettings>>>,
             /// The name of a rate limit, a list of names that must all have room and are asked in this order, or `"none"`.
             /// Default: none.
             pub(crate) rate_limit: Option<Box<Names>>,
@@ -53,15 +54,15 @@ macro_rules! with_policies {
             /// A circuit breaker for each route by itself: what fails on one is refused there, and the others go on.
             /// `true`, `false` or a table. Default `false`.
             pub(crate) circuit: Option<Box<Switch<CircuitSettings>>>,
-            /// How much its requests matter when not all can be served: `critical`, `default` or `sheddable`. Comes
-            /// before the service's `admission.priority_header`. Default: what that says.
-            pub(crate) class: Option<Priority>,
+            /// How much its requests matter when not all can be served: `critical`, `default`, `sheddable` or `false`.
+            /// Comes before the service's `admission.priority_header`. Default `false`: what that says.
+            pub(crate) class: Option<Switch<Priority>>,
             /// Delays and failures on purpose: `false` or a table. Default `false`.
             pub(crate) fault: Option<Box<Switch<FaultSettings>>>,
             /// Answers 503 to all but some: `true` or a table. Default `false`.
             pub(crate) maintenance: Option<Box<Switch<MaintenanceSettings>>>,
-            /// The largest request body; over it the answer is 413. Default: no limit.
-            pub(crate) max_body: Option<ByteSize>,
+            /// The largest request body, or `false`; over it the answer is 413. Default `false`: no limit.
+            pub(crate) max_body: Option<Switch<ByteSize>>,
             /// Headers set, added and removed: those of [defaults] first, then those of the group, then the route's.
             #[serde(default)]
             pub(crate) headers: HeaderRules,
@@ -99,18 +100,18 @@ macro_rules! with_policies {
 pub(crate) struct Policies<'a> {
     pub(crate) auth: Option<&'a RouteAuthSettings>,
     pub(crate) authorize: Option<&'a Switch<AuthorizeSettings>>,
-    pub(crate) identity_headers: Option<&'a IdentityHeadersSettings>,
-    pub(crate) fallback: Option<&'a FallbackSettings>,
+    pub(crate) identity_headers: Option<&'a Switch<IdentityHeadersSettings>>,
+    pub(crate) fallback: Option<&'a Switch<FallbackSettings>>,
     pub(crate) rate_limit: Option<&'a Names>,
     pub(crate) cache: Option<&'a Switch<CacheSettings>>,
-    pub(crate) max_body: Option<ByteSize>,
+    pub(crate) max_body: Option<Switch<ByteSize>>,
     pub(crate) correlation_id: Option<&'a Switch<CorrelationIdSettings>>,
     pub(crate) cors: Option<&'a Switch<CorsSettings>>,
     pub(crate) grpc_web: Option<bool>,
     pub(crate) security_headers: Option<&'a Switch<SecurityHeadersSettings>>,
     pub(crate) concurrency: Option<&'a Switch<ConcurrencySettings>>,
     pub(crate) circuit: Option<&'a Switch<CircuitSettings>>,
-    pub(crate) class: Option<Priority>,
+    pub(crate) class: Option<Switch<Priority>>,
     pub(crate) fault: Option<&'a Switch<FaultSettings>>,
     pub(crate) maintenance: Option<&'a Switch<MaintenanceSettings>>,
     pub(crate) headers: &'a HeaderRules,
@@ -133,10 +134,12 @@ with_policies! {
         #[serde(default = "yes")]
         pub(crate) case_sensitive: bool,
         /// `shop.example`, `*.shop.example` or `www.*`. Default: any.
-        #[serde(default)]
+        #[serde(default, deserialize_with = "some")]
+        #[schemars(length(min = 1))]
         pub(crate) hosts: Vec<HostPattern>,
         /// Such as `["GET", "POST"]`; GET takes HEAD too. Default: any.
-        #[serde(default)]
+        #[serde(default, deserialize_with = "some")]
+        #[schemars(length(min = 1))]
         pub(crate) methods: Vec<String>,
         /// What else a request must have: headers, query parameters, cookies, a client's network.
         #[serde(default, rename = "match")]
@@ -175,4 +178,15 @@ impl RouteSettings {
 
 fn yes() -> bool {
     true
+}
+
+/// A list that says something: whoever empties one of what may come hardly means everything.
+fn some<'de, T: Deserialize<'de>, D: Deserializer<'de>>(d: D) -> Result<Vec<T>, D::Error> {
+    let list = Vec::deserialize(d)?;
+    if list.is_empty() {
+        return Err(serde::de::Error::custom(
+            "the list is empty; name at least one, or leave it out to take any",
+        ));
+    }
+    Ok(list)
 }

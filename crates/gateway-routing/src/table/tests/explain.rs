@@ -88,3 +88,37 @@ fn an_explanation_says_404_405_and_what_was_nearly_right() {
     );
     assert_eq!(explained("GET", "/other"), ["-> 404"]);
 }
+
+#[test]
+fn a_host_that_is_too_long_is_explained_as_it_is_looked_up() {
+    let hosts = vec!["*.example".parse().unwrap()];
+    let table = RouteTable::build(vec![
+        (RouteMatch { hosts, ..RouteMatch::path("/*").unwrap() }, "below".to_owned()),
+        (RouteMatch::path("/*").unwrap(), "any".to_owned()),
+    ])
+    .unwrap();
+    for (length, found) in [(253, "below"), (254, "any")] {
+        let host = format!("{}.example", "a".repeat(length - ".example".len()));
+        let lines = explained(&table, &request("GET", "/", &[("host", &host)], None));
+        assert_eq!(lines.last().unwrap(), &format!("-> {found} [(\"*\", \"\")]"));
+        let takes = lines.iter().find(|line| line.ends_with(": ")).unwrap();
+        assert_eq!(takes, &format!("{found}: "));
+        let why = lines.iter().any(|line| line.ends_with("(no host has more than 253 characters)"));
+        assert_eq!(why, found == "any", "{lines:?}");
+    }
+}
+
+#[test]
+fn an_ipv6_host_is_found_however_it_is_written() {
+    for (pattern, expected) in [("[0:0:0:0:0:0:0:1]", ""), ("~\\[(?<address>::[0-9])\\]", "::1")] {
+        let hosts = vec![pattern.parse().unwrap()];
+        let route = RouteMatch { hosts, ..RouteMatch::path("/x").unwrap() };
+        let table = RouteTable::build(vec![(route, "found".to_owned())]).unwrap();
+        for host in ["[::1]:80", "[0:0::1]", "[0000:0:0:0:0:0:0:1]:8080"] {
+            let request = request("GET", "/x", &[("host", host)], None);
+            let Match::Found(found) = table.find(&request) else { panic!("{pattern} {host}") };
+            let captures = found.captures(&request).unwrap_or_default();
+            assert_eq!(captures.get("address").unwrap_or_default(), expected, "{pattern} {host}");
+        }
+    }
+}
