@@ -3,6 +3,7 @@
 
 mod balancing;
 mod connect;
+mod danger;
 mod limiting;
 mod sarif;
 mod warnings;
