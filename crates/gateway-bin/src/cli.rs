@@ -130,8 +130,8 @@ pub fn main() -> ExitCode {
         Command::Explain(options) => return explain(&path, &options),
         Command::Limits { command: LimitsCommand::Simulate(options) } => return simulate(&path, &options),
         Command::Routes { format } => checked(&path).map(|checked| match format {
-            Format::Json => routes::json(&checked.config.plan),
-            Format::Text => routes::table(&checked.config.plan),
+            Format::Json => routes::json(&checked),
+            Format::Text => routes::table(&checked),
             Format::Md => routes::markdown(&checked),
         }),
         Command::Token { auth, claims, expires } => load(&path).and_then(|config| {
