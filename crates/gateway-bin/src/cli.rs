@@ -212,7 +212,11 @@ fn diff(old: &Path, new: &Path, format: check::Format) -> ExitCode {
                 check::Format::Json => json(&difference),
             };
             let _ = std::io::stdout().write_all(text.as_bytes());
-            if difference.is_none() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+            ExitCode::from(match (difference.is_unread(), difference.is_none()) {
+                (true, _) => MISTAKEN,
+                (false, true) => 0,
+                (false, false) => FAILED,
+            })
         }
         Err(error) => fail(&format!("standard input cannot be read: {error}"), MISTAKEN),
     }
