@@ -66,8 +66,8 @@ impl AuthLayer {
         Self(Arc::new(Shared { strippers: strippers(&methods), methods, ..(*self.0).clone() }))
     }
 
-    /// The same layer with nobody asked: every request passes as this caller, or as nobody, and loses what it would lose
-    /// to the methods. For whoever wants to know what a service gets, before there is a request.
+    /// The same layer with nobody asked: every request passes as this caller, or as nobody, and loses what it would
+    /// lose to the methods. For whoever wants to know what a service gets, before there is a request.
     #[must_use]
     pub fn unasked(&self, caller: Option<&Principal>) -> Self {
         let stand_in = |of: &Arc<dyn Method>| -> Arc<dyn Method> {

@@ -65,7 +65,7 @@ fn it_says_what_the_command_says_and_counts_nothing() {
     ]);
     let mut live: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(live["counted"], json!([{ "limit": "few", "key": "ip=192.0.2.1", "left": 2 }]));
-    live["counted"][0]["left"] = Value::Null;
+    live["counted"][0].as_object_mut().unwrap().remove("left");
     let said: Value = serde_json::from_str(&said.run().stdout).unwrap();
     assert_eq!(said, live, "only a running gateway knows what is left");
     // The limit of two is as it was.

@@ -101,9 +101,10 @@ impl<X> CacheLayer<X> {
         is_fresh.then(|| entry.terms.lifetime.saturating_sub(age))
     }
 
-    /// What an answer to this request is found by: its URL, the cache's name, the headers and cookies that count, and who
-    /// asks where answers are kept apart by that; a space between them. `None` where the service is always asked. Looks
-    /// nothing up: for whoever wants to know why two requests do not share an answer.
+    /// What an answer to this request is found by: its URL, the cache's name, the headers and cookies that count, and
+    /// who asks where answers are kept apart by that; a space between them. `None` where the service is always asked,
+    /// and for a `QUERY` whose body was not read. Looks nothing up: for whoever wants to know why two requests do not
+    /// share an answer.
     #[must_use]
     pub fn key_of<B>(&self, request: &Request<B>) -> Option<String> {
         let engine = &self.engine;

@@ -125,8 +125,8 @@ impl RateLimitLayer {
         self.limiter.case(&facts).map(|_| readable(&self.limiter.by, &facts))
     }
 
-    /// How much is left to whom a request would be counted under, by the tightest of the limits. `None` if it is exempt or
-    /// not limited by this, or is counted in a store. Counts nothing.
+    /// How much is left of what a request would be counted under, by the tightest of the limits. `None` if it is exempt
+    /// or not limited by this, or is counted in a store. Counts nothing.
     #[must_use]
     pub fn left_to<B>(&self, request: &Request<B>) -> Option<u32> {
         let case = self.limiter.case(&Facts::of(request, &self.scope)).filter(|_| self.store.is_none())?;

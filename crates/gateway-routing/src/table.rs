@@ -166,8 +166,8 @@ impl<T> RouteTable<T> {
         self.compiled.groups.iter().find_map(|group| group.find(search))
     }
 
-    /// The places of all routes, in the order in which they are tried: the first that fits takes a request. One of several
-    /// hosts stands where the most exact of them puts it, whichever a request is for.
+    /// The places of all routes, in the order in which they are tried: the first that fits takes a request. One of
+    /// several hosts stands where the most exact of them puts it, whichever a request is for.
     #[must_use]
     pub fn precedence(&self) -> Vec<usize> {
         let Compiled { routes, ranks, .. } = &*self.compiled;

@@ -49,8 +49,8 @@ struct Change {
 /// Where a request ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Place {
-    /// `found`, `moved` where the client is sent to the normal path, `options` where the gateway tells the methods, or the
-    /// code that it is refused with.
+    /// `found`, `moved` where the client is sent to the normal path, `options` where the gateway tells the methods, or
+    /// the code that it is refused with.
     outcome: &'static str,
     name: Option<String>,
     path: Option<String>,

@@ -55,6 +55,7 @@ pub(super) struct Counted {
     /// What it is counted under; nothing where the limit is not for it.
     pub(super) key: Option<String>,
     /// How much is left there, where this process counts and knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) left: Option<u32>,
 }
 
@@ -137,8 +138,8 @@ pub(super) async fn probe(config: &Config, asked: &Asked) -> io::Result<Probed> 
     Ok(Probed::Looked(Box::new(looked)))
 }
 
-/// What a route's cache finds an answer by: it stands behind who takes credentials and sets headers. The cache itself is
-/// the one in force, and only asked for that.
+/// What a route's cache finds an answer by: it stands behind who takes credentials and sets headers. The cache itself
+/// is the one in force, and only asked for that.
 async fn cache_key(
     plan: &Plan,
     harmless: &RoutePlan,
