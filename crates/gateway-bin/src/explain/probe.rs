@@ -185,7 +185,7 @@ fn harmless<B>(config: &Config, asked: &Asked, request: &Request<B>, endpoint: &
         }
     }
     for (name, service) in &mut plan.services {
-        let host = service.connection.host.clone();
+        let host = service.connection.host;
         let settings = config.settings.services.get(name).and_then(|service| service.outbound.as_ref());
         let outbound = settings.map(|settings| shown(settings, name, request));
         *service = recorded(name, endpoint);
