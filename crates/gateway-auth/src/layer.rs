@@ -1,10 +1,11 @@
 use crate::jwt::method::JwtMethod;
 use crate::method::{Check, Head, Login, Method, Passed, Refusal, Verdict};
 use crate::service::Auth;
-use crate::{AuthError, AuthPolicy, JwtSettings, Mode, PublicPath, Require, Revocations};
-use gateway_core::{Code, Problem};
+use crate::{AuthError, AuthPolicy, HeaderNames, JwtSettings, Mode, PublicPath, Require, Revocations};
+use gateway_core::{Code, Principal, Problem};
 use gateway_store::Store;
-use http::header::WWW_AUTHENTICATE;
+use http::header::{HeaderName, WWW_AUTHENTICATE};
+use http::request;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -63,6 +64,19 @@ impl AuthLayer {
         let same = |method: &Arc<dyn Method>| method.with_store(store).unwrap_or_else(|| method.clone());
         let methods: Vec<_> = self.0.methods.iter().map(same).collect();
         Self(Arc::new(Shared { strippers: strippers(&methods), methods, ..(*self.0).clone() }))
+    }
+
+    /// The same layer with nobody asked: every request passes as this caller, or as nobody, and loses what it would
+    /// lose to the methods. For whoever wants to know what a service gets, before there is a request.
+    #[must_use]
+    pub fn unasked(&self, caller: Option<&Principal>) -> Self {
+        let stand_in = |of: &Arc<dyn Method>| -> Arc<dyn Method> {
+            Arc::new(Unasked { of: of.clone(), caller: caller.cloned() })
+        };
+        let methods: Vec<_> = self.0.methods.iter().map(stand_in).collect();
+        let (require, mode, optional) = (Require::Any, Mode::Enforce, true);
+        let strippers = strippers(&methods);
+        Self(Arc::new(Shared { strippers, methods, require, mode, optional, ..(*self.0).clone() }))
     }
 
     /// Whether one of the methods may have to see a body, for which there must be a
@@ -134,6 +148,35 @@ impl AuthLayer {
 
 fn strippers(methods: &[Arc<dyn Method>]) -> Vec<Arc<dyn Method>> {
     methods.iter().filter(|method| method.strips()).cloned().collect()
+}
+
+/// What stands in for a method: it recognises who it is told to, and takes from requests what the method takes.
+#[derive(Debug)]
+struct Unasked {
+    of: Arc<dyn Method>,
+    caller: Option<Principal>,
+}
+
+impl Method for Unasked {
+    fn check(&self, _: Head<'_>) -> Check {
+        Check::Done(self.caller.clone().map_or(Verdict::Absent, Verdict::passed))
+    }
+
+    fn strips(&self) -> bool {
+        self.of.strips()
+    }
+
+    fn strip(&self, request: &mut request::Parts) {
+        self.of.strip(request);
+    }
+
+    fn sets(&self) -> HeaderNames {
+        self.of.sets()
+    }
+
+    fn reads(&self) -> Vec<HeaderName> {
+        self.of.reads()
+    }
 }
 
 /// How far the methods were asked.

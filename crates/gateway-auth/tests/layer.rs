@@ -271,3 +271,19 @@ fn what_may_be_a_credential_is_not_shown() {
     let shown = format!("{:?} {:?}", Head::of(&request), Verdict::Passed(passed));
     assert!(shown.contains("authorization") && !shown.contains("secret"), "{shown}");
 }
+
+#[tokio::test]
+async fn unasked_everybody_passes_as_who_is_named_and_loses_what_the_methods_take() {
+    let policy = AuthPolicy { require: Require::All, ..AuthPolicy::default() };
+    let layer = AuthLayer::new(vec![word("a", false), word("b", true)], &policy);
+    let ada = Principal::new("ada", AuthMethod::Jwt, Default::default());
+    for (caller, expected) in [(None, "-"), (Some(&ada), "ada")] {
+        let layer = layer.unasked(caller).with_store(&Store::memory());
+        for headers in [&[][..], &[("a", "bad")], &[("a", "bob"), ("b", "other"), ("x-user", "eve")]] {
+            let response = ask(&layer, get(headers)).await;
+            assert_eq!(outcome(&response), expected, "{headers:?}");
+            let seen = response.extensions().get::<Seen>().unwrap();
+            assert!(seen.headers.is_empty(), "{headers:?}: {:?}", seen.headers);
+        }
+    }
+}

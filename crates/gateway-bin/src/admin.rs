@@ -111,7 +111,7 @@ impl Admin {
                     .with_detail("metrics are off: `metrics = false`")
                     .into_response(),
             },
-            "/routes" => typed(routes::json(&self.view.load().plan), "application/json"),
+            "/routes" => self.looking_back(|checked| Ok(routes::json(checked))).await,
             "/config" => match serde_json::to_string(&self.view.load().status) {
                 Ok(status) => typed(status + "\n", "application/json"),
                 Err(_) => Problem::new(Code::InternalError).into_response(),

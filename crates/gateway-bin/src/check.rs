@@ -4,6 +4,7 @@
 mod balancing;
 mod connect;
 pub(crate) use connect::evicts;
+mod danger;
 mod limiting;
 mod paths;
 mod sarif;

@@ -131,8 +131,8 @@ pub fn main() -> ExitCode {
         Command::Explain(options) => return explain(&path, &options),
         Command::Limits { command: LimitsCommand::Simulate(options) } => return simulate(&path, &options),
         Command::Routes { format } => checked(&path).map(|checked| match format {
-            Format::Json => routes::json(&checked.config.plan),
-            Format::Text => routes::table(&checked.config.plan),
+            Format::Json => routes::json(&checked),
+            Format::Text => routes::table(&checked),
             Format::Md => routes::markdown(&checked),
         }),
         Command::Token { auth, claims, expires } => load(&path).and_then(|config| {
@@ -213,7 +213,11 @@ fn diff(old: &Path, new: &Path, format: check::Format) -> ExitCode {
                 check::Format::Json => json(&difference),
             };
             let _ = std::io::stdout().write_all(text.as_bytes());
-            if difference.is_none() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+            ExitCode::from(match (difference.is_unread(), difference.is_none()) {
+                (true, _) => MISTAKEN,
+                (false, true) => 0,
+                (false, false) => FAILED,
+            })
         }
         Err(error) => fail(&format!("standard input cannot be read: {error}"), MISTAKEN),
     }

@@ -5,9 +5,7 @@ mod plan;
 mod settings;
 
 pub(crate) use load::{Mistake, Mistakes, Origin, Severity, join, nearest};
-pub(crate) use plan::{
-    AuthPlan, Chore, Levels, LimitPlan, Plan, RouteLimit, RoutePlan, ServicePlan, of_policies,
-};
+pub(crate) use plan::{Chore, Levels, LimitPlan, Plan, RouteLimit, RoutePlan, ServicePlan, of_policies};
 pub(crate) use settings::{AuthSettings, LogLevel, Policies, ServerSettings, Settings, StartSettings};
 
 use load::Loaded;

@@ -124,7 +124,7 @@ impl Reading<'_> {
         let fate = match self.known.get(&alike) {
             Some(fate) => fate.clone(),
             None => {
-                let fate = self.finder.find(&logged.asked()?);
+                let fate = self.finder.find(&logged.asked()?).fate;
                 self.known.insert(alike, fate.clone());
                 fate
             }

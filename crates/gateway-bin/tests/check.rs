@@ -227,6 +227,31 @@ fn every_warning_has_its_place_and_leaves_the_exit_code_0() {
             vec!["warning: it changes nothing: requests for `/x` are where it leads"],
         ),
         (
+            service("connection.tls.verify = false").replace("http://x", "https://x"),
+            vec![
+                "3:25: warning: nobody looks at the certificates of `a`",
+                "name the authority that made them in `ca_file` instead",
+            ],
+        ),
+        (
+            service("retry = { attempts = 10, budget = 100 }"),
+            vec!["3:34: warning: every request may have another attempt, and up to 10", "leave it at 20"],
+        ),
+        (
+            format!("{GOOD}fault = {{ abort = 503 }}\n"),
+            vec![
+                "6:19: warning: every request is answered with an error on purpose",
+                "set `percent`, or the `header` of requests that are to fail",
+            ],
+        ),
+        (
+            format!("{GOOD}respond = \"here\"\n"),
+            vec![
+                "5:11: warning: `a` is never asked: `respond` answers every request of this route",
+                "take `service` or `respond` out",
+            ],
+        ),
+        (
             format!("{GOOD}[forwarded]\ndepth = 2\n"),
             vec![
                 "7:9: warning: whoever connects is taken for a proxy",
@@ -257,6 +282,7 @@ fn what_is_as_it_should_be_is_not_warned_of() {
          [services.b]\nendpoints = [\"http://x\"]\ntimeout = {{ total = \"6s\", per_try = \"2s\" }}\nretry = 3\n\
          health = \"/health\"\nbalance = {{ strategy = \"maglev\", hash_on = \"param id\" }}\n\
          connection.protocol = \"http2\"\n[[routes]]\npath = \"/b/{{id}}\"\nservice = \"b\"\ngrpc_web = true\n\
+         redirect = \"https\"\nfault = {{ abort = {{ status = 503, percent = 10 }} }}\n\
          [[routes]]\npath = \"/S/*\"\ncase_sensitive = false\nservice = \"b\"\nstrip = \"/s\"\n\
          [[routes]]\npath = \"/s/plain\"\nredirect = \"https\"\n\
          [[routes]]\npath = \"/old/{{id}}\"\nredirect.path = \"/b/{{id}}\"\n\

@@ -142,13 +142,14 @@ Routes, in the order they are tried
   routes[3]  ~/v(?P<version>[0-9]+)/orders  takes it
 
 Policies, in the order it meets them
-  correlation_id  defaults.correlation_id  { trust_inbound = true }
-  cors            defaults.cors            true
-  headers         defaults.headers         { request = { set = { x-key = "${THE_KEY}" } } }
-  forwarded       forwarded                { trusted_proxies = ["10.0.0.0/8"] }
-  timeout         default                  "15s"
-  retry           default                  2
-  balance         default                  "round_robin"
+  correlation_id  defaults.correlation_id     { trust_inbound = true }
+  cors            defaults.cors               true
+  headers         defaults.headers            { request = { set = { x-key = "${THE_KEY}" } } }
+  forwarded       forwarded                   { trusted_proxies = ["10.0.0.0/8"] }
+  timeout         default                     "15s"
+  retry           default                     2
+  connection      services.orders.connection  { host = "endpoint" }
+  balance         default                     "round_robin"
 
 What the service gets, once it is let through
   GET /v2/orders
@@ -170,6 +171,7 @@ fn what_the_gateway_answers_itself_is_shown() {
     let expected = r#"GET /old/x?a=b at shop.example from 127.0.0.1
 
 routes[4] takes it: /old/* (gateway.toml:52:1)
+  * = x
 
 Routes, in the order they are tried
   routes[4]  /old/*  takes it
@@ -348,4 +350,146 @@ fn no_secret_is_shown() {
     for secret in ["hunter2", "a secret for tests"] {
         assert!(!text.contains(secret), "{text}");
     }
+}
+
+/// A service, and a route that says what it is to be explained.
+fn explained(config: &str, args: &[&str]) -> Value {
+    let all: Vec<&str> = ["explain", "--format", "json"].iter().chain(args).copied().collect();
+    let finished = Gateway::builder(EXE).config(config).args(&all).run();
+    assert_eq!(
+        (finished.code, finished.stderr.as_str()),
+        (Some(0), ""),
+        "{}\nfor\n{config}",
+        finished.stdout
+    );
+    serde_json::from_str(&finished.stdout).unwrap()
+}
+
+/// What the service gets in a header.
+fn upstream<'v>(said: &'v Value, name: &str) -> Option<&'v str> {
+    let headers = said["upstream"]["headers"].as_array().unwrap();
+    headers.iter().find(|pair| pair[0] == name)?[1].as_str()
+}
+
+fn names(said: &Value) -> Vec<&str> {
+    said["policies"].as_array().unwrap().iter().map(|policy| policy["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn credentials_are_shown_as_the_service_gets_them_and_those_of_the_gateway_are_only_named() {
+    const KEY: &str = "[auth.api_keys.k]\nkeys = []\n";
+    let config = |service: &str, route: &str, more: &str| {
+        format!(
+            "[services.up]\nendpoints = [\"http://127.0.0.1:1\"]\n{service}\n[[routes]]\npath = \"/*\"\nservice = \"up\"\n\
+             {route}\n{more}"
+        )
+    };
+    let client =
+        "client_id = \"gw\", client_secret = \"hunter2hunter2\", url = \"https://idp.example/token\"";
+    let sent = ["GET", "/", "-H", "Authorization: Bearer zzz", "-H", "X-API-Key: yyy"];
+    for (service, authorization) in [
+        ("outbound = \"remove\"".to_owned(), None),
+        ("outbound = \"passthrough\"".to_owned(), Some("Bearer zzz")),
+        (
+            "outbound = { basic = { user = \"gw\", password = \"hunter2hunter2\" } }".to_owned(),
+            Some("(services.up.outbound)"),
+        ),
+        (
+            "outbound = { header = { value = \"Bearer hunter2hunter2\" } }".to_owned(),
+            Some("(services.up.outbound)"),
+        ),
+        (format!("outbound = {{ client_credentials = {{ {client} }} }}"), Some("(services.up.outbound)")),
+        (
+            format!("outbound = {{ token_exchange = {{ client = {{ {client} }} }} }}"),
+            Some("(services.up.outbound)"),
+        ),
+    ] {
+        let said = explained(&config(&service, "", ""), &sent);
+        assert_eq!(upstream(&said, "authorization"), authorization, "{service}");
+        assert_eq!(upstream(&said, "x-api-key"), Some("yyy"), "no route takes it");
+        assert!(names(&said).contains(&"outbound"), "{said}");
+        assert!(!said.to_string().contains("hunter2"), "{said}");
+    }
+    let said = explained(&config("", "auth = \"k\"", KEY), &sent);
+    assert_eq!((upstream(&said, "x-api-key"), upstream(&said, "authorization")), (None, Some("Bearer zzz")));
+    let shown = KEY.replace("keys =", "hide_credentials = false\nkeys =");
+    let said = explained(&config("", "auth = \"k\"", &shown), &sent);
+    assert_eq!(upstream(&said, "x-api-key"), Some("yyy"));
+
+    let told =
+        "auth = \"k\"\nidentity_headers = { headers = { x-who = \"sub\" }, authorization = \"remove\" }";
+    let more = format!("{KEY}[assertion]\nissuer = \"https://gw.example\"\n");
+    let args =
+        [&sent[..], &["--claim", "sub=ada", "-H", "X-Who: eve", "-H", "X-Internal-Assertion: eve"]].concat();
+    let said = explained(&config("assertion = true", told, &more), &args);
+    assert_eq!((upstream(&said, "x-who"), upstream(&said, "authorization")), (Some("ada"), None), "{said}");
+    assert_eq!(upstream(&said, "x-internal-assertion"), Some("(services.up.assertion)"));
+    assert!(names(&said).contains(&"assertion"), "{said}");
+}
+
+#[test]
+fn policies_stand_in_the_order_in_which_a_request_meets_them() {
+    let config = "[services.up]\nendpoints = [\"http://127.0.0.1:1\"]\n[auth.api_keys.staff]\n\
+        [rate_limits]\nfew = \"2/s\"\nmore = \"3/s\"\nwrong = { limit = \"5/min\", count = \"failures\" }\n\
+        [defaults]\ncorrelation_id = false\nmax_body = \"1KiB\"\n\
+        [[routes]]\npath = \"/*\"\nservice = \"up\"\nauth = \"staff\"\nrate_limit = [\"few\", \"wrong\", \"more\"]\n\
+        fallback = { respond = \"later\" }\ncache = \"30s\"\n\
+        [[routes]]\npath = \"/b\"\nservice = \"up\"\nfallback = { service = \"up\" }\ncircuit = true\n";
+    let said = explained(config, &["POST", "/", "-H", "Content-Length: 1024"]);
+    let order = ["max_body", "rate_limit", "auth", "rate_limit", "fallback", "cache", "forwarded"];
+    assert_eq!(names(&said)[..7], order, "{said}");
+    let limit = |index: usize| (&said["policies"][index]["value"], &said["policies"][index]["definition"]);
+    assert_eq!(limit(1), (&json!("wrong"), &json!({ "limit": "5/min", "count": "failures" })));
+    assert_eq!(limit(3), (&json!(["few", "more"]), &json!(["2/s", "3/s"])));
+    assert_eq!(upstream(&said, "content-length"), Some("1024"), "a body that is announced: {said}");
+    let counted: Vec<&str> =
+        said["counted"].as_array().unwrap().iter().map(|limit| limit["limit"].as_str().unwrap()).collect();
+    assert_eq!(counted, ["wrong", "few", "more"]);
+
+    let said = explained(config, &["POST", "/", "-H", "Content-Length: 1025"]);
+    assert_eq!((&said["answer"]["status"], &said["upstream"]), (&json!(413), &Value::Null), "{said}");
+    let said = explained(config, &["GET", "/b"]);
+    assert_eq!(names(&said)[..4], ["max_body", "forwarded", "fallback", "circuit"], "{said}");
+
+    let listed = Gateway::builder(EXE).config(config).args(&["routes"]).run().stdout;
+    for order in [
+        "max-body rate-limit=wrong auth=staff rate-limit=few|more fallback cache\n",
+        "max-body fallback circuit\n",
+    ] {
+        assert!(listed.contains(order), "no {order} in {listed}");
+    }
+}
+
+#[test]
+fn accounts_captures_cache_keys_and_moves_are_told() {
+    let config = "[services.up]\nendpoints = [\"http://127.0.0.1:1\"]\n[identity]\n[auth.jwt.shop]\n\
+        secret = \"a secret for tests, 32 bytes long\"\naudience = \"shop\"\n[normalize]\ntrailing_slash = \"redirect\"\n\
+        [[routes]]\npath = \"/auth/*\"\nidentity = true\n\
+        [[routes]]\npath = \"/files/{kind}/*\"\nhosts = [\"~(?<tenant>[a-z]+)\\\\.shop\\\\.example\"]\nservice = \"up\"\n\
+        rewrite = { path = \"/{tenant}/{kind}/{*}\" }\n\
+        [[routes]]\npath = \"/cached\"\nservice = \"up\"\nauth = \"shop\"\ncache = { key = { headers = [\"x-lang\"] } }\n";
+    let said = explained(config, &["POST", "/auth/login"]);
+    assert_eq!((&said["accounts"], &said["answer"]), (&json!(true), &Value::Null), "{said}");
+    assert_eq!(names(&said).last(), Some(&"identity"));
+
+    let said = explained(config, &["GET", "http://acme.shop.example/files/a/b/c"]);
+    assert_eq!(said["params"], json!({ "*": "b/c", "kind": "a", "tenant": "acme" }));
+    assert_eq!(said["upstream"]["target"], "/acme/a/b/c");
+    assert_eq!(said["cached"], Value::Null);
+
+    let key = |args: &[&str]| {
+        let said = explained(
+            config,
+            &[&["GET", "http://shop.example/cached?b=1", "-H", "X-Lang: de"], args].concat(),
+        );
+        said["cached"]["key"].as_str().map(str::to_owned)
+    };
+    assert_eq!(key(&[]).unwrap(), "http://shop.example/cached?b=1 /cached x-lang=de");
+    let of_ada = key(&["--claim", "sub=ada"]).unwrap();
+    assert!(of_ada.starts_with(&key(&[]).unwrap()) && of_ada.ends_with(":ada"), "{of_ada}");
+    assert_eq!(key(&["-H", "Content-Length: 1"]), None, "what has a body goes by the cache");
+
+    let said = explained(config, &["GET", "http://shop.example/cached/?a=b"]);
+    assert_eq!(said["answer"]["status"], 308, "{said}");
+    assert_eq!((names(&said), &said["cached"]), (vec!["normalize"], &Value::Null), "it meets no other");
 }

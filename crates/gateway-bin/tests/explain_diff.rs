@@ -220,3 +220,51 @@ fn query_and_client_tell_requests_apart_where_routes_look_at_them() {
         run.stdout
     );
 }
+
+#[test]
+fn what_changes_on_the_way_to_a_service_and_before_a_route_is_told() {
+    let services = |service: &str| {
+        OLD.replace("[\"http://127.0.0.1:3002\"]", &format!("[\"http://127.0.0.1:3002\"]\n{service}"))
+    };
+    for (new, told) in [
+        (services("outbound = \"remove\""), "outbound  none → \"remove\""),
+        (services("connection = { host = \"endpoint\" }"), "connection  none → { host = \"endpoint\" }"),
+        (services("assertion = true") + "[assertion]\n", "assertion  none → true"),
+        (
+            OLD.replace(
+                "\"http://127.0.0.1:3002\"",
+                "{ url = \"http://127.0.0.1:3002\", weight = 5, priority = 1 }",
+            ),
+            "endpoints  [\"http://127.0.0.1:3002\"] → \
+             [{ priority = 1, url = \"http://127.0.0.1:3002\", weight = 5 }]",
+        ),
+        (
+            OLD.to_owned() + "[normalize]\ntrailing_slash = \"strip\"\n",
+            "normalize  {} → { trailing_slash = \"strip\" }",
+        ),
+    ] {
+        let run = diff(OLD, &new, "GET /api/x/\n", &[]);
+        assert_eq!((run.code, run.stderr.as_str()), (Some(1), ""), "{}\nfor\n{new}", run.stdout);
+        assert!(run.stdout.contains(&format!("still to /api/*\n  {told}\n")), "no {told} in {}", run.stdout);
+    }
+    let new = OLD.to_owned() + "[normalize]\ntrailing_slash = \"redirect\"\n";
+    let run = diff(OLD, &new, "GET /api/x/\nGET /api/x\nGET /nowhere/\n", &[]);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    let expected = "1 of 3 requests change, all in the same way\n\n1 request: /api/* (old.toml:11:1) → moved\n  \
+        normalize  {} → { trailing_slash = \"redirect\" }\n  such as GET /api/x/\n";
+    assert_eq!(run.stdout.as_str(), expected);
+
+    let listed = OLD.replace("rate_limit = \"browsing\"", "rate_limit = [\"browsing\", \"more\"]")
+        + "[rate_limits.more]\nlimit = \"9/s\"\n";
+    let run = diff(&listed, &listed.replace("20/min", "10/min"), "GET /orders/1\n", &[]);
+    assert_eq!(run.code, Some(1), "one of several limits says something else: {}", run.stdout);
+}
+
+#[test]
+fn lines_of_which_none_can_be_read_end_with_2() {
+    let run = diff(OLD, OLD, "nonsense\nmore\n", &[]);
+    assert_eq!(run.code, Some(2), "{}", run.stdout);
+    assert!(run.stdout.contains("No requests were read") && run.stdout.contains("2 lines were not read"));
+    assert_eq!(diff(OLD, OLD, "nonsense\nGET /api/x\n", &[]).code, Some(0));
+    assert_eq!(diff(OLD, OLD, "", &[]).code, Some(0), "there was nothing to read");
+}

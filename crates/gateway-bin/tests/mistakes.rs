@@ -305,6 +305,12 @@ fn every_kind_of_mistake_names_its_place_and_what_to_do() {
             vec!["0 attempts make no sense; expected 1 to 100"],
         ),
         (
+            format!("{GOOD}[services.b]\nendpoints = [\"http://x\"]\nretry = {{ statuses = [503, 9999] }}\n"),
+            vec![
+                "gateway.toml:8:28: `services.b.retry.statuses[1]`: 9999 is not a status; expected 100 to 599",
+            ],
+        ),
+        (
             format!("{GOOD}[services.b]\nendpoints = [\"http://x\"]\nretry = {{ backoff = \"soon\" }}\n"),
             vec!["`soon` is no backoff; expected \"100ms\", \"linear 100ms\" or \"none\""],
         ),

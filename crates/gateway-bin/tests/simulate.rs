@@ -251,3 +251,13 @@ fn what_cannot_be_simulated_is_named() {
         assert!(finished.stderr.contains(part), "no `{part}` in {}", finished.stderr);
     }
 }
+
+#[test]
+fn requests_that_are_sent_to_the_normal_path_come_to_no_limit() {
+    let log: String =
+        ["/a/x/", "/a/x", "/a/x/"].iter().map(|uri| line(1, "192.0.2.1", None, uri, 308)).collect();
+    let moving = config(r#""3/min""#) + "[normalize]\ntrailing_slash = \"redirect\"\n";
+    let builder = Gateway::builder(EXE).config(&moving).file("access.log", &log);
+    let finished = builder.args(&["limits", "simulate", "--limit", "limited", "access.log"]).run();
+    assert!(finished.stdout.starts_with("3 requests, of which 2 come to no limit\n"), "{}", finished.stdout);
+}

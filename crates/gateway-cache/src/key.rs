@@ -18,7 +18,7 @@ use std::sync::Arc;
 use target::TargetRules;
 
 /// What stands between the parts of a key, and in none of them: no URL and no header holds it.
-const SEPARATOR: char = '\0';
+pub(crate) const SEPARATOR: char = '\0';
 
 /// What the settings say of the key.
 #[derive(Clone, Debug)]

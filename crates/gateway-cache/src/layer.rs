@@ -1,6 +1,7 @@
 use crate::CacheStore;
 use crate::engine::Engine;
 use crate::executor::TokioExecutor;
+use crate::key::SEPARATOR;
 use crate::query::QueryLayer;
 use crate::semantics::conditional::is_for_origin;
 use crate::semantics::reuse::{Reuse, reuse};
@@ -98,6 +99,19 @@ impl<X> CacheLayer<X> {
         let age = entry.age(engine.now());
         let is_fresh = reuse(&entry.terms, age, entry.is_marked(), &engine.wants(headers)) == Reuse::Fresh;
         is_fresh.then(|| entry.terms.lifetime.saturating_sub(age))
+    }
+
+    /// What an answer to this request is found by: its URL, the cache's name, the headers and cookies that count, and
+    /// who asks where answers are kept apart by that; a space between them. `None` where the service is always asked,
+    /// and for a `QUERY` whose body was not read. Looks nothing up: for whoever wants to know why two requests do not
+    /// share an answer.
+    #[must_use]
+    pub fn key_of<B>(&self, request: &Request<B>) -> Option<String> {
+        let engine = &self.engine;
+        if !engine.takes(request.method()) || engine.bypasses_by_head(request) {
+            return None;
+        }
+        engine.keys.key(request).map(|key| key.text.replace(SEPARATOR, " "))
     }
 
     /// How often it did what.

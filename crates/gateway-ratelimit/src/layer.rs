@@ -132,6 +132,14 @@ impl RateLimitLayer {
         self.limiter.case(&facts).map(|_| readable(&self.limiter.by, &facts))
     }
 
+    /// How much is left of what a request would be counted under, by the tightest of the limits. `None` if it is exempt
+    /// or not limited by this, or is counted in a store. Counts nothing.
+    #[must_use]
+    pub fn left_to<B>(&self, request: &Request<B>) -> Option<u32> {
+        let case = self.limiter.case(&Facts::of(request, &self.scope)).filter(|_| self.store.is_none())?;
+        Some(self.limiter.counts.left(case.key, self.limiter.clock.now(), &case.plan.rules))
+    }
+
     fn changed(&self, change: impl FnOnce(&mut Limiter)) -> Self {
         let mut limiter = (*self.limiter).clone();
         change(&mut limiter);

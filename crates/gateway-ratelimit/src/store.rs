@@ -129,6 +129,14 @@ impl Counts {
         Some(states.iter().zip(rules).map(|(state, rule)| used(state, now, rule)).collect())
     }
 
+    /// How much there is left by the tightest rule.
+    pub(crate) fn left(&self, key: Key, now: u64, rules: &[Rule]) -> u32 {
+        let known = self.shard(key).get(key).map(|entry| entry.states.as_ref().to_vec());
+        let known = known.filter(|states| states.len() == rules.len());
+        let mut states = known.unwrap_or_else(|| vec![State::default(); rules.len()]);
+        decide_all(&mut states, now, 0, rules, false).decision.remaining()
+    }
+
     /// Forgets a key.
     pub(crate) fn forget(&self, key: Key) {
         self.shard(key).remove(key);

@@ -7,6 +7,7 @@ use group::Group;
 use http::header::HeaderValue;
 use http::{HeaderMap, Method, Request};
 use search::Search;
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 mod cover;
@@ -163,6 +164,19 @@ impl<T> RouteTable<T> {
 
     fn search(&self, search: &mut Search<'_>) -> Option<Entry> {
         self.compiled.groups.iter().find_map(|group| group.find(search))
+    }
+
+    /// The places of all routes, in the order in which they are tried: the first that fits takes a request. One of
+    /// several hosts stands where the most exact of them puts it, whichever a request is for.
+    #[must_use]
+    pub fn precedence(&self) -> Vec<usize> {
+        let Compiled { routes, ranks, .. } = &*self.compiled;
+        let mut order: Vec<usize> = (0..routes.len()).collect();
+        order.sort_by_cached_key(|index| {
+            let route = &routes[*index];
+            (Reverse(route.priority), explain::host_rank(route, None), ranks[*index])
+        });
+        order
     }
 
     /// All routes, in the order they were given.

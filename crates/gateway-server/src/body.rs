@@ -83,6 +83,13 @@ impl RequestBody {
         Self { kind, allowed: u64::MAX, received: None }
     }
 
+    /// A body that is announced, of so many bytes if that is known, and never comes: for whoever asks what becomes of a
+    /// request of which there is only the head.
+    #[must_use]
+    pub fn announced(length: Option<u64>) -> Self {
+        Self::piped(length).0
+    }
+
     /// From now on at most so many bytes: with one more, reading fails with [`BodyError::TooLarge`].
     pub fn limit(&mut self, bytes: u64) {
         self.allowed = bytes;

@@ -2,7 +2,7 @@
 
 use super::{Admin, Answer, bytes_of, refused, typed};
 use crate::check::Format;
-use crate::config;
+use crate::config::{self, Checked};
 use crate::explain::{self, Asked};
 use gateway_core::Code;
 use http::Request;
@@ -20,16 +20,29 @@ impl Admin {
             Ok(asked) => asked,
             Err(message) => return refused(Code::BadRequest, &message),
         };
+        self.looking_back(move |checked| {
+            let explained =
+                explain::explain(checked, &asked, Format::Json).map_err(|error| error.to_string())?;
+            Ok(explained.text)
+        })
+        .await
+    }
+
+    /// Answers with what JSON is made of the configuration in force and of where all of it is written.
+    pub(super) async fn looking_back(
+        &self,
+        said: impl FnOnce(&Checked) -> Result<String, String> + Send + 'static,
+    ) -> Answer {
         let plan = self.view.load().plan.clone();
         // Stacks are of one thread, and this one has other things to do.
-        let explaining = tokio::task::spawn_blocking(move || {
+        let looking = tokio::task::spawn_blocking(move || {
             let checked = config::look_back(&plan).map_err(|mistakes| mistakes.to_string())?;
-            explain::explain(&checked, &asked, Format::Json).map_err(|error| error.to_string())
+            said(&checked)
         });
-        match explaining.await {
-            Ok(Ok(explained)) => typed(explained.text, "application/json"),
+        match looking.await {
+            Ok(Ok(text)) => typed(text, "application/json"),
             Ok(Err(message)) => refused(Code::InternalError, &message),
-            Err(_) => refused(Code::InternalError, "it could not be explained"),
+            Err(_) => refused(Code::InternalError, "the configuration could not be looked at"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a configuration without mistakes is likely not meant to say.
 
-use super::{balancing, limiting, paths};
+use super::{balancing, danger, limiting, paths};
 use crate::config::{Mistake, Origin, Plan, Settings, Severity, join, of_policies};
 use gateway_auth::JwtSettings;
 use gateway_core::units::{Short, Switch, Timespan};
@@ -38,6 +38,7 @@ pub(crate) fn warnings(settings: &Settings, plan: &Plan, origin: &Origin) -> Vec
     found.extend(reader.policies());
     found.extend(reader.open_admin());
     found.extend(reader.trusts_everybody());
+    found.extend(danger::dangers(settings, origin));
     found
 }
 

@@ -3,7 +3,7 @@
 
 use super::find::{Fate, Finder, LooksAt};
 use super::logged::{Logged, Unread};
-use super::policies::policies;
+use super::policies::{normalize, policies};
 use super::report::endpoints;
 use crate::config::Checked;
 use contents::{Contents, FileRead};
@@ -49,7 +49,8 @@ struct Change {
 /// Where a request ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Place {
-    /// `found`, `options` where the gateway tells the methods, or the code that it is refused with.
+    /// `found`, `moved` where the client is sent to the normal path, `options` where the gateway tells the methods, or
+    /// the code that it is refused with.
     outcome: &'static str,
     name: Option<String>,
     path: Option<String>,
@@ -112,6 +113,7 @@ impl<'a> Side<'a> {
                 return way.or_insert_with(|| Rc::new(Way::of(checked, index, contents))).clone();
             }
             Fate::Refused(outcome) => outcome,
+            Fate::Moved => "moved",
             Fate::Options => "options",
         };
         let way = self.nowhere.entry(outcome).or_insert_with(|| {
@@ -140,7 +142,7 @@ impl Way {
                 None => all.push((policy.name, value)),
             }
         }
-        if let (Some(name), None) = (&route.service, &route.respond) {
+        if let (Some(name), true) = (&route.service, route.asks_service()) {
             all.push(("service", json!(name)));
             all.push(("endpoints", json!(endpoints(checked, route))));
         }
@@ -226,11 +228,15 @@ pub(crate) fn diff(old: &Checked, new: &Checked, lines: impl BufRead) -> io::Res
         };
         difference.requests += 1;
         difference.distinct += 1;
-        let (before, after) = (old.finder.find(&asked), new.finder.find(&asked));
-        let (before, after) = (old.way(&before), new.way(&after));
+        let found = (old.finder.find(&asked), new.finder.find(&asked));
+        let (before, after) = (old.way(&found.0.fate), new.way(&found.1.fate));
         // Of what meets no policies, that all are missing says nothing.
         let both = before.is_found() && after.is_found();
-        let policies = if both { before.changes(&after) } else { Vec::new() };
+        let mut policies = if both { before.changes(&after) } else { Vec::new() };
+        if found.0.path != found.1.path && (found.0.is_taken() || found.1.is_taken()) {
+            let (before, after) = (normalize(old.checked).value, normalize(new.checked).value);
+            policies.push(PolicyChange { name: "normalize".to_owned(), before, after });
+        }
         let stays = before.is_same_place(&after);
         let change = (!stays || !policies.is_empty()).then(|| {
             let places = (!stays).then(|| {
@@ -270,6 +276,11 @@ pub(crate) fn diff(old: &Checked, new: &Checked, lines: impl BufRead) -> io::Res
 impl Difference {
     pub(crate) fn is_none(&self) -> bool {
         self.changed == 0
+    }
+
+    /// Whether there were lines, and none of them could be read.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.requests == 0 && !self.unread.is_empty()
     }
 
     fn count(&mut self, change: Option<usize>) {

@@ -3,14 +3,14 @@
 use super::Logged;
 use super::request::{Asked, Limits};
 use crate::assemble::{Assembly, Observers};
-use crate::config::{AuthPlan, Config, Plan};
+use crate::config::{Config, Plan};
 use crate::hops;
 use crate::stack::Edge;
-use gateway_core::Code;
+use gateway_core::{Code, Problem};
 use gateway_routing::{Match, RouteMatch, When};
 use gateway_server::RequestBody;
 use gateway_store::Store;
-use http::Method;
+use http::{Method, Request};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -19,10 +19,27 @@ use std::sync::Arc;
 pub(crate) enum Fate {
     /// The route at this place.
     Route(usize),
+    /// The gateway sends the client to the same path as it is normalised.
+    Moved,
     /// The gateway refuses it with this code.
     Refused(&'static str),
     /// The gateway answers `OPTIONS` itself.
     Options,
+}
+
+/// What takes a request, and by what path.
+#[derive(Clone, Debug)]
+pub(crate) struct Finding {
+    pub(crate) fate: Fate,
+    /// As routes and the service see it; nothing where it was refused before that.
+    pub(super) path: Option<String>,
+}
+
+impl Finding {
+    /// Whether a route has to do with it.
+    pub(super) fn is_taken(&self) -> bool {
+        matches!(self.fate, Fate::Route(_) | Fate::Moved)
+    }
 }
 
 /// Finds routes as live requests find theirs: by parser, edge and table.
@@ -35,28 +52,42 @@ impl Finder {
     pub(crate) fn new(config: &Config) -> Self {
         let Config { settings, plan } = config;
         let limits = Limits { max_head: plan.connections.max_head, max_headers: settings.server.max_headers };
-        let plan = Plan::clone(plan);
-        // Nobody is asked or counted.
-        let plan = Plan { store: Store::memory(), auth: AuthPlan::default(), ..plan };
-        let plan = Arc::new(Plan { services: Default::default(), ..plan });
+        let mut plan = Plan::clone(plan);
+        // Nobody is asked or counted. The ways to authenticate say what clients may not send.
+        plan.store = Store::memory();
+        plan.auth.layers.clear();
+        plan.services.clear();
+        let plan = Arc::new(plan);
         Self { edge: Assembly::new(&plan, Observers::default()).edge(&plan), limits }
     }
 
-    pub(crate) fn find(&self, asked: &Asked) -> Fate {
+    pub(crate) fn find(&self, asked: &Asked) -> Finding {
+        let refused = |problem: &Problem| {
+            let fate = Fate::Refused(problem.code().name());
+            Finding { fate, path: None }
+        };
         let mut request = match asked.request(&self.limits) {
             Ok(request) => request,
-            Err(problem) => return Fate::Refused(problem.code().name()),
+            Err(problem) => return refused(&problem),
         };
-        if let Err(problem) = self.edge.receive(&mut request, asked.client()) {
-            return Fate::Refused(problem.code().name());
-        }
-        if hops::is_ping(&request) {
+        let moved = match self.edge.receive(&mut request, asked.client()) {
+            Ok(moved) => moved.is_some(),
+            Err(problem) => return refused(&problem),
+        };
+        let path = Some(request.uri().path().to_owned());
+        Finding { fate: self.fate(&mut request, moved), path }
+    }
+
+    /// Of what the edge received.
+    fn fate(&self, request: &mut Request<RequestBody>, moved: bool) -> Fate {
+        if hops::is_ping(request) {
             return Fate::Options;
         }
-        if let Some(found) = self.edge.preflight(&mut request) {
+        if !moved && let Some(found) = self.edge.preflight(request) {
             return Fate::Route(found.index);
         }
-        match self.edge.routes.find(&request) {
+        match self.edge.routes.find(request) {
+            Match::Found(_) if moved => Fate::Moved,
             Match::Found(found) => Fate::Route(found.index),
             Match::MethodNotAllowed { .. } if *request.method() == Method::OPTIONS => Fate::Options,
             Match::MethodNotAllowed { .. } => Fate::Refused(Code::MethodNotAllowed.name()),

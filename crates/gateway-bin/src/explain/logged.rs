@@ -146,6 +146,10 @@ impl Unread {
     /// Of longer lines, the beginning is shown.
     const SHOWN: usize = 120;
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lines == 0
+    }
+
     pub(crate) fn note(&mut self, place: impl FnOnce() -> String, line: &str, why: String) {
         self.lines += 1;
         if self.examples.len() < Self::EXAMPLES {

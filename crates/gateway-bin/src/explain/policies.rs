@@ -1,6 +1,6 @@
 //! The policies of a route in the order in which a request meets them, each with where it was said.
 
-use crate::config::{AuthSettings, Checked, Levels, Origin, Policies, join};
+use crate::config::{AuthSettings, Checked, Levels, Origin, Policies, RouteLimit, RoutePlan, join};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -41,26 +41,37 @@ pub(super) fn policies(checked: &Checked, index: usize) -> Vec<Policy> {
     let mut all = Policed { origin: &checked.origin, levels: &levels, policies: Vec::new() };
     let own = |name: &str| format!("routes[{index}].{name}");
 
+    let is_written = |key: &str| checked.origin.written(key).is_some();
+    let underscores = "underscore_headers";
+    all.add(is_written(underscores), underscores, underscores, Value::Null);
     all.of_levels(route.correlation_id.is_some(), "correlation_id", |p| p.correlation_id.map(drop));
     all.add(plan.server_timing, "server_timing", "server_timing", Value::Null);
     all.of_levels(route.cors.is_some(), "cors", |p| p.cors.map(drop));
     all.of_levels(route.security_headers.is_some(), "security_headers", |p| p.security_headers.map(drop));
     all.of_levels(route.maintenance.is_some(), "maintenance", |p| p.maintenance.map(drop));
     all.add(route.redirect.is_some(), "redirect", &own("redirect"), Value::Null);
+    all.of_levels(route.max_body.is_some(), "max_body", |p| p.max_body.map(drop));
+    all.limits(route, |limit| limit.counts_failures);
     all.of_levels(route.auth.is_some(), "auth", |p| p.auth.map(drop));
     all.define_auth(&settings.auth);
     let authorizes = route.authorize.is_some() || route.cedar.is_some();
     all.of_levels(authorizes, "authorize", |p| p.authorize.map(drop));
     all.define_cedar();
-    all.of_levels(route.max_body.is_some(), "max_body", |p| p.max_body.map(drop));
-    all.of_levels(!route.rate_limits.is_empty(), "rate_limit", |p| p.rate_limit.map(drop));
-    all.define("rate_limit", "rate_limits");
+    all.limits(route, |limit| !limit.counts_failures);
     for (place, policies) in levels.outside_in() {
         all.add(!policies.headers.is_empty(), "headers", &format!("{place}.headers"), Value::Null);
     }
+    // An answer of its own comes after what the cache still has, another service before it.
+    let answers = route.fallback.as_ref().map(|fallback| fallback.respond.is_some());
+    all.of_levels(answers == Some(true), "fallback", |p| p.fallback.map(drop));
     all.of_levels(route.cache.is_some(), "cache", |p| p.cache.map(drop));
     all.of_levels(route.identity_headers.is_some(), "identity_headers", |p| p.identity_headers.map(drop));
-    all.of_levels(route.fallback.is_some(), "fallback", |p| p.fallback.map(drop));
+    let service = route.service.as_ref().and_then(|name| settings.services.get_key_value(name));
+    let of_service = |setting: &str| {
+        service.map(|(name, _)| format!("{}.{setting}", join("services", name))).unwrap_or_default()
+    };
+    let asserts = service.is_some_and(|(_, service)| service.assertion);
+    all.add(asserts, "assertion", &of_service("assertion"), Value::Bool(true));
     all.add(true, "forwarded", "forwarded", json!({ "trusted_proxies": [] }));
     all.add(route.strip.is_some(), "strip", &own("strip"), Value::Null);
     all.add(route.rewrite.is_some(), "rewrite", &own("rewrite"), Value::Null);
@@ -68,25 +79,43 @@ pub(super) fn policies(checked: &Checked, index: usize) -> Vec<Policy> {
     all.of_levels(route.fault.is_some(), "fault", |p| p.fault.map(drop));
     all.of_levels(route.concurrency.is_some(), "concurrency", |p| p.concurrency.map(drop));
     all.of_levels(route.class.is_some(), "class", |p| p.class.map(drop));
-    if let Some((name, service)) =
-        route.service.as_ref().and_then(|name| settings.services.get_key_value(name))
-    {
-        let key = |setting: &str| format!("{}.{setting}", join("services", name));
-        all.add(service.admission.on().is_some(), "admission", &key("admission"), Value::Null);
-        all.add(service.adaptive.on().is_some(), "adaptive", &key("adaptive"), Value::Null);
-        if route.respond.is_none() {
+    if let Some((_, service)) = service {
+        all.add(service.admission.on().is_some(), "admission", &of_service("admission"), Value::Null);
+        all.add(service.adaptive.on().is_some(), "adaptive", &of_service("adaptive"), Value::Null);
+        if route.asks_service() {
             all.of_levels(route.grpc_web, "grpc_web", |p| p.grpc_web.map(drop));
+            all.of_levels(answers == Some(false), "fallback", |p| p.fallback.map(drop));
+            all.add(service.outbound.is_some(), "outbound", &of_service("outbound"), Value::Null);
             all.of_levels(route.circuit.is_some(), "circuit", |p| p.circuit.map(drop));
             let (timeout, retry) = (&service.timeout, &service.retry);
-            all.add(true, "timeout", &key("timeout"), json!(timeout.total));
-            all.add(retry.attempts > 1, "retry", &key("retry"), json!(retry.attempts));
-            let tls = key("connection.tls");
-            all.add(checked.origin.written(&tls).is_some(), "tls", &tls, Value::Null);
-            all.add(true, "balance", &key("balance"), json!(service.balance.strategy));
+            all.add(true, "timeout", &of_service("timeout"), json!(timeout.total));
+            all.add(retry.attempts > 1, "retry", &of_service("retry"), json!(retry.attempts));
+            let connection = of_service("connection");
+            all.add(is_written(&connection), "connection", &connection, Value::Null);
+            all.add(true, "balance", &of_service("balance"), json!(service.balance.strategy));
         }
     }
-    all.add(route.respond.is_some(), "respond", &own("respond"), Value::Null);
+    for (on, name) in [
+        (route.respond.is_some(), "respond"),
+        (route.identity && route.respond.is_none(), "identity"),
+        (route.jwks && route.respond.is_none() && !route.identity, "jwks"),
+    ] {
+        all.add(on, name, &own(name), Value::Bool(true));
+    }
     all.policies
+}
+
+/// How paths are made normal, which comes before routes are looked for.
+pub(super) fn normalize(checked: &Checked) -> Policy {
+    let written = checked.origin.written("normalize");
+    Policy {
+        name: "normalize",
+        value: written.cloned().unwrap_or(json!({})),
+        definition: None,
+        from: if written.is_some() { "normalize" } else { "default" }.to_owned(),
+        place: checked.origin.place("normalize"),
+        files: Vec::new(),
+    }
 }
 
 struct Policed<'a> {
@@ -100,6 +129,25 @@ impl<'a> Policed<'a> {
     fn of_levels(&mut self, on: bool, name: &'static str, of: impl Fn(&Policies<'a>) -> Option<()>) {
         let (key, _) = self.levels.first(name, of);
         self.add(on, name, &key, Value::Bool(true));
+    }
+
+    /// Those limits of a route that stand at the same place, each under its name.
+    fn limits(&mut self, route: &RoutePlan, here: impl Fn(&RouteLimit) -> bool) {
+        let names = route.rate_limits.iter().filter(|limit| here(limit)).map(|limit| &limit.name);
+        let mut names: Vec<Value> = names.map(|name| json!(name)).collect();
+        self.of_levels(!names.is_empty(), "rate_limit", |p| p.rate_limit.map(drop));
+        let Some(policy) = self.policies.last_mut().filter(|_| !names.is_empty()) else { return };
+        let mut definitions: Vec<Value> = Vec::new();
+        for name in names.iter().filter_map(Value::as_str) {
+            let written = self.origin.written(&join("rate_limits", name));
+            definitions.push(written.map(without_secrets).unwrap_or_default());
+        }
+        let one_or_all = |list: &mut Vec<Value>| match list.len() {
+            1 => list.pop().unwrap_or_default(),
+            _ => Value::Array(std::mem::take(list)),
+        };
+        policy.value = one_or_all(&mut names);
+        policy.definition = Some(one_or_all(&mut definitions));
     }
 
     /// A policy that is written in a key, or has this value.
@@ -190,13 +238,6 @@ impl<'a> Policed<'a> {
         policy.definition = self.origin.written(&key).map(without_secrets);
         self.note_files(&key, &key, Some(&self.origin.folder()));
     }
-
-    /// Adds to the last policy, if it is this one, what its name stands for in a table.
-    fn define(&mut self, name: &str, table: &str) {
-        let Some(policy) = self.policies.last_mut().filter(|policy| policy.name == name) else { return };
-        let key = policy.value.as_str().map(|name| join(table, name)).unwrap_or_default();
-        policy.definition = self.origin.written(&key).map(without_secrets);
-    }
 }
 
 /// Whether a key of this name holds the name of a file that is read for what it says.
@@ -205,7 +246,8 @@ fn is_file(key: &str) -> bool {
     named || matches!(key, "file" | "client_certificate" | "client_key")
 }
 
-/// The same value without what is secret: keys, and what signs the cookies of sticky clients.
+/// The same value without what is secret: keys, the gateway's own credentials, and what signs the cookies of sticky
+/// clients.
 pub(crate) fn without_secrets(value: &Value) -> Value {
     let is_open = |name: &str| {
         !matches!(
@@ -224,8 +266,14 @@ pub(crate) fn without_secrets(value: &Value) -> Value {
         Value::Object(table) => {
             let open = table.iter().filter(|(name, _)| is_open(name)).map(|(name, inner)| {
                 let mut inner = without_secrets(inner);
-                if let (true, Value::Object(sticky)) = (name == "sticky", &mut inner) {
-                    sticky.remove("key");
+                // Names that are secret only there.
+                let secret = match name.as_str() {
+                    "sticky" | "client_assertion" => Some("key"),
+                    "header" => Some("value"),
+                    _ => None,
+                };
+                if let (Some(secret), Value::Object(inner)) = (secret, &mut inner) {
+                    inner.remove(secret);
                 }
                 (name.clone(), inner)
             });

@@ -2,9 +2,10 @@
 
 use super::Asked;
 use super::authorization::Authorization;
-use super::policies::{Policy, policies};
-use super::probe::{End, Looked, Probed};
-use crate::config::{Checked, Origin, RoutePlan};
+use super::policies::{Policy, normalize, policies};
+use super::probe::{Counted, End, Looked, Probed, stand_in};
+use crate::config::{Checked, Plan, RoutePlan, join};
+use gateway_core::Endpoint;
 use gateway_routing::{Candidate, Explanation, Outcome, Refusal};
 use http::StatusCode;
 use serde::Serialize;
@@ -40,6 +41,10 @@ pub(super) struct Report {
     authorization: Vec<Authorization>,
     /// Under what the limits of its route count it.
     counted: Vec<Counted>,
+    /// What its route's cache finds an answer by.
+    cached: Option<Cached>,
+    /// Whether the gateway's own accounts answer.
+    accounts: bool,
     /// What the service gets.
     upstream: Option<Forwarded>,
     /// What the gateway answers itself, in the service's place.
@@ -48,9 +53,8 @@ pub(super) struct Report {
 }
 
 #[derive(Debug, Serialize)]
-struct Counted {
-    limit: String,
-    /// Nothing where the limit is not for it.
+struct Cached {
+    /// Nothing where the cache is passed by.
     key: Option<String>,
 }
 
@@ -105,11 +109,15 @@ struct Service {
     endpoints: Vec<EndpointShown>,
 }
 
-#[derive(Debug, Serialize)]
-struct EndpointShown {
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct EndpointShown {
     url: String,
     weight: u32,
     priority: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, String>,
 }
 
 impl Report {
@@ -134,6 +142,8 @@ impl Report {
             policies: Vec::new(),
             authorization: Vec::new(),
             counted: Vec::new(),
+            cached: None,
+            accounts: false,
             upstream: None,
             answer: None,
             service: None,
@@ -145,16 +155,23 @@ impl Report {
                 report.detail = problem.detail().map(str::to_owned);
             }
             Probed::Looked(looked) => {
-                let Looked { target, client, explanation, authorization, counted, end } = *looked;
+                let Looked { target, moved, client, explanation, authorization, counted, cached, end } =
+                    *looked;
                 report.authorization = authorization;
                 let shown = |key: String| checked.origin.conceal(&key).to_owned();
-                let counted = counted.into_iter();
-                report.counted = counted.map(|(limit, key)| Counted { limit, key: key.map(shown) }).collect();
+                report.counted = counted;
+                for Counted { key, .. } in &mut report.counted {
+                    *key = key.take().map(shown);
+                }
+                report.cached = cached.map(|key| Cached { key });
                 report.request.read_as = target;
                 if let Some(client) = client {
                     report.request.client = client.ip().to_string();
                 }
                 report.looked(checked, &explanation, end);
+                if moved && report.is_taken() {
+                    report.policies = vec![normalize(checked)];
+                }
             }
         }
         report
@@ -189,17 +206,17 @@ impl Report {
                     path: route.matches.path.as_str().to_owned(),
                 });
                 if let Some(params) = params {
-                    let named = param_names(route.matches.path.as_str());
-                    let named =
-                        named.filter_map(|name| Some((name.to_owned(), params.get(name)?.to_owned())));
-                    self.params = named.collect();
+                    // Of several of one name it is the first that counts.
+                    for (name, value) in params.iter() {
+                        self.params.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+                    }
                 }
                 let fitting = explanation.candidates.iter().take_while(|candidate| fits_place(candidate));
                 self.candidates =
                     fitting.map(|candidate| tried(candidate, candidate.index == *index)).collect();
                 self.policies = policies(checked, *index);
                 self.service = service(checked, route);
-                self.ended(&checked.origin, end);
+                self.ended(checked, route, end);
             }
             Outcome::MethodNotAllowed { allow } => {
                 self.outcome = "method-not-allowed";
@@ -217,8 +234,10 @@ impl Report {
         }
     }
 
-    fn ended(&mut self, origin: &Origin, end: End) {
+    fn ended(&mut self, checked: &Checked, route: &RoutePlan, end: End) {
+        let origin = &checked.origin;
         match end {
+            End::Accounts => self.accounts = true,
             End::Service { head, host } => {
                 let mut lines = head.lines();
                 let mut first = lines.next().unwrap_or_default().split(' ').map(str::to_owned);
@@ -229,6 +248,7 @@ impl Report {
                         if name == "host" && value == host.authority().as_str() { own } else { value };
                     (name.to_owned(), origin.conceal(value).to_owned())
                 });
+                let headers = headers.chain(assertion(&checked.config.plan, route));
                 self.upstream = Some(Forwarded {
                     method: first.next().unwrap_or_default(),
                     target: first.next().unwrap_or_default(),
@@ -247,22 +267,48 @@ impl Report {
     }
 }
 
-/// The addresses of a route's service.
-pub(super) fn endpoints(checked: &Checked, route: &RoutePlan) -> Vec<String> {
+/// The token that the gateway signs for a route's service, named in its place.
+fn assertion(plan: &Plan, route: &RoutePlan) -> Option<(String, String)> {
+    let name = route.service.as_ref()?;
+    plan.services.get(name)?.assertion.then_some(())?;
+    let header = plan.assertions.as_ref()?.assertions.header();
+    Some((header.to_string(), stand_in(&format!("{}.assertion", join("services", name)))))
+}
+
+/// The endpoints of a route's service, those of which there is nothing else to say by their addresses.
+pub(super) fn endpoints(checked: &Checked, route: &RoutePlan) -> Vec<Value> {
     let service = service(checked, route);
-    service.into_iter().flat_map(|service| service.endpoints).map(|endpoint| endpoint.url).collect()
+    let shown = |endpoint: EndpointShown| {
+        let plain = EndpointShown::of(&Endpoint::parse(&endpoint.url).ok()?);
+        // Texts and numbers always serialise.
+        if plain == endpoint {
+            Some(Value::String(endpoint.url))
+        } else {
+            serde_json::to_value(endpoint).ok()
+        }
+    };
+    service.into_iter().flat_map(|service| service.endpoints).filter_map(shown).collect()
+}
+
+impl EndpointShown {
+    fn of(endpoint: &Endpoint) -> Self {
+        Self {
+            url: endpoint.to_string(),
+            weight: endpoint.weight(),
+            priority: endpoint.priority(),
+            zone: endpoint.zone().map(str::to_owned),
+            metadata: endpoint.metadata().clone(),
+        }
+    }
 }
 
 fn service(checked: &Checked, route: &RoutePlan) -> Option<Service> {
-    if route.respond.is_some() {
+    if !route.asks_service() {
         return None;
     }
     let name = route.service.as_ref()?;
-    let endpoints = checked.config.plan.services.get(name)?.set.states().map(|state| EndpointShown {
-        url: state.endpoint.to_string(),
-        weight: state.endpoint.weight(),
-        priority: state.endpoint.priority(),
-    });
+    let endpoints = checked.config.plan.services.get(name)?.set.states();
+    let endpoints = endpoints.map(|state| EndpointShown::of(&state.endpoint));
     let strategy = checked.config.settings.services.get(name)?.balance.strategy;
     Some(Service {
         name: name.clone(),
@@ -284,11 +330,4 @@ fn told(refusal: &Refusal, route: &RoutePlan) -> String {
 /// Whether a route is tried at all.
 fn fits_place(candidate: &Candidate) -> bool {
     !candidate.refusals.iter().any(|refusal| matches!(refusal, Refusal::Host { .. } | Refusal::Path { .. }))
-}
-
-/// The names in `/users/{id}`, and those of the groups in an expression.
-fn param_names(pattern: &str) -> impl Iterator<Item = &str> {
-    let ends = |rest: &str| rest.find(['}', '>']);
-    let starts = pattern.split(['{', '<']).skip(1);
-    starts.filter_map(move |rest| Some(&rest[..ends(rest)?]))
 }

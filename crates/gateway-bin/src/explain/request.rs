@@ -2,7 +2,8 @@
 
 use bytes::BytesMut;
 use gateway_core::{AuthMethod, ClientAddr, Code, Principal, Problem, Scheme, Upgrade};
-use gateway_http1::{RequestError, parse_request};
+use gateway_http1::{Framing, RequestError, parse_request};
+use gateway_server::RequestBody;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -21,6 +22,8 @@ pub(crate) struct Asked {
     client: IpAddr,
     /// Who would be recognised.
     pub(super) caller: Option<Principal>,
+    /// Whether it is a running gateway that is asked, which has counted others.
+    pub(super) live: bool,
 }
 
 /// A request as the admin listener is asked about it.
@@ -47,7 +50,7 @@ enum OneOrMany {
 const EXPECTED: &str = r#"expected {"method": "GET", "url": "http://shop.example/api", "headers": {"name": "value"}, "client": "192.0.2.1", "claims": {"sub": "ada"}}, of which headers, client and claims may be left out"#;
 
 impl Asked {
-    /// Reads it from JSON.
+    /// Reads it from JSON, as a running gateway is asked.
     ///
     /// # Errors
     /// Says which part is none, and what was expected.
@@ -63,7 +66,7 @@ impl Asked {
         });
         let client = asked.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let read = Self::read(&asked.method, &asked.url, &lines.collect::<Vec<_>>(), client)?;
-        Ok(read.with_claims(asked.claims.clone()))
+        Ok(Self { live: true, ..read.with_claims(asked.claims.clone()) })
     }
 
     /// Reads it from the command line.
@@ -105,7 +108,7 @@ impl Asked {
             host
         });
         let head = format!("{method} {target} HTTP/1.1\r\n{lines}\r\n");
-        Ok(Self { method: method.to_owned(), target, host, head, scheme, client, caller: None })
+        Ok(Self { method: method.to_owned(), target, host, head, scheme, client, caller: None, live: false })
     }
 
     /// The same of a caller whose token has these claims; without any, of nobody in particular.
@@ -118,15 +121,20 @@ impl Asked {
         Self { caller, ..self }
     }
 
-    /// As the server hands it on, its body left out.
+    /// As the server hands it on, with the body that it announces, which never comes.
     ///
     /// # Errors
     /// What it answers instead.
-    pub(super) fn request<B: Default>(&self, limits: &Limits) -> Result<Request<B>, Box<Problem>> {
+    pub(super) fn request(&self, limits: &Limits) -> Result<Request<RequestBody>, Box<Problem>> {
         let mut buffer = BytesMut::from(self.head.as_str());
         let problem = match parse_request(&mut buffer, limits.max_head, limits.max_headers) {
             Ok(Some(head)) => {
-                let mut request = head.request.map(|()| B::default());
+                let body = match head.framing {
+                    Framing::Length(length) => RequestBody::announced(Some(length)),
+                    Framing::Chunked => RequestBody::announced(None),
+                    Framing::None | Framing::UntilClose => RequestBody::default(),
+                };
+                let mut request = head.request.map(|()| body);
                 if let Some(protocol) = head.upgrade {
                     request.extensions_mut().insert(Upgrade(protocol));
                 }

@@ -166,8 +166,12 @@ impl<T> RouteTable<T> {
             .map(|(index, route)| {
                 let refusals = refusals(route, host, &head);
                 let untried = refusals.iter().any(Refusal::is_of_place);
-                let place =
-                    (untried, Reverse(route.priority), host_rank(route, host), self.compiled.ranks[index]);
+                let place = (
+                    untried,
+                    Reverse(route.priority),
+                    host_rank(route, Some(host)),
+                    self.compiled.ranks[index],
+                );
                 (place, Candidate { index, refusals })
             })
             .collect();
@@ -184,14 +188,18 @@ impl<T> RouteTable<T> {
     }
 }
 
-/// The smaller is tried first; routes for any host come last.
-fn host_rank(route: &RouteMatch, host: &str) -> (bool, Option<(HostKind, Reverse<usize>)>) {
+/// For a request to this host, or to any: the smaller is tried first; routes for any host come last.
+pub(super) fn host_rank(
+    route: &RouteMatch,
+    host: Option<&str>,
+) -> (bool, Option<(HostKind, Reverse<usize>)>) {
     let rank = |pattern: &HostPattern| {
         // Expressions are tried all alike, however long.
         let length = if pattern.kind == HostKind::Expression { 0 } else { pattern.name.len() };
         (pattern.kind, Reverse(length))
     };
-    let fitting = route.hosts.iter().filter(|pattern| pattern.matches(host)).map(rank).min();
+    let fits = |pattern: &&HostPattern| host.is_some_and(|host| pattern.matches(host));
+    let fitting = route.hosts.iter().filter(fits).map(rank).min();
     (route.hosts.is_empty(), fitting.or_else(|| route.hosts.iter().map(rank).min()))
 }
 

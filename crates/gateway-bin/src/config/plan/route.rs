@@ -77,6 +77,11 @@ impl RoutePlan {
         self.rate_limits.iter().filter(|limit| !limit.counts_failures)
     }
 
+    /// Whether its service is asked, and nobody answers in its place.
+    pub(crate) fn asks_service(&self) -> bool {
+        self.service.is_some() && !(self.respond.is_some() || self.identity || self.jwks)
+    }
+
     /// Whether it has policies that are put in boxes, so that all other routes need not pay for them.
     pub(crate) fn has_few_route_policies(&self) -> bool {
         let limits = self.limits_within().count();
@@ -99,34 +104,42 @@ impl RoutePlan {
     pub(crate) fn policies(&self) -> Vec<String> {
         let mut all: Vec<String> = Vec::new();
         let mut named = |on: bool, name: &str| all.extend(on.then(|| name.to_owned()));
+        named(self.correlation_id.is_some(), "correlation-id");
         named(self.cors.is_some(), "cors");
         named(self.security_headers.is_some(), "security-headers");
         named(self.maintenance.is_some(), "maintenance");
         named(self.redirect.is_some(), "redirect");
+        named(self.max_body.is_some(), "max-body");
+        let limits = |outside: bool| {
+            let limits = self.rate_limits.iter().filter(|limit| limit.counts_failures == outside);
+            limits.map(|limit| limit.name.as_str()).collect::<Vec<_>>().join("|")
+        };
+        let (outside, within) = (limits(true), limits(false));
+        named(!outside.is_empty(), &format!("rate-limit={outside}"));
         let auth = self.auth.as_ref().map_or(String::new(), |auth| auth.names.join("|"));
         named(self.auth.is_some(), &format!("auth={auth}"));
         named(self.authorize.is_some(), "authorize");
         let cedar = self.cedar.as_ref().map_or("", |cedar| &cedar.name);
         named(self.cedar.is_some(), &format!("cedar={cedar}"));
-        let limits: Vec<&str> = self.rate_limits.iter().map(|limit| limit.name.as_str()).collect();
-        named(!limits.is_empty(), &format!("rate-limit={}", limits.join("|")));
-        named(self.max_body.is_some(), "max-body");
+        named(!within.is_empty(), &format!("rate-limit={within}"));
         named(self.headers.is_some(), "headers");
+        // An answer of its own comes after what the cache still has, another service before it.
+        let answers = self.fallback.as_ref().map(|fallback| fallback.respond.is_some());
+        named(answers == Some(true), "fallback");
         named(self.cache.is_some(), "cache");
         named(self.identity_headers.is_some(), "identity-headers");
-        named(self.fallback.is_some(), "fallback");
         let prefix = self.strip.as_deref().map_or("", |(prefix, _)| prefix);
         named(self.strip.is_some(), &format!("strip={prefix}"));
         named(self.rewrite.is_some(), "rewrite");
         named(self.fault.is_some(), "fault");
         named(self.concurrency.is_some(), "concurrency");
         named(self.class.is_some(), &format!("class={}", self.class.unwrap_or_default().name()));
-        named(self.circuit.is_some(), "circuit");
         named(self.grpc_web, "grpc-web");
+        named(answers == Some(false), "fallback");
+        named(self.circuit.is_some(), "circuit");
         named(self.respond.is_some(), "respond");
         named(self.identity, "identity");
         named(self.jwks, "jwks");
-        named(self.correlation_id.is_some(), "correlation-id");
         all
     }
 }

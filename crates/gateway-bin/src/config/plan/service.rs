@@ -32,6 +32,22 @@ pub(crate) struct ServicePlan {
 }
 
 impl ServicePlan {
+    /// One without policies.
+    pub(crate) fn plain(set: EndpointSet, balancing: BalanceSettings) -> Self {
+        Self {
+            set,
+            balancing,
+            connection: UpstreamSettings::default(),
+            tls: None,
+            health: None,
+            adaptive: None,
+            admission: None,
+            outbound: None,
+            outbound_files: Contents::default(),
+            assertion: false,
+        }
+    }
+
     /// Whether connections that were made with these are still made as they would be now.
     pub(crate) fn has_certificates_of(&self, before: Option<&UpstreamTls>) -> bool {
         match (&self.tls, before) {

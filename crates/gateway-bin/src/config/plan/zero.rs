@@ -66,6 +66,12 @@ impl Planner<'_> {
             let message = format!("`attempts` is {attempts}; expected 1 to 100");
             self.noted::<(), _>(key("retry"), Err(message));
         }
+        for (i, status) in service.retry.statuses.iter().enumerate() {
+            if !(100..=599).contains(status) {
+                let message = format!("{status} is not a status; expected 100 to 599");
+                self.noted::<(), _>(key(&format!("retry.statuses[{i}]")), Err(message));
+            }
+        }
     }
 
     /// A time that must be one.

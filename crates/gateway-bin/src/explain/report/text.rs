@@ -1,8 +1,9 @@
 //! An explanation as text.
 
-use super::{Answer, Counted, Forwarded, Report, Service, Tried};
+use super::{Answer, Cached, Forwarded, Report, Service, Tried};
 use crate::explain::authorization::Authorization;
 use crate::explain::policies::Policy;
+use crate::explain::probe::Counted;
 use serde_json::Value;
 use std::fmt;
 
@@ -49,13 +50,22 @@ impl fmt::Display for Report {
         if !self.counted.is_empty() {
             writeln!(f, "\nLimits, and what they count it under")?;
             let width = self.counted.iter().map(|counted| counted.limit.chars().count()).max().unwrap_or(0);
-            for Counted { limit, key } in &self.counted {
+            for Counted { limit, key, .. } in &self.counted {
                 writeln!(
                     f,
                     "  {limit:width$}  {}",
                     key.as_deref().unwrap_or("nothing: it is not for this request")
                 )?;
             }
+        }
+        if let Some(Cached { key }) = &self.cached {
+            let key = key
+                .as_deref()
+                .unwrap_or("nothing: the cache is passed by, or the body of the request counts");
+            writeln!(f, "\nWhat its cache finds an answer by\n  {key}")?;
+        }
+        if self.accounts {
+            writeln!(f, "\nThe gateway's own accounts answer, once it is let through")?;
         }
         self.upstream.as_ref().map_or(Ok(()), |upstream| write_upstream(f, upstream))?;
         self.answer.as_ref().map_or(Ok(()), |answer| write_answer(f, answer))?;
