@@ -78,7 +78,8 @@ pub struct RateLimitSettings {
     pub retry_after: bool,
     /// `enforce`, or `report` to refuse nobody and only say so. Default `enforce`.
     pub mode: Mode,
-    /// How many callers are remembered at once; beyond it, those with most left are forgotten first.
+    /// How many callers are remembered at once; beyond it, those with most left are forgotten first, or,
+    /// with `leased`, others wait for the store.
     /// Default 100 000, which takes about 9 MiB.
     pub max_keys: usize,
     /// How instances share the counts where there is a Redis: `exact`, one round trip per request; `leased`, shares
