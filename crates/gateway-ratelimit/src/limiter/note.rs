@@ -106,10 +106,10 @@ impl Note {
         let Some(tally) = self.unsettled.as_ref().filter(|_| !self.outcome.decision.is_refusal()) else {
             return;
         };
-        tally.count_unsettled();
         if let Some(missing) = self.limiter.missing {
             self.take(i64::from(missing) - i64::from(self.cost));
         }
+        tally.count_unsettled();
     }
 
     /// Takes more than was, or gives back.
