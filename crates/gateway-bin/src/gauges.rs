@@ -145,6 +145,9 @@ fn tell_limits(metrics: &Metrics, route: &RoutePlan, shared: bool) {
             let labels = labels().into_iter().chain([("result", result.to_owned())]).collect();
             metrics.counter("gateway_rate_limit_total", labels).absolute(count);
         }
+        if let Some(unsettled) = limit.layer.unsettled() {
+            metrics.counter("gateway_rate_limit_unsettled_total", labels()).absolute(unsettled);
+        }
         if shared {
             let counter = metrics.counter("gateway_rate_limit_without_store_total", labels());
             counter.absolute(counts.without_store);

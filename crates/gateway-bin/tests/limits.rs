@@ -1,8 +1,8 @@
 //! Several limits on one route, in memory and on Redis, and what operators see of limits.
 #![allow(clippy::unwrap_used)]
 
-use gateway_testkit::{Client, Gateway, Redis, Request, Response, Upstream, get, wait_until};
-use serde_json::Value;
+use gateway_testkit::{Client, Gateway, Redis, Reply, Request, Response, Upstream, get, wait_until};
+use serde_json::{Value, json};
 use std::time::Duration;
 
 const EXE: &str = env!("CARGO_BIN_EXE_gateway");
@@ -238,5 +238,155 @@ fn of_a_quota_that_nears_its_end_one_instance_tells_once_also_over_a_restart() {
             let ttl = redis.command(&["PTTL", &key]);
             assert!(matches!(ttl, gateway_testkit::RedisValue::Int(1..)), "{key}: {ttl:?}");
         }
+    }
+}
+
+/// A key of the API key method `partners` with these properties.
+fn key(gateway: &Gateway, what: &Value) -> String {
+    let request = Request::new("POST", "/keys/partners").body(what.to_string());
+    let made = Client::new(gateway.admin()).send(&request);
+    assert_eq!(made.status, 201, "{}", made.text());
+    made.json()["key"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn who_leases_has_shares_by_their_own_limit_whatever_others_have() {
+    let (upstream, redis) = (Upstream::named("a"), Redis::start());
+    let tiers = "[rate_limits.by.tiers]\nby = { claim = \"tier\" }\nvalues = { free = \"10/min\", gold = \"60000/h\" }\n";
+    let from = "[rate_limits.by]\nlimit_from = { claim = \"rate\" }\nanonymous = \"10/min\"\n";
+    for table in [format!("[rate_limits.by]\nSHARED\n{tiers}"), format!("{from}SHARED\n")] {
+        let limits = table.replace("SHARED", "shared = \"leased\"");
+        let tables = store(&redis, "5s") + "[auth.api_keys.partners]\n" + &limits;
+        let gateway = gateway(&upstream, &tables, "\"by\"\nauth = \"partners\"");
+        let gold = key(&gateway, &json!({ "id": "gold", "tier": "gold", "metadata": { "rate": "60000/h" } }));
+        // Fewer than a lease, as fast as they go: none has to wait until Redis has been asked.
+        let mut client = Client::new(gateway.addr());
+        let request = Request::get("/").header("X-API-Key", &gold);
+        let statuses: Vec<u16> = (0..400).map(|_| client.send(&request).status).collect();
+        let count = |wanted: u16| statuses.iter().filter(|status| **status == wanted).count();
+        // Where the key has just come with a connection that did not know it yet, that is 401.
+        assert_eq!(count(429), 0, "of 400 with 60000/h: {limits}");
+        assert!(count(200) > 300, "{statuses:?}");
+    }
+}
+
+#[test]
+fn a_flood_of_strangers_gives_nobody_fresh_credit() {
+    let (upstream, redis) = (Upstream::named("a"), Redis::start());
+    let limits = "[rate_limits.each]\nkey = { header = \"X-Tenant\" }\nlimit = \"10/d\"\nlease = 1\n\
+                  max_keys = 32\nshared = \"leased\"\n";
+    let gateway = gateway(&upstream, &(store(&redis, "5s") + limits), "\"each\"");
+    let mut all = 0;
+    wait_until("the limit to be used up", SOON, || {
+        let answer = of(&gateway, "busy");
+        all += usize::from(answer.status == 200);
+        (answer.header("retry-after").unwrap_or("1") != "1").then_some(())
+    });
+    for round in 0..3 {
+        let strangers = (0..300).map(|i| of(&gateway, &format!("{round}-{i}")).status);
+        assert_eq!(strangers.filter(|status| *status != 200).count(), 0, "who has all left passes");
+        all += passed(&gateway, "busy", 5);
+    }
+    assert!(all <= 11, "{all} of 10, and a lease of 1");
+}
+
+#[test]
+fn what_an_answer_does_not_say_is_charged_as_missing() {
+    let answer = |request: &gateway_testkit::Recorded| {
+        let usage = "{\"usage\":{\"total_tokens\":30}}";
+        match request.target.as_str() {
+            "/silent" => Reply::new(200, "{}"),
+            "/late" => Reply::new(200, usage).after(Duration::from_secs(60)),
+            // A service that does as it is told.
+            _ if request.header("accept-encoding").is_some_and(|codings| codings.contains("gzip")) => {
+                Reply::with(200, &[("Content-Encoding", "gzip")], "\u{1f}packed")
+            }
+            _ => Reply::new(200, usage),
+        }
+    };
+    let limits = "[rate_limits.tokens]\nlimit = \"1000/d\"\ncost = 10\nkey = { header = \"X-Tenant\" }\n\
+                  settle = { json = \"/usage/total_tokens\", missing = 200 }\n";
+    let upstream = Upstream::start(answer);
+    let gateway = gateway(&upstream, limits, "\"tokens\"");
+    let unsettled =
+        || metric(&gateway, "gateway_rate_limit_unsettled_total{limit=\"tokens\",route=\"shop\"}");
+    let left = |tenant: &str| {
+        let answer = of(&gateway, tenant);
+        let left = answer.header("ratelimit").unwrap().split(';').find_map(|part| part.strip_prefix("r="));
+        left.unwrap().parse::<u32>().unwrap() + 10
+    };
+    let ask = |path: &str| Request::get(path).header("X-Tenant", path).header("Accept-Encoding", "gzip");
+    for (path, taken, missing) in [("/said", 30, 0), ("/silent", 200, 1)] {
+        assert_eq!(Client::new(gateway.addr()).send(&ask(path)).status, 200, "{path}");
+        wait_until("the final cost", SOON, || (left(path) <= 1000 - taken).then_some(()));
+        assert_eq!(unsettled(), missing, "{path}");
+    }
+    // The client hangs up before the answer.
+    let late = std::net::TcpStream::connect(gateway.addr()).unwrap();
+    let text = "GET /late HTTP/1.1\r\nHost: test\r\nX-Tenant: late\r\n\r\n";
+    std::io::Write::write_all(&mut &late, text.as_bytes()).unwrap();
+    let arrived = || upstream.requests().iter().any(|request| request.target == "/late");
+    wait_until("the request at the service", SOON, || arrived().then_some(()));
+    drop(late);
+    wait_until("what is missing to be counted", SOON, || (unsettled() == 2).then_some(()));
+    assert!(left("late") <= 800);
+}
+
+#[test]
+fn each_kind_of_limit_and_key_lets_pass_what_it_says() {
+    let upstream = Upstream::named("a");
+    let trusted = "[forwarded]\ntrusted_proxies = [\"127.0.0.1/32\"]\n[auth.api_keys.partners]\n";
+    let from = |ip: &str, path: &str| Request::get(path).header("X-Forwarded-For", ip);
+    let same = || vec![from("192.0.2.1", "/"); 4];
+    let of_paths = |paths: [&str; 4]| paths.map(|path| from("192.0.2.1", path)).to_vec();
+    for (limit, requests, expected) in [
+        ("limit = \"2/d\"\nalgorithm = \"token_bucket\"", same(), [200, 200, 429, 429]),
+        ("limit = \"4/d burst 1\"\nalgorithm = \"token_bucket\"", same(), [200, 429, 429, 429]),
+        // Who would wait for too long is refused.
+        ("limit = \"2/d\"\nalgorithm = \"leaky_bucket\"\nmax_delay = \"1ms\"", same(), [200, 429, 429, 429]),
+        // Each waits for its turn.
+        ("limit = \"20/s\"\nalgorithm = \"leaky_bucket\"\nmax_delay = \"1m\"", same(), [200; 4]),
+        ("limit = \"2/d\"\nalgorithm = \"fixed_window\"", same(), [200, 200, 429, 429]),
+        ("limit = \"2/d\"\nalgorithm = \"sliding_window\"", same(), [200, 200, 429, 429]),
+        (
+            "limit = \"2/d\"\nkey = \"client_ip\"",
+            ["2001:db8::1", "2001:db8::2:1", "2001:db8:0:0:ffff::", "2001:db8:0:1::1"]
+                .map(|ip| from(ip, "/"))
+                .to_vec(),
+            [200, 200, 429, 200],
+        ),
+        (
+            "limit = \"1/d\"\nkey = \"path\"",
+            of_paths(["/a", "/%61?x", "/b", "/x/../b"]),
+            [200, 429, 200, 429],
+        ),
+        (
+            "limit = \"1/d\"\nkey = [\"method\", { capture = \"*\" }]",
+            vec![
+                from("192.0.2.1", "/a"),
+                from("192.0.2.2", "/a"),
+                Request::new("DELETE", "/a"),
+                from("192.0.2.1", "/b"),
+            ],
+            [200, 429, 200, 200],
+        ),
+    ] {
+        let tables = format!("{trusted}[rate_limits.one]\n{limit}\n");
+        let gateway = gateway(&upstream, &tables, "\"one\"");
+        let mut client = Client::new(gateway.addr());
+        let seen: Vec<u16> = requests.iter().map(|request| client.send(request).status).collect();
+        assert_eq!(seen, expected, "{limit}");
+    }
+    let from_claims =
+        "[auth.api_keys.partners]\n[rate_limits.one]\nlimit_from = { claim = \"rate\", per = \"d\" }\n";
+    let gateway = gateway(&upstream, from_claims, "\"one\"\nauth = \"partners\"");
+    for (what, expected) in [
+        (json!({ "id": "one", "metadata": { "rate": 1 } }), [200, 429, 429]),
+        (json!({ "id": "two", "metadata": { "rate": "2/h" } }), [200, 200, 429]),
+        (json!({ "id": "none" }), [200, 200, 200]),
+    ] {
+        let request = Request::get("/").header("X-API-Key", &key(&gateway, &what));
+        let mut client = Client::new(gateway.addr());
+        assert_eq!([(); 3].map(|()| client.send(&request).status), expected, "{what}");
     }
 }

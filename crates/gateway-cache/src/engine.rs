@@ -1,6 +1,7 @@
 //! What a cache knows besides the answers: its settings, made ready.
 
 use crate::CacheStore;
+use crate::entry::{purgeable, tags};
 use crate::key::{KeyRules, cookies, header_names};
 use crate::query::{Asks, QueryLayer, is_query};
 use crate::semantics::cache_control::RequestDirectives;
@@ -172,6 +173,16 @@ impl Engine {
     /// What of a client's wishes is followed.
     pub(crate) fn wants(&self, headers: &HeaderMap) -> RequestDirectives {
         if self.client_directives { RequestDirectives::of(headers) } else { RequestDirectives::default() }
+    }
+
+    /// The tags of an answer; where clients may purge, each also as `PURGE` means it, so that theirs reach nothing else.
+    pub(crate) fn tags(&self, headers: &HeaderMap) -> Vec<Box<str>> {
+        let mut tags = tags(headers);
+        if self.purgers.is_some() {
+            let more: Vec<_> = tags.iter().map(|tag| purgeable(tag).into()).collect();
+            tags.extend(more);
+        }
+        tags
     }
 
     /// Says in the answer what happened, and counts it.

@@ -75,7 +75,12 @@ pub(crate) fn with_length(mut headers: HeaderMap, status: StatusCode, length: u6
     headers
 }
 
-/// The tags of an answer.
+/// A tag as `PURGE` means it: no header has such a one.
+pub(crate) fn purgeable(tag: &str) -> String {
+    ["\0", tag].concat()
+}
+
+/// The tags that an answer, or a `PURGE`, names.
 pub(crate) fn tags(headers: &HeaderMap) -> Vec<Box<str>> {
     let mut tags: Vec<Box<str>> = TAG_FIELDS
         .iter()

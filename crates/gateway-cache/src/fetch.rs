@@ -3,7 +3,7 @@
 use crate::answer::{content_length, from_entry};
 use crate::body::CacheBody;
 use crate::engine::Engine;
-use crate::entry::{Entry, tags};
+use crate::entry::Entry;
 use crate::fill::{Fill, Keep};
 use crate::flight::{Landing, Lead};
 use crate::key::{Key, learned};
@@ -165,7 +165,7 @@ impl Fetch {
             key: stale.key.clone(),
             url: stale.url,
             status: stale.status,
-            tags: tags(&headers),
+            tags: self.engine.tags(&headers),
             body: stale.body.clone(),
             length: stale.length,
             terms: terms.unwrap_or_default(),
@@ -240,7 +240,7 @@ impl Fetch {
             terms,
             received: now,
             selected: vary::select(vary::names(&headers), &self.headers),
-            tags: tags(&headers),
+            tags: self.engine.tags(&headers),
             headers,
             marked: AtomicBool::new(false),
             key: key.text.as_str().into(),

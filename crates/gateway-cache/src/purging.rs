@@ -2,7 +2,7 @@
 
 use crate::body::CacheBody;
 use crate::engine::Engine;
-use crate::entry::tags;
+use crate::entry::{purgeable, tags};
 use crate::store::purge::{Purge, PurgeMode};
 use bytes::Bytes;
 use gateway_core::{ClientAddr, Code, Problem};
@@ -35,7 +35,7 @@ pub(crate) fn answer<B, R>(
         };
         engine.store.purge(&what, mode)
     } else {
-        tags.iter().map(|tag| engine.store.purge(&Purge::Tag(tag.to_string()), mode)).sum()
+        tags.iter().map(|tag| engine.store.purge(&Purge::Tag(purgeable(tag)), mode)).sum()
     };
     let mut response = Response::new(CacheBody::from(Bytes::from(format!("{{\"purged\":{purged}}}\n"))));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

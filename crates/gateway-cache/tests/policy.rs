@@ -258,6 +258,29 @@ async fn purge_by_those_who_may() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_purge_by_tag_reaches_the_layers_that_let_clients_purge_and_an_operators_all() {
+    let store = CacheStore::new(ByteSize::kib(1 << 20));
+    let purge = || Some(PurgeSettings { networks: vec!["10.0.0.0/8".parse().unwrap()] });
+    let one = |name: &str, purge| {
+        world_on(store.clone(), name, CacheSettings { purge, ..CacheSettings::default() }, |_, _| async {
+            ok(&[("cache-control", "max-age=60"), ("surrogate-key", "red"), ("cache-tag", "round")], "")
+        })
+    };
+    let (a, b, closed) = (one("a", purge()), one("b", purge()), one("closed", None));
+    for tag in ["red", "round"] {
+        for world in [&a, &b, &closed] {
+            world.get("/").await;
+        }
+        let mut asked = request("PURGE", "/", &[("surrogate-key", tag)]);
+        asked.extensions_mut().insert(ClientAddr("10.0.0.1:1".parse().unwrap()));
+        assert_eq!(a.send(asked).await.unwrap().text().trim(), "{\"purged\":2}");
+        assert!(!a.get("/").await.is_hit() && !b.get("/").await.is_hit());
+        assert!(closed.get("/").await.is_hit());
+    }
+    assert_eq!(store.purge(&Purge::Tag("red".into()), PurgeMode::Remove), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn layers_share_a_store_but_no_answers_and_out_of_date_is_so_in_all() {
     let store = CacheStore::new(ByteSize::kib(1 << 20));
     let one = |name: &str| {

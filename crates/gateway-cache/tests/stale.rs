@@ -121,7 +121,7 @@ async fn a_stale_answer_is_better_than_an_error_where_it_says_so() {
             Ok(got) if helps => {
                 let told = status.map(|status| format!("; fwd-status={status}")).unwrap_or_default();
                 assert_eq!((got.status.as_u16(), got.text()), (200, "body"), "{directives} {status:?}");
-                assert_eq!(got.cache(), format!("hit; ttl=-10; detail=stale-if-error{told}"));
+                assert_eq!(got.cache(), format!("fwd=stale{told}; ttl=-10; detail=stale-if-error"));
             }
             Ok(got) => assert_eq!(Some(got.status.as_u16()), status, "{directives}"),
             Err(error) => assert!(!helps && status.is_none() && error == "closed", "{directives}: {error}"),
@@ -144,7 +144,7 @@ async fn the_settings_stand_in_for_what_the_answer_does_not_say() {
     assert_eq!(world.get("/").await.cache(), "hit; ttl=-5");
     settle().await;
     later(15).await;
-    assert_eq!(world.get("/").await.cache(), "hit; ttl=-20; detail=stale-if-error");
+    assert_eq!(world.get("/").await.cache(), "fwd=stale; ttl=-20; detail=stale-if-error");
 }
 
 #[tokio::test(start_paused = true)]

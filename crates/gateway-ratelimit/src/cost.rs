@@ -58,6 +58,11 @@ pub(crate) struct Pointer {
 }
 
 impl Settle {
+    /// Whether answers say what requests took.
+    pub(crate) fn is_by_answer(&self) -> bool {
+        matches!(self, Self::Header(_) | Self::Body(_))
+    }
+
     pub(crate) fn new(settings: &RateLimitSettings) -> Result<Self, RateLimitError> {
         if settings.count == CountWhat::Failures {
             if settings.settle.is_some() {

@@ -1,8 +1,8 @@
 //! What a request says of itself and of its caller.
 
 use crate::tally::Tally;
-use gateway_core::{ClientAddr, Principal, cookie, percent};
-use http::{Extensions, HeaderMap, Request, Uri};
+use gateway_core::{Captures, ClientAddr, Principal, cookie, percent};
+use http::{Extensions, HeaderMap, Method, Request, Uri};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ pub(crate) struct Scope {
 /// What limits look at.
 #[derive(Clone, Copy)]
 pub(crate) struct Facts<'a> {
+    pub(crate) method: &'a Method,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) uri: &'a Uri,
     pub(crate) extensions: &'a Extensions,
@@ -28,7 +29,7 @@ pub(crate) struct Facts<'a> {
 impl<'a> Facts<'a> {
     pub(crate) fn of<B>(request: &'a Request<B>, scope: &'a Scope) -> Self {
         let (headers, uri, extensions) = (request.headers(), request.uri(), request.extensions());
-        Self { headers, uri, extensions, scope }
+        Self { method: request.method(), headers, uri, extensions, scope }
     }
 
     pub(crate) fn principal(&self) -> Option<&'a Principal> {
@@ -56,6 +57,11 @@ impl<'a> Facts<'a> {
     /// A cookie of the request (RFC 6265 §5.4).
     pub(crate) fn cookie(&self, name: &str) -> Option<&'a [u8]> {
         cookie::values(self.headers, name).next()
+    }
+
+    /// What the route has captured under this name.
+    pub(crate) fn capture(&self, name: &str) -> Option<&'a str> {
+        self.extensions.get::<Captures>()?.get(name)
     }
 
     /// A parameter of the query as it is written.

@@ -36,6 +36,10 @@ pub enum KeyPart {
     Route,
     /// The service that the layer stands before.
     Service,
+    /// The path, without the query.
+    Path,
+    /// The method.
+    Method,
     /// All requests together.
     All,
     /// The first request header of this name.
@@ -46,6 +50,8 @@ pub enum KeyPart {
     Cookie(String),
     /// A parameter of the query, its percent-encoding undone.
     Query(String),
+    /// What stood in the place of a parameter of the route, such as `{id}` of its path.
+    Capture(String),
 }
 
 /// What becomes of a request that lacks a part of the key.
@@ -143,6 +149,8 @@ impl KeyPart {
             }
             Self::Route => known("route", facts.scope.route.as_deref().map(str::as_bytes)),
             Self::Service => known("service", facts.scope.service.as_deref().map(str::as_bytes)),
+            Self::Path => known("path", Some(facts.uri.path().as_bytes())),
+            Self::Method => known("method", Some(facts.method.as_str().as_bytes())),
             Self::All => Found::Missing,
             Self::Header(name) => known("header", facts.header(name)),
             Self::Cookie(name) => known("cookie", facts.cookie(name)),
@@ -158,12 +166,14 @@ impl KeyPart {
                 let value = facts.query(name).map(percent::form_decoded);
                 value.map_or(Found::Missing, |value| Found::Bytes("query", value))
             }
+            Self::Capture(name) => known("capture", facts.capture(name).map(str::as_bytes)),
         }
     }
 }
 
-const EXPECTED: &str = "`caller`, `client_ip`, `principal`, `api_key`, `route`, `service`, `all`, \
-    { header = \"…\" }, { claim = \"…\" }, { cookie = \"…\" }, { query = \"…\" }, or a list of those";
+const EXPECTED: &str = "`caller`, `client_ip`, `principal`, `api_key`, `route`, `service`, `path`, \
+    `method`, `all`, { header = \"…\" }, { claim = \"…\" }, { cookie = \"…\" }, { query = \"…\" }, \
+    { capture = \"…\" }, or a list of those";
 
 impl<'de> Deserialize<'de> for KeyBy {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
@@ -195,7 +205,8 @@ impl JsonSchema for KeyBy {
         "KeyBy".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let names = ["caller", "client_ip", "principal", "api_key", "route", "service", "all"];
+        let names =
+            ["caller", "client_ip", "principal", "api_key", "route", "service", "path", "method", "all"];
         let one = |name: &str, what: &str| {
             json_schema!({ "type": "object", "required": [name], "additionalProperties": false,
                 "properties": { name: { "type": "string", "description": what } } })
@@ -205,6 +216,10 @@ impl JsonSchema for KeyBy {
             one("claim", "A claim of the principal; dots lead into tables: `org.id`."),
             one("cookie", "The cookie of this name."),
             one("query", "The query's parameter of this name."),
+            one(
+                "capture",
+                "What stood in the place of the route's parameter of this name: `id` of `/users/{id}`.",
+            ),
         ];
         let part = json_schema!({ "anyOf": [{ "enum": names }, { "anyOf": tables }] });
         json_schema!({ "anyOf": [part, { "type": "array", "items": part, "minItems": 1 }] })

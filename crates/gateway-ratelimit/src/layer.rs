@@ -1,5 +1,5 @@
 use crate::facts::{Facts, Scope};
-use crate::key::readable;
+use crate::key::{KeyPart, readable};
 use crate::limiter::Limiter;
 use crate::service::RateLimit;
 use crate::settings::{RateLimitSettings, Shared};
@@ -110,6 +110,14 @@ impl RateLimitLayer {
         matches!(self.limiter.settle, crate::cost::Settle::Body(_))
     }
 
+    /// The parameters of routes that it counts by.
+    pub fn captures(&self) -> impl Iterator<Item = &str> {
+        self.limiter.by.parts().iter().filter_map(|part| match part {
+            KeyPart::Capture(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
     /// What it has made of the requests of [its route](Self::with_route) so far. Kept with relaxed atomics that the
     /// layer holds: reading is for metrics.
     #[must_use]
@@ -138,6 +146,13 @@ impl RateLimitLayer {
     pub fn left_to<B>(&self, request: &Request<B>) -> Option<u32> {
         let case = self.limiter.case(&Facts::of(request, &self.scope)).filter(|_| self.store.is_none())?;
         Some(self.limiter.counts.left(case.key, self.limiter.clock.now(), &case.plan.rules))
+    }
+
+    /// How many requests of [its route](Self::with_route) were answered without what they took, or not to the end;
+    /// `None` where answers are not [asked](crate::SettleSettings) for it.
+    #[must_use]
+    pub fn unsettled(&self) -> Option<u64> {
+        self.limiter.settle.is_by_answer().then(|| self.scope.tally.unsettled())
     }
 
     fn changed(&self, change: impl FnOnce(&mut Limiter)) -> Self {

@@ -14,7 +14,7 @@
 //! | `tiers`, `limit_from` | another limit by a claim, or the one that a claim holds |
 //! | `quota = "10000/day"` | by the calendar, in `timezone`; told at 80 and 100 per cent ([`QuotaEvent`]) |
 //! | `key` | what is counted: `caller`, `client_ip`, `{ header = "X-Tenant" }`, `{ claim = "org.id" }`, … or a list |
-//! | `cost`, `settle` | what a request takes, and what its answer says that it took in the end |
+//! | `cost`, `settle` | what a request takes, and what its answer says that it took in the end, or what it is to take that does not say |
 //! | `count = "failures"` | only refused logins and the like count |
 //! | `penalty = "10m"` | who comes beyond the limit is refused for so long, whatever room there is meanwhile |
 //! | `exempt` | who is not limited |
@@ -53,7 +53,7 @@
 //! | `shared` | a request | instances together pass |
 //! |---|---|---|
 //! | `exact` | waits one round trip, at most the store's deadline | the limit: one atomic script, by the server's time |
-//! | `leased` | never waits | at most one lease per instance more than the limit, which is missing later |
+//! | `leased` | never waits, while there is room for its caller's share | at most one lease per instance more than the limit, which is missing later |
 //! | `local` | never waits | the limit each |
 //!
 //! With windows, what `leased` has let pass beyond one window is forgotten with it. When Redis is away,

@@ -15,8 +15,8 @@ use crate::store::Counts;
 use crate::tally::{Fate, Tallies, Tally};
 use crate::{RateLimitError, shared};
 use gateway_core::{Code, KeyedHash, Limited, Mode, Problem};
-use http::HeaderMap;
-use http::header::RETRY_AFTER;
+use http::header::{ACCEPT_ENCODING, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue};
 pub(crate) use note::{Later, Note, Place, would};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -32,6 +32,8 @@ pub(crate) struct Limiter {
     pub(crate) counts: Arc<Counts>,
     cost: Arc<Cost>,
     pub(crate) settle: Settle,
+    /// What a request takes whose answer does not say it.
+    pub(crate) missing: Option<u32>,
     exempt: Option<ExemptSettings>,
     pub(crate) standard: bool,
     pub(crate) legacy: bool,
@@ -113,7 +115,7 @@ impl Limiter {
             name: name.into(),
             tallies: Arc::default(),
             settlements: Arc::default(),
-            shared: Arc::new(shared::State::new(settings, &plans)?),
+            shared: Arc::new(shared::State::new(settings)?),
             plans: Arc::new(plans),
             by: settings.key.clone(),
             on_missing: settings.on_missing,
@@ -121,6 +123,7 @@ impl Limiter {
             counts: Arc::new(Counts::new(settings.max_keys)),
             cost: Arc::new(Cost::new(&settings.cost)?),
             settle: Settle::new(settings)?,
+            missing: settings.settle.as_ref().and_then(|settle| settle.missing),
             exempt: Some(&settings.exempt).filter(|exempt| !exempt.is_empty()).cloned(),
             standard: settings.headers,
             legacy: settings.legacy_headers,
@@ -149,6 +152,13 @@ impl Limiter {
     /// Failures are taken when they have happened.
     pub(crate) fn takes_at_once(&self) -> bool {
         !matches!(self.settle, Settle::Failures(_))
+    }
+
+    /// Asks for an answer that can be read: a client who asked for a compressed one would get away with the estimate.
+    pub(crate) fn wants_plain(&self, headers: &mut HeaderMap) {
+        if matches!(self.settle, Settle::Body(_)) {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
     }
 
     /// Decides in this process.
@@ -184,7 +194,7 @@ impl Limiter {
         (key, cost): (Key, u32),
         standing: Standing,
         caller: impl FnOnce() -> String,
-        tally: &Tally,
+        tally: &Arc<Tally>,
     ) -> Verdict {
         self.count(&standing, tally);
         let (outcome, place) = match standing {
@@ -199,7 +209,7 @@ impl Limiter {
             self.tell(plan, &outcome, &mut headers);
             return Verdict::Refuse(Box::new(self.refusal(plan, &outcome, headers)));
         }
-        let note = self.note(plan, (key, cost), (outcome, place), caller);
+        let note = self.note(plan, (key, cost), (outcome, place), caller, tally);
         let wanted = self.standard || self.legacy || note.settles() || refused;
         let note = wanted.then(|| Later::One(note));
         match outcome.decision {
@@ -225,6 +235,7 @@ impl Limiter {
         (key, cost): (Key, u32),
         (outcome, place): (Outcome, Place),
         caller: impl FnOnce() -> String,
+        tally: &Arc<Tally>,
     ) -> Note {
         let marks = self.marks(plan, &outcome, place, cost);
         let settles = !matches!(self.settle, Settle::Never);
@@ -234,7 +245,8 @@ impl Limiter {
             self.say(plan, &marks, caller);
         }
         let (limiter, plan) = (self.clone(), plan.clone());
-        Note { limiter, plan, key, cost, outcome, caller, place }
+        let unsettled = limiter.settle.is_by_answer().then(|| tally.clone());
+        Note { limiter, plan, key, cost, outcome, caller, place, unsettled }
     }
 
     /// Tells who listens of quotas that have come to a mark.

@@ -19,6 +19,8 @@ pub(crate) struct Plan {
     /// The same, divided among instances that cannot agree.
     pub(crate) shares: Vec<Rule>,
     pub(crate) names: Names,
+    /// How much of it an instance takes at once with `leased`, and lets pass on credit at most.
+    pub(crate) lease: u32,
     /// How each rule is written: `100/min`.
     pub(crate) texts: Vec<String>,
     /// Tells tiers apart in keys, and plans of which states do not mean the same: in this process.
@@ -161,6 +163,7 @@ impl Plan {
         rules: Vec<(Rule, &dyn Display, String)>,
         penalty: Option<Rule>,
         replicas: u32,
+        lease: u32,
     ) -> Self {
         let label = match tier {
             Tier::All => name.to_owned(),
@@ -176,7 +179,7 @@ impl Plan {
         let rules: Vec<_> = rules.into_iter().map(|(rule, ..)| rule).chain(penalty).collect();
         let shares = rules.iter().map(|rule| rule.share(replicas)).collect();
         let salt = salt(tier, &rules);
-        Self { rules, shares, names, texts, salt, label }
+        Self { rules, shares, names, lease, texts, salt, label }
     }
 
     /// Whether a request of this cost ever fits.

@@ -38,19 +38,24 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let limiter = &self.limiter;
         let facts = Facts::of(&request, &self.scope);
         let Some(case) = limiter.case(&facts) else {
-            return RateLimitFuture { kind: Kind::Inner { future: self.inner.call(request), note: None } };
+            return RateLimitFuture { kind: Kind::sent(self.inner.call(request), None) };
         };
         let caller = || readable(&limiter.by, &facts);
-        let standing = match &self.store {
-            None => limiter.decide(&case, limiter.takes_at_once()),
-            Some(_) if limiter.shared.mode() == Shared::Leased => {
-                limiter.lease(&case, caller, limiter.takes_at_once())
+        let taking = limiter.takes_at_once();
+        let here = match &self.store {
+            None => Ok(limiter.decide(&case, taking)),
+            Some(store) if limiter.shared.mode() == Shared::Leased => {
+                limiter.lease(&case, caller, taking).ok_or(store)
             }
-            Some(store) => {
+            Some(store) => Err(store),
+        };
+        let standing = match here {
+            Ok(standing) => standing,
+            Err(store) => {
                 let answer: Answer = Box::pin(limiter.clone().ask(
                     store.clone(),
                     case.plan.clone(),
@@ -58,10 +63,12 @@ where
                     caller(),
                     self.scope.clone(),
                 ));
+                limiter.wants_plain(request.headers_mut());
                 return RateLimitFuture::asking(answer, &mut self.inner, request);
             }
         };
         let verdict = limiter.judge(&case.plan, (case.key, case.cost), standing, caller, &self.scope.tally);
+        limiter.wants_plain(request.headers_mut());
         RateLimitFuture::of(verdict, &mut self.inner, request)
     }
 }
@@ -74,7 +81,7 @@ where
     /// Does with a request as was found.
     pub(crate) fn of(verdict: Verdict, inner: &mut S, request: Request<B>) -> Self {
         let kind = match verdict {
-            Verdict::Pass(note) => Kind::Inner { future: inner.call(request), note },
+            Verdict::Pass(note) => Kind::sent(inner.call(request), note),
             Verdict::Wait(delay, note) => {
                 Kind::Waiting { sleep: Box::pin(sleep(delay)), held: hold(inner, request), note }
             }
@@ -110,9 +117,26 @@ pin_project! {
     enum Kind<S, Q, F, R> {
         Asking { answer: Answer, held: Held<S, Q> },
         Waiting { sleep: Pin<Box<Sleep>>, held: Held<S, Q>, note: Option<Later> },
-        Inner { #[pin] future: F, note: Option<Later> },
+        Inner { #[pin] future: F, sent: Sent },
         Refused { response: Option<Response<R>> },
         Done,
+    }
+}
+
+/// What is to be done when the answer to a request comes that has been sent; and if nobody waits for it any more.
+struct Sent(Option<Later>);
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        if let Some(later) = self.0.take() {
+            later.broke_off();
+        }
+    }
+}
+
+impl<S, Q, F, R> Kind<S, Q, F, R> {
+    fn sent(future: F, note: Option<Later>) -> Self {
+        Self::Inner { future, sent: Sent(note) }
     }
 }
 
@@ -150,9 +174,11 @@ where
                     ready!(sleep.as_mut().poll(cx));
                     go(held, note.take())
                 }
-                KindProj::Inner { future, note } => {
-                    let mut response = ready!(future.poll(cx))?;
-                    if let Some(note) = note.take() {
+                KindProj::Inner { future, sent } => {
+                    let answer = ready!(future.poll(cx));
+                    let note = sent.0.take();
+                    let mut response = answer?;
+                    if let Some(note) = note {
                         note.answered(&mut response);
                     }
                     return Poll::Ready(Ok(response));
@@ -175,7 +201,7 @@ where
     match held.take() {
         Some(held) => {
             let (mut inner, request) = *held;
-            Kind::Inner { future: inner.call(request), note }
+            Kind::sent(inner.call(request), note)
         }
         None => Kind::Done,
     }

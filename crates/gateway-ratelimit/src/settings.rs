@@ -46,10 +46,11 @@ pub struct RateLimitSettings {
     pub algorithm: Algorithm,
     /// How long `leaky_bucket` makes a request wait before it rather refuses. Default `5s`.
     pub max_delay: Timespan,
-    /// What is counted: one of `caller`, `client_ip` (IPv6 by /64), `principal`, `api_key`, `route`, `service`, `all`,
-    /// `{ header = "X-Tenant" }`, `{ claim = "org.id" }`, `{ cookie = "sid" }`, `{ query = "user" }`, or a list of
-    /// those, counted by all of them together. What clients write themselves (headers, cookies, the query) they can
-    /// also vary to escape the count. Default `caller`.
+    /// What is counted: one of `caller`, `client_ip` (IPv6 by /64), `principal`, `api_key`, `route`, `service`, `path`
+    /// (without the query, as `normalize` leaves it), `method`, `all`, `{ header = "X-Tenant" }`, `{ claim = "org.id" }`,
+    /// `{ cookie = "sid" }`, `{ query = "user" }`, `{ capture = "id" }` (of a route with the path `/users/{id}`), or a
+    /// list of those, counted by all of them together. What clients write themselves (headers, cookies, paths, the
+    /// query) they can also vary to escape the count. Default `caller`.
     pub key: KeyBy,
     /// A request that lacks a part of the key: `shared`, it counts with all others that lack it, or `skip`, it is
     /// not limited. Default `shared`.
@@ -77,14 +78,16 @@ pub struct RateLimitSettings {
     pub retry_after: bool,
     /// `enforce`, or `report` to refuse nobody and only say so. Default `enforce`.
     pub mode: Mode,
-    /// How many callers are remembered at once; beyond it, those with most left are forgotten first.
+    /// How many callers are remembered at once; beyond it, those with most left are forgotten first, or,
+    /// with `leased`, others wait for the store.
     /// Default 100 000, which takes about 9 MiB.
     pub max_keys: usize,
     /// How instances share the counts where there is a Redis: `exact`, one round trip per request; `leased`, shares
     /// are taken in the background; `local`, not at all. Default `exact`.
     pub shared: Shared,
     /// With `leased`, how many requests an instance takes at once. Instances together may let pass as much more than
-    /// the limit, each. Default: a twentieth of the smallest limit, or a fixed `cost` if that is more.
+    /// the limit, each. Default: a twentieth of the smallest limit that the caller has, or a fixed
+    /// `cost` if that is more.
     pub lease: Option<u32>,
     /// After how long an unused share is given back. Default `1s`.
     pub lease_ttl: Timespan,

@@ -7,7 +7,7 @@ use crate::limiter::Note;
 use bytes::{Buf, Bytes};
 use find::find;
 use http::header::CONTENT_TYPE;
-use http::{Extensions, Request, Response};
+use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use std::future::Future;
@@ -23,29 +23,41 @@ pub(crate) struct Settlements(Vec<Settlement>);
 
 impl Settlements {
     /// One more.
-    pub(crate) fn add(note: Note, extensions: &mut Extensions) {
-        extensions.get_or_insert_default::<Self>().0.push(Settlement::new(note));
+    pub(crate) fn add<R>(note: Note, response: &mut Response<R>) {
+        let due = Due { note, done: AtomicBool::new(!response.status().is_success()) };
+        response.extensions_mut().get_or_insert_default::<Self>().0.push(Settlement(Arc::new(due)));
     }
 }
 
 #[derive(Clone, Debug)]
-struct Settlement(Arc<(Note, AtomicBool)>);
+struct Settlement(Arc<Due>);
+
+/// What is to be settled once; if it never is, it is missing.
+#[derive(Debug)]
+struct Due {
+    note: Note,
+    /// Whether it has been settled, or need not be: a service that fails has done less than it should, if anything.
+    done: AtomicBool,
+}
+
+impl Drop for Due {
+    fn drop(&mut self) {
+        if !*self.done.get_mut() {
+            self.note.missing();
+        }
+    }
+}
 
 impl Settlement {
-    fn new(note: Note) -> Self {
-        Self(Arc::new((note, AtomicBool::new(false))))
-    }
-
     fn pointer(&self) -> Option<&Pointer> {
-        let Settle::Body(pointer) = &self.0.0.limiter.settle else { return None };
+        let Settle::Body(pointer) = &self.0.note.limiter.settle else { return None };
         Some(pointer)
     }
 
     fn settle(&self, actual: u32) {
-        let (note, done) = &*self.0;
-        if !done.swap(true, Ordering::Relaxed) {
-            note.take(i64::from(actual) - i64::from(note.cost));
-        }
+        let Due { note, done } = &*self.0;
+        done.store(true, Ordering::Relaxed);
+        note.take(i64::from(actual) - i64::from(note.cost));
     }
 }
 
@@ -53,7 +65,7 @@ impl Settlement {
 /// around the [`RateLimitLayer`](crate::RateLimitLayer); other answers pass as they are.
 ///
 /// Bodies pass frame by frame, while a copy of at most `max_body` bytes is kept and read when the body ends, or is
-/// dropped because the client has gone. A compressed body cannot be read: then the estimate stays.
+/// dropped because the client has gone. What a body does not say is [missing](crate::SettleSettings::missing).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SettleLayer;
 

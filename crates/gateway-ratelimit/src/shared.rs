@@ -13,7 +13,7 @@ use crate::algorithm::Decision;
 use crate::facts::Scope;
 use crate::key::Key;
 use crate::limiter::{Limiter, Place, Standing, Verdict, remote_key};
-use crate::plan::{MOST_RULES, Outcome, Plan, Plans};
+use crate::plan::{MOST_RULES, Outcome, Plan};
 use crate::settings::{OnStoreFailure, RateLimitSettings, Shared};
 use crate::{Algorithm, RateLimitError};
 use gateway_store::Store;
@@ -39,7 +39,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(settings: &RateLimitSettings, plans: &Plans) -> Result<Self, RateLimitError> {
+    pub(crate) fn new(settings: &RateLimitSettings) -> Result<Self, RateLimitError> {
         if settings.shared == Shared::Leased && settings.algorithm == Algorithm::LeakyBucket {
             return Err(RateLimitError::LeasedQueue);
         }
@@ -52,7 +52,7 @@ impl State {
         Ok(Self {
             mode: settings.shared,
             on_failure: settings.on_store_failure,
-            leases: Leases::new(settings, plans),
+            leases: Leases::new(settings),
             fell_back: AtomicBool::new(false),
             telling: Mutex::default(),
             told: told::Told::default(),

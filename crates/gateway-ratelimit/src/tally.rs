@@ -41,6 +41,7 @@ pub(crate) struct Tally {
     limited: AtomicU64,
     would_limit: AtomicU64,
     without_store: AtomicU64,
+    unsettled: AtomicU64,
 }
 
 impl Tally {
@@ -55,6 +56,14 @@ impl Tally {
 
     pub(crate) fn count_without_store(&self) {
         self.without_store.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_unsettled(&self) {
+        self.unsettled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn unsettled(&self) -> u64 {
+        self.unsettled.load(Ordering::Relaxed)
     }
 
     pub(crate) fn read(&self) -> LimitCounts {

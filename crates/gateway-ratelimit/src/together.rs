@@ -86,8 +86,9 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let mut parts = Parts::of(&self.limits, &request);
+        parts.want_plain(request.headers_mut());
         parts.look();
         if !parts.is_refused() && parts.ask_a_server() {
             return RateLimitFuture::asking(Box::pin(parts.asked()), &mut self.inner, request);

@@ -6,7 +6,8 @@ mod support;
 
 use bytes::Bytes;
 use gateway_core::AuthMethod::{ApiKey, Jwt};
-use gateway_ratelimit::{QuotaEvent, RateLimitLayer, RateLimitSettings, SettleLayer};
+use gateway_core::Captures;
+use gateway_ratelimit::{QuotaEvent, RateLimitLayer, RateLimitSettings, RateLimitsLayer, SettleLayer};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use serde_json::json;
@@ -225,6 +226,91 @@ async fn the_body_of_an_answer_passes_and_settles_at_its_end() {
     let response = service.oneshot(from("192.0.2.1")).await.unwrap();
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), body);
     assert_eq!(ask(&limit, from("192.0.2.1")).await.headers()["ratelimit"], "\"demo\";r=47;t=780");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_answers_do_not_say_is_missing_and_counted() {
+    const BODY: &str = r#"{"usage":{"total_tokens":3}}"#;
+    for (what, status, body, encoding, read, left, unsettled) in [
+        ("it is said", 200, BODY, "", true, 57, 0),
+        ("it is said, to a client who leaves then", 200, BODY, "", false, 57, 0),
+        ("it is not said", 200, "{}", "", true, 35, 1),
+        ("it cannot be read", 200, "\u{1f}gzip", "gzip", true, 35, 1),
+        ("the service fails", 503, "{}", "", true, 50, 0),
+        ("the service fails, and says it", 503, BODY, "", true, 57, 0),
+    ] {
+        let limit = layer(json!({ "limit": "60/h", "cost": 10,
+            "settle": { "json": "/usage/total_tokens", "missing": 25 } }));
+        let service = SettleLayer.layer(limit.layer(service_fn(move |request: Request<()>| async move {
+            assert_eq!(request.headers()["accept-encoding"], "identity");
+            let answer = Response::builder().status(status).header("content-encoding", encoding);
+            Ok::<_, Infallible>(answer.body(Full::<Bytes>::from(body)).unwrap())
+        })));
+        let mut answer = service.oneshot(with("/", "accept-encoding", "gzip")).await.unwrap().into_body();
+        while let Some(frame) = answer.frame().await {
+            frame.unwrap();
+            if !read {
+                break;
+            }
+        }
+        drop(answer);
+        let next = ask(&limit, with("/", "answer", "500")).await;
+        let told = next.headers()["ratelimit"].to_str().unwrap();
+        assert!(told.starts_with(&format!("\"demo\";r={};", left - 10)), "{what}: {told}");
+        assert_eq!(limit.unsettled(), Some(unsettled), "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_hangs_up_before_the_answer_has_taken_what_is_missing() {
+    for settle in
+        [json!({ "json": "/tokens", "missing": 25 }), json!({ "header": "x-tokens-used", "missing": 25 })]
+    {
+        let limit = layer(json!({ "limit": "60/h", "cost": 10, "settle": settle }));
+        let both = RateLimitsLayer::new([limit.clone()]);
+        let never = || {
+            service_fn(|_: Request<()>| std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>())
+        };
+        let now = |future| tokio::time::timeout(Duration::from_millis(1), future);
+        assert!(now(limit.layer(never()).oneshot(from("192.0.2.1"))).await.is_err());
+        assert_eq!(limit.unsettled(), Some(1));
+        let now = |future| tokio::time::timeout(Duration::from_millis(1), future);
+        assert!(now(both.layer(never()).oneshot(from("192.0.2.1"))).await.is_err());
+        assert_eq!(limit.unsettled(), Some(2));
+        let next = ask(&limit, with("/", "answer", "500")).await;
+        assert!(next.headers()["ratelimit"].to_str().unwrap().starts_with("\"demo\";r=0;"), "{next:?}");
+    }
+    let silent =
+        layer(json!({ "limit": "60/h", "cost": 10, "settle": { "header": "x-tokens-used", "missing": 25 } }));
+    ask(&silent, from("192.0.2.1")).await;
+    assert_eq!(silent.unsettled(), Some(1), "no header, and a good answer");
+    assert_eq!(layer(json!({ "limit": "1/h" })).unsettled(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_path_a_method_and_what_the_route_captured_have_counts_of_their_own() {
+    let captured = |value: &str| Captures::from_iter([(Arc::from("id"), value.to_owned())]);
+    let request = |method: &str, target: &str, id: &str| {
+        let mut request = with(target, "x", "y");
+        *request.method_mut() = method.parse().unwrap();
+        request.extensions_mut().insert(captured(id));
+        request
+    };
+    for (key, same, other) in [
+        (json!("path"), request("PUT", "/a?x=2", "8"), request("GET", "/b?x=1", "7")),
+        (json!("method"), request("GET", "/b", "8"), request("PUT", "/a?x=1", "7")),
+        (json!({ "capture": "id" }), request("PUT", "/b", "7"), request("GET", "/a?x=1", "8")),
+    ] {
+        let limit = layer(json!({ "limit": "1/h", "key": key }));
+        let mut seen = Vec::new();
+        for request in [request("GET", "/a?x=1", "7"), same, other] {
+            seen.push(ask(&limit, request).await.status().as_u16());
+        }
+        assert_eq!(seen, [200, 429, 200], "{key}");
+    }
+    let limit = layer(json!({ "limit": "1/h", "key": ["path", "method", { "capture": "id" }] }));
+    assert_eq!(limit.captures().collect::<Vec<_>>(), ["id"]);
+    assert_eq!(limit.key_of(&request("GET", "/a", "7")).unwrap(), "path=/a|method=GET|capture=7");
 }
 
 #[tokio::test(start_paused = true)]

@@ -50,7 +50,14 @@ fn text(part: &KeyPart, logged: &Logged, route: &RoutePlan) -> Option<String> {
             let value = pairs.find_map(|pair| pair.strip_prefix(name.as_str())?.strip_prefix('='));
             value.map(|value| format!("query={value}"))
         }
-        KeyPart::ApiKey | KeyPart::All | KeyPart::Header(_) | KeyPart::Claim(_) | KeyPart::Cookie(_) => None,
+        KeyPart::Path => Some(format!("path={}", logged.url.split('?').next().unwrap_or_default())),
+        KeyPart::Method => Some(format!("method={}", logged.method)),
+        KeyPart::ApiKey
+        | KeyPart::All
+        | KeyPart::Header(_)
+        | KeyPart::Claim(_)
+        | KeyPart::Cookie(_)
+        | KeyPart::Capture(_) => None,
     }
 }
 
@@ -71,6 +78,7 @@ pub(super) fn untold(part: &KeyPart) -> Option<String> {
         KeyPart::Header(name) => format!("the header `{name}`"),
         KeyPart::Claim(path) => format!("the claim `{path}`"),
         KeyPart::Cookie(name) => format!("the cookie `{name}`"),
+        KeyPart::Capture(name) => format!("what routes capture as `{name}`"),
         KeyPart::ApiKey => "who has an API key".to_owned(),
         _ => return None,
     })

@@ -60,11 +60,13 @@ impl Told {
         match self {
             Self::Hit { ttl } => number(&mut text, "; hit; ttl=", ttl),
             Self::StaleOnError { ttl, upstream } => {
-                number(&mut text, "; hit; ttl=", ttl);
-                text.push_str("; detail=stale-if-error");
+                // No `hit`: the request was forwarded (RFC 9211 §2.1).
+                text.push_str("; fwd=stale");
                 if let Some(status) = upstream {
                     number(&mut text, "; fwd-status=", status.as_u16().into());
                 }
+                number(&mut text, "; ttl=", ttl);
+                text.push_str("; detail=stale-if-error");
             }
             Self::Forwarded { why, upstream, stored, would_hit } => {
                 text.push_str("; fwd=");
@@ -110,7 +112,11 @@ mod tests {
             (Told::Collapsed { why: Forward::UriMiss }, "gateway; fwd=uri-miss; collapsed"),
             (
                 Told::StaleOnError { ttl: -1, upstream: Some(StatusCode::BAD_GATEWAY) },
-                "gateway; hit; ttl=-1; detail=stale-if-error; fwd-status=502",
+                "gateway; fwd=stale; fwd-status=502; ttl=-1; detail=stale-if-error",
+            ),
+            (
+                Told::StaleOnError { ttl: -1, upstream: None },
+                "gateway; fwd=stale; ttl=-1; detail=stale-if-error",
             ),
         ] {
             assert_eq!(told.value(), expected);

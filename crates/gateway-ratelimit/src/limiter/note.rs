@@ -5,6 +5,7 @@ use crate::cost::Settle;
 use crate::key::Key;
 use crate::plan::{Outcome, Plan};
 use crate::settle::Settlements;
+use crate::tally::Tally;
 use crate::together::Parts;
 use gateway_core::Limited;
 use http::Response;
@@ -38,6 +39,8 @@ pub(crate) struct Note {
     /// Who is counted, where others must be told later.
     pub(crate) caller: Option<Box<str>>,
     pub(crate) place: Place,
+    /// Where it is counted that the answer does not say what the request took, if it should.
+    pub(crate) unsettled: Option<Arc<Tally>>,
 }
 
 /// Where a request was counted.
@@ -62,6 +65,15 @@ impl Later {
             Self::Would(name) => would(&name, response),
         }
     }
+
+    /// The request was sent, and whoever asked has gone before its answer.
+    pub(crate) fn broke_off(self) {
+        match self {
+            Self::One(note) => note.missing(),
+            Self::Several(parts) => parts.broke_off(),
+            Self::Would(_) => {}
+        }
+    }
 }
 
 impl Note {
@@ -79,16 +91,25 @@ impl Note {
         }
         match &self.limiter.settle {
             Settle::Never => {}
-            Settle::Body(_) => {
-                Settlements::add(self, response.extensions_mut());
-            }
-            settle => {
-                if let Some(difference) = settle.difference(response.status(), response.headers(), self.cost)
-                {
-                    self.take(difference);
-                }
-            }
+            Settle::Body(_) => Settlements::add(self, response),
+            settle => match settle.difference(response.status(), response.headers(), self.cost) {
+                Some(difference) => self.take(difference),
+                None if response.status().is_success() => self.missing(),
+                // A service that fails has done less than it should, if anything.
+                None => {}
+            },
         }
+    }
+
+    /// The answer does not say what the request took, or broke off before it did.
+    pub(crate) fn missing(&self) {
+        let Some(tally) = self.unsettled.as_ref().filter(|_| !self.outcome.decision.is_refusal()) else {
+            return;
+        };
+        if let Some(missing) = self.limiter.missing {
+            self.take(i64::from(missing) - i64::from(self.cost));
+        }
+        tally.count_unsettled();
     }
 
     /// Takes more than was, or gives back.

@@ -2,6 +2,7 @@
 
 use super::{MOST_RULES, Plan, Tier};
 use crate::algorithm::Rule;
+use crate::cost::Cost;
 use crate::facts::Facts;
 use crate::settings::{MetaSource, Per, Quotas, RateLimitSettings};
 use crate::{Algorithm, Limit, RateLimitError};
@@ -43,6 +44,9 @@ struct Build {
     zone: crate::TimeZone,
     penalty: Option<Rule>,
     replicas: u32,
+    lease: Option<u32>,
+    /// What every request costs, if they all cost the same.
+    cost: Option<u32>,
 }
 
 /// A plan of the layer, or one read from a claim.
@@ -84,8 +88,18 @@ impl Build {
             let rule = Rule::quota(quota.count(), quota.calendar(self.zone));
             (rule, quota as &dyn Display, quota.per().to_owned())
         });
-        let rules = limits.chain(quotas).collect();
-        Ok(Arc::new(Plan::new(&self.name, tier, rules, self.penalty, self.replicas)))
+        let rules: Vec<_> = limits.chain(quotas).collect();
+        let lease = self.lease(rules.iter().map(|(rule, ..)| rule));
+        Ok(Arc::new(Plan::new(&self.name, tier, rules, self.penalty, self.replicas, lease)))
+    }
+
+    /// Of each plan's own smallest limit: by that of others, callers with much would be told to wait for little.
+    fn lease<'a>(&self, rules: impl Iterator<Item = &'a Rule>) -> u32 {
+        let lease = self.lease.unwrap_or_else(|| {
+            let smallest = rules.map(|rule| rule.burst.min(rule.count)).min().unwrap_or(1);
+            u32::try_from(smallest / 20).unwrap_or(u32::MAX).max(self.cost.unwrap_or(1))
+        });
+        lease.max(1)
     }
 }
 
@@ -99,6 +113,8 @@ impl Plans {
             zone: settings.timezone,
             penalty: settings.penalty.map(|time| Rule::penalty(*time)),
             replicas: settings.replicas,
+            lease: settings.lease,
+            cost: Cost::of_all(&settings.cost),
         };
         let mut plans = Vec::new();
         let mut add = |tier: Tier<'_>, limits: &[Limit], quotas: Option<&Quotas>| {

@@ -41,15 +41,19 @@ pub struct SettleSettings {
     /// A header of the answer.
     pub header: Option<String>,
     /// A JSON pointer (RFC 6901) into the answer's body, such as `/usage/total_tokens`. The body passes unhindered;
-    /// a copy is read when it ends. In an event stream, the last event that has it counts.
+    /// a copy is read when it ends. In an event stream, the last event that has it counts. Requests are sent on with
+    /// `Accept-Encoding: identity`, as a compressed body cannot be read.
     pub json: Option<String>,
     /// How much of the body is kept for that; of longer ones, the end. Default `64KiB`.
     pub max_body: ByteSize,
+    /// What a request took whose answer succeeds but does not say it, or breaks off before it does, as when the client
+    /// hangs up: the most that one may take, so that nobody gains by it. Default: what `cost` says.
+    pub missing: Option<u32>,
 }
 
 impl Default for SettleSettings {
     fn default() -> Self {
-        Self { header: None, json: None, max_body: ByteSize::kib(64) }
+        Self { header: None, json: None, max_body: ByteSize::kib(64), missing: None }
     }
 }
 

@@ -4,12 +4,14 @@
 //! has been asked; once it has said that nothing is left, nothing passes until there is some. Credit is taken from the
 //! store as debt, so that it is missing later. All instances together thus are never ahead of the limit by more than
 //! one lease each. A request that costs more than a lease and what is at hand waits until so much has been taken.
+//!
+//! Nobody is forgotten to make room for another: who owes, or has been found to have nothing left, would come back to
+//! fresh credit. Who finds no room for a share is decided by the store.
 
 use crate::algorithm::Decision;
-use crate::cost::Cost;
 use crate::key::Key;
 use crate::limiter::{Case, Limiter, Place, Standing};
-use crate::plan::{Outcome, Plan, Plans, Told};
+use crate::plan::{Outcome, Plan, Told};
 use crate::settings::RateLimitSettings;
 use crate::shared::Answer;
 use hashbrown::HashMap;
@@ -28,7 +30,6 @@ const HELD: u64 = 3_000_000;
 pub(crate) struct Leases {
     shards: Box<[Mutex<HashMap<Key, Lease>>]>,
     max_per_shard: usize,
-    size: i64,
     ttl: u64,
     asked: Mutex<Vec<Key>>,
     /// Whether the store did not answer the last time.
@@ -67,28 +68,19 @@ enum Found {
     Refuse(Outcome),
     /// The share is used up, and the store is away.
     Nothing,
+    /// There is no room for another share.
+    NoRoom,
 }
 
 impl Leases {
-    pub(crate) fn new(settings: &RateLimitSettings, plans: &Plans) -> Self {
-        let counts = plans.iter().flat_map(|plan| &plan.rules).map(|rule| rule.burst.min(rule.count));
-        let size = settings.lease.unwrap_or_else(|| {
-            let part = u32::try_from(counts.min().unwrap_or(1) / 20).unwrap_or(u32::MAX);
-            part.max(Cost::of_all(&settings.cost).unwrap_or(1))
-        });
+    pub(crate) fn new(settings: &RateLimitSettings) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             max_per_shard: settings.max_keys.div_ceil(SHARDS).max(1),
-            size: i64::from(size.max(1)),
             ttl: u64::try_from(settings.lease_ttl.as_micros()).unwrap_or(u64::MAX >> 12),
             asked: Mutex::default(),
             away: AtomicBool::new(false),
         }
-    }
-
-    /// How much is taken at once, and passes on credit at most.
-    pub(crate) fn size(&self) -> i64 {
-        self.size
     }
 
     fn shard(&self, key: Key) -> MutexGuard<'_, HashMap<Key, Lease>> {
@@ -111,14 +103,10 @@ impl Leases {
         name: impl FnOnce() -> Arc<str>,
         taking: bool,
     ) -> (Found, bool) {
-        let (size, cost) = (self.size(), i64::from(case.cost));
+        let (size, cost) = (i64::from(case.plan.lease), i64::from(case.cost));
         let mut shard = self.shard(case.key);
         if shard.len() >= self.max_per_shard && !shard.contains_key(&case.key) {
-            // Shares are lost with them, which lets less pass, not more; credit has been asked for.
-            shard.retain(|_, lease| lease.asking || lease.balance < 0);
-            if shard.len() >= self.max_per_shard {
-                shard.clear();
-            }
+            return (Found::NoRoom, false);
         }
         let lease = shard.entry(case.key).or_insert_with(|| Lease {
             balance: 0,
@@ -175,10 +163,10 @@ impl Leases {
     /// Those for whom the store is to be asked.
     pub(crate) fn asked(&self) -> Vec<Asking> {
         let keys = std::mem::take(&mut *self.asked.lock().unwrap_or_else(PoisonError::into_inner));
-        let size = self.size();
         let asking = keys.into_iter().filter_map(|key| {
             let shard = self.shard(key);
             let lease = shard.get(&key)?;
+            let size = i64::from(lease.plan.lease);
             Some(Asking {
                 key,
                 name: lease.name.clone(),
@@ -249,9 +237,8 @@ impl Lease {
     }
 
     fn refuse(&self, wait: Duration) -> Outcome {
-        let reset = self.outcome.map_or(wait, |known| known.decision.reset());
-        let decision = Decision::Refuse { retry_after: wait, reset };
-        let mut outcome = self.outcome.unwrap_or_else(|| Outcome::join(std::iter::once((decision, 0))));
+        let Some(mut outcome) = self.outcome else { return Outcome::refused(wait) };
+        let decision = Decision::Refuse { retry_after: wait, reset: outcome.decision.reset() };
         let tightest = usize::from(outcome.tightest);
         let seconds = u32::try_from(crate::headers::whole_seconds(wait)).unwrap_or(u32::MAX);
         outcome.told[tightest] = Told { remaining: 0, reset: seconds };
@@ -260,14 +247,25 @@ impl Lease {
     }
 }
 
+impl Outcome {
+    fn refused(wait: Duration) -> Self {
+        Self::join(std::iter::once((Decision::Refuse { retry_after: wait, reset: wait }, 0)))
+    }
+
+    /// Refuses for as long as it takes to ask the store.
+    pub(crate) fn soon() -> Self {
+        Self::refused(SOON)
+    }
+}
+
 impl Limiter {
-    /// Decides by the share at hand, without waiting.
+    /// Decides by the share at hand, without waiting; `None` if the caller has none and there is no room for another.
     pub(crate) fn lease(
         &self,
         case: &Case<'_>,
         caller: impl FnOnce() -> String + Copy,
         taking: bool,
-    ) -> Standing {
+    ) -> Option<Standing> {
         let leases = &self.shared.leases;
         let name = || crate::limiter::remote_key(&case.plan, &caller()).into();
         let (found, news) = leases.decide(case, self.clock.now(), name, taking);
@@ -275,8 +273,9 @@ impl Limiter {
             self.shared.work.notify_one();
         }
         match found {
-            Found::Pass(outcome) | Found::Refuse(outcome) => Standing::Found(outcome, Place::Server),
-            Found::Nothing => self.fall_back(&case.plan, (case.key, case.cost), taking),
+            Found::Pass(outcome) | Found::Refuse(outcome) => Some(Standing::Found(outcome, Place::Server)),
+            Found::Nothing => Some(self.fall_back(&case.plan, (case.key, case.cost), taking)),
+            Found::NoRoom => None,
         }
     }
 }

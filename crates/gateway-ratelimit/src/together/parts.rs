@@ -4,7 +4,7 @@ use crate::facts::Facts;
 use crate::headers::policies;
 use crate::key::{Key, readable};
 use crate::limiter::{Case, Later, Limiter, Note, Place, Standing, Verdict, would};
-use crate::plan::{Chosen, Plan, is_tighter};
+use crate::plan::{Chosen, Outcome, Plan, is_tighter};
 use crate::settings::Shared;
 use futures_util::future::join_all;
 use gateway_core::Limited;
@@ -25,6 +25,8 @@ struct Part {
     cost: u32,
     /// Where others may have to be told of it, whose request it is.
     caller: String,
+    /// Whether its store has to be asked about this request.
+    is_on_a_server: bool,
     /// `None` as long as it has not been asked.
     standing: Option<Standing>,
 }
@@ -61,10 +63,6 @@ impl Part {
         &self.layer.limiter
     }
 
-    fn is_on_a_server(&self) -> bool {
-        self.layer.store.is_some() && self.limiter().shared.mode() != Shared::Leased
-    }
-
     /// Decides in this process, from its counts or its share.
     fn here(&mut self, taking: bool) {
         let limiter = self.limiter();
@@ -72,11 +70,19 @@ impl Part {
         let case = Case { plan: Chosen::Own(&self.plan), key: self.key, cost: self.cost };
         self.standing = Some(match self.layer.store {
             None => limiter.decide(&case, taking),
-            Some(_) => limiter.lease(&case, || self.caller.clone(), taking),
+            Some(_) => match limiter.lease(&case, || self.caller.clone(), taking) {
+                Some(standing) => standing,
+                None if self.standing.is_none() => {
+                    self.is_on_a_server = true;
+                    return;
+                }
+                // Others have come since it was looked at.
+                None => Standing::Found(Outcome::soon(), Place::Server),
+            },
         });
     }
 
-    fn found(&self) -> Option<(&crate::plan::Outcome, Place)> {
+    fn found(&self) -> Option<(&Outcome, Place)> {
         match &self.standing {
             Some(Standing::Found(outcome, place)) => Some((outcome, *place)),
             _ => None,
@@ -104,11 +110,21 @@ impl Part {
         match self.taken() {
             Some(Place::Here) => limiter.counts.take(self.key, now, back, &self.plan.rules),
             Some(Place::Share) => limiter.counts.take(self.key, now, back, &self.plan.shares),
-            Some(Place::Server) if !self.is_on_a_server() => {
+            Some(Place::Server) if !self.is_on_a_server => {
                 limiter.shared.settle_share(self.key, back);
             }
             Some(Place::Server) | None => {}
         }
+    }
+
+    /// What is to be done when the answer comes.
+    fn note(self) -> Option<Note> {
+        let (outcome, place) = self.found().map(|(outcome, place)| (*outcome, place))?;
+        let Self { layer, plan, key, cost, caller, .. } = self;
+        let limiter = layer.limiter;
+        let caller = (!caller.is_empty()).then(|| caller.into_boxed_str());
+        let unsettled = limiter.settle.is_by_answer().then(|| layer.scope.tally.clone());
+        Some(Note { limiter, plan, key, cost, outcome, caller, place, unsettled })
     }
 
     fn tightness(&self) -> Option<Tightest> {
@@ -124,14 +140,21 @@ impl Parts {
             let Case { plan, key, cost } = layer.limiter.case(&facts)?;
             let told = layer.store.is_some() || plan.has_quota();
             let caller = if told { readable(&layer.limiter.by, &facts) } else { String::new() };
-            Some(Part { layer: layer.clone(), plan: plan.clone(), key, cost, caller, standing: None })
+            let is_on_a_server = layer.store.is_some() && layer.limiter.shared.mode() != Shared::Leased;
+            let (layer, plan) = (layer.clone(), plan.clone());
+            Some(Part { layer, plan, key, cost, caller, is_on_a_server, standing: None })
         });
         Self(parts.collect())
     }
 
+    /// Asks for an answer that all of them can read.
+    pub(crate) fn want_plain(&self, headers: &mut HeaderMap) {
+        self.0.iter().for_each(|part| part.limiter().wants_plain(headers));
+    }
+
     /// Asks whoever can be asked in this process, and takes nothing.
     pub(crate) fn look(&mut self) {
-        for part in self.0.iter_mut().filter(|part| !part.is_on_a_server()) {
+        for part in self.0.iter_mut().filter(|part| !part.is_on_a_server) {
             part.here(false);
         }
     }
@@ -141,19 +164,19 @@ impl Parts {
     }
 
     pub(crate) fn ask_a_server(&self) -> bool {
-        self.0.iter().any(Part::is_on_a_server)
+        self.0.iter().any(|part| part.is_on_a_server)
     }
 
     /// Takes from all in this process; from none if one of them has come to its end since they were looked at.
     pub(crate) fn take_here(&mut self) {
         for i in 0..self.0.len() {
-            if self.0[i].is_on_a_server() {
+            if self.0[i].is_on_a_server {
                 continue;
             }
             self.0[i].here(true);
             if self.0[i].refuses() {
                 // Those after it still stand as they were looked at.
-                let before = self.0[..i].iter().filter(|part| !part.is_on_a_server());
+                let before = self.0[..i].iter().filter(|part| !part.is_on_a_server);
                 return before.for_each(Part::give_back);
             }
         }
@@ -174,7 +197,7 @@ impl Parts {
 
     /// Asks the servers, all at once, and takes in this process if they have room.
     async fn ask(mut self) -> Verdict {
-        let asking = self.0.iter_mut().filter(|part| part.is_on_a_server()).map(async |part| {
+        let asking = self.0.iter_mut().filter(|part| part.is_on_a_server).map(async |part| {
             if let Some(store) = &part.layer.store {
                 let (limiter, plan) = (&part.layer.limiter, &part.plan);
                 part.standing = Some(limiter.reach(store, plan, (part.key, part.cost), &part.caller).await);
@@ -185,7 +208,7 @@ impl Parts {
             self.take_here();
         }
         let refused = self.is_refused();
-        let after = self.0.iter().filter(|part| part.is_on_a_server()).map(async |part| {
+        let after = self.0.iter().filter(|part| part.is_on_a_server).map(async |part| {
             let (Some(store), Some((outcome, place))) = (&part.layer.store, part.found()) else { return };
             let limiter = part.limiter();
             if !refused && place == Place::Server && part.plan.has_quota() {
@@ -280,18 +303,18 @@ impl Parts {
             response.extensions_mut().insert(tightest);
         }
         for part in self.0 {
-            let (outcome, place) = match part.standing {
-                Some(Standing::Found(outcome, place)) => (outcome, place),
-                Some(Standing::Away) => {
-                    would(&part.layer.limiter.name, response);
-                    continue;
-                }
-                Some(Standing::Passed) | None => continue,
-            };
-            let Part { layer, plan, key, cost, caller, .. } = part;
-            let caller = (!caller.is_empty()).then(|| caller.into_boxed_str());
-            Note { limiter: layer.limiter, plan, key, cost, outcome, caller, place }.settled(response);
+            if let Some(Standing::Away) = part.standing {
+                would(&part.layer.limiter.name, response);
+            }
+            if let Some(note) = part.note() {
+                note.settled(response);
+            }
         }
+    }
+
+    /// The request was sent, and whoever asked has gone before its answer.
+    pub(crate) fn broke_off(self) {
+        self.0.into_iter().filter_map(Part::note).for_each(|note| note.missing());
     }
 }
 

@@ -14,7 +14,7 @@ use gateway_balance::{CircuitSettings, RouteCircuit};
 use gateway_cache::{CacheError, CacheLayer, CacheSettings, CacheStore, InvalidateLayer};
 use gateway_core::units::{ByteSize, Switch};
 use gateway_overload::{ConcurrencyLimitLayer, ConcurrencySettings, FaultLayer, Priority};
-use gateway_ratelimit::RateLimitLayer;
+use gateway_ratelimit::{OnMissing, RateLimitLayer};
 use gateway_routing::{Conflict, HostPattern, RouteMatch, RouteTable};
 use gateway_transform::{
     CorrelationIdLayer, CorsLayer, FallbackLayer, FallbackSettings, HeaderRules, HeadersLayer,
@@ -330,11 +330,20 @@ impl Planner<'_> {
         for (key, names) in &used {
             self.noted(key, check_placeholders(names.iter().copied(), &known));
         }
+        let limits = rate_limits.as_deref().unwrap_or_default();
+        for limit in limits {
+            let settings = self.settings.rate_limits.get(&limit.name);
+            if settings.is_some_and(|settings| settings.on_missing == OnMissing::Shared) {
+                self.noted(&limit_key, check_placeholders(limit.layer.captures(), &known));
+            }
+        }
         let captures_for_policies = cedar.as_ref().is_some_and(|cedar| cedar.shows_params);
         let services =
             service.as_deref().into_iter().chain(fallback.as_ref().and_then(|to| to.service.as_deref()));
+        let captures_for_limits = limits.iter().any(|limit| limit.layer.captures().next().is_some());
         let captures_for_balance = self.hash_params(services).any(|name| known.contains(&name));
-        matches.captures = !used.is_empty() || captures_for_policies || captures_for_balance;
+        matches.captures =
+            !used.is_empty() || captures_for_policies || captures_for_limits || captures_for_balance;
         let headers: Vec<_> = headers.iter().map(|(_, layer)| layer.clone()).collect();
         let when = matches.when.as_ref();
         let when = when.map(|when| self.origin.shown(&key("match.when").to_string(), when.as_str()).into());

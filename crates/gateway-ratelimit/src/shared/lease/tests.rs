@@ -3,6 +3,7 @@
 use super::*;
 use crate::algorithm::{State, decide, take};
 use crate::facts::{Facts, Scope};
+use crate::plan::Plans;
 
 use http::Request;
 use proptest::prelude::*;
@@ -19,6 +20,8 @@ enum Step {
     Fail(usize),
     /// Unused shares are given back.
     Sweep(usize),
+    /// Strangers come to it, more than it has room for.
+    Flood(usize),
     Wait(u64),
 }
 
@@ -28,6 +31,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         3 => (0usize..3).prop_map(Step::Sync),
         1 => (0usize..3).prop_map(Step::Fail),
         1 => (0usize..3).prop_map(Step::Sweep),
+        1 => (0usize..3).prop_map(Step::Flood),
         1 => (0u64..30_000_000).prop_map(Step::Wait),
     ]
 }
@@ -49,10 +53,11 @@ proptest! {
     ) {
         let settings = RateLimitSettings {
             lease: Some(size),
+            max_keys: 2 * SHARDS,
             ..RateLimitSettings::all(format!("{count}/min").parse().unwrap())
         };
         let plans = Plans::new("model", &settings).unwrap();
-        let instances: Vec<_> = (0..3).map(|_| Leases::new(&settings, &plans)).collect();
+        let instances: Vec<_> = (0..3).map(|_| Leases::new(&settings)).collect();
         let (request, scope) = (Request::new(()), Scope::default());
         let facts = Facts::of(&request, &scope);
         let (mut state, mut now, mut passed) = (State::default(), START, Vec::new());
@@ -60,19 +65,38 @@ proptest! {
             match step {
                 Step::Ask(i, cost) => {
                     let Some(plan) = plans.choose(&facts) else { panic!("no plan") };
+                    let rule = plan.rules[0];
                     let case = Case { plan, key: 1, cost };
-                    if let (Found::Pass(_), _) = instances[i].decide(&case, now, || "x".into(), true) {
+                    let passes = match instances[i].decide(&case, now, || "x".into(), true).0 {
+                        Found::Pass(_) => true,
+                        Found::Refuse(_) | Found::Nothing => false,
+                        Found::NoRoom if decide(&state, now, cost, &rule).is_refusal() => false,
+                        Found::NoRoom => {
+                            state = take(&state, now, cost.into(), &rule);
+                            true
+                        }
+                    };
+                    if passes {
                         passed.push((now, u64::from(cost)));
                     }
                 }
                 Step::Sync(i) => for asking in instances[i].asked() {
-                    let answer = lease(&mut state, now, &asking, &asking.plan);
+                    let mut strangers = State::default();
+                    let state = if asking.key == 1 { &mut state } else { &mut strangers };
+                    let answer = lease(state, now, &asking, &asking.plan);
                     instances[i].answered(&asking, Some(answer), now);
+                },
+                Step::Flood(i) => for key in 2..6 {
+                    let Some(plan) = plans.choose(&facts) else { panic!("no plan") };
+                    instances[i].decide(&Case { plan, key, cost: 1 }, now, || "stranger".into(), true);
                 },
                 Step::Fail(i) => for asking in instances[i].asked() {
                     instances[i].answered(&asking, None, now);
                 },
-                Step::Sweep(i) => for (_, plan, unused) in instances[i].expired(now, false) {
+                Step::Sweep(i) => for (name, plan, unused) in instances[i].expired(now, false) {
+                    if &*name == "stranger" {
+                        continue;
+                    }
                     state = take(&state, now, -unused, &plan.rules[0]);
                 },
                 Step::Wait(micros) => now += micros,
@@ -100,7 +124,7 @@ proptest! {
 fn a_request_that_comes_first_passes_and_what_the_store_lacks_is_refused_at_once() {
     let settings = RateLimitSettings { lease: Some(2), ..RateLimitSettings::all("4/h".parse().unwrap()) };
     let plans = Plans::new("model", &settings).unwrap();
-    let leases = Leases::new(&settings, &plans);
+    let leases = Leases::new(&settings);
     let (request, scope) = (Request::new(()), Scope::default());
     let facts = Facts::of(&request, &scope);
     let case = || Case { plan: plans.choose(&facts).unwrap(), key: 1, cost: 1 };
@@ -126,7 +150,7 @@ fn who_comes_to_owe_by_an_answer_or_still_owes_later_wakes_the_background_task()
         ..RateLimitSettings::all("100/h".parse().unwrap())
     };
     let plans = Plans::new("model", &settings).unwrap();
-    let state = crate::shared::State::new(&settings, &plans).unwrap();
+    let state = crate::shared::State::new(&settings).unwrap();
     let leases = &state.leases;
     let (request, scope) = (Request::new(()), Scope::default());
     let facts = Facts::of(&request, &scope);
@@ -151,4 +175,29 @@ fn who_comes_to_owe_by_an_answer_or_still_owes_later_wakes_the_background_task()
     assert!(!state.settle_share(2, 30), "nobody has this one");
     let owed: Vec<i64> = leases.expired(START, true).into_iter().map(|(.., unused)| unused).collect();
     assert_eq!((owed, state.settle_share(1, 30)), (vec![-28], false), "who comes later tells the server");
+}
+
+#[test]
+fn each_plan_has_a_lease_of_its_own() {
+    let settings = serde_json::json!({
+        "anonymous": "10/min", "authenticated": ["100/s", "60000/min"],
+        "tiers": { "by": { "claim": "tier" }, "values": { "gold": "60000/min" } },
+        "limit_from": { "claim": "rpm" },
+    });
+    let plans = Plans::new("model", &serde_json::from_value(settings).unwrap()).unwrap();
+    let scope = Scope::default();
+    for (claims, lease) in [
+        (None, 1),
+        (Some(serde_json::json!({})), 5),
+        (Some(serde_json::json!({ "tier": "gold" })), 3000),
+        (Some(serde_json::json!({ "rpm": 600 })), 30),
+    ] {
+        let mut request = Request::new(());
+        if let Some(serde_json::Value::Object(claims)) = claims.clone() {
+            let ada = gateway_core::Principal::new("ada", gateway_core::AuthMethod::Jwt, claims);
+            request.extensions_mut().insert(ada);
+        }
+        let plan = plans.choose(&Facts::of(&request, &scope)).unwrap();
+        assert_eq!(plan.lease, lease, "{claims:?}");
+    }
 }

@@ -22,7 +22,7 @@ fn open(redis: &Redis) -> Store {
 fn plan(rules: &[Rule]) -> Plan {
     let (limits, penalty) = apart(rules);
     let limits = limits.iter().map(|rule| (*rule, &"x" as _, "s".to_owned())).collect();
-    Plan::new("model", crate::plan::Tier::All, limits, penalty.copied(), 1)
+    Plan::new("model", crate::plan::Tier::All, limits, penalty.copied(), 1, 1)
 }
 
 fn any_rule() -> impl Strategy<Value = Rule> {
