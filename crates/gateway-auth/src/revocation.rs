@@ -124,6 +124,11 @@ impl Revocations {
         if !self.store.is_shared() {
             return Ok(());
         }
-        listen::tell(&self.store, mark, revoked, now).await
+        let told = listen::tell(&self.store, mark, revoked, now).await;
+        if told.is_err() {
+            // Whoever listens tells it later.
+            self.shared.known.set_untold();
+        }
+        told
     }
 }

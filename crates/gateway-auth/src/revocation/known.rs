@@ -49,11 +49,18 @@ pub(crate) struct Known {
     changes: AtomicU64,
     /// Whether there may be revocations in the store that we were not told.
     behind: AtomicBool,
+    /// Whether the store may lack some that we know of.
+    untold: AtomicBool,
 }
 
 impl Default for Known {
     fn default() -> Self {
-        Self { revoked: Cache::new(MAX_KNOWN), changes: AtomicU64::new(0), behind: AtomicBool::new(true) }
+        Self {
+            revoked: Cache::new(MAX_KNOWN),
+            changes: AtomicU64::new(0),
+            behind: AtomicBool::new(true),
+            untold: AtomicBool::new(false),
+        }
     }
 }
 
@@ -88,6 +95,16 @@ impl Known {
 
     pub(crate) fn is_behind(&self) -> bool {
         self.behind.load(Ordering::Acquire)
+    }
+
+    /// One could not be told: the store was away, or refused it.
+    pub(super) fn set_untold(&self) {
+        self.untold.store(true, Ordering::Release);
+    }
+
+    /// Whether there was such a one; from now on there is none.
+    pub(super) fn take_untold(&self) -> bool {
+        self.untold.swap(false, Ordering::AcqRel)
     }
 
     /// Returns whether that is news.
