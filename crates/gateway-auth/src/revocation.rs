@@ -132,6 +132,7 @@ impl Revocations {
         }
         let told = listen::tell(&self.store, mark, revoked, now).await;
         if told.is_err() {
+            // Whoever listens tells it later.
             self.shared.known.set_untold();
         }
         told

@@ -163,6 +163,19 @@ const REVOKED: Result<&str, (u16, &str)> = Err((401, "revoked-token"));
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
+async fn a_revocation_that_redis_refused_is_told_once_it_takes_it() {
+    let redis = Redis::start();
+    let (a, b) = (listening(&redis, json!({})).await, listening(&redis, json!({})).await);
+    let token = hs256(&json!({ "sub": "ada", "sid": "s1", "iat": now() - 10, "exp": now() + 60 }));
+    becomes(&b, &token, Ok("ada"), 5 * SECOND).await;
+    let _ = redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    a.revocations().revoke_session("s1", None).await.unwrap_err();
+    becomes(&a, &token, REVOKED, SECOND).await;
+    let _ = redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    becomes(&b, &token, REVOKED, 10 * SECOND).await;
+}
+
+#[tokio::test]
 async fn what_one_instance_revokes_the_others_refuse_within_a_second_and_without_asking() {
     let redis = Redis::start();
     let deny = json!({ "on_store_failure": "deny" });

@@ -293,9 +293,10 @@ async fn revoke_missed(accounts: &Accounts, view: &ArcSwap<View>) {
     }
 }
 
-/// Tells whether the store answers, and asks it now and then while it does not: with no requests to serve, nobody
-/// else would.
+/// Tells whether the store does what it is asked, and asks it now and then: with no requests to serve nobody else would,
+/// and what a request is refused is not told.
 async fn watch_store(store: Store, metrics: Option<Metrics>) {
+    const STILL: Duration = Duration::from_secs(2);
     const AGAIN: Duration = Duration::from_secs(1);
     if !store.is_shared() {
         return;
@@ -307,14 +308,15 @@ async fn watch_store(store: Store, metrics: Option<Metrics>) {
         if let Some(gauge) = &gauge {
             gauge.set(flag(up));
         }
-        if up {
-            if health.changed().await.is_err() {
-                return;
+        tokio::select! {
+            changed = health.changed() => match changed {
+                Ok(()) => {}
+                Err(_) => return,
+            },
+            () = tokio::time::sleep(if up { STILL } else { AGAIN }) => {
+                // The answer shows in its health.
+                let _ = store.probe().await;
             }
-        } else {
-            tokio::time::sleep(AGAIN).await;
-            // The answer shows in its health.
-            let _ = store.ping().await;
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Every mistake an operator can make gets a message that says what to do, and an exit code.
 #![allow(clippy::unwrap_used)]
 
-use gateway_testkit::{Finished, Gateway, Upstream, Wire, get, raw};
+use gateway_testkit::{Finished, Gateway, Redis, Upstream, Wire, get, raw, wait_until};
 use std::net::TcpListener;
+use std::time::Duration;
 
 const EXE: &str = env!("CARGO_BIN_EXE_gateway");
 
@@ -114,6 +115,27 @@ fn a_mistake_stands_where_its_value_does_with_what_was_found_and_expected() {
         (
             format!("{GOOD}[auth.signatures.x]\nkeys = [{{}}]\n"),
             ":7:9: `auth.signatures.x`: `keys[0].id`: it is empty; expected what signatures call the key",
+        ),
+        (
+            format!("{GOOD}[store.redis]\nurl = \"redis://h\"\npassword_file = \"/nowhere/x\"\n"),
+            ":8:17: `store.redis`: cannot use `/nowhere/x`: No such file",
+        ),
+        (
+            format!("{GOOD}[store.memory]\nmax_keys = 0\n"),
+            ":7:12: `store.memory.max_keys` is the number 0; expected a whole number of at least 1",
+        ),
+        (limit("") + "[groups.g]\nrate_limit = [\"x\", \"x\"]\n", ":10:20: `x` is listed twice"),
+        (limit("") + "[defaults]\nrate_limit = [\"none\", \"x\"]\n", ":10:15: `none` stands alone"),
+        (
+            GOOD.replace(
+                "[[routes]]",
+                "[rate_limits]\nx = \"7/s\"\n[[routes]]\nrate_limit = [\"x\", \"none\"]",
+            ),
+            ":6:20: `none` stands alone",
+        ),
+        (
+            GOOD.replace("[[routes]]", "timeout = \"500000000000y\"\n[[routes]]"),
+            ":3:11: `services.a.timeout`: `500000000000y` is too long; expected at most 100 years",
         ),
         (
             limit("quota = \"7/day\"\nquota_file = \"/nowhere/x\""),
@@ -465,6 +487,66 @@ fn a_secret_never_stands_in_a_message() {
 }
 
 #[test]
+fn no_secret_stands_in_what_is_said_of_it_wherever_that_is_found_out() {
+    let service = |endpoints: &str| format!("[services.a]\nendpoints = [{endpoints}]\n");
+    let redis = |line: &str| format!("{GOOD}[store.redis]\n{line}\n");
+    for (secret, config, expected) in [
+        // Without the scheme that it should have.
+        ("user:hunter2@host:6379", redis("url = \"${S}\""), "`store.redis`: `host:6379` is not the URL"),
+        (
+            "user:hunter2@host:6379",
+            redis("cluster = [\"${S}\"]"),
+            "`store.redis`: `host:6379` is not the URL",
+        ),
+        ("hunter2@host", redis("url = \"redis://u:${S}:x\""), "is not the URL of a Redis"),
+        ("http://u:hunter2@host", service("\"${S}\""), ":2:14: "),
+        (
+            "htp://u:hunter2@host",
+            format!("{GOOD}[auth.jwt.x]\njwks_url = \"${{S}}\"\n"),
+            ":7:12: `auth.jwt.x`: `${S}`",
+        ),
+        (
+            "hunter2\nhunter2",
+            format!("{GOOD}headers = {{ request = {{ set = {{ X-Key = \"Basic ${{S}}\" }} }} }}\n"),
+            "${S}",
+        ),
+    ] {
+        let finished = Gateway::builder(EXE).config(&config).env("S", secret).args(&["check"]).run();
+        let message = refused(&finished, 2);
+        assert!(!message.contains("hunter2"), "{message}");
+        assert!(message.contains(expected), "{expected}: {message}");
+    }
+}
+
+#[test]
+fn what_a_variable_says_is_never_shown_and_is_a_text_where_that_is_wanted() {
+    let redis = format!("{GOOD}[store.redis]\nurl = \"redis://127.0.0.1:1\"\nusername = \"u\"\n");
+    let build = |name: &str, value: &str| Gateway::builder(EXE).config(&redis).env(name, value);
+    for password in ["12345678", "true", "\"quoted\"", "{a=b}", "[x", "1.10"] {
+        let finished = build("GATEWAY_STORE__REDIS__PASSWORD", password).args(&["check"]).run();
+        assert_eq!(finished.code, Some(0), "{password}: {}", finished.stderr);
+    }
+    for (name, value, expected) in [
+        ("GATEWAY_STORE__REDIS__REQUIRED", "hunter2", "`store.redis.required` is the text"),
+        ("GATEWAY_STORE__REDIS__TIMEOUT", "87654321", "`store.redis.timeout`"),
+        ("GATEWAY_STORE__MEMORY", "87654321", "`store.memory`"),
+        ("GATEWAY_LOG__LEVEL", "hunter2hunter2", "is not a value of `log.level`"),
+        ("GATEWAY_SERVICES__B__RETRY", "3", "`endpoints` is missing in services.b"),
+    ] {
+        let finished = build(name, value).env("GATEWAY_STORE__REDIS__PASSWORD", "x").args(&["check"]).run();
+        let message = refused(&finished, 2);
+        assert!(message.contains(&format!("environment variable {name}: ")), "{message}");
+        assert!(message.contains(expected), "{message}");
+        assert!(!message.contains("hunter2") && !message.contains("87654321"), "{message}");
+    }
+    // The case of a name in the file is not that of a variable's.
+    let config = GOOD.replace("services.a", "services.Api").replace("\"a\"", "\"Api\"");
+    let api = Gateway::builder(EXE).config(&config).env("GATEWAY_SERVICES__API__TIMEOUT", "2s");
+    let finished = api.args(&["check"]).run();
+    assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{}", finished.stdout);
+}
+
+#[test]
 fn a_port_in_use_ends_with_1_and_names_the_setting() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
@@ -506,6 +588,38 @@ fn an_unreachable_redis_ends_with_1_unless_it_is_not_required() {
     let finished = gateway.stop();
     assert_eq!(finished.code, Some(0));
     assert!(finished.stderr.contains("starting without the store"), "{}", finished.stderr);
+}
+
+#[test]
+fn a_redis_that_answers_and_refuses_is_told_at_the_start_and_while_it_runs() {
+    let mut redis = Redis::start();
+    let config = format!(
+        "{GOOD}[server]\nlisten = \"127.0.0.1:@PORT@\"\n[admin]\nlisten = \"127.0.0.1:@ADMIN@\"\n\
+         [store.redis]\nurl = \"{}\"\ntimeout = \"5s\"\nconnect_timeout = \"5s\"\n",
+        redis.url()
+    );
+    let gateway = Gateway::builder(EXE).config(&config).start();
+    let becomes = |what: &str, up: &str| {
+        wait_until(what, Duration::from_secs(20), || {
+            get(gateway.admin(), "/metrics").text().contains(up).then_some(())
+        });
+    };
+    becomes("a good Redis", "\ngateway_store_up 1");
+    let _ = redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    becomes("one without memory", "\ngateway_store_up 0");
+    for (args, code) in [(vec!["check", "--connect"], 1), (vec![], 1)] {
+        let finished = Gateway::builder(EXE).config(&config).args(&args).run();
+        let message = refused(&finished, code);
+        assert!(message.contains("refused: ") && message.contains("OOM"), "{args:?}: {message}");
+    }
+    let _ = redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    becomes("one with memory", "\ngateway_store_up 1");
+    // Nobody asks but the gateway itself.
+    redis.kill();
+    becomes("none", "\ngateway_store_up 0");
+    let said = gateway.stop().stderr;
+    assert_eq!(said.matches("refuses what it is asked: ").count(), 1, "{said}");
+    assert_eq!(said.matches("does what it is asked again").count(), 1, "{said}");
 }
 
 #[test]

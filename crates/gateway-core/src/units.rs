@@ -23,6 +23,9 @@ use std::time::Duration;
 pub struct Timespan(pub Duration);
 
 impl Timespan {
+    /// Nothing that may be waited for, counted or kept lasts longer; clocks end some time after it.
+    const MOST: Duration = Duration::from_secs(100 * 31_557_600);
+
     /// Seconds, for defaults.
     #[must_use]
     pub const fn secs(secs: u64) -> Self {
@@ -52,9 +55,21 @@ impl fmt::Display for Timespan {
 impl std::str::FromStr for Timespan {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        humantime::parse_duration(text).map(Self).map_err(|_| {
-            format!("`{text}` is no length of time; expected a number with its unit, such as \"250ms\", \"5s\" or \"1m 30s\"")
-        })
+        // Months, and hardly ever meant: they are a keystroke away from minutes.
+        if text.split(|c: char| !c.is_alphabetic()).any(|unit| unit == "M") {
+            return Err(format!(
+                "`{text}` is no length of time: `M` is no unit; expected `m` for minutes, or `months`"
+            ));
+        }
+        match humantime::parse_duration(text) {
+            Ok(time) if time <= Self::MOST => Ok(Self(time)),
+            Ok(_) | Err(humantime::DurationError::NumberOverflow) => {
+                Err(format!("`{text}` is too long; expected at most 100 years"))
+            }
+            Err(_) => Err(format!(
+                "`{text}` is no length of time; expected a number with its unit, such as \"250ms\", \"5s\" or \"1m 30s\""
+            )),
+        }
     }
 }
 
@@ -195,6 +210,24 @@ mod tests {
         assert_eq!(read(r#""64KiB""#), Ok(Switch::On(ByteSize::kib(64))));
         for text in ["true", "64", "{}"] {
             assert!(read(text).unwrap_err().contains("expected a size with its unit"), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_that_cannot_be_meant_are_refused() {
+        for (text, why) in [
+            ("500000000000y", "at most 100 years"),
+            ("101y", "at most 100 years"),
+            ("99999999999999999999s", "at most 100 years"),
+            ("30M", "`m` for minutes"),
+            ("1h 30M", "`m` for minutes"),
+            ("5", "no length of time"),
+        ] {
+            let error = text.parse::<Timespan>().unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+        for (text, secs) in [("100y", 3_155_760_000), ("2months", 5_260_032), ("1m 30s", 90)] {
+            assert_eq!(text.parse::<Timespan>().map(|time| time.as_secs()), Ok(secs), "{text}");
         }
     }
 

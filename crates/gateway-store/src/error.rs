@@ -17,7 +17,7 @@ pub enum StoreError {
     #[error("{0}")]
     Settings(String),
     /// A file that the settings name cannot be used.
-    #[error("cannot read {path}: {why}", path = path.display())]
+    #[error("cannot use `{path}`: {why}", path = path.display())]
     File {
         /// Where it should be.
         path: std::path::PathBuf,

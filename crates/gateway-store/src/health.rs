@@ -5,4 +5,7 @@ pub enum Health {
     Up,
     /// Its servers were away or too slow when they were last asked. Operations fail at once, but for one a second.
     Away,
+    /// They answer, but refused what a [`ping`](crate::Store::ping) or [`probe`](crate::Store::probe) asked of them last:
+    /// out of memory, no permission. Operations go on, and fail or not by themselves.
+    Refuses,
 }

@@ -30,7 +30,8 @@
 //! | [`publish`](Store::publish) | tells all who listen now, in all instances | `PUBLISH` | reaches the listeners of all nodes |
 //! | [`subscribe`](Store::subscribe) | listens; a [gap](Event::Gap) tells that messages may be missing | `SUBSCRIBE` on a connection of its own | at any of the nodes named |
 //! | [`scan`](Store::scan) | keys by what they begin with, for administration | `SCAN` | at each node in turn |
-//! | [`ping`](Store::ping) | whether it answers, at a start or for a health page | `PING` | |
+//! | [`ping`](Store::ping) | whether it does all this, at a start or for a health page | each kind once | at several keys |
+//! | [`probe`](Store::probe) | the same, now and then | each kind once | at several keys |
 //!
 //! Every value has a time to live, in whole milliseconds; of less, it is not set. All keys and channels on Redis begin
 //! with the settings' `prefix`, so that several gateways can share one. In a cluster, keys belong together only by a
@@ -44,7 +45,7 @@
 //! | no answer within `timeout` (20 ms) | fails then, [`StoreError::Away`] | the same |
 //! | a connection is made, but not within `timeout` | fails then, [`StoreError::Away`] | fail at once until it is there; they go on unless it takes longer than `connect_timeout` |
 //! | `LOADING`, `READONLY`, `MASTERDOWN`, `CLUSTERDOWN`, `BUSY`, `NOAUTH` | [`StoreError::Away`] | the same, over a new connection: with sentinels to the new master |
-//! | `OOM`, `NOPERM`, `MOVED`, a script that fails | [`StoreError::Refused`] | go on |
+//! | `OOM`, `NOPERM`, `MOVED`, a script that fails | [`StoreError::Refused`] | go on; a [`Store::probe`] that is refused tells so |
 //!
 //! What one worker learns all know: [`Store::is_away`], and [`Store::health`] to be told. Each change of it is one line in
 //! the log. It is tried again by whoever asks next, so that an idle store may be taken to be away for longer than it is.
@@ -191,7 +192,7 @@ impl Store {
 
     /// The same, to be told of changes. In memory there are none: [`changed`](watch::Receiver::changed) fails.
     ///
-    /// Only who asks finds out that the servers are back: traffic, or a [`Store::ping`] now and then.
+    /// Only who asks finds out that the servers are back, or refuse: traffic, or a [`Store::probe`] now and then.
     #[must_use]
     pub fn health(&self) -> watch::Receiver<Health> {
         match self {
@@ -258,7 +259,7 @@ impl Store {
         }
     }
 
-    /// Whether the store answers.
+    /// Whether the store does what is asked of it, within the time that connections may take to be made.
     ///
     /// # Errors
     /// It does not.
@@ -266,6 +267,17 @@ impl Store {
         match self {
             Self::Memory(_) => Ok(()),
             Self::Redis(redis) => redis.ping().await,
+        }
+    }
+
+    /// The same, to be asked now and then: while the servers are away, within the time that operations have.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Redis(redis) => redis.probe().await,
         }
     }
 }

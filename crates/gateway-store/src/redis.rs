@@ -2,6 +2,7 @@ mod circuit;
 mod credentials;
 mod failure;
 mod link;
+mod probe;
 mod scan;
 mod subscribe;
 mod topology;
@@ -129,11 +130,6 @@ impl RedisStore {
         settings.remove("maxmemory-policy").filter(|policy| limited && policy != "noeviction")
     }
 
-    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
-        let ping = cmd("PING");
-        self.bounded(*self.settings.connect_timeout, async |mut link| link.query(&ping).await).await.map(drop)
-    }
-
     pub(crate) fn health(&self) -> watch::Receiver<Health> {
         self.circuit.health()
     }
@@ -165,8 +161,24 @@ impl RedisStore {
         deadline: Duration,
         ask: impl AsyncFnOnce(Link) -> Result<Value, RedisError>,
     ) -> Result<Value, StoreError> {
+        let (result, used) = self.ask(deadline, ask).await;
+        // Without a connection, whoever makes one tells the circuit.
+        match (&result, used) {
+            (_, None) => {}
+            (Err(Failure::Away(why)), Some(epoch)) => self.circuit.failed(Some(epoch), why),
+            (Ok(_) | Err(Failure::Refused(_)), Some(epoch)) => self.circuit.answered(epoch),
+        }
+        result.map_err(|failure| self.failed(failure))
+    }
+
+    /// The same, and the epoch of the connection that was used, whose failure nobody has told yet.
+    async fn ask<T>(
+        &self,
+        deadline: Duration,
+        ask: impl AsyncFnOnce(Link) -> Result<T, RedisError>,
+    ) -> (Result<T, Failure>, Option<u64>) {
         if !self.circuit.admits() {
-            return Err(self.away("away a moment ago, tried again every second".to_owned()));
+            return (Err(Failure::Away("away a moment ago, tried again every second".to_owned())), None);
         }
         let mut used = None;
         let asked = tokio::time::timeout(deadline, async {
@@ -179,16 +191,14 @@ impl RedisStore {
             let limit = gateway_core::units::Timespan(deadline);
             Err(Failure::Away(format!("no answer within {limit}")))
         });
-        // Without a connection, whoever makes one tells the circuit.
-        match (&result, used) {
-            (_, None) => {}
-            (Err(Failure::Away(why)), Some(epoch)) => self.circuit.failed(Some(epoch), why),
-            (Ok(_) | Err(Failure::Refused(_)), Some(epoch)) => self.circuit.answered(epoch),
-        }
-        result.map_err(|failure| match failure {
+        (result, used)
+    }
+
+    fn failed(&self, failure: Failure) -> StoreError {
+        match failure {
             Failure::Away(why) => self.away(why),
             Failure::Refused(why) => self.refused(why),
-        })
+        }
     }
 
     fn refused(&self, why: String) -> StoreError {

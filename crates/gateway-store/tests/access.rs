@@ -128,7 +128,7 @@ async fn the_user_may_stand_in_the_url_or_beside_it_and_the_password_in_a_file()
     let both = RedisSettings { password: Some("secret".to_owned()), ..in_file.clone() };
     assert!(open(both).unwrap_err().to_string().contains("`password` and `password_file`"));
     let none = RedisSettings { password_file: Some(directory.path().join("none")), ..in_file };
-    assert!(open(none).unwrap_err().to_string().contains("cannot read"));
+    assert!(open(none).unwrap_err().to_string().contains("cannot use"));
 }
 
 #[tokio::test]
@@ -208,6 +208,40 @@ async fn a_server_without_memory_refuses_writes_and_answers_reads() {
     assert!(matches!(error, StoreError::Refused { .. }) && error.to_string().contains("OOM"), "{error:?}");
     assert!(!store.is_away());
     assert_eq!(store.get(&["x"]).await.unwrap(), [Some(b"1".to_vec())]);
+    // What is in order for reads is not for a gateway.
+    let health = store.health();
+    for ask in [true, false] {
+        let asked = if ask { store.ping().await } else { store.probe().await };
+        assert!(matches!(asked, Err(StoreError::Refused { .. })), "{asked:?}");
+        assert_eq!(*health.borrow(), Health::Refuses);
+    }
+    let _ = redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    store.set("y", b"1", MINUTE).await.unwrap();
+    assert_eq!(*health.borrow(), Health::Refuses, "one operation is not all of them");
+    store.probe().await.unwrap();
+    assert_eq!(*health.borrow(), Health::Up);
+    assert_eq!(store.scan("").await.unwrap(), ["x", "y"], "a probe leaves nothing");
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_do_all_of_it_is_found_out_at_the_start() {
+    let redis = Redis::start();
+    // Of the operators' page.
+    let documented = ["+@read", "+@write", "+@scripting", "+@pubsub", "+@connection", "+time"];
+    let store = |user: &str, but: &str| {
+        let mut words = vec!["ACL", "SETUSER", user, "on", ">secret", "~gateway:*", "&gateway:*", "-@all"];
+        words.extend(documented.iter().filter(|allowed| **allowed != but));
+        let _ = redis.command(&words);
+        open(patient(&redis.url().replace("redis://", &format!("redis://{user}:secret@")))).unwrap()
+    };
+    store("all", "").ping().await.unwrap();
+    for but in ["+@read", "+@write", "+@scripting", "+@pubsub"] {
+        let store = store(&format!("without{}", &but[2..]), but);
+        let error = store.ping().await.unwrap_err();
+        assert!(matches!(error, StoreError::Refused { .. }), "{but}: {error:?}");
+        assert!(error.to_string().contains("needs more in the access control list"), "{but}: {error}");
+        assert_eq!(*store.health().borrow(), Health::Refuses, "{but}");
+    }
 }
 
 #[tokio::test]
@@ -223,6 +257,11 @@ async fn a_server_that_became_a_replica_is_left_and_found_again_as_master() {
     health.changed().await.unwrap();
     assert_eq!(*health.borrow_and_update(), Health::Away);
     assert!(store.is_away() && store.per_worker().is_away(), "all workers know");
+    // A `PING` would be answered.
+    let pong = redis.command(&["PING"]);
+    let asked = store.ping().await;
+    assert!(matches!(asked, Err(StoreError::Away { .. })), "{pong:?} {asked:?}");
+    assert_eq!(*health.borrow_and_update(), Health::Away, "and nobody says that it is there again");
     let _ = redis.command(&["REPLICAOF", "NO", "ONE"]);
     let start = std::time::Instant::now();
     while store.set("x", b"2", MINUTE).await.is_err() {
@@ -231,6 +270,37 @@ async fn a_server_that_became_a_replica_is_left_and_found_again_as_master() {
     }
     health.changed().await.unwrap();
     assert_eq!(*health.borrow_and_update(), Health::Up);
+}
+
+#[test]
+fn files_in_which_nothing_is_to_be_found_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        Some(path)
+    };
+    let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = file("certificate", &signed.cert.pem());
+    let key = file("key", &signed.signing_key.serialize_pem());
+    let tls = RedisSettings::new("rediss://localhost");
+    let client = |certificate: &Option<PathBuf>, key: &Option<PathBuf>| RedisSettings {
+        client_certificate_file: certificate.clone(),
+        client_key_file: key.clone(),
+        ..tls.clone()
+    };
+    open(client(&certificate, &key)).unwrap();
+    for (settings, expected) in [
+        (RedisSettings { password_file: file("empty", "\nsecret\n"), ..tls.clone() }, "first line is empty"),
+        (RedisSettings { ca_file: file("text", "no PEM"), ..tls.clone() }, "no certificate in it"),
+        (RedisSettings { ca_file: key.clone(), ..tls.clone() }, "no certificate in it"),
+        (client(&key, &key), "no certificate in it"),
+        (client(&certificate, &certificate), "no private key in it"),
+    ] {
+        let error = open(settings).unwrap_err();
+        let (StoreError::File { path, .. }, text) = (&error, error.to_string()) else { panic!("{error}") };
+        assert!(text.contains(expected) && text.contains(&format!("`{}`", path.display())), "{text}");
+    }
 }
 
 #[test]
@@ -251,6 +321,27 @@ fn settings_that_contradict_each_other_are_named() {
         (
             RedisSettings { url: None, sentinel: Some(SentinelSettings::default()), ..tls.clone() },
             "`redis.sentinel.urls` is empty",
+        ),
+        (RedisSettings::sentinel(["redis://a/1".to_owned()], "m"), "the master is `sentinel.database`"),
+        (RedisSettings::sentinel(["redis://a".to_owned()], ""), "`sentinel.master` is empty"),
+        (
+            RedisSettings::sentinel(["redis://user@a".to_owned()], "m"),
+            "`redis.sentinel` has `username` without `password`",
+        ),
+        (RedisSettings::cluster(["redis://a/3".to_owned()]), "a cluster has no databases"),
+        (RedisSettings::new("redis://a?db=3"), "`db` is not looked at"),
+        (RedisSettings::new("redis://user@a"), "`redis` has `username` without `password`"),
+        (
+            RedisSettings { username: Some("u".to_owned()), ..RedisSettings::new("redis://a") },
+            "`redis` has `username` without `password`",
+        ),
+        (
+            RedisSettings { timeout: "0s".parse().unwrap(), ..RedisSettings::new("redis://a") },
+            "`timeout` is 0s",
+        ),
+        (
+            RedisSettings { connect_timeout: "0s".parse().unwrap(), ..RedisSettings::new("redis://a") },
+            "`connect_timeout` is 0s",
         ),
     ] {
         let error = open(settings).unwrap_err().to_string();

@@ -5,6 +5,7 @@ use futures_util::future::join_all;
 use gateway_store::{Event, Health, RedisSettings, Script, Store, StoreError, StoreSettings};
 use gateway_testkit::Redis;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// A deadline that tells a wait from none, and what a busy machine may add to it.
@@ -168,6 +169,52 @@ async fn a_listener_sees_a_gap_after_the_server_was_frozen_or_killed() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(messages.next().await, Event::Message(loss.into()));
+    }
+}
+
+/// Passes everything on, answers after a while only.
+async fn slow_to_answer(redis: &Redis, pause: Duration) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (url, port) = (format!("redis://{}", listener.local_addr().unwrap()), redis.port());
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            let ((mut asked, mut answers), (mut from, mut to)) = (client.into_split(), server.into_split());
+            tokio::spawn(async move { tokio::io::copy(&mut asked, &mut to).await });
+            tokio::spawn(async move {
+                let mut answer = [0; 4096];
+                while let Ok(length @ 1..) = from.read(&mut answer).await {
+                    tokio::time::sleep(pause).await;
+                    answers.write_all(&answer[..length]).await.unwrap();
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_server_that_is_slower_than_operations_may_be_stays_away() {
+    let redis = Redis::start();
+    let url = slow_to_answer(&redis, DEADLINE * 2).await;
+    let settings = RedisSettings {
+        timeout: format!("{DEADLINE:?}").parse().unwrap(),
+        connect_timeout: "20s".parse().unwrap(),
+        ..RedisSettings::new(&url)
+    };
+    let store = Store::open(&StoreSettings::from(settings)).unwrap();
+    // It can be used, only not in time.
+    store.ping().await.unwrap();
+    store.get(&["x"]).await.unwrap_err();
+    assert!(store.is_away());
+    let start = Instant::now();
+    let mut asked = 0;
+    while asked < 2 {
+        let error = store.probe().await.unwrap_err().to_string();
+        assert!(store.is_away(), "{error}");
+        asked += usize::from(error.contains("no answer within"));
+        assert!(start.elapsed() < MINUTE, "{error}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

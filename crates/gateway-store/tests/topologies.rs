@@ -123,6 +123,20 @@ async fn everything_works_in_a_cluster_and_after_a_node_was_away() {
 }
 
 #[tokio::test]
+async fn a_sentinel_that_is_frozen_keeps_nobody_from_the_master() {
+    let group = RedisSentinel::start();
+    // Takes connections, and says nothing.
+    let frozen = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let frozen = format!("redis://{}", frozen.local_addr().unwrap());
+    let urls = [frozen.clone(), frozen, group.url()];
+    let mut settings = patient(RedisSettings::sentinel(urls, RedisSentinel::MASTER));
+    settings.connect_timeout = "20s".parse().unwrap();
+    let start = Instant::now();
+    open(settings).ping().await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
 async fn everything_works_with_sentinels_and_after_a_fail_over() {
     let mut group = RedisSentinel::start();
     let nobody = format!("redis://127.0.0.1:{}", free_port());

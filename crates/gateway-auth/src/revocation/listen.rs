@@ -46,9 +46,9 @@ pub(crate) async fn run(shared: Weak<Shared>, store: Store) {
         match event {
             Some(Event::Message(message)) => hear(&known, &message),
             Some(Event::Gap) => behind = true,
-            // A single command may have failed that the next, a ping, would not tell of.
-            None => behind |= known.take_untold() || store.ping().await.is_err(),
+            None => behind |= matches!(store.probe().await, Err(StoreError::Away { .. })),
         }
+        behind |= known.take_untold();
         if behind {
             match catch_up(&known, &store).await {
                 Ok(count) => {

@@ -1,46 +1,30 @@
 //! From files, the environment and flags to settings, or to every mistake at once with its place.
 
 mod diagnose;
+mod environment;
 mod file;
 mod mistake;
 mod strict;
 mod substitute;
 mod when;
+mod yaml;
 
 pub(crate) use file::{Source, join};
 pub(crate) use mistake::{Mistake, Mistakes, Severity, nearest};
 
-use diagnose::{Secrets, Taken};
-use figment::Figment;
-use figment::providers::Env;
+use diagnose::Taken;
+use environment::Environment;
 use file::{FileText, Place};
 use serde::de::DeserializeOwned;
 use serde_json::Map;
 use serde_json::Value;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-
-/// What environment variables begin with; `__` stands between the levels of a key.
-const ENV_PREFIX: &str = "GATEWAY_";
+use substitute::PutIn;
 
 /// The key of the list of routes.
 const ROUTES: &str = "routes";
-
-/// Whether a variable, without our prefix, is one that Kubernetes sets in every pod of a namespace with a service
-/// called `gateway`: `GATEWAY_SERVICE_HOST`, `GATEWAY_SERVICE_PORT_HTTP`, `GATEWAY_PORT_80_TCP_ADDR` and the like
-/// (Docker's links do too). No key of ours is called so: levels are told apart by two underscores.
-fn is_of_kubernetes(name: &str) -> bool {
-    let name = name.to_ascii_uppercase();
-    let is_port = |rest: &str| {
-        let digits = rest.trim_start_matches(|c: char| c.is_ascii_digit());
-        let protocol = ["_TCP", "_UDP", "_SCTP"].iter().find_map(|protocol| digits.strip_prefix(protocol));
-        digits.len() < rest.len()
-            && protocol.is_some_and(|end| matches!(end, "" | "_ADDR" | "_PORT" | "_PROTO"))
-    };
-    matches!(name.as_str(), "PORT" | "SERVICE_HOST" | "SERVICE_PORT")
-        || name.strip_prefix("SERVICE_PORT_").is_some_and(|port| !port.starts_with('_'))
-        || name.strip_prefix("PORT_").is_some_and(is_port)
-}
 
 /// Settings and where they came from.
 pub(crate) struct Loaded<T> {
@@ -55,15 +39,15 @@ pub(crate) struct Loaded<T> {
 pub(crate) struct Origin {
     file: Option<FileText>,
     /// What the environment says.
-    environment: Figment,
+    environment: Environment,
     /// All that is written but the routes, of which there may be very many.
     tree: Value,
     /// Read again once somebody asks for one: that is seldom, and they take more room than the settings made of them.
     routes: OnceLock<Option<Value>>,
     /// What the settings lack because it was wrong: places in the settings are not those in the file.
     taken: Taken,
-    /// By key: what was put in for a variable, and the text that stood there.
-    put_in: Secrets,
+    /// By key: what was put in for variables, those of the environment that stand for a key as well.
+    put_in: HashMap<String, PutIn>,
     /// Keys whose variables could not be put in.
     unresolved: Vec<String>,
 }
@@ -171,7 +155,7 @@ impl Origin {
 
     /// The text of a key, variables put in: it may be a secret.
     pub(crate) fn text(&self, key: &str) -> Option<&str> {
-        let put_in = self.put_in.get(key).map(|(put_in, _)| put_in.as_str());
+        let put_in = self.put_in.get(key).map(|put_in| put_in.text.as_str());
         put_in.or_else(|| self.written(key)?.as_str())
     }
 
@@ -179,7 +163,7 @@ impl Origin {
     fn read_routes(&self) -> Option<Value> {
         let source = self.source();
         let mut tree = source.and_then(|source| Some(FileText::parse(source).ok()?.1)).unwrap_or_default();
-        put_over(&mut tree, self.environment.extract().ok()?);
+        Environment::put_over(&mut tree);
         tree.remove(ROUTES)
     }
 
@@ -192,22 +176,41 @@ impl Origin {
     /// The text with a variable that a header's value was made of, in place of that value: it may be a secret.
     pub(crate) fn conceal<'t>(&'t self, value: &'t str) -> &'t str {
         let of_headers = self.put_in.iter().filter(|(key, _)| key.contains("headers."));
-        let known = of_headers.map(|(_, known)| known).find(|(put_in, _)| put_in == value);
-        known.map_or(value, |(_, written)| written)
+        let known = of_headers.map(|(_, known)| known).find(|known| known.text == value);
+        known.map_or(value, |known| &known.written)
     }
 
     /// The value of a key with its variables as they stand there: what was put in for them may be a secret.
     pub(crate) fn shown<'t>(&'t self, key: &str, value: &'t str) -> &'t str {
-        self.put_in.get(&self.original(key)).map_or(value, |(_, written)| written)
+        self.put_in.get(&self.original(key)).map_or(value, |put_in| &put_in.written)
+    }
+
+    /// A text about a key, as the file calls it, with every variable in place of what was put in for it: that may be
+    /// a secret.
+    pub(crate) fn concealed(&self, key: &str, mut message: String) -> String {
+        if message.is_empty() {
+            return message;
+        }
+        let known = self.put_in.iter().flat_map(|(of, put_in)| {
+            let near = is_of(of, key) || is_of(key, of);
+            put_in.parts().map(move |(text, written)| (text, written, near))
+        });
+        let mut known: Vec<_> = known.collect();
+        // What is part of another comes after it.
+        known.sort_unstable_by(|a, b| b.0.len().cmp(&a.0.len()).then(a.cmp(b)));
+        for (text, written, near) in known {
+            message = substitute::conceal(message, text, written, near);
+        }
+        message
     }
 
     fn at(&self, key: &str, message: String, at_key: bool) -> Mistake {
-        let mut mistake = Mistake::new(message).with_key(key);
-        // The environment says only what it is called.
-        let said = self.environment.find_value(&key.replace('[', ".").replace(']', ""));
+        let mut mistake = Mistake::new(self.concealed(key, message)).with_key(key);
+        let stands = self.file.as_ref().is_some_and(|file| file.place(key).is_some());
         // A table may be of the environment in part.
-        if said.is_ok_and(|said| said.as_dict().is_none()) {
-            return mistake.with_variable(format!("{ENV_PREFIX}{}", key.replace('.', "__").to_uppercase()));
+        let in_part = || self.environment.below(key).filter(|_| !stands && !key.is_empty());
+        if let Some(variable) = self.environment.of(key).map(|(_, variable)| variable).or_else(in_part) {
+            return mistake.with_variable(variable.name.clone());
         }
         let Some(file) = &self.file else { return mistake };
         let mut path = key;
@@ -242,23 +245,24 @@ pub(crate) fn parse<T: DeserializeOwned>(source: Option<Source>) -> Result<Loade
         Some((file, values)) => (Some(file), values),
         None => (None, Map::new()),
     };
-    let environment =
-        Figment::from(Env::prefixed(ENV_PREFIX).filter(|name| !is_of_kubernetes(name.as_str())).split("__"));
-    let over: Map<String, Value> =
-        environment.extract().map_err(|error| Mistakes::from(Mistake::new(error.to_string())))?;
-    put_over(&mut tree, over);
+    let environment = Environment::put_over(&mut tree);
     let mut origin = Origin {
         file,
         environment,
         tree: Value::Object(tree),
         routes: OnceLock::new(),
         taken: Taken::default(),
-        put_in: Secrets::new(),
+        put_in: HashMap::new(),
         unresolved: Vec::new(),
     };
     let substituted = substitute::all(&origin);
+    origin.put_in = substituted.put_in;
+    for (key, variable) in origin.environment.iter() {
+        let put_in = || PutIn::of_variable(&variable.name, &variable.text);
+        origin.put_in.entry(key.clone()).or_insert_with(put_in);
+    }
     let tree = substituted.tree.as_ref().unwrap_or(&origin.tree);
-    let extracted = diagnose::extract(tree, &substituted.secrets, &origin);
+    let extracted = diagnose::extract(tree, &origin);
     let mut mistakes = extracted.mistakes;
     let unresolved = |mistake: &Mistake| substituted.mistakes.iter().any(|(key, _)| mistake.is_of(key));
     // What is wrong with a variable's name in place of its value follows from that.
@@ -273,7 +277,6 @@ pub(crate) fn parse<T: DeserializeOwned>(source: Option<Source>) -> Result<Loade
     if let Value::Object(table) = &mut origin.tree {
         table.remove(ROUTES);
     }
-    origin.put_in = substituted.secrets;
     Ok(Loaded { settings: extracted.settings, mistakes, origin })
 }
 

@@ -63,6 +63,26 @@ impl Circuit {
         }
     }
 
+    /// They did all that was asked of them, on a connection of this epoch.
+    pub(super) fn works(&self, epoch: u64) {
+        let refused = *self.health.borrow() == Health::Refuses;
+        self.answered(epoch);
+        if refused && epoch == self.epoch() && self.becomes(Health::Up) {
+            tracing::info!("Redis at {} does what it is asked again", self.at);
+        }
+    }
+
+    /// They answered, and refused what was asked of them, on a connection of this epoch.
+    pub(super) fn refuses(&self, epoch: u64, why: &str) {
+        if epoch != self.epoch() {
+            return;
+        }
+        self.until.store(0, Ordering::Relaxed);
+        if self.becomes(Health::Refuses) {
+            tracing::warn!("Redis at {} refuses what it is asked: {why}", self.at);
+        }
+    }
+
     /// They did not, on a connection of this epoch, or none could be made.
     pub(super) fn failed(&self, epoch: Option<u64>, why: &str) {
         if let Some(epoch) = epoch {
@@ -150,6 +170,26 @@ mod tests {
         circuit.connected();
         assert!(circuit.admits());
         assert!(!circuit.admits());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_refused_is_asked_again_and_only_what_does_it_all_is_up() {
+        let circuit = Circuit::new("redis://a".to_owned());
+        circuit.refuses(0, "OOM");
+        assert!(circuit.admits() && circuit.admits() && !circuit.is_away());
+        circuit.answered(0);
+        assert_eq!(*circuit.health().borrow(), Health::Refuses, "reads may still be done");
+        circuit.works(1);
+        assert_eq!(*circuit.health().borrow(), Health::Refuses, "over another connection");
+        circuit.works(0);
+        assert_eq!(*circuit.health().borrow(), Health::Up);
+        circuit.failed(Some(0), "");
+        circuit.refuses(0, "OOM");
+        assert!(circuit.is_away(), "a late refusal");
+        circuit.refuses(1, "OOM");
+        assert!(circuit.admits() && *circuit.health().borrow() == Health::Refuses);
+        circuit.failed(Some(1), "");
+        assert!(!circuit.admits() && circuit.is_away());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,8 @@
 use crate::StoreError;
 use crate::settings::RedisSettings;
 use deadpool_redis::redis::{ClientTlsConfig, ConnectionInfo, TlsCertificates};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::Path;
 
 /// Who the gateway is to the servers, or to the sentinels.
@@ -27,7 +29,12 @@ impl Credentials {
             (None, Some(file)) => {
                 let text = String::from_utf8(read(file)?)
                     .map_err(|e| StoreError::File { path: file.into(), why: e.to_string() })?;
-                Some(text.lines().next().unwrap_or_default().to_owned())
+                let first = text.lines().next().filter(|first| !first.is_empty());
+                let empty = || StoreError::File {
+                    path: file.into(),
+                    why: "its first line is empty; expected the password there".to_owned(),
+                };
+                Some(first.ok_or_else(empty)?.to_owned())
             }
             (password, None) => password.cloned(),
         };
@@ -59,13 +66,30 @@ pub(super) fn certificates(settings: &RedisSettings) -> Result<Option<TlsCertifi
     let client_tls = match (&settings.client_certificate_file, &settings.client_key_file) {
         (None, None) => None,
         (Some(certificate), Some(key)) => {
-            Some(ClientTlsConfig { client_cert: read(certificate)?, client_key: read(key)? })
+            let client_key = read(key)?;
+            if let Err(error) = PrivateKeyDer::from_pem_slice(&client_key) {
+                let why = format!("there is no private key in it, in PEM: {error}");
+                return Err(StoreError::File { path: key.clone(), why });
+            }
+            Some(ClientTlsConfig { client_cert: read_certificates(certificate)?, client_key })
         }
         (Some(_), None) => return Err(alone("client_certificate_file", "client_key_file")),
         (None, Some(_)) => return Err(alone("client_key_file", "client_certificate_file")),
     };
-    let root_cert = settings.ca_file.as_deref().map(read).transpose()?;
+    let root_cert = settings.ca_file.as_deref().map(read_certificates).transpose()?;
     Ok((client_tls.is_some() || root_cert.is_some()).then_some(TlsCertificates { client_tls, root_cert }))
+}
+
+/// A file of which nothing would be used is not the one that was meant.
+fn read_certificates(path: &Path) -> Result<Vec<u8>, StoreError> {
+    let text = read(path)?;
+    let found = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+    let why = match found {
+        Ok(found) if !found.is_empty() => return Ok(text),
+        Ok(_) => "there is no certificate in it, in PEM".to_owned(),
+        Err(error) => format!("a certificate in it is not PEM: {error}"),
+    };
+    Err(StoreError::File { path: path.into(), why })
 }
 
 fn alone(found: &str, missing: &str) -> StoreError {

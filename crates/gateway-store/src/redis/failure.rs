@@ -10,9 +10,21 @@ pub(super) enum Failure {
     Refused(String),
 }
 
+/// What an error says, and what to do about it where that is known.
+pub(super) fn explained(error: &RedisError) -> String {
+    let text = with_causes(error);
+    match error.code() {
+        Some("NOPERM") => {
+            let role = if text.contains("'role'") { ", with sentinels also `+role`" } else { "" };
+            format!("{text}; its user needs more in the access control list{role}")
+        }
+        _ => text,
+    }
+}
+
 impl From<RedisError> for Failure {
     fn from(error: RedisError) -> Self {
-        let text = with_causes(&error);
+        let text = explained(&error);
         // Codes: https://redis.io/docs/latest/develop/reference/protocol-spec/ and server.c, `shared`.
         match error.code() {
             // A new master, or one that is not ready: found by a new connection, with sentinels perhaps elsewhere.
@@ -61,7 +73,8 @@ mod tests {
         for (text, hint) in [
             ("OOM command not allowed when used memory > 'maxmemory'.", "maxmemory"),
             ("MISCONF Redis is configured to save RDB snapshots", "MISCONF"),
-            ("NOPERM this user has no permissions", "NOPERM"),
+            ("NOPERM this user has no permissions", "its user needs more in the access control list"),
+            ("NOPERM User gateway has no permissions to run the 'role' command", "also `+role`"),
             ("MOVED 3999 127.0.0.1:6381", "name it under `cluster`"),
             ("CROSSSLOT Keys in request don't hash to the same slot", "`{…}`"),
             ("ERR wrong number of arguments", "wrong number"),

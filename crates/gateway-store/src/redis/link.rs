@@ -1,7 +1,7 @@
 use super::circuit::Circuit;
+use super::failure::explained;
 use super::topology::{Link, Topology};
 use arc_swap::ArcSwapOption;
-use gateway_core::with_causes;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -77,7 +77,7 @@ impl Connecting {
         self.0.link.store(None);
         let limit = timeout * topology.steps();
         let result = match tokio::time::timeout(limit, topology.connect(timeout)).await {
-            Ok(made) => made.map_err(|e| with_causes(&e)),
+            Ok(made) => made.map_err(|e| explained(&e)),
             Err(_) => Err(format!("no connection within {}", gateway_core::units::Timespan(limit))),
         };
         match result {

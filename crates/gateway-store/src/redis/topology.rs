@@ -9,6 +9,7 @@ use deadpool_redis::redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError,
     TlsCertificates, TlsMode, Value,
 };
+use futures_util::future::select_ok;
 use gateway_core::with_causes;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -59,10 +60,16 @@ impl Topology {
             settings.password_file.as_deref(),
             "redis",
         )?;
+        for (name, time) in [("timeout", settings.timeout), ("connect_timeout", settings.connect_timeout)] {
+            if time.is_zero() {
+                return Err(StoreError::Settings(format!("`{name}` is 0s, so that nothing could be done")));
+            }
+        }
         let certificates = certificates(settings)?;
         match settings.topology()? {
             Given::Single(url) => {
                 let info = servers.onto(connection_info(url)?);
+                known(info.redis_settings().username(), info.redis_settings().password(), "redis")?;
                 Ok(Self::Single(Box::new(client(url, info, certificates.as_ref())?)))
             }
             Given::Sentinel(sentinel) => {
@@ -136,8 +143,19 @@ impl Sentinel {
         let mut sentinels = Vec::with_capacity(settings.urls.len());
         for url in &settings.urls {
             let info = connection_info(url)?;
+            if info.redis_settings().db() != 0 {
+                let why = "sentinels have no databases; that of the master is `sentinel.database`";
+                return Err(wrong_url(url, why.to_owned()));
+            }
             own.fill(&info);
             sentinels.push(info.addr().clone());
+        }
+        known(servers.username.as_deref(), servers.password.as_deref(), "redis")?;
+        known(own.username.as_deref(), own.password.as_deref(), "redis.sentinel")?;
+        if settings.master().is_empty() {
+            return Err(StoreError::Settings(
+                "`sentinel.master` is empty; expected the name under which the sentinels know it".to_owned(),
+            ));
         }
         let tls = sentinels.iter().all(is_tls);
         if !tls && sentinels.iter().any(is_tls) {
@@ -160,18 +178,15 @@ impl Sentinel {
             certificates,
         };
         sentinel
-            .client()
+            .client(&sentinel.sentinels)
             .map_err(|e| StoreError::Settings(format!("`redis.sentinel`: {}", with_causes(&e))))?;
         Ok(sentinel)
     }
 
-    fn client(&self) -> Result<SentinelClient, RedisError> {
-        let mut builder = SentinelClientBuilder::new(
-            self.sentinels.iter().cloned(),
-            &self.master,
-            SentinelServerType::Master,
-        )?
-        .set_client_to_redis_db(self.database);
+    fn client(&self, sentinels: &[ConnectionAddr]) -> Result<SentinelClient, RedisError> {
+        let mut builder =
+            SentinelClientBuilder::new(sentinels.iter().cloned(), &self.master, SentinelServerType::Master)?
+                .set_client_to_redis_db(self.database);
         if self.tls {
             builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
         }
@@ -195,9 +210,13 @@ impl Sentinel {
         builder.build()
     }
 
-    /// Asks the sentinels anew, and the server whether it thinks so too.
+    /// Asks the sentinels anew, all at once, so that none that is frozen makes the others wait; and the server whether
+    /// it thinks so too.
     async fn master(&self) -> Result<Client, RedisError> {
-        self.client()?.async_get_client().await
+        let asked = self.sentinels.iter().map(|sentinel| {
+            Box::pin(async move { self.client(std::slice::from_ref(sentinel))?.async_get_client().await })
+        });
+        select_ok(asked).await.map(|(master, _)| master)
     }
 }
 
@@ -211,7 +230,14 @@ impl Cluster {
         let wrong = |e: RedisError| StoreError::Settings(format!("`redis.cluster`: {}", with_causes(&e)));
         let infos: Vec<ConnectionInfo> = urls
             .iter()
-            .map(|url| Ok(servers.onto(connection_info(url)?)))
+            .map(|url| {
+                let info = servers.onto(connection_info(url)?);
+                known(info.redis_settings().username(), info.redis_settings().password(), "redis")?;
+                match info.redis_settings().db() {
+                    0 => Ok(info),
+                    _ => Err(wrong_url(url, "a cluster has no databases".to_owned())),
+                }
+            })
             .collect::<Result<_, StoreError>>()?;
         let nodes = urls
             .iter()
@@ -249,7 +275,22 @@ fn client(
     client.map_err(|e| wrong_url(url, with_causes(&e)))
 }
 
+/// A user without a password would not be told to the servers.
+fn known(username: Option<&str>, password: Option<&str>, what: &str) -> Result<(), StoreError> {
+    match (username, password) {
+        (Some(_), None) => Err(StoreError::Settings(format!(
+            "`{what}` has `username` without `password` or `password_file`; expected both"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn connection_info(url: &str) -> Result<ConnectionInfo, StoreError> {
+    let ignored = url.split_once('?').filter(|_| url.starts_with("redis://") || url.starts_with("rediss://"));
+    let ignored = ignored.map(|(_, query)| query.split(['=', '#']).next().unwrap_or_default());
+    if let Some(name) = ignored.filter(|name| *name != "protocol") {
+        return Err(wrong_url(url, format!("`{name}` is not looked at; a database is named by `/3`")));
+    }
     let info = url.into_connection_info().map_err(|e| wrong_url(url, with_causes(&e)))?;
     match info.addr() {
         ConnectionAddr::TcpTls { insecure: true, .. } => {

@@ -49,7 +49,7 @@ pub struct RedisSettings {
     /// What all keys and channels begin with. Default `gateway:`.
     #[serde(default = "gateway")]
     pub prefix: String,
-    /// Whether the gateway refuses to start while the server is away. Default true.
+    /// Whether the gateway refuses to start while the server is away, or refuses what is asked of it. Default true.
     #[serde(default = "yes")]
     pub required: bool,
 }
@@ -177,10 +177,10 @@ impl SentinelSettings {
 
 /// The URL without user and password.
 pub(crate) fn without_user(url: &str) -> String {
-    match (url.split_once("://"), url.rfind('@')) {
-        (Some((scheme, _)), Some(at)) => format!("{scheme}://{}", &url[at + 1..]),
-        _ => url.to_owned(),
-    }
+    let Some(at) = url.rfind('@') else { return url.to_owned() };
+    // What is no URL may have a user and a password all the same.
+    let scheme = url.find("://").filter(|end| *end < at).map_or("", |end| &url[..end + 3]);
+    format!("{scheme}{}", &url[at + 1..])
 }
 
 /// Without passwords.
@@ -226,6 +226,19 @@ mod tests {
         ] {
             let error = read(json).topology().err().unwrap().to_string();
             assert!(error.contains(found), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn users_are_left_out_also_of_what_is_no_url() {
+        for (url, shown) in [
+            ("redis://u:p@h:1/2", "redis://h:1/2"),
+            ("u:p@h:1", "h:1"),
+            ("u:p@h?next=a://b", "h?next=a://b"),
+            ("redis://h", "redis://h"),
+            ("h", "h"),
+        ] {
+            assert_eq!(without_user(url), shown);
         }
     }
 

@@ -1,9 +1,10 @@
 //! Every mistake in the shape of settings: serde stops at the first, so what is wrong is noted, taken out, and the
 //! rest is tried again.
 
-use super::file::join;
+use super::file::{join, steps};
 use super::mistake::{Mistake, nearest};
 use super::strict::Strict;
+use super::substitute::PutIn;
 use super::{Origin, is_of, when};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -12,9 +13,6 @@ use std::collections::{HashMap, HashSet};
 
 /// More mistakes than anybody reads at once.
 pub(super) const MOST: usize = 200;
-
-/// By key: what was put in for a variable, and the text that stood there.
-pub(super) type Secrets = HashMap<String, (String, String)>;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -30,7 +28,7 @@ pub(super) struct Extracted<T> {
     pub(super) taken: Taken,
 }
 
-pub(super) fn extract<T: DeserializeOwned>(tree: &Value, secrets: &Secrets, origin: &Origin) -> Extracted<T> {
+pub(super) fn extract<T: DeserializeOwned>(tree: &Value, origin: &Origin) -> Extracted<T> {
     let mut mistakes = Vec::new();
     let mut taken = Taken::default();
     // Where nothing is wrong nobody asks where.
@@ -38,6 +36,7 @@ pub(super) fn extract<T: DeserializeOwned>(tree: &Value, secrets: &Secrets, orig
         return Extracted { settings: Some(settings), mistakes, taken };
     }
     let mut tree = tree.clone();
+    let mut reread = HashSet::new();
     for _ in 0..MOST {
         let error = match serde_path_to_error::deserialize(Strict(&tree)) {
             Ok(settings) => return Extracted { settings: Some(settings), mistakes, taken },
@@ -53,6 +52,15 @@ pub(super) fn extract<T: DeserializeOwned>(tree: &Value, secrets: &Secrets, orig
             }
         }
         let key = taken.original(&steps);
+        // A variable says the same in another way, which may be the one that fits.
+        if let Some((said, variable)) = origin.environment.of(&key)
+            && let Some(otherwise) = &variable.otherwise
+            && let Some(value) = find_key_mut(&mut tree, said)
+            && reread.insert(said.clone())
+        {
+            *value = otherwise.clone();
+            continue;
+        }
         if let Wrong::UnknownKey { name, known } = &wrong
             && let Some(meant) = nearest(name, known.iter().copied())
         {
@@ -77,7 +85,7 @@ pub(super) fn extract<T: DeserializeOwned>(tree: &Value, secrets: &Secrets, orig
                 mistakes.push(mistake.with_help(suggestion(name, known, "values")));
             }
             _ => {
-                let (value, secret) = (find(&tree, &steps), secrets.get(&key));
+                let (value, secret) = (find(&tree, &steps), origin.put_in.get(&key));
                 let text = value.and_then(Value::as_str).filter(|_| secret.is_none());
                 match text.map(|text| when::mistakes(&key, text, origin)).unwrap_or_default() {
                     several if !several.is_empty() => mistakes.extend(several),
@@ -192,6 +200,11 @@ fn find_mut<'t>(tree: &'t mut Value, steps: &[Step]) -> Option<&'t mut Value> {
     })
 }
 
+/// By a key in which there is no list: no variable names one.
+fn find_key_mut<'t>(tree: &'t mut Value, key: &str) -> Option<&'t mut Value> {
+    steps(key).into_iter().try_fold(tree, |value, step| value.get_mut(step))
+}
+
 /// What stands where an address with the length of its prefix is read.
 const NETWORK: &str =
     "a network such as \"10.0.0.0/8\" or \"2001:db8::/32\", or \"192.0.2.7/32\" for one address";
@@ -252,7 +265,7 @@ fn describe(
     wrong: &Wrong<'_>,
     key: &str,
     value: Option<&Value>,
-    secret: Option<&(String, String)>,
+    secret: Option<&PutIn>,
     origin: &Origin,
 ) -> Mistake {
     match wrong {
@@ -268,18 +281,12 @@ fn describe(
         Wrong::MissingKey(name) => origin.mistake(key, format!("`{name}` is missing")),
         Wrong::Unfit { expected } => {
             let found = match secret {
-                Some((_, written)) => format!("the text \"{written}\""),
+                Some(PutIn { written, .. }) => format!("the text \"{written}\""),
                 None => found(value),
             };
             origin.mistake(key, format!("`{key}` is {found}; expected {}", plain(expected, value)))
         }
-        Wrong::Other(message) => {
-            let message = match secret {
-                Some((put_in, written)) if !put_in.is_empty() => message.replace(put_in.as_str(), written),
-                _ => (*message).to_owned(),
-            };
-            origin.mistake(key, format!("`{key}`: {message}"))
-        }
+        Wrong::Other(message) => origin.mistake(key, format!("`{key}`: {message}")),
     }
 }
 
@@ -315,7 +322,7 @@ fn plain<'e>(expected: &'e str, found: Option<&Value>) -> &'e str {
         "a sequence" => "a list",
         "a map" => "a table",
         "1 element in map" => "a table with one key",
-        "a nonzero usize" | "a nonzero u32" => "a whole number of at least 1",
+        "a nonzero usize" | "a nonzero u32" | "a nonzero u64" => "a whole number of at least 1",
         "u16" | "u32" | "u64" | "usize" => "a whole number that is not negative",
         "i32" | "i64" => "a whole number",
         "socket address" => "an address and port such as \"127.0.0.1:8080\"",

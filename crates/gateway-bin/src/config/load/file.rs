@@ -1,7 +1,7 @@
 //! A configuration file: its values, and, once somebody asks, the place of each of its keys.
 
 use super::mistake::{Mistake, Mistakes};
-use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
+use super::yaml;
 use serde_json::{Map, Number, Value};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -76,7 +76,7 @@ impl FileText {
         let file = Self { name, text, format, places: OnceLock::new() };
         let values = match format {
             Format::Toml => file.toml(),
-            Format::Yaml => file.yaml(),
+            Format::Yaml => yaml::values(&file).map_err(Mistakes::from),
         }?;
         Ok((file, values))
     }
@@ -96,14 +96,7 @@ impl FileText {
                         toml_places(document.as_table(), "", &mut places);
                     }
                 }
-                Format::Yaml => {
-                    let offset = self.offsets();
-                    if let Ok(documents) = MarkedYaml::load_from_str(&self.text)
-                        && let Some(root) = documents.first()
-                    {
-                        yaml_places(root, "", &mut places, &offset);
-                    }
-                }
+                Format::Yaml => yaml::places(self, &mut places),
             }
             places
         });
@@ -125,35 +118,6 @@ impl FileText {
                     message += &format!(" `{name}`");
                 }
                 Err(Mistake::new(message).with_place(self, span).into())
-            }
-        }
-    }
-
-    /// From a place as the parser of YAML says it to one in bytes.
-    fn offsets(&self) -> impl Fn(&saphyr::Marker) -> usize {
-        let text = &self.text;
-        let line_starts: Vec<usize> =
-            std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        move |marker: &saphyr::Marker| {
-            let start = line_starts.get(marker.line().saturating_sub(1)).copied().unwrap_or(text.len());
-            let line = &text[start..];
-            start + line.char_indices().nth(marker.col()).map_or(line.len(), |(at, _)| at)
-        }
-    }
-
-    fn yaml(&self) -> Result<Map<String, Value>, Mistakes> {
-        match MarkedYaml::load_from_str(&self.text) {
-            Ok(documents) => match documents.into_iter().next().map(yaml_value) {
-                Some(Some(Value::Object(values))) => Ok(values),
-                Some(Some(Value::Null) | None) | None => Ok(Map::new()),
-                Some(Some(_)) => {
-                    let what = "the file holds no table of keys and values".to_owned();
-                    Err(Mistake::new(what).with_source(self.name.to_string()).into())
-                }
-            },
-            Err(error) => {
-                let at = self.offsets()(error.marker());
-                Err(Mistake::new(error.info().to_owned()).with_place(self, at..at + 1).into())
             }
         }
     }
@@ -211,7 +175,7 @@ fn plain_value(value: DeValue<'_>) -> Option<Value> {
 }
 
 /// A number; the text of one that is none, or has no end: no setting takes those, and they must not pass for nothing.
-fn float(number: f64) -> Value {
+pub(super) fn float(number: f64) -> Value {
     Number::from_f64(number).map_or_else(|| number.to_string().into(), Value::Number)
 }
 
@@ -278,60 +242,6 @@ fn toml_value_places(value: &TomlValue, path: &str, places: &mut HashMap<String,
             }
         }
         TomlValue::InlineTable(table) => toml_places(table, path, places),
-        _ => {}
-    }
-}
-
-fn yaml_value(node: MarkedYaml<'_>) -> Option<Value> {
-    Some(match node.data {
-        YamlData::Value(Scalar::Null) => Value::Null,
-        YamlData::Value(Scalar::Boolean(on)) => on.into(),
-        YamlData::Value(Scalar::Integer(number)) => number.into(),
-        YamlData::Value(Scalar::FloatingPoint(number)) => float(number.into_inner()),
-        YamlData::Value(Scalar::String(text)) => Value::String(text.into_owned()),
-        YamlData::Sequence(elements) => Value::Array(elements.into_iter().filter_map(yaml_value).collect()),
-        YamlData::Mapping(pairs) => {
-            let named = |(name, inner)| Some((yaml_name(&name)?, yaml_value(inner)?));
-            Value::Object(pairs.into_iter().filter_map(named).collect())
-        }
-        YamlData::Tagged(_, inner) => return yaml_value(*inner),
-        _ => return None,
-    })
-}
-
-fn yaml_name(node: &MarkedYaml<'_>) -> Option<String> {
-    match &node.data {
-        YamlData::Value(Scalar::String(text)) => Some(text.to_string()),
-        YamlData::Value(Scalar::Integer(number)) => Some(number.to_string()),
-        YamlData::Value(Scalar::Boolean(on)) => Some(on.to_string()),
-        _ => None,
-    }
-}
-
-fn yaml_places(
-    node: &MarkedYaml<'_>,
-    path: &str,
-    places: &mut HashMap<String, Place>,
-    offset: &impl Fn(&saphyr::Marker) -> usize,
-) {
-    let span = |node: &MarkedYaml<'_>| offset(&node.span.start)..offset(&node.span.end);
-    match &node.data {
-        YamlData::Sequence(elements) => {
-            for (i, element) in elements.iter().enumerate() {
-                let key = format!("{path}[{i}]");
-                yaml_places(element, &key, places, offset);
-                places.insert(key, Place { key: span(element), value: span(element) });
-            }
-        }
-        YamlData::Mapping(pairs) => {
-            for (name, inner) in pairs {
-                let Some(name_text) = yaml_name(name) else { continue };
-                let key = join(path, &name_text);
-                yaml_places(inner, &key, places, offset);
-                places.insert(key, Place { key: span(name), value: span(inner) });
-            }
-        }
-        YamlData::Tagged(_, inner) => yaml_places(inner, path, places, offset),
         _ => {}
     }
 }

@@ -135,7 +135,8 @@ impl<'a> Planner<'a> {
         };
         let key = key.to_string();
         if !self.origin.is_known_wrong(&key) {
-            let error = error.to_string();
+            // As it is written: the text of a variable may be a secret, and tells nothing of its place.
+            let error = self.origin.concealed(&self.origin.original(&key), error.to_string());
             let below = self.origin.meant_below(&key, &error).unwrap_or_default();
             let meant = format!("{key}{below}");
             // What begins with a key's name and a colon need not say it twice.

@@ -398,10 +398,8 @@ impl Planner<'_> {
     ) -> Vec<RouteLimit> {
         let mut found = Vec::new();
         let counted_as = shared.counted_as(route);
-        for (i, name) in names.iter().enumerate() {
-            let origin = self.origin;
-            let key = fmt::from_fn(|f| f.write_str(&name_key(origin, key, i)));
-            let Some(name) = self.reference(key, Some(name), "rate limit", "/rate_limits") else { continue };
+        for i in 0..names.all().len() {
+            let Some(name) = self.limit_name(key, names, i) else { continue };
             // Missing only where it has a mistake itself.
             let Some(limit) = shared.limits.get(&name) else { continue };
             let mut layer = limit.layer.with_route(route.name()).counted_as(&counted_as);
@@ -411,6 +409,25 @@ impl Planner<'_> {
             found.push(RouteLimit { name, layer, counts_failures: limit.counts_failures });
         }
         found
+    }
+
+    /// The limit that one of these names stands for.
+    fn limit_name(&mut self, key: &str, names: &Names, i: usize) -> Option<String> {
+        let (before, name) = (&names.all()[..i], &names.all()[i]);
+        let origin = self.origin;
+        let key = fmt::from_fn(|f| f.write_str(&name_key(origin, key, i)));
+        let wrong = if name == "none" && names.all().len() > 1 {
+            Some("`none` stands alone: it is for no limit at all".to_owned())
+        } else {
+            before
+                .contains(name)
+                .then(|| format!("`{name}` is listed twice; it would count every request twice"))
+        };
+        if let Some(wrong) = wrong {
+            self.mistakes.push(origin.mistake(&key.to_string(), wrong));
+            return None;
+        }
+        self.reference(key, Some(name), "rate limit", "/rate_limits")
     }
 
     fn concurrency(
@@ -465,9 +482,8 @@ impl Planner<'_> {
         for (place, set) in groups.chain([("defaults".to_owned(), settings.defaults.policies())]) {
             let key = |name: &str| format!("{place}.{name}");
             set.auth.map(|auth| self.auth_is_known(&key("auth"), auth));
-            for (i, name) in set.rate_limit.iter().flat_map(|names| names.iter().enumerate()) {
-                let key = name_key(self.origin, &key("rate_limit"), i);
-                self.reference(&key, Some(name), "rate limit", "/rate_limits");
+            if let Some(names) = set.rate_limit {
+                (0..names.all().len()).for_each(|i| drop(self.limit_name(&key("rate_limit"), names, i)));
             }
             self.authorization(&key("authorize"), set.authorize, ("", ""), cedar);
             let told = set.identity_headers;

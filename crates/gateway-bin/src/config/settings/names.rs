@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// A name, or a list of names. `"none"` is no name.
+/// A name, or a list of names, each once. `"none"` stands alone, and is no name.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a name or a list of names")]
 pub(crate) enum Names {
@@ -14,11 +14,10 @@ pub(crate) enum Names {
 }
 
 impl Names {
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
-        let names = match self {
+    pub(crate) fn all(&self) -> &[String] {
+        match self {
             Self::One(name) => std::slice::from_ref(name),
             Self::Many(names) => names,
-        };
-        names.iter().map(String::as_str).filter(|name| *name != "none")
+        }
     }
 }
