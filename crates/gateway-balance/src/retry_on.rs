@@ -47,7 +47,9 @@ impl RetryOn {
         match kind {
             // Nobody is left to answer.
             FailureKind::RequestBody | FailureKind::BodyTooLarge => false,
-            FailureKind::Connect | FailureKind::Exhausted => matches!(self, Self::ConnectFailure | Self::ServerError),
+            FailureKind::Connect | FailureKind::Exhausted => {
+                matches!(self, Self::ConnectFailure | Self::ServerError)
+            }
             FailureKind::Refused => matches!(self, Self::RefusedStream | Self::ServerError),
             FailureKind::Stale => matches!(self, Self::RefusedStream | Self::Reset | Self::ServerError),
             FailureKind::Reset | FailureKind::Protocol => matches!(self, Self::Reset | Self::ServerError),

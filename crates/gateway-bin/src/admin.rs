@@ -5,6 +5,7 @@ mod keys;
 mod purge;
 mod revoke;
 
+use crate::doorway::Failures;
 use crate::gauges::Gauges;
 use crate::live::View;
 use crate::routes;
@@ -43,11 +44,12 @@ type Answer = Response<Full<Bytes>>;
 
 /// Serves until dropped.
 pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
+    let failures = Failures::default();
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!("the admin listener cannot accept connections: {error}");
+                failures.tell("the admin listener cannot accept connections", &error);
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }

@@ -90,7 +90,8 @@ impl HttpUpstream {
             (Protocol::Auto, Scheme::Https) => Language::Chosen { http1: AtomicBool::new(false) },
         };
         let (pool, links, read_size) = Default::default();
-        let shared = Arc::new(Shared { endpoint, settings, tls, pool, links, limits, read_size, host, language });
+        let shared =
+            Arc::new(Shared { endpoint, settings, tls, pool, links, limits, read_size, host, language });
         shared.limits.join(&shared);
         Self(shared)
     }

@@ -64,7 +64,8 @@ impl ConnectionLimit {
         let counted = Counted(self.clone());
         if before >= self.0.max {
             let clients = self.0.clients.lock().unwrap_or_else(PoisonError::into_inner);
-            let closed = clients.iter().filter_map(Weak::upgrade).find_map(|client| client.pool.take_oldest());
+            let closed =
+                clients.iter().filter_map(Weak::upgrade).find_map(|client| client.pool.take_oldest());
             drop(clients);
             drop(closed);
         }
@@ -119,7 +120,8 @@ impl ConnectionLimits {
             Some(limit) => limit.0.in_use.clone().acquire_owned().await.map(Some).map_err(|_| Full::Time),
             None => Ok(None),
         };
-        let both = async { Ok(Permit { _endpoint: wait(&self.endpoint).await?, _total: wait(&self.total).await? }) };
+        let both =
+            async { Ok(Permit { _endpoint: wait(&self.endpoint).await?, _total: wait(&self.total).await? }) };
         tokio::time::timeout(time, both).await.unwrap_or(Err(Full::Time))
     }
 

@@ -177,9 +177,8 @@ async fn clients_that_share_a_limit_have_no_more_connections_together_idle_ones_
         let limit = |max: Option<usize>| max.and_then(NonZeroUsize::new).map(ConnectionLimit::new);
         let limits = ConnectionLimits { endpoint: limit(endpoint), total: limit(total) };
         let endpoint = Endpoint::parse(&format!("http://127.0.0.1:{port}")).unwrap();
-        let client = || {
-            HttpUpstream::sharing(endpoint.clone(), UpstreamSettings::default(), None, limits.clone())
-        };
+        let client =
+            || HttpUpstream::sharing(endpoint.clone(), UpstreamSettings::default(), None, limits.clone());
         let clients = [client(), client(), client()];
         let mut requests = tokio::task::JoinSet::new();
         for upstream in clients.iter().cycle().take(60).cloned() {

@@ -15,11 +15,7 @@ const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// `HealthCheckResponse.ServingStatus.SERVING`.
 const SERVING: u64 = 1;
 
-pub(super) async fn check<U>(
-    upstream: &U,
-    endpoint: &Endpoint,
-    settings: &HealthSettings,
-) -> Result<(), Flaw>
+pub(super) async fn check<U>(upstream: &U, endpoint: &Endpoint, settings: &HealthSettings) -> Result<(), Flaw>
 where
     U: Upstream<Full<Bytes>>,
     U::Body: Body<Data = Bytes, Error: Into<BoxError>>,

@@ -37,11 +37,7 @@ pub(super) fn request(
     Ok(request)
 }
 
-pub(super) async fn check<U>(
-    upstream: &U,
-    endpoint: &Endpoint,
-    settings: &HealthSettings,
-) -> Result<(), Flaw>
+pub(super) async fn check<U>(upstream: &U, endpoint: &Endpoint, settings: &HealthSettings) -> Result<(), Flaw>
 where
     U: Upstream<Full<Bytes>>,
     U::Body: Body<Data = Bytes, Error: Into<BoxError>>,
