@@ -5,7 +5,7 @@ mod keys;
 mod purge;
 mod revoke;
 
-use crate::doorway::Failures;
+use crate::doorway::News;
 use crate::gauges::Gauges;
 use crate::live::View;
 use crate::routes;
@@ -44,12 +44,14 @@ type Answer = Response<Full<Bytes>>;
 
 /// Serves until dropped.
 pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
-    let failures = Failures::default();
+    let failing = News::default();
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                failures.tell("the admin listener cannot accept connections", &error);
+                if failing.is() {
+                    tracing::warn!("the admin listener cannot accept connections: {error}");
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }

@@ -8,12 +8,12 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// After so long without one, a failure to accept is told again.
+/// What has not been so for this long is news.
 const QUIET: Duration = Duration::from_secs(10);
 
 /// Where all clients come in. Cheap to clone; clones share the counts.
@@ -28,15 +28,15 @@ struct Shared {
     inside: AtomicUsize,
     /// Told when there is room again, or more of it.
     room: Notify,
-    /// Whether the limit was reached and not left behind since.
-    full: AtomicBool,
+    /// How often the last place was taken.
     times_full: AtomicU64,
+    full: News,
     /// 0 for any number.
     most_of_address: AtomicUsize,
     /// Only of those that are limited. Locked once as a connection begins and once as it ends.
     addresses: Mutex<HashMap<IpAddr, usize>>,
     refused: AtomicU64,
-    failures: Failures,
+    failing: News,
 }
 
 /// A client's connection, until it is dropped.
@@ -55,12 +55,12 @@ impl Doorway {
             most: AtomicUsize::new(usual),
             inside: AtomicUsize::new(0),
             room: Notify::new(),
-            full: AtomicBool::new(false),
             times_full: AtomicU64::new(0),
+            full: News::default(),
             most_of_address: AtomicUsize::new(0),
             addresses: Mutex::default(),
             refused: AtomicU64::new(0),
-            failures: Failures::default(),
+            failing: News::default(),
         }))
     }
 
@@ -76,8 +76,10 @@ impl Doorway {
         let most = self.most();
         let more = |inside| (inside < most).then_some(inside + 1);
         let before = self.0.inside.fetch_update(SeqCst, SeqCst, more).ok()?;
-        if before + 1 == most && !self.0.full.swap(true, SeqCst) {
+        if before + 1 == most {
             self.0.times_full.fetch_add(1, SeqCst);
+        }
+        if before + 1 == most && self.0.full.is() {
             tracing::warn!(
                 "as many clients are connected as may be ({most}, `server.max_connections`): the next wait until one leaves"
             );
@@ -116,7 +118,9 @@ impl Doorway {
 
     /// Tells that no connection can be accepted, once for as long as that lasts.
     pub(crate) fn failed(&self, error: &io::Error) {
-        self.0.failures.tell("cannot accept connections", error);
+        if self.0.failing.is() {
+            tracing::warn!("cannot accept connections: {error}; tried again until it can");
+        }
     }
 
     /// How many may be inside.
@@ -124,7 +128,7 @@ impl Doorway {
         self.0.most.load(SeqCst)
     }
 
-    /// How often that was reached.
+    /// How often the last place was taken, so that the next had to wait.
     pub(crate) fn times_full(&self) -> u64 {
         self.0.times_full.load(SeqCst)
     }
@@ -138,13 +142,8 @@ impl Doorway {
 impl Drop for Inside {
     fn drop(&mut self) {
         let shared = &*self.0.0;
-        let (before, most) = (shared.inside.fetch_sub(1, SeqCst), self.0.most());
-        if before >= most {
+        if shared.inside.fetch_sub(1, SeqCst) >= self.0.most() {
             shared.room.notify_waiters();
-        }
-        // A tenth below, so that each client who leaves and each who takes the place is no news.
-        if before <= most - most / 10 && shared.full.load(SeqCst) && shared.full.swap(false, SeqCst) {
-            tracing::info!("there is room for clients again");
         }
     }
 }
@@ -174,17 +173,16 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// What fails again and again, and is told once.
+/// What may be so again and again, and is told once.
 #[derive(Debug, Default)]
-pub(crate) struct Failures(Mutex<Option<Instant>>);
+pub(crate) struct News(Mutex<Option<Instant>>);
 
-impl Failures {
-    pub(crate) fn tell(&self, what: &str, error: &io::Error) {
+impl News {
+    /// It is so now; returns whether that is to be told.
+    pub(crate) fn is(&self) -> bool {
         let now = Instant::now();
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
-        if last.is_none_or(|last| now.duration_since(last) > QUIET) {
-            tracing::warn!("{what}: {error}; tried again until it can");
-        }
+        last.is_none_or(|last| now.duration_since(last) > QUIET)
     }
 }
 
@@ -217,17 +215,13 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_reached_once_until_a_tenth_is_free() {
-        let doorway = Doorway::new(20);
-        let mut inside: Vec<_> = (0..20).map(|_| doorway.enter().unwrap()).collect();
+    fn what_goes_on_is_told_once_and_counted_each_time() {
+        let doorway = Doorway::new(1);
         for _ in 0..5 {
-            inside.pop();
-            inside.push(doorway.enter().unwrap());
+            assert!(doorway.enter().is_some());
         }
-        assert_eq!(doorway.times_full(), 1);
-        inside.truncate(17);
-        inside.extend((0..3).map(|_| doorway.enter().unwrap()));
-        assert_eq!(doorway.times_full(), 2);
+        assert_eq!(doorway.times_full(), 5);
+        assert!(!doorway.0.full.is() && News::default().is());
     }
 
     #[test]
