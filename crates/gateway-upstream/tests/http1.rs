@@ -181,7 +181,8 @@ async fn clients_that_share_a_limit_have_no_more_connections_together_idle_ones_
             || HttpUpstream::sharing(endpoint.clone(), UpstreamSettings::default(), None, limits.clone());
         let clients = [client(), client(), client()];
         let mut requests = tokio::task::JoinSet::new();
-        for upstream in clients.iter().cycle().take(60).cloned() {
+        for number in 0..60 {
+            let upstream = clients[number % 3].clone();
             requests.spawn(async move { read(get(&upstream, "/").await).await.0 });
         }
         while let Some(text) = requests.join_next().await {

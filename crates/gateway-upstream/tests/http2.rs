@@ -151,7 +151,8 @@ async fn at_the_limit_requests_share_a_connection_and_a_client_that_has_none_ope
     let client = || HttpUpstream::sharing(endpoint.clone(), settings.clone(), None, limits.clone());
     let clients = [client(), client()];
     let mut requests = JoinSet::new();
-    for upstream in clients.iter().cycle().take(20).cloned() {
+    for number in 0..20 {
+        let upstream = clients[number % 2].clone();
         requests.spawn(async move { get(&upstream, "/").await.unwrap().status() });
     }
     while let Some(status) = requests.join_next().await {
