@@ -27,13 +27,14 @@ impl Failure {
         }
     }
 
+    /// Whether a limit on connections kept it from being sent.
+    pub(crate) fn is_connection_limit(&self) -> bool {
+        matches!(self, Self::Upstream(error) if error.cause() == Some(ProxyError::ConnectionLimitReached))
+    }
+
     /// What it says about whoever was asked.
     pub(crate) fn verdict(&self) -> Verdict {
         match self {
-            // The gateway's own limit kept the request from being sent: who was not asked cannot fail.
-            Self::Upstream(error) if error.cause() == Some(ProxyError::ConnectionLimitReached) => {
-                Verdict::Unknown
-            }
             Self::Upstream(_) | Self::Timeout(_) => self.outcome().verdict(),
             // Nothing was asked; or a client, which may be anyone, chose to wait for too short a time.
             Self::Unavailable(_) | Self::ClientDeadline => Verdict::Unknown,
@@ -62,6 +63,7 @@ impl Failure {
             Self::Upstream(error) => {
                 let code = match error.kind() {
                     FailureKind::Connect => Code::UpstreamConnectFailed,
+                    FailureKind::Exhausted => Code::Overloaded,
                     FailureKind::Refused | FailureKind::Stale | FailureKind::Reset => Code::UpstreamReset,
                     FailureKind::Protocol => Code::UpstreamProtocolError,
                     FailureKind::Timeout => Code::UpstreamTimeout,
@@ -69,7 +71,10 @@ impl Failure {
                     FailureKind::BodyTooLarge => Code::BodyTooLarge,
                 };
                 let detail = if reveal { error.to_string() } else { error.message().to_owned() };
-                let problem = Problem::new(code).with_detail(detail);
+                let mut problem = Problem::new(code).with_detail(detail);
+                if code == Code::Overloaded {
+                    problem = problem.with_header(RETRY_AFTER, HeaderValue::from_static("1"));
+                }
                 match error.cause() {
                     Some(cause) => problem.with_proxy_error(cause),
                     None => problem,

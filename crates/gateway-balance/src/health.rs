@@ -11,9 +11,10 @@ pub use status::StatusRanges;
 
 use crate::EndpointSet;
 use bytes::Bytes;
-use gateway_core::{BoxError, Endpoint, Upstream};
+use gateway_core::{BoxError, Endpoint, FailureKind, Upstream, UpstreamError};
 use http_body::Body;
 use http_body_util::Full;
+use std::fmt;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -86,7 +87,10 @@ async fn check_one<U>(
     for round in 0u64.. {
         tokio::time::sleep_until(due).await;
         let result = check(asked, settings, upstream).await;
-        streak = streak.after(result.is_ok(), settings);
+        // What was not asked is as well as before.
+        if !matches!(result, Err(Flaw::Unasked(_))) {
+            streak = streak.after(result.is_ok(), settings);
+        }
         let healthy = streak.healthy.unwrap_or(true);
         if set.set_healthy(index, healthy) {
             match &result {
@@ -114,7 +118,41 @@ impl HealthSettings {
     }
 }
 
-async fn check<U>(endpoint: &Endpoint, settings: &HealthSettings, upstream: &U) -> Result<(), String>
+/// Why a check did not find an endpoint well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Flaw {
+    /// It is not.
+    Unwell(String),
+    /// The gateway had no connection left to ask it.
+    Unasked(String),
+}
+
+impl From<String> for Flaw {
+    fn from(why: String) -> Self {
+        Self::Unwell(why)
+    }
+}
+
+impl From<UpstreamError> for Flaw {
+    fn from(error: UpstreamError) -> Self {
+        Self::of(error.kind(), error.message().to_owned())
+    }
+}
+
+impl Flaw {
+    fn of(kind: FailureKind, why: String) -> Self {
+        if kind == FailureKind::Exhausted { Self::Unasked(why) } else { Self::Unwell(why) }
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Unwell(why) | Self::Unasked(why)) = self;
+        f.write_str(why)
+    }
+}
+
+async fn check<U>(endpoint: &Endpoint, settings: &HealthSettings, upstream: &U) -> Result<(), Flaw>
 where
     U: Upstream<Full<Bytes>>,
     U::Body: Body<Data = Bytes, Error: Into<BoxError>>,
@@ -128,10 +166,10 @@ where
     };
     match tokio::time::timeout(*settings.timeout, asked).await {
         Ok(result) => result,
-        Err(_) => Err(match settings.kind {
+        Err(_) => Err(Flaw::Unwell(match settings.kind {
             HealthCheck::Http => format!("{} gave no answer within {}", settings.path, settings.timeout),
             HealthCheck::Grpc | HealthCheck::Tcp => format!("no answer within {}", settings.timeout),
-        }),
+        })),
     }
 }
 

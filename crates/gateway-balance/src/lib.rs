@@ -7,7 +7,7 @@
 //! |---|---|
 //! | no endpoint is healthy | 503 `no-endpoint` and `Retry-After: 1` |
 //! | a circuit is open | 503 `circuit-open` and `Retry-After` |
-//! | as many requests as allowed are on their way | 503 `overloaded` and `Retry-After: 1` |
+//! | as many requests as allowed are on their way, or no connection is left for one | 503 `overloaded` and `Retry-After: 1` |
 //! | no connection to any endpoint tried | 502 `upstream-connect-failed` |
 //! | the connection broke before an answer | 502 `upstream-reset` |
 //! | the answer was not valid HTTP | 502 `upstream-protocol-error` |

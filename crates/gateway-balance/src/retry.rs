@@ -26,7 +26,7 @@ pub(crate) enum Verdict {
     /// It could not be connected to, broke the connection, did not speak HTTP, or took too long.
     LocalFailure,
     /// Nothing: the client itself broke off or asked for what cannot be sent, a kept connection had been closed while it
-    /// was idle, or all that the gateway may have were in use.
+    /// was idle, or the gateway had no connection left.
     Unknown,
 }
 
@@ -43,9 +43,12 @@ impl<'a> Outcome<'a> {
 
     pub(crate) fn verdict(self) -> Verdict {
         match self {
-            Self::Failed(FailureKind::RequestBody | FailureKind::BodyTooLarge | FailureKind::Stale) => {
-                Verdict::Unknown
-            }
+            Self::Failed(
+                FailureKind::RequestBody
+                | FailureKind::BodyTooLarge
+                | FailureKind::Stale
+                | FailureKind::Exhausted,
+            ) => Verdict::Unknown,
             Self::Failed(_) => Verdict::LocalFailure,
             Self::Answered(status, _) => match status.as_u16() {
                 502..=504 => Verdict::GatewayError,
@@ -74,7 +77,8 @@ impl Repeatable {
 
 /// Whether this outcome calls for another attempt and allows it.
 pub(crate) fn wanted(outcome: Outcome<'_>, request: Repeatable, settings: &RetrySettings) -> bool {
-    let unsent = matches!(outcome, Outcome::Failed(FailureKind::Connect | FailureKind::Refused));
+    use FailureKind::{Connect, Exhausted, Refused};
+    let unsent = matches!(outcome, Outcome::Failed(Connect | Exhausted | Refused));
     let safe = request == Repeatable::Always || unsent;
     safe && match outcome {
         Outcome::Failed(kind) => settings.on.iter().any(|on| on.takes_failure(kind)),
@@ -112,7 +116,7 @@ mod tests {
         let keyed = http::Request::post("/").header("Idempotency-Key", "1").body(()).unwrap().into_parts().0;
         let none = HeaderMap::new();
         let answered = |code| Outcome::Answered(StatusCode::from_u16(code).unwrap(), &none);
-        use FailureKind::{Connect, Protocol, Refused, RequestBody, Reset, Stale, Timeout};
+        use FailureKind::{Connect, Exhausted, Protocol, Refused, RequestBody, Reset, Stale, Timeout};
         for (head, outcome, expected) in [
             (&get, Outcome::Failed(Connect), true),
             (&get, Outcome::Failed(Stale), true),
@@ -124,6 +128,7 @@ mod tests {
             (&get, answered(500), false),
             (&get, answered(200), false),
             (&post, Outcome::Failed(Connect), true),
+            (&post, Outcome::Failed(Exhausted), true),
             (&post, Outcome::Failed(Refused), true),
             (&post, Outcome::Failed(Stale), false),
             (&post, Outcome::Failed(Reset), false),

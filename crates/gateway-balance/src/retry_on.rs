@@ -7,7 +7,8 @@ use serde::Deserialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RetryOn {
-    /// No connection could be made: the request was not sent, so that any method is retried.
+    /// No connection could be made, or as many as there may be were in use: the request was not sent, so that any method is
+    /// retried. At an endpoint whose connections are all in use it is not tried again.
     ConnectFailure,
     /// The endpoint closed a kept connection without a byte of an answer: what HTTP/1 has for a stream that is
     /// refused.
@@ -46,7 +47,9 @@ impl RetryOn {
         match kind {
             // Nobody is left to answer.
             FailureKind::RequestBody | FailureKind::BodyTooLarge => false,
-            FailureKind::Connect => matches!(self, Self::ConnectFailure | Self::ServerError),
+            FailureKind::Connect | FailureKind::Exhausted => {
+                matches!(self, Self::ConnectFailure | Self::ServerError)
+            }
             FailureKind::Refused => matches!(self, Self::RefusedStream | Self::ServerError),
             FailureKind::Stale => matches!(self, Self::RefusedStream | Self::Reset | Self::ServerError),
             FailureKind::Reset | FailureKind::Protocol => matches!(self, Self::Reset | Self::ServerError),

@@ -174,8 +174,11 @@ where
                     refuse(why)
                 }
                 Err((failure, tried)) => {
+                    let by = failure.is_connection_limit().then(|| inner.set.count_unconnected());
                     let mut response = failure.into_problem(inner.reveal_endpoints).into_response();
-                    if let Some(policy) = reported {
+                    if let Some(policy) = by {
+                        response.extensions_mut().insert(Limited::By(policy.into()));
+                    } else if let Some(policy) = reported {
                         response.extensions_mut().insert(Limited::Would(policy.into()));
                     }
                     if names_endpoints && let Some(tried) = tried {
@@ -200,7 +203,7 @@ fn refuse<B: From<Bytes>>(why: Unavailable) -> Response<B> {
 /// Whether a further attempt takes nothing from the budget: where nobody was connected to, nobody had any work, so that
 /// it adds none (nginx's and HAProxy's redispatch).
 fn is_free(outcome: Outcome<'_>) -> bool {
-    outcome == Outcome::Failed(FailureKind::Connect)
+    matches!(outcome, Outcome::Failed(FailureKind::Connect | FailureKind::Exhausted))
 }
 
 /// How a try ended, and what that says about who was asked.
@@ -344,6 +347,8 @@ impl<U> Inner<U> {
                 now = Instant::now();
                 let end = time_at(now).end();
                 if end.saturating_duration_since(now) > delay
+                    && (outcome != Outcome::Failed(FailureKind::Exhausted)
+                        || self.set.has_another(head, &tried, picked.index, now))
                     && let Some(again) = repeat.again()
                     && (is_free(outcome) || self.set.may_try_again(now, &self.retry.budget))
                 {
@@ -363,7 +368,7 @@ impl<U> Inner<U> {
                     continue;
                 }
             }
-            if outcome == Outcome::Failed(FailureKind::Connect) && self.set.hold().is_some() {
+            if is_free(outcome) && self.set.hold().is_some() {
                 now = Instant::now();
                 let end = time_at(now).end();
                 if now + INTERVAL < self.held_until(&mut held, now, end)

@@ -68,6 +68,8 @@ struct Totals {
     broken: Refusals,
     /// Requests refused by those of its endpoints.
     endpoints_broken: Refusals,
+    /// Requests refused because no connection became free.
+    unconnected: AtomicU64,
     budget: RetryBudget,
 }
 
@@ -237,6 +239,12 @@ impl EndpointSet {
         self.0.totals.endpoints_broken.of(mode)
     }
 
+    /// How many requests were refused because as many connections as there may be were in use.
+    #[must_use]
+    pub fn refused_by_connections(&self) -> u64 {
+        self.0.totals.unconnected.load(Ordering::Relaxed)
+    }
+
     /// How its requests are sent.
     #[must_use]
     pub fn policy(&self) -> &PolicySettings {
@@ -305,6 +313,12 @@ impl EndpointSet {
             Unavailable::CircuitOpen { .. } => broken.count(mode_of(circuit)),
             Unavailable::NoEndpoint => {}
         }
+    }
+
+    /// Counts a request that the limit on connections refuses; returns what that is called.
+    pub(crate) fn count_unconnected(&self) -> &'static str {
+        self.0.totals.unconnected.fetch_add(1, Ordering::Relaxed);
+        "connections"
     }
 
     pub(crate) fn count_retry(&self) {

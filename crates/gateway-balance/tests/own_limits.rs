@@ -5,7 +5,7 @@ use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
 use gateway_balance::{Balance, BalanceSettings, EndpointSet, PolicySettings};
-use gateway_core::{Endpoint, Upstream};
+use gateway_core::{Code, Endpoint, Limited, Problem, Upstream};
 use gateway_upstream::{HttpUpstream, UpstreamSettings};
 use http::Request;
 use http_body_util::Empty;
@@ -49,11 +49,18 @@ async fn an_endpoint_whose_connections_are_all_in_use_is_as_healthy_as_before() 
         // Each endpoint has one, and the others find no place at either.
         for number in 0..14 {
             let answer = requests.join_next().await.unwrap().unwrap().unwrap();
-            assert_eq!(answer.status(), 502, "{retry} {number}");
+            assert_eq!(answer.status(), 503, "{retry} {number}");
+            assert_eq!(answer.headers()["retry-after"], "1");
+            let problem = answer.extensions().get::<Problem>().unwrap();
+            assert_eq!(problem.code(), Code::Overloaded);
+            assert_eq!(answer.extensions().get(), Some(&Limited::By("connections".into())));
         }
         for state in set.states() {
             assert!(state.healthy && state.ejections == 0, "{retry}: {state:?}");
         }
+        assert_eq!(set.refused_by_connections(), 14, "{retry}");
+        // Once at the other endpoint each, never again at one that is full.
+        assert_eq!(set.retries(), if retry == "{}" { 14 } else { 0 }, "{retry}");
         may.add_permits(100);
         while let Some(answer) = requests.join_next().await {
             assert_eq!(answer.unwrap().unwrap().status(), 200, "{retry}");

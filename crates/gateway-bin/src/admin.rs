@@ -5,6 +5,7 @@ mod keys;
 mod purge;
 mod revoke;
 
+use crate::doorway::News;
 use crate::gauges::Gauges;
 use crate::live::View;
 use crate::routes;
@@ -45,6 +46,7 @@ type Answer = Response<Full<Bytes>>;
 
 /// Serves until the end is told, or nobody is left to tell it.
 pub(crate) async fn serve(listener: Listener, admin: Arc<Admin>, mut end: watch::Receiver<()>) {
+    let failing = News::default();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -54,7 +56,9 @@ pub(crate) async fn serve(listener: Listener, admin: Arc<Admin>, mut end: watch:
             Ok(Accepted::Tcp(stream, _)) => drop(tokio::spawn(converse(stream, admin.clone(), end.clone()))),
             Ok(Accepted::Unix(stream)) => drop(tokio::spawn(converse(stream, admin.clone(), end.clone()))),
             Err(error) => {
-                tracing::warn!("the admin listener cannot accept connections: {error}");
+                if failing.is() {
+                    tracing::warn!("the admin listener cannot accept connections: {error}");
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

@@ -15,7 +15,7 @@ use gateway_observe::{Lines, Metrics, ObserveLayer, RouteLabels, ServerTimingLay
 use gateway_ratelimit::{RateLimitLayer, RateLimitsLayer, SettleLayer};
 use gateway_store::Store;
 use gateway_transform::{FallbackLayer, FallbackSettings};
-use gateway_upstream::{HttpUpstream, UpstreamSettings, UpstreamTls};
+use gateway_upstream::{ConnectionLimits, HttpUpstream, UpstreamSettings, UpstreamTls};
 use http::Request;
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -85,7 +85,12 @@ impl Assembly {
                 });
                 let connected = kept.unwrap_or_else(|| {
                     let (settings, tls) = (settings.clone(), service.tls.clone());
-                    let upstream = HttpUpstream::with_tls(endpoint.clone(), settings.clone(), tls.clone());
+                    let limits = ConnectionLimits {
+                        endpoint: service.limit_of(endpoint),
+                        total: plan.upstream_connections.clone(),
+                    };
+                    let upstream =
+                        HttpUpstream::sharing(endpoint.clone(), settings.clone(), tls.clone(), limits);
                     Connected { settings, tls, upstream }
                 });
                 used.insert(key, connected.clone());

@@ -36,18 +36,32 @@ impl Gauges {
         tell_caches(metrics, &view.plan.routes);
         for (name, service) in &view.plan.services {
             tell_overload_of_service(metrics, name, service);
+            if service.connection.max_connections.is_some() || view.plan.upstream_connections.is_some() {
+                let refused = service.set.refused_by_connections();
+                tell_refused(metrics, "connections", name, Mode::Enforce, refused);
+            }
         }
         for (name, limit) in &view.plan.limits {
             tell_quota(metrics, name, limit);
         }
         tell_cache_store(metrics, &view.plan);
+        self.tell_clients(metrics);
+        if let Some(log) = self.log.as_ref().and_then(Weak::upgrade) {
+            metrics.counter("gateway_access_log_dropped_total", Vec::new()).absolute(log.dropped());
+        }
+    }
+}
+
+impl Gauges {
+    fn tell_clients(&self, metrics: &Metrics) {
         for (worker, taken) in self.seats.taken().enumerate() {
             let labels = vec![("worker", worker.to_string())];
             metrics.gauge("gateway_worker_connections", labels).set(taken as f64);
         }
-        if let Some(log) = self.log.as_ref().and_then(Weak::upgrade) {
-            metrics.counter("gateway_access_log_dropped_total", Vec::new()).absolute(log.dropped());
-        }
+        let doorway = self.seats.doorway();
+        metrics.gauge("gateway_max_connections", Vec::new()).set(doorway.most() as f64);
+        metrics.counter("gateway_max_connections_reached_total", Vec::new()).absolute(doorway.times_full());
+        metrics.counter("gateway_connections_refused_total", Vec::new()).absolute(doorway.refused());
     }
 }
 

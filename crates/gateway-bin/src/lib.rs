@@ -17,6 +17,7 @@
 //! | `stack` | the edge: what happens to each request before its route is known |
 //! | `server` | listeners, workers, connections, draining |
 //! | `admin` | health, metrics and the like |
+//! | `doorway` | how many clients may be connected |
 //! | `run` | the life of the process |
 
 mod accounts;
@@ -28,6 +29,8 @@ mod check;
 mod chores;
 pub mod cli;
 mod config;
+mod descriptors;
+mod doorway;
 mod end;
 mod explain;
 mod fallback;

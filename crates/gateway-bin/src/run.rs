@@ -5,6 +5,8 @@ use crate::admin::{self, Admin};
 use crate::assemble::Observers;
 use crate::check::evicts;
 use crate::config::{Config, ServerSettings};
+use crate::descriptors;
+use crate::doorway::Doorway;
 use crate::gauges::{Gauges, flag};
 use crate::handover::{self, Handover, Inherited, Sockets};
 use crate::live::{Live, View, Watch, files_of};
@@ -46,8 +48,9 @@ pub(crate) enum RunError {
 pub(crate) fn run(config: Config, path: &Path) -> Result<(), RunError> {
     let inherited = handover::inherited()?;
     start_logging(&config);
+    let may_open = descriptors::raise();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(serve(config, path, inherited));
+    let result = runtime.block_on(serve(config, path, inherited, may_open));
     // Without waiting for workers that a second signal gave up.
     runtime.shutdown_background();
     result
@@ -75,7 +78,7 @@ fn start_logging(config: &Config) {
     }));
 }
 
-async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), RunError> {
+async fn serve(config: Config, path: &Path, inherited: Inherited, may_open: usize) -> Result<(), RunError> {
     // From before anything that takes time: a change meanwhile counts.
     let mut files = Watch::new(&files_of(path, &config));
     let Config { settings, plan } = &config;
@@ -109,6 +112,12 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
     let address = sockets.all.first().map(Socket::address).unwrap_or_default();
     let (spread, spread_admin) = (sockets.spread(workers)?, admin_sockets.spread(1)?);
     let handover = Handover::new(sockets, admin_sockets);
+    let most = settings.server.max_connections.map(NonZeroUsize::get);
+    if most.is_some_and(|most| most >= descriptors::for_connections(may_open, workers)) {
+        tracing::warn!(
+            "`server.max_connections` leaves nothing for services and files: only {may_open} may be open (`ulimit -Hn`)"
+        );
+    }
     if let Err(error) = plan.store.ping().await {
         if settings.store.redis.as_ref().is_some_and(|redis| redis.required) {
             return Err(RunError::Store(error));
@@ -135,7 +144,8 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
     let (end, ordered) = watch::channel(None);
     let ready = Arc::new(AtomicBool::new(true));
     let mut threads = Vec::new();
-    let (seats, places) = Seats::for_workers(workers);
+    let (seats, places) =
+        Seats::for_workers(workers, Doorway::new(descriptors::for_clients(may_open, workers)));
     for ((number, sockets), place) in spread.into_iter().enumerate().zip(places) {
         let observers = Observers { metrics: metrics.clone(), lines: log.as_ref().map(|log| log.lines()) };
         let connections = metrics.as_ref().map_or_else(ConnectionGauge::noop, Metrics::connections);
@@ -173,6 +183,8 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), 
     drop((admin, answered));
     let routes = live.config().plan.routes.len();
     tracing::info!("listening on {address} with {workers} workers, {routes} routes");
+    let most = most.unwrap_or_else(|| descriptors::for_clients(may_open, workers));
+    tracing::info!("at most {most} clients at once; {may_open} files may be open");
     handover::tell_ready();
 
     let ending = loop {

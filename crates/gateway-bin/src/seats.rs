@@ -5,6 +5,7 @@
 //! long as they live. So a worker that has accepted one hands it on where another has fewer, as HAProxy's threads do and
 //! Envoy's `exact_balance`. That costs a system call or two once, and no request anything.
 
+use crate::doorway::{Doorway, Inside};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +19,10 @@ const TOLERANCE: usize = 16;
 
 /// All workers, and how many connections each has.
 #[derive(Clone, Debug)]
-pub(crate) struct Seats(Arc<[Seat]>);
+pub(crate) struct Seats {
+    each: Arc<[Seat]>,
+    doorway: Doorway,
+}
 
 #[derive(Debug)]
 struct Seat {
@@ -44,16 +48,22 @@ pub(crate) struct Place {
 /// A connection's seat; free again when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Taken {
-    seats: Seats,
+    _seat: AtWorker,
+    inside: Inside,
+}
+
+#[derive(Debug)]
+struct AtWorker {
+    each: Arc<[Seat]>,
     number: usize,
 }
 
 impl Seats {
     /// A place for each worker.
-    pub(crate) fn for_workers(workers: usize) -> (Self, Vec<Place>) {
+    pub(crate) fn for_workers(workers: usize, doorway: Doorway) -> (Self, Vec<Place>) {
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded_channel()).unzip();
         let seat = |handed| Seat { taken: AtomicUsize::new(0), none_taken: Notify::new(), handed };
-        let seats = Self(senders.into_iter().map(seat).collect());
+        let seats = Self { each: senders.into_iter().map(seat).collect(), doorway };
         let place = |(number, handed)| Place { seats: seats.clone(), number, handed };
         let places = receivers.into_iter().enumerate().map(place).collect();
         (seats, places)
@@ -61,18 +71,23 @@ impl Seats {
 
     /// How many connections each worker has.
     pub(crate) fn taken(&self) -> impl Iterator<Item = usize> {
-        self.0.iter().map(|seat| seat.taken.load(Ordering::Relaxed))
+        self.each.iter().map(|seat| seat.taken.load(Ordering::Relaxed))
     }
 
-    fn take(&self, number: usize) -> Taken {
-        self.0[number].taken.fetch_add(1, Ordering::Relaxed);
-        Taken { seats: self.clone(), number }
+    /// Where their connections come in.
+    pub(crate) fn doorway(&self) -> &Doorway {
+        &self.doorway
+    }
+
+    fn take(&self, number: usize, inside: Inside) -> Taken {
+        self.each[number].taken.fetch_add(1, Ordering::Relaxed);
+        Taken { _seat: AtWorker { each: self.each.clone(), number }, inside }
     }
 }
 
-impl Drop for Taken {
+impl Drop for AtWorker {
     fn drop(&mut self) {
-        let seat = &self.seats.0[self.number];
+        let seat = &self.each[self.number];
         if seat.taken.fetch_sub(1, Ordering::Relaxed) == 1 {
             seat.none_taken.notify_one();
         }
@@ -81,24 +96,33 @@ impl Drop for Taken {
 
 impl Place {
     /// A seat for a connection that this worker serves.
-    pub(crate) fn take(&self) -> Taken {
-        self.seats.take(self.number)
+    pub(crate) fn take(&self, inside: Inside) -> Taken {
+        self.seats.take(self.number, inside)
+    }
+
+    pub(crate) fn doorway(&self) -> &Doorway {
+        self.seats.doorway()
     }
 
     pub(crate) fn taken(&self) -> usize {
-        self.seats.0[self.number].taken.load(Ordering::Relaxed)
+        self.seats.each[self.number].taken.load(Ordering::Relaxed)
     }
 
     /// Gives a connection that was just accepted to a worker that has fewer. Returns it where there is none, or that
     /// worker takes no more.
-    pub(crate) fn hand_on(&self, stream: TcpStream, peer: SocketAddr) -> Option<TcpStream> {
-        let Some(number) = elsewhere(self.number, self.seats.taken()) else { return Some(stream) };
+    pub(crate) fn hand_on(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        inside: Inside,
+    ) -> Option<(TcpStream, Inside)> {
+        let Some(number) = elsewhere(self.number, self.seats.taken()) else { return Some((stream, inside)) };
         // Fails only where the poller has lost it: there is nothing left to serve.
         let stream = stream.into_std().ok()?;
-        let handed = Handed { stream, peer, seat: self.seats.take(number) };
-        match self.seats.0[number].handed.send(handed) {
+        let handed = Handed { stream, peer, seat: self.seats.take(number, inside) };
+        match self.seats.each[number].handed.send(handed) {
             Ok(()) => None,
-            Err(back) => TcpStream::from_std(back.0.stream).ok(),
+            Err(back) => Some((TcpStream::from_std(back.0.stream).ok()?, back.0.seat.inside)),
         }
     }
 
@@ -116,7 +140,7 @@ impl Place {
     /// Waits until this worker has no connection.
     pub(crate) async fn none_taken(&self) {
         while self.taken() > 0 {
-            self.seats.0[self.number].none_taken.notified().await;
+            self.seats.each[self.number].none_taken.notified().await;
         }
     }
 }
@@ -156,23 +180,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_worker_that_has_ended_is_handed_nothing() {
-        let (seats, mut places) = Seats::for_workers(2);
+        let doorway = Doorway::new(9);
+        let enter = || doorway.enter().unwrap();
+        let (seats, mut places) = Seats::for_workers(2, doorway.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let _seat = places[0].take();
+        let _seat = places[0].take(enter());
         let connect = async || {
             let (_, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
             accepted.unwrap()
         };
         let (stream, peer) = connect().await;
-        assert!(places[0].hand_on(stream, peer).is_none());
+        assert!(places[0].hand_on(stream, peer, enter()).is_none());
         assert_eq!(seats.taken().collect::<Vec<_>>(), [1, 1]);
         let last = places[1].last_handed().await.unwrap();
         assert!(places[1].last_handed().await.is_none());
         drop(last);
         places[1].none_taken().await;
         let (stream, peer) = connect().await;
-        assert!(places[0].hand_on(stream, peer).is_some());
+        assert!(places[0].hand_on(stream, peer, enter()).is_some());
         assert_eq!(seats.taken().collect::<Vec<_>>(), [1, 0]);
     }
 

@@ -3,6 +3,7 @@
 
 use crate::assemble::{Assembly, Observers};
 use crate::config::Plan;
+use crate::doorway::{Doorway, Inside, OfAddress};
 use crate::seats::{Handed, Place, Taken};
 use crate::stack::{AnswerBody, Answering, Edge};
 use futures_util::FutureExt;
@@ -57,12 +58,14 @@ pub(crate) fn spawn_worker(
             tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
         runtime.block_on(async move {
             let plan = orders.plan.borrow_and_update().clone();
+            plan.clients.apply(place.doorway());
             let mut assembly = Assembly::new(&plan, observers);
             let worker = Worker {
                 shared: Rc::new(Shared { edge: RefCell::new(assembly.edge(&plan)) }),
                 limits: RefCell::new(Rc::new(plan.connections)),
                 proxies: RefCell::new(plan.proxy_protocol.clone()),
                 gauge: connections,
+                doorway: place.doorway().clone(),
                 draining: Drain::default(),
             };
             worker.run(Listener::of(sockets)?, place, assembly, orders).await;
@@ -77,6 +80,7 @@ struct Worker {
     /// Whose connections begin with a PROXY header.
     proxies: RefCell<Arc<[IpNet]>>,
     gauge: ConnectionGauge,
+    doorway: Doorway,
     draining: Drain,
 }
 
@@ -88,10 +92,11 @@ struct Shared {
 impl Worker {
     async fn run(&self, listener: Listener, mut place: Place, mut assembly: Assembly, mut orders: Orders) {
         let mut reloads = true;
+        let mut accepted = None;
         let mut looks = tokio::time::interval(IDLE_LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let timeout = loop {
-            let accepted = tokio::select! {
+            let entered = tokio::select! {
                 biased;
                 end = orders.end.wait_for(Option::is_some) => break end.ok().and_then(|end| *end).unwrap_or_default(),
                 changed = orders.plan.changed(), if reloads => {
@@ -102,6 +107,7 @@ impl Worker {
                     drop(self.shared.edge.replace(edge));
                     self.limits.replace(Rc::new(plan.connections));
                     self.proxies.replace(plan.proxy_protocol.clone());
+                    plan.clients.apply(&self.doorway);
                     continue;
                 }
                 Some(handed) = place.handed() => {
@@ -112,19 +118,20 @@ impl Worker {
                     assembly.close_idle();
                     continue;
                 }
-                accepted = listener.accept() => accepted,
+                entered = enter(&listener, &self.doorway, &mut accepted) => entered,
             };
-            match accepted {
-                Ok(accepted) => self.serve(accepted, &place),
+            match entered {
+                Ok((accepted, inside)) => self.serve(accepted, inside, &place),
                 Err(error) => {
-                    tracing::warn!("cannot accept connections: {error}");
+                    self.doorway.failed(&error);
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         };
-        // Whoever has connected already is still served.
-        while let Some(Ok(accepted)) = listener.accept().now_or_never() {
-            self.serve(accepted, &place);
+        // Whoever has connected already is still served, if there is room.
+        while let Some(Ok((accepted, inside))) = enter(&listener, &self.doorway, &mut accepted).now_or_never()
+        {
+            self.serve(accepted, inside, &place);
         }
         drop(listener);
         while let Some(handed) = place.last_handed().await {
@@ -137,14 +144,14 @@ impl Worker {
         }
     }
 
-    fn serve(&self, accepted: Accepted, place: &Place) {
+    fn serve(&self, accepted: Accepted, inside: Inside, place: &Place) {
         match accepted {
             Accepted::Tcp(stream, peer) => {
-                if let Some(stream) = place.hand_on(stream, peer) {
-                    self.serve_accepted(stream, peer, place.take());
+                if let Some((stream, inside)) = place.hand_on(stream, peer, inside) {
+                    self.serve_accepted(stream, peer, place.take(inside));
                 }
             }
-            Accepted::Unix(stream) => self.serve_accepted(stream, UNIX_CLIENT, place.take()),
+            Accepted::Unix(stream) => self.serve_accepted(stream, UNIX_CLIENT, place.take(inside)),
         }
     }
 
@@ -162,11 +169,16 @@ impl Worker {
         if may_proxy(peer.ip(), &self.proxies.borrow()) {
             self.serve_proxied(stream, peer, seat);
         } else {
-            self.serve_from(stream, peer, seat);
+            // Over a Unix socket nobody has an address.
+            let entered = if peer == UNIX_CLIENT { Ok(None) } else { self.doorway.enter_from(peer.ip()) };
+            match entered {
+                Ok(of_address) => self.serve_from(stream, peer, (seat, of_address)),
+                Err(why) => tracing::debug!("a connection from {peer} is closed: {why}"),
+            }
         }
     }
 
-    fn serve_from<I>(&self, stream: I, client: SocketAddr, seat: Taken)
+    fn serve_from<I>(&self, stream: I, client: SocketAddr, seat: (Taken, Option<OfAddress>))
     where
         I: AsyncRead + AsyncWrite + Unpin + 'static,
     {
@@ -181,27 +193,52 @@ impl Worker {
         I: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let (shared, limits) = (self.shared.clone(), self.limits.borrow().clone());
-        let draining = self.draining.clone();
+        let (draining, doorway) = (self.draining.clone(), self.doorway.clone());
         self.spawn(seat, async move {
             let (proxied, read) = match read_proxy_header(&mut stream, limits.header_timeout).await {
                 Ok(read) => read,
                 Err(error) => return tracing::debug!("no PROXY header from {peer}: {error}"),
             };
-            let client = match proxied {
-                Proxied::Tcp { source, .. } => source,
-                Proxied::Unix | Proxied::Local => peer,
+            let (client, entered) = match proxied {
+                Proxied::Tcp { source, .. } => (source, doorway.enter_from(source.ip())),
+                // Whoever is in front speaks for itself.
+                Proxied::Unix | Proxied::Local => (peer, Ok(None)),
+            };
+            let _of_address = match entered {
+                Ok(of_address) => of_address,
+                Err(why) => return tracing::debug!("a connection of {client} is closed: {why}"),
             };
             let handler = ToEdge { shared, client: ClientAddr(client) };
             serve_connection_from(stream, read, handler, limits, draining).await;
         });
     }
 
-    fn spawn(&self, seat: Taken, connection: impl Future<Output = ()> + 'static) {
+    fn spawn(&self, seat: impl Sized + 'static, connection: impl Future<Output = ()> + 'static) {
         let guards = (seat, self.gauge.enter());
         tokio::task::spawn_local(async move {
             let _guards = guards;
             connection.await;
         });
+    }
+}
+
+/// The next connection for which there is room. `accepted` keeps one that was accepted just as another worker took the
+/// last of it.
+async fn enter(
+    listener: &Listener,
+    doorway: &Doorway,
+    accepted: &mut Option<Accepted>,
+) -> io::Result<(Accepted, Inside)> {
+    loop {
+        doorway.room().await;
+        let next = match accepted.take() {
+            Some(next) => next,
+            None => listener.accept().await?,
+        };
+        match doorway.enter() {
+            Some(inside) => return Ok((next, inside)),
+            None => *accepted = Some(next),
+        }
     }
 }
 

@@ -389,6 +389,33 @@ fn more_requests_than_the_service_may_have_are_overloaded() {
 }
 
 #[test]
+fn z7_beyond_the_connections_of_all_workers_requests_are_overloaded_and_nobody_is_to_blame() {
+    let a = Upstream::named("a");
+    let service = "connection = { max_connections = 1, connect_timeout = \"300ms\" }";
+    let gateway = gateway(&urls(&[&a]), service);
+    a.stall();
+    let busy = in_background(gateway.addr(), Request::get("/"));
+    wait_until("it upstream", SOON, || (a.hits() == 1).then_some(()));
+    // Connections are spread evenly, so that both workers have some.
+    let refused = [(); 8].map(|()| in_background(gateway.addr(), Request::get("/")));
+    for thread in refused {
+        let answer = thread.join().unwrap();
+        assert_eq!(
+            (code(&answer), answer.header("retry-after")),
+            ((503, "overloaded".to_owned()), Some("1"))
+        );
+    }
+    metric(&gateway, "gateway_overload_total{policy=\"connections\",name=\"a\",result=\"refused\"} 8\n");
+    metric(&gateway, "gateway_upstream_retries_total{service=\"a\"} 0\n");
+    is_healthy(&gateway, &a, true);
+    a.resume();
+    assert_eq!(busy.join().unwrap().status, 200);
+    assert_eq!(a.hits(), 1);
+    // Whichever worker they come to.
+    assert_eq!(who(gateway.addr(), 12)["a"], 12);
+}
+
+#[test]
 fn a_full_endpoint_leaves_requests_to_the_others_until_all_are_full() {
     let (a, b) = (Upstream::named("a"), Upstream::named("b"));
     let gateway = gateway(&urls(&[&a, &b]), "balance = { limits = { max_requests_per_endpoint = 1 } }");

@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 use command_fds::{CommandFdExt, FdMapping};
-use gateway_testkit::{Client, Gateway, Process, Request, Signal, Upstream, free_port, get, raw, wait_until};
+use gateway_testkit::{
+    Client, Gateway, Process, Request, Signal, Upstream, Wire, free_port, get, raw, wait_until,
+};
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::Arc;
@@ -116,6 +118,125 @@ fn connections_are_even_over_the_workers_and_answered_wherever_they_are() {
     }
     drop(clients);
     wait_until("all connections to end", SOON, || each(0).then_some(()));
+}
+
+/// A gateway whose process may have no more files open than `ulimit` says.
+fn with_few_files(ulimit: &str, config: &str) -> Gateway {
+    let script = format!("{ulimit}; exec \"$0\" run --config gateway.toml");
+    Gateway::builder("/bin/sh").config(config).args(&["-c", &script, EXE]).start()
+}
+
+fn idle(gateway: &Gateway, count: usize) -> Vec<TcpStream> {
+    (0..count).map(|_| TcpStream::connect(gateway.addr()).unwrap()).collect()
+}
+
+#[test]
+fn z12_more_clients_than_the_process_can_bear_wait_and_those_who_are_there_are_served() {
+    let upstream = Upstream::named("a");
+    let config = config(&upstream, "listen = \"127.0.0.1:@PORT@\"\nworkers = 2");
+    let gateway = with_few_files("ulimit -n 100", &config);
+    let mut early: Vec<Client> = (0..10).map(|_| Client::new(gateway.addr())).collect();
+    early.iter_mut().for_each(|client| assert_eq!(client.send(&Request::get("/")).status, 200));
+    let idle = idle(&gateway, 150);
+    let metrics = || get(gateway.admin(), "/metrics").text();
+    wait_until("as many as may", SOON, || metrics().contains("\nhttp_active_connections 26\n").then_some(()));
+    let seen = metrics();
+    assert!(seen.contains("\ngateway_max_connections 26\n"), "{seen}");
+    assert!(!seen.contains("\ngateway_max_connections_reached_total 0\n"), "{seen}");
+    assert_eq!(get(gateway.admin(), "/livez").status, 200);
+    // All at once, so that each needs a connection to the service.
+    upstream.stall();
+    let asked: Vec<_> = early
+        .into_iter()
+        .map(|mut client| std::thread::spawn(move || client.send(&Request::get("/")).status))
+        .collect();
+    wait_until("all upstream", SOON, || (upstream.hits() == 20).then_some(()));
+    upstream.resume();
+    assert!(asked.into_iter().all(|thread| thread.join().unwrap() == 200));
+    let late = std::thread::spawn({
+        let addr = gateway.addr();
+        move || get(addr, "/").status
+    });
+    drop(idle);
+    assert_eq!(late.join().unwrap(), 200);
+    let said = gateway.stop().stderr;
+    assert!(said.contains("at most 26 clients at once; 100 files may be open"), "{said}");
+    assert_eq!(said.matches("as many clients are connected as may be (26").count(), 1, "{said}");
+    assert!(!said.contains("cannot accept"), "{said}");
+}
+
+#[test]
+fn the_soft_limit_on_open_files_is_raised_to_the_hard_one() {
+    let upstream = Upstream::named("a");
+    let config = config(&upstream, "listen = \"127.0.0.1:@PORT@\"\nworkers = 2");
+    let gateway = with_few_files("ulimit -Sn 80; ulimit -Hn 300", &config);
+    let said = gateway.stop().stderr;
+    assert!(said.contains("at most 126 clients at once; 300 files may be open"), "{said}");
+}
+
+#[test]
+fn a_gateway_without_descriptors_says_so_and_blames_no_service() {
+    let upstreams = [Upstream::named("a"), Upstream::named("b")];
+    let config = format!(
+        "access_log = false\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 2\nmax_connections = 1000\n\
+         header_timeout = \"60s\"\n[admin]\nlisten = \"127.0.0.1:@ADMIN@\"\n[services.a]\n\
+         endpoints = [\"{}\", \"{}\"]\n\
+         health = {{ kind = \"tcp\", interval = \"30ms\", fall = 1, rise = 1 }}\n\
+         [[routes]]\npath = \"/a\"\nservice = \"a\"\n",
+        upstreams[0].url(),
+        upstreams[1].url(),
+    );
+    let gateway = with_few_files("ulimit -n 70", &config);
+    let mut early: Vec<Client> = (0..8).map(|_| Client::new(gateway.addr())).collect();
+    early.iter_mut().for_each(|client| assert_eq!(client.send(&Request::get("/")).status, 404));
+    let idle = idle(&gateway, 150);
+    let warned = "cannot accept connections: ";
+    wait_until("no descriptors", SOON, || gateway.process().stderr().contains(warned).then_some(()));
+    for client in &mut early {
+        let answer = client.send(&Request::get("/a"));
+        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{}", answer.text());
+        assert_eq!(answer.json()["code"], "overloaded");
+        let status = answer.header("proxy-status").unwrap();
+        assert_eq!(status, "gateway; error=proxy_internal_error; details=\"overloaded\"");
+    }
+    drop(idle);
+    wait_until("descriptors", SOON, || (early[0].send(&Request::get("/a")).status == 200).then_some(()));
+    let metrics = get(gateway.admin(), "/metrics").text();
+    for upstream in &upstreams {
+        let of = format!("{{service=\"a\",endpoint=\"{}\"}}", upstream.url());
+        for line in
+            [format!("gateway_upstream_healthy{of} 1"), format!("gateway_upstream_ejections_total{of} 0")]
+        {
+            assert!(metrics.contains(&line), "{line}: {metrics}");
+        }
+    }
+    let said = gateway.stop().stderr;
+    assert_eq!(said.matches(warned).count(), 1, "{said}");
+    assert!(said.contains("`server.max_connections` leaves nothing for services and files"), "{said}");
+    assert!(!said.contains("unhealthy") && !said.contains("ejected"), "{said}");
+}
+
+#[test]
+fn an_address_has_no_more_connections_than_it_may_whoever_brings_them() {
+    let upstream = Upstream::named("a");
+    let server =
+        "listen = \"127.0.0.1:@PORT@\"\nproxy_protocol = [\"127.0.0.0/8\"]\nmax_connections_per_address = 1";
+    let gateway = Gateway::builder(EXE).config(&config(&upstream, server)).start();
+    let from = |address: &str| {
+        let mut wire = Wire::connect(gateway.addr());
+        let request = format!("PROXY TCP4 {address} 192.0.2.1 4000 80\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        wire.send(request.as_bytes()).unwrap();
+        let answer = wire.answer("GET").map(|answer| answer.status).ok();
+        (wire, answer)
+    };
+    let (first, answer) = from("192.0.2.7");
+    assert_eq!(answer, Some(200));
+    assert_eq!(from("192.0.2.7").1, None);
+    assert_eq!(from("192.0.2.8").1, Some(200));
+    let metrics = get(gateway.admin(), "/metrics").text();
+    assert!(metrics.contains("\ngateway_connections_refused_total 1\n"), "{metrics}");
+    drop(first);
+    wait_until("its place", SOON, || (from("192.0.2.7").1 == Some(200)).then_some(()));
 }
 
 #[test]

@@ -2,6 +2,7 @@ use crate::{Endpoint, ProxyError};
 use http::Response;
 use http::request::Parts;
 use std::future::Future;
+use std::io;
 
 /// Something that can send requests to one [`Endpoint`](crate::Endpoint).
 ///
@@ -26,6 +27,9 @@ pub trait Upstream<B> {
 pub enum FailureKind {
     /// No connection: the request was never sent.
     Connect,
+    /// The gateway itself had no connection left for it, be it by a limit on them or for want of descriptors or ports:
+    /// the request was never sent, and the endpoint has no part in it.
+    Exhausted,
     /// The upstream gave the request back unprocessed: HTTP/2's `REFUSED_STREAM`, or a `GOAWAY` before its stream
     /// (RFC 9113 §8.7). Any request is safe to send again.
     Refused,
@@ -110,6 +114,20 @@ impl std::error::Error for UpstreamError {}
 pub struct BodyTooLarge;
 
 impl FailureKind {
+    /// What it means that a connection could not be made for this reason: with no descriptor, port or memory left for one,
+    /// it says nothing about the other side.
+    #[must_use]
+    pub fn of_connecting(error: &io::Error) -> Self {
+        /// `ENFILE` and `EMFILE`, which the standard library does not name. Linux, macOS and the BSDs number them alike.
+        const NO_DESCRIPTOR: [i32; 2] = [23, 24];
+        let descriptors = error.raw_os_error().is_some_and(|number| NO_DESCRIPTOR.contains(&number));
+        match error.kind() {
+            io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory => Self::Exhausted,
+            _ if descriptors => Self::Exhausted,
+            _ => Self::Connect,
+        }
+    }
+
     /// What it means that reading the request's body failed with this error.
     #[must_use]
     pub fn of_request_body(error: &(dyn std::error::Error + 'static)) -> Self {
@@ -121,5 +139,24 @@ impl FailureKind {
             cause = error.source();
         }
         Self::RequestBody
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_gateway_lacks_is_told_from_what_the_other_side_does() {
+        use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, TimedOut};
+        for (error, kind) in [
+            (io::Error::from_raw_os_error(24), FailureKind::Exhausted),
+            (io::Error::from_raw_os_error(23), FailureKind::Exhausted),
+            (AddrNotAvailable.into(), FailureKind::Exhausted),
+            (ConnectionRefused.into(), FailureKind::Connect),
+            (TimedOut.into(), FailureKind::Connect),
+        ] {
+            assert_eq!(FailureKind::of_connecting(&error), kind, "{error}");
+        }
     }
 }

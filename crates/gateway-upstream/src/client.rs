@@ -2,6 +2,7 @@ use crate::body::UpstreamBody;
 use crate::http1::{BodyFraming, Pool, ReadSize};
 use crate::http2::Links;
 use crate::settings::{HostHeader, Protocol, UpstreamSettings};
+use crate::slots::{ConnectionLimit, ConnectionLimits};
 use crate::tls::UpstreamTls;
 use bytes::Bytes;
 use gateway_core::{BoxError, Endpoint, FailureKind, ProxyError, Scheme, Upstream, UpstreamError};
@@ -10,7 +11,6 @@ use http::{HeaderValue, Method, Response};
 use http_body::Body;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::Semaphore;
 
 /// An HTTP client for one endpoint, with its pool of connections. Cheap to clone; clones share the pool.
 ///
@@ -25,8 +25,8 @@ pub(crate) struct Shared {
     pub(crate) tls: Option<UpstreamTls>,
     pub(crate) pool: Pool,
     pub(crate) links: Links,
-    /// What there may be of HTTP/1.1 connections, where that is limited.
-    pub(crate) slots: Option<Arc<Semaphore>>,
+    /// What there may be of connections, where that is limited.
+    pub(crate) limits: ConnectionLimits,
     pub(crate) read_size: ReadSize,
     /// Takes the place of the client's `Host`.
     pub(crate) host: Option<HeaderValue>,
@@ -63,6 +63,20 @@ impl HttpUpstream {
     /// A client for this endpoint that speaks TLS if that is `https`.
     #[must_use]
     pub fn with_tls(endpoint: Endpoint, settings: UpstreamSettings, tls: Option<UpstreamTls>) -> Self {
+        let endpoint_limit = settings.max_connections.map(ConnectionLimit::new);
+        let limits = ConnectionLimits { endpoint: endpoint_limit, total: None };
+        Self::sharing(endpoint, settings, tls, limits)
+    }
+
+    /// The same with limits that other clients share, such as those of other workers. They take the place of
+    /// [`max_connections`](UpstreamSettings::max_connections).
+    #[must_use]
+    pub fn sharing(
+        endpoint: Endpoint,
+        settings: UpstreamSettings,
+        tls: Option<UpstreamTls>,
+        limits: ConnectionLimits,
+    ) -> Self {
         let host = match settings.host {
             HostHeader::Preserve => None,
             // An authority is always a valid header value.
@@ -75,9 +89,11 @@ impl HttpUpstream {
             (Protocol::Http2, _) => Language::Http2,
             (Protocol::Auto, Scheme::Https) => Language::Chosen { http1: AtomicBool::new(false) },
         };
-        let slots = settings.max_connections.map(|max| Arc::new(Semaphore::new(max.get().min(MAX_SLOTS))));
         let (pool, links, read_size) = Default::default();
-        Self(Arc::new(Shared { endpoint, settings, tls, pool, links, slots, read_size, host, language }))
+        let shared =
+            Arc::new(Shared { endpoint, settings, tls, pool, links, limits, read_size, host, language });
+        shared.limits.join(&shared);
+        Self(shared)
     }
 
     /// How many idle HTTP/1.1 connections the pool holds.
@@ -157,9 +173,6 @@ impl HttpUpstream {
         }
     }
 }
-
-/// The most that tokio's semaphore takes.
-const MAX_SLOTS: usize = Semaphore::MAX_PERMITS;
 
 impl<B> Upstream<B> for HttpUpstream
 where

@@ -6,7 +6,7 @@ use crate::settings::UpstreamSettings;
 use crate::socket::Socket;
 use crate::tls::{UpstreamTls, tls_cause};
 use gateway_core::{Endpoint, FailureKind, ProxyError, Scheme, UpstreamError};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{Domain, SockRef, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -48,6 +48,11 @@ pub(crate) async fn dial(
     let dialed = timeout(*limit, connect(endpoint, settings, tls, offer, client, &mut step)).await;
     let (why, cause) = match (step, dialed) {
         (_, Ok(Ok(dialed))) => return Ok(dialed),
+        (_, Ok(Err(e))) if lacks_means(step, &e) => {
+            let why = format!("the gateway has nothing left for a connection: {}", describe(&e));
+            let error = UpstreamError::new(FailureKind::Exhausted, endpoint, why);
+            return Err(error.with_cause(ProxyError::ProxyInternalError));
+        }
         (Step::Resolve, Ok(Err(e))) => (unresolved(&e), Some(ProxyError::DnsError)),
         (Step::Resolve, Err(_)) => {
             (format!("its name was not resolved within {limit}"), Some(ProxyError::DnsTimeout))
@@ -71,6 +76,14 @@ enum Step {
     Resolve,
     /// They are known, or the endpoint is a Unix socket.
     Connect,
+}
+
+/// Whether it failed for want of something of our own, such as descriptors.
+fn lacks_means(step: Step, error: &io::Error) -> bool {
+    let is_own = |error: &io::Error| FailureKind::of_connecting(error) == FailureKind::Exhausted;
+    // Resolvers tell of most failures alike.
+    let without_socket = || socket2::Socket::new(Domain::IPV4, Type::DGRAM, None).err();
+    is_own(error) || matches!(step, Step::Resolve) && without_socket().is_some_and(|error| is_own(&error))
 }
 
 /// What the resolver said, without the words that every failure of it begins with.
@@ -149,12 +162,12 @@ async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 /// first connection wins and the other attempts end.
 async fn connect_tcp(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     if let [only] = *addresses {
-        return TcpStream::connect(only).await;
+        return connect_to(only).await;
     }
     let mut waiting = interleaved(addresses).into_iter();
     let mut attempts = JoinSet::new();
     loop {
-        attempts.extend(waiting.next().map(TcpStream::connect));
+        attempts.extend(waiting.next().map(connect_to));
         let ended = tokio::select! {
             Some(ended) = attempts.join_next() => ended.unwrap_or_else(|e| Err(io::Error::other(e))),
             () = sleep(STAGGER), if waiting.len() > 0 => continue,
@@ -164,6 +177,15 @@ async fn connect_tcp(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
             return ended;
         }
     }
+}
+
+/// Over IPv4, that there is no address to connect from says that all ports are taken; over IPv6 mostly that this machine
+/// has none at all, so that this address will never be reached.
+async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
+    TcpStream::connect(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrNotAvailable if address.is_ipv6() => io::ErrorKind::NetworkUnreachable.into(),
+        _ => error,
+    })
 }
 
 /// IPv6 and IPv4 by turns, beginning with what the resolver put first (RFC 8305 §4).

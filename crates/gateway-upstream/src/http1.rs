@@ -15,6 +15,7 @@ pub(crate) use request::{BodyFraming, asks_for_trailers};
 use crate::body::UpstreamBody;
 use crate::client::{Failed, HttpUpstream, MAX_INTERIM, Shared, TOO_MANY_INTERIM, is_idempotent};
 use crate::dial::{Offer, dial};
+use crate::slots::{Full, Permit};
 use crate::tls::is_refusal;
 use body::Exchange;
 use bytes::{Bytes, BytesMut};
@@ -28,9 +29,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 thread_local! {
     /// Where heads are written before they are sent, so that none needs its own allocation.
@@ -50,10 +49,7 @@ impl HttpUpstream {
         B::Error: Into<BoxError>,
     {
         let bodiless = matches!(framing, BodyFraming::None | BodyFraming::Length(0));
-        let mut permit = match &self.0.slots {
-            None => None,
-            Some(slots) => Some(Box::pin(self.slot(slots)).await?),
-        };
+        let mut permit = self.permit().await?;
         let client = self.announced(head);
         let mut pooled = self.0.pool.take(&self.0.settings, client);
         let mut body = body;
@@ -72,9 +68,9 @@ impl HttpUpstream {
                     if error.kind() == FailureKind::Stale && bodiless && is_idempotent(&head.method) =>
                 {
                     body = again;
-                    if let Some(slots) = &self.0.slots {
+                    if self.0.limits.are_some() {
                         self.0.pool.clear();
-                        permit = Some(Box::pin(self.slot(slots)).await?);
+                        permit = self.permit().await?;
                     }
                 }
                 Err((error, _)) => {
@@ -95,25 +91,38 @@ impl HttpUpstream {
     }
 
     async fn open_http1(&self, client: Option<SocketAddr>) -> Result<Box<Connection>, UpstreamError> {
-        let Shared { endpoint, settings, tls, .. } = &*self.0;
+        let Shared { endpoint, settings, tls, limits, .. } = &*self.0;
+        let open = limits.count();
         let dialed = dial(endpoint, settings, tls.as_ref(), Offer::Http1, client).await;
         if dialed.is_err() {
             self.forget_protocol();
         }
-        Ok(Connection::new(dialed?.socket, client))
+        Ok(Connection::new(dialed?.socket, client, open))
     }
 
-    /// Waits for one of the connections that there may be.
-    async fn slot(&self, slots: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, UpstreamError> {
-        let limit = self.0.settings.connect_timeout;
-        match tokio::time::timeout(*limit, slots.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => {
-                let message = format!("all connections are in use, and none became free within {limit}");
-                let error = self.failure(FailureKind::Connect, message);
-                Err(error.with_cause(ProxyError::ConnectionLimitReached))
-            }
+    /// The right to have one of the connections in use that there may be, where that is limited. Who finds none waits.
+    async fn permit(&self) -> Result<Option<Permit>, UpstreamError> {
+        let Shared { settings, limits, .. } = &*self.0;
+        if !limits.are_some() {
+            return Ok(None);
         }
+        if let Some(permit) = limits.try_permit() {
+            return Ok(Some(permit));
+        }
+        let limit = settings.connect_timeout;
+        // Boxed, so that the future of requests that need not wait stays small.
+        let full = match Box::pin(limits.permit(*limit, settings.max_pending)).await {
+            Ok(permit) => return Ok(Some(permit)),
+            Err(full) => full,
+        };
+        let message = match full {
+            Full::Time => format!("all connections are in use, and none became free within {limit}"),
+            Full::Queue => {
+                format!("all connections are in use, and {} requests wait for one", settings.max_pending)
+            }
+        };
+        let error = self.failure(FailureKind::Exhausted, message);
+        Err(error.with_cause(ProxyError::ConnectionLimitReached))
     }
 
     /// One request and the head of its answer over one connection. Gives a body that was not begun back.

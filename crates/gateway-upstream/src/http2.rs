@@ -12,6 +12,7 @@ use crate::body::UpstreamBody;
 use crate::client::{Failed, HttpUpstream, MAX_INTERIM, Shared, TOO_MANY_INTERIM, is_idempotent};
 use crate::dial::{Offer, dial};
 use crate::http1::{BodyFraming, Connection, describe};
+use crate::slots::Permit;
 use crate::tls::is_refusal;
 use body::Exchange;
 use bytes::Bytes;
@@ -128,15 +129,24 @@ impl HttpUpstream {
         if let Some(error) = links.failed_since(failures) {
             return Err(error);
         }
-        let opened = self.open_http2().await;
+        // Where no more may be opened, the request waits within a connection for its turn. A worker that has none would
+        // wait for as long as others keep theirs, which may be for ever: its first one is not counted.
+        let permit = self.0.limits.try_permit();
+        if permit.is_none()
+            && let Some(place) = links.share()
+        {
+            return Ok(Some(place));
+        }
+        let opened = self.open_http2(permit).await;
         if let Err(error) = &opened {
             links.note_failure(error);
         }
         Ok(opened?.map(|link| links.add(link)))
     }
 
-    async fn open_http2(&self) -> Result<Option<Link>, UpstreamError> {
-        let Shared { endpoint, settings, tls, .. } = &*self.0;
+    async fn open_http2(&self, permit: Option<Permit>) -> Result<Option<Link>, UpstreamError> {
+        let Shared { endpoint, settings, tls, limits, .. } = &*self.0;
+        let counted = permit.map(|permit| (limits.count(), permit));
         let dialed = dial(endpoint, settings, tls.as_ref(), Offer::Preferred, None).await?;
         let plain = endpoint.scheme() == gateway_core::Scheme::Http;
         if !plain && !dialed.chose_http2 {
@@ -145,12 +155,12 @@ impl HttpUpstream {
                 return Err(error.with_cause(ProxyError::HttpProtocolError));
             }
             self.note_http1();
-            if self.0.slots.is_none() {
-                self.0.pool.put(Connection::new(dialed.socket, None), settings);
+            if let Some((open, _permit)) = counted {
+                self.0.pool.put(Connection::new(dialed.socket, None, open), settings);
             }
             return Ok(None);
         }
-        let opened = Link::open(dialed.socket, settings).await;
+        let opened = Link::open(dialed.socket, settings, counted).await;
         opened.map(Some).map_err(|e| self.failure(FailureKind::Connect, failure(&e, Attempt::First).1))
     }
 

@@ -39,8 +39,9 @@
 //! port; requests without a client, such as health checks, go as `LOCAL` or `UNKNOWN`. HTTP/1.1 only, as requests of all
 //! clients share an HTTP/2 connection.
 //!
-//! **Limits** of the pool count per endpoint and worker: `max_connections`, `max_idle`, `idle_timeout`,
-//! `max_lifetime`, `max_requests`, `max_streams`; see [`UpstreamSettings`].
+//! **Limits** of the pool are those of one client: `max_idle`, `idle_timeout`, `max_lifetime`, `max_requests`,
+//! `max_streams`; see [`UpstreamSettings`]. `max_connections` may be shared by the clients of several workers, and there
+//! may be one for many endpoints together: [`ConnectionLimits`].
 //!
 //! ```
 //! use axum::{routing::get, Router};
@@ -82,10 +83,12 @@ mod http1;
 mod http2;
 mod proxy_header;
 mod settings;
+mod slots;
 mod socket;
 mod tls;
 
 pub use body::UpstreamBody;
 pub use client::HttpUpstream;
 pub use settings::{HostHeader, Protocol, ProxyProtocol, TlsSettings, TlsVersion, UpstreamSettings};
+pub use slots::{ConnectionLimit, ConnectionLimits};
 pub use tls::{TlsError, UpstreamTls};

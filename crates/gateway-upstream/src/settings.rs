@@ -66,9 +66,13 @@ pub struct UpstreamSettings {
     pub idle_timeout: Timespan,
     /// How many idle connections are kept per endpoint and worker. Default 256.
     pub max_idle: usize,
-    /// How many connections there may be per endpoint and worker. A request that finds all of them in use waits
-    /// up to `connect_timeout` for one; over HTTP/2 it shares one. Default: no limit.
+    /// How many connections there may be per endpoint, those of all workers together, in use or idle. A request that
+    /// finds all of them in use waits up to `connect_timeout` for one, then another endpoint is tried, else the answer is
+    /// 503 `overloaded`; over HTTP/2 it shares one, and a worker that has none may open one on top. Default: no limit.
     pub max_connections: Option<NonZeroUsize>,
+    /// How many requests may wait at once for one of an endpoint's connections; the next are not kept waiting. Default
+    /// 1024 (Envoy's).
+    pub max_pending: usize,
     /// The age from which a connection takes no further request, so that it moves with DNS and load balancers.
     /// Default: no limit.
     pub max_lifetime: Option<Timespan>,
@@ -101,6 +105,7 @@ impl Default for UpstreamSettings {
             idle_timeout: Timespan::secs(55),
             max_idle: 256,
             max_connections: None,
+            max_pending: 1024,
             max_lifetime: None,
             max_requests: None,
             max_streams: MAX_STREAMS,

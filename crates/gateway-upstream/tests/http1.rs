@@ -6,7 +6,7 @@ mod support;
 use bytes::Bytes;
 use gateway_core::units::Timespan;
 use gateway_core::{Endpoint, FailureKind, ProxyError, Upgrade, Upstream};
-use gateway_upstream::{HttpUpstream, UpstreamSettings};
+use gateway_upstream::{ConnectionLimit, ConnectionLimits, HttpUpstream, UpstreamSettings};
 use http::{HeaderValue, Request};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
@@ -163,11 +163,62 @@ async fn a_request_that_finds_no_connection_free_in_time_fails_unsent() {
     let upstream = plain(port, settings);
     let held = get(&upstream, "/").await.unwrap();
     let error = get(&upstream, "/").await.unwrap_err();
-    assert_eq!(error.kind(), FailureKind::Connect);
+    assert_eq!(error.kind(), FailureKind::Exhausted);
     assert_eq!(error.message(), "all connections are in use, and none became free within 50ms");
     assert_eq!(error.cause(), Some(ProxyError::ConnectionLimitReached));
     drop(held);
     assert_eq!(read(get(&upstream, "/").await).await.0, "hello");
+}
+
+#[tokio::test]
+async fn clients_that_share_a_limit_have_no_more_connections_together_idle_ones_included() {
+    let (port, _) = hello().await;
+    for (endpoint, total) in [(Some(2), None), (None, Some(2)), (Some(3), Some(2))] {
+        let limit = |max: Option<usize>| max.and_then(NonZeroUsize::new).map(ConnectionLimit::new);
+        let limits = ConnectionLimits { endpoint: limit(endpoint), total: limit(total) };
+        let endpoint = Endpoint::parse(&format!("http://127.0.0.1:{port}")).unwrap();
+        let client =
+            || HttpUpstream::sharing(endpoint.clone(), UpstreamSettings::default(), None, limits.clone());
+        let clients = [client(), client(), client()];
+        let mut requests = tokio::task::JoinSet::new();
+        for number in 0..60 {
+            let upstream = clients[number % 3].clone();
+            requests.spawn(async move { read(get(&upstream, "/").await).await.0 });
+        }
+        while let Some(text) = requests.join_next().await {
+            assert_eq!(text.unwrap(), "hello");
+        }
+        // One after the other, each finds the others' idle.
+        for upstream in clients.iter().cycle().take(9) {
+            assert_eq!(read(get(upstream, "/").await).await.0, "hello");
+            let open = limits.total.as_ref().or(limits.endpoint.as_ref()).unwrap().open();
+            let idle: usize = clients.iter().map(HttpUpstream::idle_connections).sum();
+            assert_eq!((open, idle), (2, 2));
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_more_requests_wait_for_a_connection_than_may() {
+    let (port, _) = hello().await;
+    let settings = UpstreamSettings {
+        max_connections: NonZeroUsize::new(1),
+        max_pending: 1,
+        connect_timeout: Timespan::secs(60),
+        ..UpstreamSettings::default()
+    };
+    let upstream = plain(port, settings);
+    let held = get(&upstream, "/").await.unwrap();
+    let waiting = {
+        let upstream = upstream.clone();
+        tokio::spawn(async move { read(get(&upstream, "/").await).await.0 })
+    };
+    tokio::task::yield_now().await;
+    let error = get(&upstream, "/").await.unwrap_err();
+    assert_eq!(error.kind(), FailureKind::Exhausted);
+    assert_eq!(error.message(), "all connections are in use, and 1 requests wait for one");
+    drop(held);
+    assert_eq!(waiting.await.unwrap(), "hello");
 }
 
 #[tokio::test]

@@ -5,11 +5,11 @@ mod support;
 
 use bytes::Bytes;
 use gateway_core::units::Timespan;
-use gateway_core::{FailureKind, ProxyError, Upstream};
-use gateway_upstream::{HttpUpstream, Protocol, UpstreamSettings};
+use gateway_core::{Endpoint, FailureKind, ProxyError, Upstream};
+use gateway_upstream::{ConnectionLimit, ConnectionLimits, HttpUpstream, Protocol, UpstreamSettings};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -137,6 +137,28 @@ async fn what_the_upstream_allows_is_kept_to_and_another_connection_opened_for_t
         assert_eq!(done.unwrap(), 200);
     }
     assert_eq!(connections.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn at_the_limit_requests_share_a_connection_and_a_client_that_has_none_opens_its_first() {
+    let together = Arc::new(tokio::sync::Barrier::new(20));
+    let barrier = together.clone();
+    let (port, connections) = counted(move |stream, _| serve_together(stream, 100, barrier.clone())).await;
+    let settings = UpstreamSettings { max_streams: NonZeroU32::new(4).unwrap(), ..settings() };
+    let limit = ConnectionLimit::new(NonZeroUsize::new(1).unwrap());
+    let limits = ConnectionLimits { endpoint: Some(limit.clone()), total: None };
+    let endpoint = Endpoint::parse(&format!("http://127.0.0.1:{port}")).unwrap();
+    let client = || HttpUpstream::sharing(endpoint.clone(), settings.clone(), None, limits.clone());
+    let clients = [client(), client()];
+    let mut requests = JoinSet::new();
+    for number in 0..20 {
+        let upstream = clients[number % 2].clone();
+        requests.spawn(async move { get(&upstream, "/").await.unwrap().status() });
+    }
+    while let Some(status) = requests.join_next().await {
+        assert_eq!(status.unwrap(), 200);
+    }
+    assert_eq!((connections.load(Ordering::SeqCst), limit.open()), (2, 1));
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@
 use gateway_testkit::{Client, Fault, Gateway, GatewayBuilder, Recorded, Reply, Request, Response};
 use gateway_testkit::{Signal, Upstream, failing, free_port, get, raw, scripted, wait_until};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const EXE: &str = env!("CARGO_BIN_EXE_gateway");
@@ -464,22 +466,36 @@ fn s0_23_s0_24_a_service_that_fails_or_takes_too_long_is_502() {
 }
 
 #[test]
-fn s0_25_there_are_no_more_connections_to_a_service_than_configured() {
+fn s0_25_there_are_no_more_connections_to_a_service_or_to_all_than_configured() {
     assert_eq!(EXAMPLE.matches("\nconnection.max_connections = 100\n").count(), 4);
-    let mut shop = Shop::start();
-    shop.products = Upstream::start(|_| Reply::new(200, "products").after(Duration::from_millis(5)));
-    let few = ("connection.max_connections = 100", "connection.max_connections = 2");
-    let gateway = shop.builder(&[few]).env("GATEWAY_SERVER__WORKERS", "1").start();
-    std::thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| {
-                let mut client = Client::new(gateway.addr());
-                (0..10)
-                    .for_each(|_| assert_eq!(client.send(&Request::get("/products/api/v1/7")).status, 200));
-            });
-        }
-    });
-    assert_eq!((shop.products.hits(), shop.products.connections()), (80, 2));
+    let to_each = ("connection.max_connections = 100", "connection.max_connections = 2");
+    let to_all = ("max_upstream_connections = 500", "max_upstream_connections = 3");
+    for (change, services, most) in [(to_each, &["products"][..], 2), (to_all, &["products", "auth"], 3)] {
+        let (busy, busiest) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+        let counting = || {
+            let (busy, busiest) = (busy.clone(), busiest.clone());
+            Upstream::start(move |_| {
+                busiest.fetch_max(busy.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(5));
+                busy.fetch_sub(1, Ordering::SeqCst);
+                Reply::new(200, "")
+            })
+        };
+        let shop = Shop { products: counting(), auth: counting(), ..Shop::start() };
+        // Of all workers together.
+        let gateway = shop.builder(&[change]).env("GATEWAY_SERVER__WORKERS", "4").start();
+        std::thread::scope(|scope| {
+            for service in services.iter().cycle().take(12) {
+                let (mut client, path) = (Client::new(gateway.addr()), format!("/{service}/api/v1/7"));
+                scope.spawn(move || {
+                    (0..10).for_each(|_| assert_eq!(client.send(&Request::get(&path)).status, 200));
+                });
+            }
+        });
+        assert_eq!(shop.products.hits() + shop.auth.hits(), 120);
+        let busiest = busiest.load(Ordering::SeqCst);
+        assert!((2..=most).contains(&busiest), "{change:?}: {busiest}");
+    }
 }
 
 #[test]

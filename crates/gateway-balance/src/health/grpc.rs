@@ -1,5 +1,6 @@
 //! The gRPC health checking protocol, `grpc.health.v1`.
 
+use super::Flaw;
 use super::http::{collect, request};
 use super::settings::HealthSettings;
 use bytes::Bytes;
@@ -14,11 +15,7 @@ const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// `HealthCheckResponse.ServingStatus.SERVING`.
 const SERVING: u64 = 1;
 
-pub(super) async fn check<U>(
-    upstream: &U,
-    endpoint: &Endpoint,
-    settings: &HealthSettings,
-) -> Result<(), String>
+pub(super) async fn check<U>(upstream: &U, endpoint: &Endpoint, settings: &HealthSettings) -> Result<(), Flaw>
 where
     U: Upstream<Full<Bytes>>,
     U::Body: Body<Data = Bytes, Error: Into<BoxError>>,
@@ -27,8 +24,8 @@ where
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
     let (head, body) = request.into_parts();
-    let response = upstream.send(&head, body).await.map_err(|error| error.message().to_owned())?;
-    judge(response).await
+    let response = upstream.send(&head, body).await?;
+    Ok(judge(response).await?)
 }
 
 async fn judge<B>(response: Response<B>) -> Result<(), String>

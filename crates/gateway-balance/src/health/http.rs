@@ -1,5 +1,6 @@
 //! A request whose answer tells whether an endpoint is healthy.
 
+use super::Flaw;
 use super::settings::HealthSettings;
 use bytes::Bytes;
 use gateway_core::{BoxError, Endpoint, Upstream};
@@ -36,11 +37,7 @@ pub(super) fn request(
     Ok(request)
 }
 
-pub(super) async fn check<U>(
-    upstream: &U,
-    endpoint: &Endpoint,
-    settings: &HealthSettings,
-) -> Result<(), String>
+pub(super) async fn check<U>(upstream: &U, endpoint: &Endpoint, settings: &HealthSettings) -> Result<(), Flaw>
 where
     U: Upstream<Full<Bytes>>,
     U::Body: Body<Data = Bytes, Error: Into<BoxError>>,
@@ -48,14 +45,14 @@ where
     let method = settings.method.parse().map_err(|_| format!("`{}` is no method", settings.method))?;
     let (path, expected) = (&settings.path, &settings.status);
     let (head, body) = request(endpoint, settings, method, path, Bytes::new())?.into_parts();
-    let response = upstream.send(&head, body).await.map_err(|error| error.message().to_owned())?;
+    let response = upstream.send(&head, body).await?;
     if !settings.status.contains(response.status().as_u16()) {
-        return Err(format!("{path} answered {}, expected {expected}", response.status()));
+        return Err(format!("{path} answered {}, expected {expected}", response.status()).into());
     }
     let Some(text) = &settings.body else { return Ok(()) };
     let body = collect(response).await.map_err(|why| format!("{path}: {why}"))?.to_bytes();
     let found = body.windows(text.len().max(1)).any(|part| part == text.as_bytes()) || text.is_empty();
-    if found { Ok(()) } else { Err(format!("{path} answered without `{text}` in its body")) }
+    if found { Ok(()) } else { Err(format!("{path} answered without `{text}` in its body").into()) }
 }
 
 /// The whole answer, with its trailers.

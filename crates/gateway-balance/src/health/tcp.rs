@@ -1,20 +1,24 @@
 //! A connection that tells whether an endpoint is healthy.
 
+use super::Flaw;
 use super::http::MOST;
 use super::settings::HealthSettings;
-use gateway_core::Endpoint;
+use gateway_core::{Endpoint, FailureKind};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-pub(super) async fn check(endpoint: &Endpoint, settings: &HealthSettings) -> Result<(), String> {
-    let refused = |error: std::io::Error| format!("no connection: {error}");
+pub(super) async fn check(endpoint: &Endpoint, settings: &HealthSettings) -> Result<(), Flaw> {
+    let refused = |error: std::io::Error| {
+        Flaw::of(FailureKind::of_connecting(&error), format!("no connection: {error}"))
+    };
     match endpoint.socket_path() {
-        Some(path) => talk(UnixStream::connect(path).await.map_err(refused)?, settings).await,
+        Some(path) => talk(UnixStream::connect(path).await.map_err(refused)?, settings).await?,
         None => {
             let place = (endpoint.host(), endpoint.port());
-            talk(TcpStream::connect(place).await.map_err(refused)?, settings).await
+            talk(TcpStream::connect(place).await.map_err(refused)?, settings).await?;
         }
     }
+    Ok(())
 }
 
 async fn talk(

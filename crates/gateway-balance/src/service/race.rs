@@ -159,7 +159,7 @@ impl<U> Inner<U> {
     /// retried, and when nobody is left to answer. That a connection could not be used or had says nothing of the other.
     fn decides<B>(&self, result: &Result<Response<B>, Failure>, head: &Parts) -> bool {
         match outcome(result) {
-            (Outcome::Failed(FailureKind::Stale | FailureKind::Connect), _) => false,
+            (Outcome::Failed(FailureKind::Stale | FailureKind::Connect | FailureKind::Exhausted), _) => false,
             (Outcome::Failed(_), verdict) => verdict == Verdict::Unknown,
             (answered, _) => !wanted(answered, Repeatable::of(head), &self.retry),
         }

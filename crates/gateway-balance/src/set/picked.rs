@@ -124,6 +124,13 @@ impl EndpointSet {
         picked.map(|picked| self.reporting(picked, plan, now))
     }
 
+    /// Whether there is an endpoint for a request that has not been tried, nor is this one.
+    pub(crate) fn has_another(&self, head: &Parts, tried: &[usize], this: usize, now: Instant) -> bool {
+        let tried = [tried, &[this]].concat();
+        let next = self.pick(Some(head), &tried, LastResort::Ejected, now);
+        next.is_ok_and(|next| !tried.contains(&next.index))
+    }
+
     /// Says whether a request would have been refused that only passes because that is merely reported: where no other
     /// endpoint has room for it.
     fn reporting(&self, mut picked: Picked, plan: &Plan, now: u64) -> Picked {

@@ -26,7 +26,8 @@ pub(crate) use service::ServicePlan;
 
 use super::Config;
 use super::load::{Mistake, Origin, Source};
-use super::settings::Settings;
+use super::settings::{ServerSettings, Settings};
+use crate::doorway::Doorway;
 use auth::AuthLayers;
 use gateway_auth::{HeaderNames, IdentityHeadersLayer};
 use gateway_core::ProblemLayer;
@@ -36,11 +37,13 @@ use gateway_store::Store;
 use gateway_transform::{
     ClientIpLayer, CorrelationIdLayer, ForwardedLayer, NormalizeSettings, UnderscoreHeaders, ViaLayer,
 };
+use gateway_upstream::ConnectionLimit;
 use http::HeaderName;
 use ipnet::IpNet;
 use planner::Planner;
 use route::Shared;
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -59,6 +62,9 @@ pub(crate) struct Plan {
     pub(crate) connections: Limits,
     /// Whose connections begin with a PROXY header.
     pub(crate) proxy_protocol: Arc<[IpNet]>,
+    pub(crate) clients: ClientLimits,
+    /// On the connections to all services.
+    pub(crate) upstream_connections: Option<ConnectionLimit>,
     pub(crate) correlation_id: Option<CorrelationIdLayer>,
     pub(crate) services: BTreeMap<String, ServicePlan>,
     pub(crate) auth: AuthPlan,
@@ -76,6 +82,26 @@ pub(crate) struct Plan {
     pub(crate) table: RouteTable<()>,
     /// What all this was read from, for whoever asks why.
     pub(crate) source: Option<Source>,
+}
+
+/// How many clients may be connected, where the configuration says so.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientLimits {
+    most: Option<usize>,
+    of_address: Option<usize>,
+}
+
+impl ClientLimits {
+    fn of(server: &ServerSettings) -> Self {
+        let [most, of_address] = [server.max_connections, server.max_connections_per_address]
+            .map(|most| most.map(NonZeroUsize::get));
+        Self { most, of_address }
+    }
+
+    /// Has them hold from now on.
+    pub(crate) fn apply(self, doorway: &Doorway) {
+        doorway.allow(self.most, self.of_address);
+    }
 }
 
 /// Headers that tell a service who is calling. From outside they are always removed.
@@ -150,6 +176,12 @@ impl Plan {
             normalize: settings.normalize,
             connections: settings.server.limits(),
             proxy_protocol: settings.server.proxy_protocol.clone().into(),
+            clients: ClientLimits::of(&settings.server),
+            upstream_connections: match previous {
+                // Connections live on, and with them what counts them.
+                Some(previous) => previous.plan.upstream_connections.clone(),
+                None => settings.server.max_upstream_connections.map(ConnectionLimit::new),
+            },
             correlation_id,
             services,
             auth,

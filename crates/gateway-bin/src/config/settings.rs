@@ -95,6 +95,7 @@ pub(crate) struct Settings {
 pub(crate) struct StartSettings {
     listen: ListenAddress,
     workers: Option<NonZeroUsize>,
+    max_upstream: Option<NonZeroUsize>,
     admin: Option<SocketAddr>,
     level: LogLevel,
     access_log: AccessLogSwitch,
@@ -108,6 +109,7 @@ impl StartSettings {
         Self {
             listen: settings.server.listen.clone(),
             workers: settings.server.workers,
+            max_upstream: settings.server.max_upstream_connections,
             admin: settings.admin.as_ref().map(|admin| admin.listen),
             level: settings.log.level,
             access_log: settings.access_log.clone(),
@@ -123,6 +125,7 @@ impl StartSettings {
         let differs = [
             ("server.listen", self.listen != other.listen),
             ("server.workers", self.workers != other.workers),
+            ("server.max_upstream_connections", self.max_upstream != other.max_upstream),
             ("admin.listen", self.admin != other.admin),
             ("log.level", self.level != other.level),
             ("access_log", self.access_log != other.access_log),
@@ -192,6 +195,15 @@ pub(crate) struct ServerSettings {
     pub(crate) proxy_protocol: Vec<IpNet>,
     /// Threads that serve requests, each with its own connections. Default: one per core.
     pub(crate) workers: Option<NonZeroUsize>,
+    /// How many clients may be connected at once, to all workers together; the next wait until one leaves. Default: half of
+    /// the files that the process may have open (`ulimit -Hn`), less 32 and 8 for each worker.
+    pub(crate) max_connections: Option<NonZeroUsize>,
+    /// How many connections one address may have at once (IPv6: one /64); the next are closed. Behind `proxy_protocol` that
+    /// is the client's address. Default: any number.
+    pub(crate) max_connections_per_address: Option<NonZeroUsize>,
+    /// How many connections there may be to all endpoints of all services together; beside them
+    /// `services.NAME.connection.max_connections` holds for each endpoint. Read at start. Default: any number.
+    pub(crate) max_upstream_connections: Option<NonZeroUsize>,
     /// How long a client may take to send a request's head; then 408. Default `10s`.
     pub(crate) header_timeout: Timespan,
     /// The largest request head; over it the answer is 431. Default `64KiB`.
@@ -256,6 +268,9 @@ impl Default for ServerSettings {
             listen: ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080))),
             proxy_protocol: Vec::new(),
             workers: None,
+            max_connections: None,
+            max_connections_per_address: None,
+            max_upstream_connections: None,
             header_timeout: Timespan::secs(10),
             max_head: ByteSize::kib(64),
             max_headers: 100,

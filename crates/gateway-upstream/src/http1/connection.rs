@@ -1,5 +1,6 @@
 //! One HTTP/1.1 connection to an endpoint.
 
+use crate::slots::{Open, Permit};
 use crate::socket::Socket;
 use crate::tls::describe_tls;
 use bytes::BytesMut;
@@ -8,7 +9,6 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
@@ -25,15 +25,17 @@ pub(crate) struct Connection {
     pub(crate) opened: Instant,
     /// How many requests it has answered.
     pub(crate) answered: u32,
+    /// Counted as long as it is open. What follows is let go after it, so that there is room by then.
+    _open: Open,
     /// Its share of `max_connections`, while it is in use.
-    pub(crate) permit: Option<OwnedSemaphorePermit>,
+    pub(crate) permit: Option<Permit>,
 }
 
 impl Connection {
     /// Boxed once, so that the futures and bodies it passes through stay small.
-    pub(crate) fn new(socket: Socket, client: Option<SocketAddr>) -> Box<Self> {
+    pub(crate) fn new(socket: Socket, client: Option<SocketAddr>, open: Open) -> Box<Self> {
         let (buffer, opened) = (BytesMut::new(), Instant::now());
-        Box::new(Self { socket, buffer, client, opened, answered: 0, permit: None })
+        Box::new(Self { socket, buffer, client, opened, answered: 0, _open: open, permit: None })
     }
 
     /// Reads more into the buffer; `Ok(0)` is the end. `want` is what is worth reading at once.
@@ -115,7 +117,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_of_the_expected_length_takes_one_read_and_reuses_its_room() {
         let (mut far, near) = UnixStream::pair().unwrap();
-        let mut connection = Connection::new(Socket::Unix(near), None);
+        let mut connection = Connection::new(Socket::Unix(near), None, Open::default());
         for (hint, length, read) in [
             (READ, 100, 100),
             (READ, 16_500, 4096),

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use tokio::time::Instant;
 
-/// Idle connections, the youngest on top. The lock is only ever taken by the worker that owns the pool, or by
-/// the threads of a multi-threaded runtime: it is held for a push or a pop.
+/// Idle connections, the youngest on top. The lock is only ever taken by the worker that owns the pool, by the threads
+/// of a multi-threaded runtime, or by a worker for which one is closed at a limit: it is held for a push or a pop.
 #[derive(Debug, Default)]
 pub(crate) struct Pool(Mutex<Vec<Idle>>);
 
@@ -65,6 +65,12 @@ impl Pool {
         if !worn && idle.len() < settings.max_idle {
             idle.push(Idle { connection, since: now });
         }
+    }
+
+    /// Lets go of the connection that has been idle for longest, for another to be opened elsewhere.
+    pub(crate) fn take_oldest(&self) -> Option<Box<Connection>> {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.is_empty() { None } else { Some(idle.remove(0).connection) }
     }
 
     /// Closes those that have been idle for too long, and those that the other side has closed.

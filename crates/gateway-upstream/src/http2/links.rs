@@ -1,6 +1,7 @@
 //! The HTTP/2 connections to an endpoint, shared by its requests.
 
 use crate::settings::UpstreamSettings;
+use crate::slots::{Open, Permit};
 use crate::socket::Socket;
 use bytes::Bytes;
 use gateway_core::UpstreamError;
@@ -82,12 +83,13 @@ impl Links {
         let now = Instant::now();
         let mut open = lock(&self.open);
         open.retain(|link| link.is_usable(settings, now));
-        let roomy = open.iter().position(|link| link.has_room(settings));
-        let full = settings.max_connections.is_some_and(|max| open.len() >= max.get());
-        // Where no more may be opened, the request waits within the connection for its turn.
-        let least = || (0..open.len()).min_by_key(|at| open[*at].streams());
-        let at = roomy.or_else(|| if full { least() } else { None })?;
-        Some(open[at].lease(now))
+        open.iter_mut().find(|link| link.has_room(settings)).map(|link| link.lease(now))
+    }
+
+    /// A place on the connection with the fewest requests, room or not.
+    pub(super) fn share(&self) -> Option<(SendRequest<Bytes>, Lease)> {
+        let mut open = lock(&self.open);
+        open.iter_mut().min_by_key(|link| link.streams()).map(|link| link.lease(Instant::now()))
     }
 
     /// Adds a connection and takes the first place on it.
@@ -127,7 +129,11 @@ impl Links {
 
 impl Link {
     /// Begins HTTP/2 on a new connection and drives it in a task, which ends with the connection.
-    pub(super) async fn open(socket: Socket, settings: &UpstreamSettings) -> Result<Self, h2::Error> {
+    pub(super) async fn open(
+        socket: Socket,
+        settings: &UpstreamSettings,
+        counted: Option<(Open, Permit)>,
+    ) -> Result<Self, h2::Error> {
         let streams = settings.max_streams.get();
         let (sender, mut connection) = h2::client::Builder::new()
             .enable_push(false)
@@ -145,7 +151,7 @@ impl Link {
             .await?;
         let state = Arc::new(State::default());
         let pings = connection.ping_pong();
-        tokio::spawn(drive(connection, pings, state.clone(), *settings.ping_interval));
+        tokio::spawn(drive(connection, pings, state.clone(), *settings.ping_interval, counted));
         let now = Instant::now();
         Ok(Self { sender, state, opened: now, requests: 0, last_used: now })
     }
@@ -180,6 +186,7 @@ async fn drive(
     pings: Option<PingPong>,
     state: Arc<State>,
     interval: Duration,
+    _counted: Option<(Open, Permit)>,
 ) {
     tokio::select! {
         // Its end is told to every stream that is left.

@@ -10,7 +10,7 @@ use gateway_balance::{BalanceSettings, EndpointSet, HealthSettings};
 use gateway_core::units::Switch;
 use gateway_core::{Endpoint, Scheme};
 use gateway_overload::{AdaptiveLimitLayer, AdmissionLayer};
-use gateway_upstream::{UpstreamSettings, UpstreamTls};
+use gateway_upstream::{ConnectionLimit, UpstreamSettings, UpstreamTls};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
@@ -19,6 +19,8 @@ pub(crate) struct ServicePlan {
     pub(crate) set: EndpointSet,
     pub(crate) balancing: BalanceSettings,
     pub(crate) connection: UpstreamSettings,
+    /// By endpoint, where that is limited: what the clients of all workers share.
+    limits: BTreeMap<String, ConnectionLimit>,
     /// Only where an endpoint is `https`.
     pub(crate) tls: Option<UpstreamTls>,
     pub(crate) health: Option<HealthSettings>,
@@ -44,8 +46,14 @@ impl ServicePlan {
             admission: None,
             outbound: None,
             outbound_files: Contents::default(),
+            limits: BTreeMap::new(),
             assertion: false,
         }
+    }
+
+    /// The limit on the connections to an endpoint.
+    pub(crate) fn limit_of(&self, endpoint: &Endpoint) -> Option<ConnectionLimit> {
+        self.limits.get(&endpoint.to_string()).cloned()
     }
 
     /// Whether connections that were made with these are still made as they would be now.
@@ -127,6 +135,14 @@ impl Planner<'_> {
             self.mistakes.push(mistake.with_help("`assertion = true` at the top signs with keys of its own"));
         }
         self.service_has_limits(name, service);
+        let max_connections = service.connection.max_connections;
+        // Connections to an endpoint that stays live on, and with them what counts them.
+        let known = earlier.as_ref().filter(|earlier| earlier.connection.max_connections == max_connections);
+        let limit = |endpoint: &Endpoint| {
+            let known = known.and_then(|earlier| earlier.limit_of(endpoint));
+            Some((endpoint.to_string(), known.or_else(|| max_connections.map(ConnectionLimit::new))?))
+        };
+        let limits = endpoints.iter().filter_map(limit).collect();
         let policy = service.balance.0.clone();
         let set = match &earlier {
             Some(earlier) => earlier.set.renewed(endpoints, policy),
@@ -155,6 +171,7 @@ impl Planner<'_> {
             assertion: service.assertion,
             balancing: service.balancing(),
             connection: service.connection.clone(),
+            limits,
             tls,
             health: service.health.as_ref().map(|health| health.0.clone()),
             adaptive,
