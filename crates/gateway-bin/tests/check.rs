@@ -235,7 +235,7 @@ fn every_warning_has_its_place_and_leaves_the_exit_code_0() {
         ),
         (
             service("retry = { attempts = 10, budget = 100 }"),
-            vec!["3:34: warning: every request may have another attempt, and up to 10", "leave it at 20"],
+            vec!["3:35: warning: every request may have another attempt, and up to 10", "leave it at 20"],
         ),
         (
             format!("{GOOD}fault = {{ abort = 503 }}\n"),
