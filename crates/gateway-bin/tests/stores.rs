@@ -164,6 +164,8 @@ fn gateways_share_over_tls_as_the_user_that_the_docs_grant() {
     let upstream = upstream();
     let gateways = pair(&upstream, &settings);
     all_is_shared(&gateways, &upstream);
-    let refused = format!("{:?}", redis.command(&["ACL", "LOG"]));
-    assert!(!refused.contains("command"), "{refused}");
+    // Whether Redis forgets keys early may stay its secret; all else is granted.
+    let log = format!("{:?}", redis.command(&["ACL", "LOG"]));
+    let mut refused = log.split("Text(\"count\")").filter(|entry| entry.contains("Text(\"command\")"));
+    assert!(refused.all(|entry| entry.contains("Text(\"config|get\")")), "{log}");
 }

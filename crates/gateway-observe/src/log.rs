@@ -147,8 +147,8 @@ impl Shared {
                 self.under_way.store(batch.lines, Ordering::Relaxed);
                 drop(waiting);
                 if batch.lines > 0 {
-                    let (lines, result) = output.write(&batch.bytes);
-                    self.dropped.fetch_add(batch.lines.saturating_sub(lines), Ordering::Relaxed);
+                    let (lost, result) = output.write(&batch.bytes);
+                    self.dropped.fetch_add(lost, Ordering::Relaxed);
                     self.report(result);
                     batch.bytes.clear();
                     batch.lines = 0;

@@ -36,7 +36,7 @@ impl Output {
         Ok(Self { file, followed, torn: false })
     }
 
-    /// Writes whole lines. Says how many of them were written, and why not all.
+    /// Writes whole lines. Says how many of them are lost, and why.
     pub(super) fn write(&mut self, batch: &[u8]) -> (u64, io::Result<()>) {
         if let Some((path, looked)) = &mut self.followed
             && looked.elapsed() >= LOOK
@@ -51,13 +51,11 @@ impl Output {
 
 /// `torn` is whether what was written before ends within a line.
 fn write_lines(file: &mut impl Write, torn: &mut bool, batch: &[u8]) -> (u64, io::Result<()>) {
-    if *torn {
-        match file.write_all(b"\n") {
-            Ok(()) => *torn = false,
-            Err(error) => return (0, Err(error)),
-        }
-    }
     let (mut rest, mut result) = (batch, Ok(()));
+    if *torn {
+        result = file.write_all(b"\n");
+        *torn = result.is_err();
+    }
     while !rest.is_empty() && result.is_ok() {
         match file.write(rest) {
             Ok(0) => result = Err(io::ErrorKind::WriteZero.into()),
@@ -66,9 +64,10 @@ fn write_lines(file: &mut impl Write, torn: &mut bool, batch: &[u8]) -> (u64, io
             Err(error) => result = Err(error),
         }
     }
-    let written = &batch[..batch.len() - rest.len()];
-    *torn = written.last().is_some_and(|end| *end != b'\n');
-    (written.iter().filter(|byte| **byte == b'\n').count() as u64, result)
+    if let Some(end) = batch[..batch.len() - rest.len()].last() {
+        *torn = *end != b'\n';
+    }
+    (rest.iter().filter(|byte| **byte == b'\n').count() as u64, result)
 }
 
 /// Whether it is another one now. Where no new one can be made, the old one is still better than none.
@@ -136,11 +135,11 @@ mod tests {
             let (lines, result) = write_lines(disk, &mut torn, batch);
             (lines, result.is_ok())
         };
-        assert_eq!(write(&mut disk, b"one\ntwo\nthree\n"), (1, false));
-        assert_eq!(write(&mut disk, b"four\n"), (0, false));
+        assert_eq!(write(&mut disk, b"one\ntwo\nthree\n"), (2, false));
+        assert_eq!(write(&mut disk, b"four\n"), (1, false));
         disk.room = 100;
-        assert_eq!(write(&mut disk, b"five\nsix\n"), (2, true));
-        assert_eq!(write(&mut disk, b"seven\n"), (1, true));
+        assert_eq!(write(&mut disk, b"five\nsix\n"), (0, true));
+        assert_eq!(write(&mut disk, b"seven\n"), (0, true));
         assert_eq!(String::from_utf8(disk.bytes).unwrap(), "one\ntw\nfive\nsix\nseven\n");
     }
 }
