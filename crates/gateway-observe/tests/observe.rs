@@ -223,7 +223,7 @@ impl Body for One {
         std::task::Poll::Ready(self.0.take().map(Ok))
     }
     fn size_hint(&self) -> SizeHint {
-        self.1.clone()
+        self.1
     }
 }
 

@@ -76,7 +76,7 @@ impl FileText {
         let file = Self { name, text, format, places: OnceLock::new() };
         let values = match format {
             Format::Toml => file.toml(),
-            Format::Yaml => yaml::values(&file).map_err(Mistakes::from),
+            Format::Yaml => yaml::values(&file),
         }?;
         Ok((file, values))
     }

@@ -1,7 +1,7 @@
 //! YAML, and JSON, which is a part of it: one document of plain values, or why it is not that, with the place.
 
 use super::file::{FileText, Place, float, join};
-use super::mistake::Mistake;
+use super::mistake::{Mistake, Mistakes};
 use saphyr::{MarkedYaml, Marker, Scalar, Tag, YamlData, YamlLoader};
 use saphyr_parser::{Event, Parser, Span, SpannedEventReceiver};
 use serde_json::{Map, Value};
@@ -15,14 +15,14 @@ const DEPTH: usize = 80;
 const TAGS: [&str; 7] = ["bool", "float", "int", "map", "null", "seq", "str"];
 
 /// What a file says.
-pub(super) fn values(file: &FileText) -> Result<Map<String, Value>, Mistake> {
-    let wrong = |wrong: Wrong| wrong.mistake(file);
+pub(super) fn values(file: &FileText) -> Result<Map<String, Value>, Mistakes> {
+    let wrong = |wrong: Wrong| Mistakes::from(wrong.mistake(file));
     match document(&text(file)).map_err(wrong)?.map(value).transpose().map_err(wrong)? {
         Some(Value::Object(values)) => Ok(values),
         Some(Value::Null) | None => Ok(Map::new()),
         Some(_) => {
             let what = "the file holds no table of keys and values".to_owned();
-            Err(Mistake::new(what).with_source(file.name.to_string()))
+            Err(Mistake::new(what).with_source(file.name.to_string()).into())
         }
     }
 }
