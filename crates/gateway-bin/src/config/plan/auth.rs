@@ -245,14 +245,13 @@ impl<'a> Planner<'a> {
         make: impl Fn(&str, &T, Option<&MethodPlan>) -> Result<MethodPlan, AuthError>,
     ) {
         let settings = self.settings;
-        let store_kept = self.previous_on_this_store().is_some();
         for (name, way) in of(&settings.auth) {
             let (same, other) =
                 self.kept(name, way, |config| (of(&config.settings.auth), &config.plan.auth.methods));
             // Read before what is made of them: of one that changes in between too much is made, and not too little.
             let files = Contents::of(files(way));
             let made = match same {
-                Some(same) if store_kept && same.files == files => Some(same),
+                Some(same) if same.files == files => Some(same),
                 before => {
                     let made = make(name, way, before.or(other).as_ref());
                     self.noted(join(&format!("auth.{kind}"), name), made)

@@ -84,11 +84,6 @@ impl<'a> Planner<'a> {
         Self { settings, origin, previous, mistakes, previous_routes: OnceCell::new() }
     }
 
-    /// The configuration before, whose state stands where that of this one does.
-    pub(super) fn previous_on_this_store(&self) -> Option<&'a Config> {
-        self.previous
-    }
-
     /// Where state stands. That of a running process stays whatever the settings say by now: workers have their
     /// connections to it, and what was counted and revoked is there.
     pub(super) fn store(&mut self) -> Option<Store> {
