@@ -4,9 +4,10 @@
 //! HAProxy, so that a burst costs time and no client its connection. One address that has its share already would keep
 //! all others waiting there, so that its connections are accepted and closed.
 
+use gateway_core::client_network;
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -105,7 +106,7 @@ impl Doorway {
         if most == 0 {
             return Ok(None);
         }
-        let network = network(address);
+        let network = client_network(address);
         let mut addresses = self.0.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let count = addresses.entry(network).or_default();
         if *count >= most {
@@ -164,14 +165,6 @@ impl Drop for OfAddress {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it has {0} connections already (`server.max_connections_per_address`)")]
 pub(crate) struct TooMany(usize);
-
-/// By what an address is counted: who has one of IPv6 has its whole /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
-        v4 => v4,
-    }
-}
 
 /// What may be so again and again, and is told once.
 #[derive(Debug, Default)]

@@ -84,7 +84,7 @@ pub use grpc::Grpc;
 pub use keyed_hash::{KeyedHash, KeyedHasher};
 pub use limited::Limited;
 pub use mode::Mode;
-pub use network::{Network, NetworkError};
+pub use network::{Network, NetworkError, client_network};
 pub use principal::{AuthMethod, Principal};
 pub use problem::{Problem, ProblemFormat};
 pub use problem_layer::{Override, Overrides, ProblemLayer, ProblemService};

@@ -5,7 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 /// A range of addresses as it is written in settings, `10.0.0.0/8`, or one address, `192.0.2.7`, which is a range of
@@ -55,6 +55,16 @@ impl FromStr for Network {
     }
 }
 
+/// The address that stands for all that a client may have: its own, or, as whoever has one address of IPv6 has a whole
+/// network of them, the first of its /64.
+#[must_use]
+pub fn client_network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        v4 => v4,
+    }
+}
+
 /// IPv4 for the IPv4-mapped part of IPv6; `None` for a range around all of that, written by an address in it.
 fn canonical(network: IpNet) -> Option<IpNet> {
     let mapped = match network {
@@ -96,6 +106,18 @@ impl JsonSchema for Network {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_client_has_its_ipv4_address_or_its_64_of_ipv6() {
+        for (address, network) in [
+            ("192.0.2.7", "192.0.2.7"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ] {
+            let [address, network] = [address, network].map(|text| text.parse::<IpAddr>().unwrap());
+            assert_eq!(client_network(address), network);
+        }
+    }
 
     #[test]
     fn a_network_is_a_range_or_one_address() {

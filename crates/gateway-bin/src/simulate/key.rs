@@ -2,10 +2,11 @@
 
 use crate::config::{Origin, RoutePlan, join};
 use crate::explain::Logged;
+use gateway_core::client_network;
 use gateway_ratelimit::KeyPart;
 use serde::Deserialize;
 use serde_json::Value;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// The parts of a limit's key as it is written.
 pub(super) fn parts(origin: &Origin, limit: &str) -> Vec<KeyPart> {
@@ -63,12 +64,9 @@ fn text(part: &KeyPart, logged: &Logged, route: &RoutePlan) -> Option<String> {
 
 /// As limits count it: IPv6 by /64.
 fn address(client: Option<IpAddr>) -> Option<String> {
-    Some(match client? {
+    Some(match client_network(client?) {
         IpAddr::V4(ip) => format!("ip={ip}"),
-        IpAddr::V6(ip) => {
-            let network = Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64);
-            format!("ip={network}/64")
-        }
+        IpAddr::V6(network) => format!("ip={network}/64"),
     })
 }
 
