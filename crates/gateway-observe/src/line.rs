@@ -257,11 +257,27 @@ fn string(line: &mut Vec<u8>, bytes: &[u8]) {
     line.push(b'"');
 }
 
+/// Whether there is a byte that JSON wants escaped, or that may be no UTF-8. Eight at once: most values are too short for
+/// the compiler's own vectors.
+fn has_special(bytes: &[u8]) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    // The high bit of a byte that is special, and perhaps of some above it: enough to know that there is one.
+    let special = |word: u64| {
+        let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+        let quote = zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')));
+        let control = word.wrapping_sub(ONES * 0x20) | word.wrapping_add(ONES);
+        (quote | control | word) & (ONES << 7)
+    };
+    let Some(last) = bytes.last_chunk() else {
+        return bytes.iter().any(|b| !(0x20..0x7f).contains(b) || matches!(b, b'"' | b'\\'));
+    };
+    let words = bytes.as_chunks().0.iter().chain([last]);
+    words.fold(0, |found, word| found | special(u64::from_le_bytes(*word))) != 0
+}
+
 /// RFC 8259 §7. Bytes that are no UTF-8, as old user agents send, become U+FFFD.
 fn escape(line: &mut Vec<u8>, bytes: &[u8]) {
-    // All bytes, without a way out at the first that is special: so it takes sixteen at once.
-    let is_special = |b: u8| b.wrapping_sub(0x20) > 0x5e || b == b'"' || b == b'\\';
-    if !bytes.iter().fold(false, |special, b| special | is_special(*b)) {
+    if !has_special(bytes) {
         return line.extend_from_slice(bytes);
     }
     for c in String::from_utf8_lossy(bytes).chars() {
@@ -409,6 +425,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_special_is_found_wherever_it_stands(
+            plain in "[ !#-\\[\\]-~]{0,40}", special in prop::option::of(any::<u8>()), at in any::<prop::sample::Index>(),
+        ) {
+            let mut bytes = plain.into_bytes();
+            if let Some(byte) = special {
+                bytes.insert(at.index(bytes.len() + 1), byte);
+            }
+            let is_special = |b: &u8| *b < 0x20 || *b >= 0x7f || *b == b'"' || *b == b'\\';
+            prop_assert_eq!(has_special(&bytes), bytes.iter().any(is_special));
+        }
+
         #[test]
         fn every_line_is_one_json_object_that_says_the_same(agent in prop::collection::vec(any::<u8>(), 0..60)) {
             for format in [LogFormat::Json, LogFormat::Echo, LogFormat::ApiGateway] {
