@@ -3,11 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use gateway_testkit::{
-    Client, Gateway, Redis, RedisCluster, RedisSentinel, Reply, Request, Response, Upstream, free_port, get,
-    wait_until,
+    Authority, Client, Gateway, Redis, RedisCluster, RedisSentinel, Reply, Request, Response, Upstream,
+    free_port, get, wait_until,
 };
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use std::path::Path;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -114,28 +112,10 @@ fn gateways_share_what_sentinels_watch_and_go_on_after_a_fail_over() {
     is_shared(&gateways, &upstream, "after");
 }
 
-/// An authority, and what it signed for each name: `ca.pem`, `NAME.pem`, `NAME.key`.
-fn certificates(dir: &Path, names: &[&str]) {
-    let mut authority = CertificateParams::new(Vec::new()).unwrap();
-    authority.distinguished_name.push(DnType::CommonName, "authority");
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().unwrap();
-    std::fs::write(dir.join("ca.pem"), authority.self_signed(&key).unwrap().pem()).unwrap();
-    let issuer = Issuer::new(authority, key);
-    for name in names {
-        let key = KeyPair::generate().unwrap();
-        let signed =
-            CertificateParams::new(vec![(*name).to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-        std::fs::write(dir.join(format!("{name}.pem")), signed.pem()).unwrap();
-        std::fs::write(dir.join(format!("{name}.key")), key.serialize_pem()).unwrap();
-    }
-}
-
 #[test]
 fn gateways_share_over_tls_as_the_user_that_the_docs_grant() {
-    let dir = tempfile::tempdir().unwrap();
-    certificates(dir.path(), &["localhost", "client"]);
-    let file = |name: &str| dir.path().join(name).display().to_string();
+    let authority = Authority::of(&["localhost", "client"]);
+    let file = |name: &str| authority.file(name).display().to_string();
     let port = free_port();
     let tls = |option: &'static str, value: &str| [option.to_owned(), value.to_owned()];
     let arguments = [

@@ -2,8 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use gateway_store::{Health, RedisSettings, SentinelSettings, Store, StoreError, StoreSettings};
-use gateway_testkit::{Redis, RedisCluster, RedisSentinel, free_port};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use gateway_testkit::{Authority, Redis, RedisCluster, RedisSentinel, free_port};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,36 +17,9 @@ fn patient(url: &str) -> RedisSettings {
     RedisSettings { timeout: "2s".parse().unwrap(), ..RedisSettings::new(url) }
 }
 
-/// An authority with files `ca.pem`, `localhost.pem`, `localhost.key`, `client.pem`, `client.key`.
-struct Files(tempfile::TempDir);
-
-impl Files {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let mut authority = CertificateParams::new(Vec::new()).unwrap();
-        authority.distinguished_name.push(DnType::CommonName, "authority");
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        std::fs::write(directory.path().join("ca.pem"), authority.self_signed(&key).unwrap().pem()).unwrap();
-        let issuer = Issuer::new(authority, key);
-        for name in ["localhost", "client"] {
-            let key = KeyPair::generate().unwrap();
-            let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-            let certificate = params.signed_by(&key, &issuer).unwrap();
-            std::fs::write(directory.path().join(format!("{name}.pem")), certificate.pem()).unwrap();
-            std::fs::write(directory.path().join(format!("{name}.key")), key.serialize_pem()).unwrap();
-        }
-        Self(directory)
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-}
-
 #[tokio::test]
 async fn tls_verifies_the_server_and_shows_the_clients_certificate() {
-    let files = Files::new();
+    let files = Authority::of(&["localhost", "client"]);
     let path = |name| files.file(name).to_str().unwrap().to_owned();
     let port = free_port().to_string();
     let _redis = Redis::start_with(&[
@@ -77,9 +49,12 @@ async fn tls_verifies_the_server_and_shows_the_clients_certificate() {
 
     let no_certificate =
         RedisSettings { client_certificate_file: None, client_key_file: None, ..complete.clone() };
-    let unknown_signer = RedisSettings { ca_file: Some(Files::new().file("ca.pem")), ..complete.clone() };
+    let unknown_signer = RedisSettings {
+        ca_file: Some(Authority::of(&["localhost", "client"]).file("ca.pem")),
+        ..complete.clone()
+    };
     assert!(matches!(open(unknown_signer), Err(StoreError::File { .. })), "the folder is gone");
-    let others = Files::new();
+    let others = Authority::of(&["localhost", "client"]);
     let unknown_signer = RedisSettings { ca_file: Some(others.file("ca.pem")), ..complete.clone() };
     let by_address = RedisSettings { url: Some(format!("rediss://127.0.0.1:{port}")), ..complete.clone() };
     for (settings, why) in

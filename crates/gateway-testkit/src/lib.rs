@@ -1,5 +1,5 @@
 //! Real parts for tests: the gateway as a process, recording, scripted and failing upstreams, a proxy that does harm on
-//! the way to one, Redis, PostgreSQL, an HTTP client that hides nothing, bare connections and WebSockets. Each starts on
+//! the way to one, Redis, PostgreSQL, a certificate authority, an HTTP client that hides nothing, bare connections and WebSockets. Each starts on
 //! a free port and is gone when it is dropped.
 //!
 //! Everything is synchronous: a test reads from top to bottom. What cannot be started fails the test with a
@@ -14,6 +14,7 @@
 //! assert_eq!(upstream.requests()[0].target, "/x?y=1");
 //! ```
 
+mod authority;
 mod fault_proxy;
 mod gateway;
 mod http;
@@ -27,6 +28,7 @@ mod wait;
 mod websocket;
 mod wire;
 
+pub use authority::Authority;
 pub use fault_proxy::{Disturbance, FaultProxy};
 pub use gateway::{Finished, Gateway, GatewayBuilder};
 pub use http::{Client, Request, Response, get, raw};

@@ -4,10 +4,11 @@
 mod support;
 
 use gateway_core::{Endpoint, FailureKind, ProxyError, Upgrade, Upstream};
+use gateway_testkit::Authority;
 use gateway_upstream::{HttpUpstream, Protocol, TlsSettings, TlsVersion, UpstreamSettings, UpstreamTls};
 use http::{HeaderValue, Request};
 use http_body_util::Full;
-use support::{Authority, get, read, send, serve_http2_echo, serving};
+use support::{acceptor, get, read, send, serve_http2_echo, serving};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A TLS server that speaks HTTP/2 where that was chosen, and else says which protocol was, in HTTP/1.1.
@@ -50,8 +51,7 @@ fn trusting(authority: &Authority, name: &str) -> UpstreamSettings {
 
 #[tokio::test]
 async fn a_trusted_upstream_is_spoken_to_in_what_it_chooses() {
-    let authority = Authority::new();
-    authority.issue("users", |_| {});
+    let authority = Authority::of(&["users"]);
     for (offered, protocol, expected) in [
         (&["http/1.1"][..], Protocol::Auto, "http/1.1"),
         (&[], Protocol::Auto, "none"),
@@ -59,7 +59,7 @@ async fn a_trusted_upstream_is_spoken_to_in_what_it_chooses() {
         (&["h2", "http/1.1"], Protocol::Http1, "http/1.1"),
         (&["h2", "http/1.1"], Protocol::Http2, "nothing"),
     ] {
-        let port = server(authority.server("users", offered, false)).await;
+        let port = server(acceptor(&authority, "users", offered, false)).await;
         let upstream = upstream(port, UpstreamSettings { protocol, ..trusting(&authority, "users") });
         for _ in 0..3 {
             assert_eq!(read(get(&upstream, "/").await).await.0, expected, "{offered:?} {protocol:?}");
@@ -74,9 +74,8 @@ async fn a_trusted_upstream_is_spoken_to_in_what_it_chooses() {
 
 #[tokio::test]
 async fn an_upstream_is_refused_for_the_reason_that_is_given() {
-    let authority = Authority::new();
-    let other = Authority::new();
-    authority.issue("users", |_| {});
+    let authority = Authority::of(&["users"]);
+    let other = Authority::of(&["users"]);
     authority.issue("old", |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
     for (certificate, settings, expected) in [
         ("users", trusting(&other, "users"), "its certificate is not from an authority that is trusted here"),
@@ -84,7 +83,7 @@ async fn an_upstream_is_refused_for_the_reason_that_is_given() {
         ("old", trusting(&authority, "old"), "its certificate has expired"),
     ] {
         for protocol in [Protocol::Auto, Protocol::Http1, Protocol::Http2] {
-            let port = server(authority.server(certificate, &["h2", "http/1.1"], false)).await;
+            let port = server(acceptor(&authority, certificate, &["h2", "http/1.1"], false)).await;
             let upstream = upstream(port, UpstreamSettings { protocol, ..settings.clone() });
             let error = get(&upstream, "/").await.unwrap_err();
             assert_eq!((error.kind(), error.message()), (FailureKind::Connect, expected), "{protocol:?}");
@@ -95,8 +94,7 @@ async fn an_upstream_is_refused_for_the_reason_that_is_given() {
 
 #[tokio::test]
 async fn what_is_no_tls_or_no_such_protocol_is_said() {
-    let authority = Authority::new();
-    authority.issue("users", |_| {});
+    let authority = Authority::of(&["users"]);
     let port = serving(|mut stream, _| async move {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
     });
@@ -104,7 +102,7 @@ async fn what_is_no_tls_or_no_such_protocol_is_said() {
     assert_eq!((error.kind(), error.message()), (FailureKind::Connect, "it does not speak TLS"));
     assert_eq!(error.cause(), Some(ProxyError::TlsProtocolError));
 
-    let port = server(authority.server("users", &["http/1.1"], false)).await;
+    let port = server(acceptor(&authority, "users", &["http/1.1"], false)).await;
     let settings = UpstreamSettings { protocol: Protocol::Http2, ..trusting(&authority, "users") };
     let error = get(&upstream(port, settings), "/").await.unwrap_err();
     let expected = (FailureKind::Connect, "it does not speak this version of HTTP");
@@ -114,9 +112,9 @@ async fn what_is_no_tls_or_no_such_protocol_is_said() {
 
 #[tokio::test]
 async fn without_verification_anyone_is_trusted() {
-    let authority = Authority::new();
+    let authority = Authority::of(&[]);
     authority.issue("old", |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
-    let port = server(authority.server("old", &["http/1.1"], false)).await;
+    let port = server(acceptor(&authority, "old", &["http/1.1"], false)).await;
     let tls = TlsSettings { verify: false, min_version: TlsVersion::Tls13, ..TlsSettings::default() };
     let upstream = upstream(port, UpstreamSettings { tls, ..UpstreamSettings::default() });
     assert_eq!(read(get(&upstream, "/").await).await.0, "http/1.1");
@@ -124,11 +122,9 @@ async fn without_verification_anyone_is_trusted() {
 
 #[tokio::test]
 async fn a_client_certificate_is_shown_where_one_is_demanded() {
-    let authority = Authority::new();
-    authority.issue("users", |_| {});
-    authority.issue("gateway", |_| {});
+    let authority = Authority::of(&["users", "gateway"]);
     for protocol in [Protocol::Http1, Protocol::Http2] {
-        let port = server(authority.server("users", &["h2", "http/1.1"], true)).await;
+        let port = server(acceptor(&authority, "users", &["h2", "http/1.1"], true)).await;
         let mut settings = UpstreamSettings { protocol, ..trusting(&authority, "users") };
         let error = get(&upstream(port, settings.clone()), "/").await.unwrap_err();
         assert_eq!(error.kind(), FailureKind::Connect, "{error}");
@@ -143,9 +139,8 @@ async fn a_client_certificate_is_shown_where_one_is_demanded() {
 
 #[tokio::test]
 async fn an_upgrade_goes_over_http1_even_where_http2_is_spoken() {
-    let authority = Authority::new();
-    authority.issue("users", |_| {});
-    let port = server(authority.server("users", &["h2", "http/1.1"], false)).await;
+    let authority = Authority::of(&["users"]);
+    let port = server(acceptor(&authority, "users", &["h2", "http/1.1"], false)).await;
     let upgrade = || {
         let mut head = Request::get("/ws").header("Host", "a").body(()).unwrap().into_parts().0;
         head.extensions.insert(Upgrade(HeaderValue::from_static("websocket")));
@@ -162,9 +157,8 @@ async fn an_upgrade_goes_over_http1_even_where_http2_is_spoken() {
 
 #[tokio::test]
 async fn a_large_body_goes_both_ways_over_tls() {
-    let authority = Authority::new();
-    authority.issue("users", |_| {});
-    let acceptor = authority.server("users", &[], false);
+    let authority = Authority::of(&["users"]);
+    let acceptor = acceptor(&authority, "users", &[], false);
     let port = serving(move |stream, _| {
         let acceptor = acceptor.clone();
         async move {
@@ -189,9 +183,7 @@ async fn a_large_body_goes_both_ways_over_tls() {
 
 #[test]
 fn settings_that_cannot_work_are_refused_by_name() {
-    let authority = Authority::new();
-    authority.issue("a", |_| {});
-    authority.issue("b", |_| {});
+    let authority = Authority::of(&["a", "b"]);
     std::fs::write(authority.file("empty.pem"), "").unwrap();
     let [ca, a, a_key, b_key, empty, none] =
         ["ca.pem", "a.pem", "a.key", "b.key", "empty.pem", "none.pem"].map(|name| Some(authority.file(name)));

@@ -3,18 +3,15 @@
 
 use bytes::Bytes;
 use gateway_core::{ClientAddr, Endpoint, Upstream, UpstreamError, interim};
+use gateway_testkit::Authority;
 use gateway_upstream::{HttpUpstream, UpstreamBody, UpstreamSettings};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::future::poll_fn;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -65,62 +62,29 @@ pub(crate) fn plain(port: u16, settings: UpstreamSettings) -> HttpUpstream {
     HttpUpstream::new(Endpoint::parse(&format!("http://127.0.0.1:{port}")).unwrap(), settings)
 }
 
-static NUMBER: AtomicUsize = AtomicUsize::new(0);
-
-/// A certificate authority with a directory of its own for files in PEM.
-pub(crate) struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pub(crate) directory: TempDir,
-}
-
-impl Authority {
-    pub(crate) fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        // Its own name, for a trusted namesake would be told apart by the signature only.
-        let name = format!("authority {}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        let directory = TempDir::new().unwrap();
-        std::fs::write(directory.path().join("ca.pem"), certificate.pem()).unwrap();
-        Self { issuer: Issuer::new(params, key), directory }
-    }
-
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// Writes `NAME.pem` and `NAME.key`.
-    pub(crate) fn issue(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        change(&mut params);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        std::fs::write(self.file(&format!("{name}.pem")), certificate.pem()).unwrap();
-        std::fs::write(self.file(&format!("{name}.key")), key.serialize_pem()).unwrap();
-    }
-
-    /// A server's settings with the certificate `NAME.pem`, which demands one of this authority's if `mutual`.
-    pub(crate) fn server(&self, name: &str, alpn: &[&str], mutual: bool) -> tokio_rustls::TlsAcceptor {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = rustls::ServerConfig::builder_with_provider(provider.clone());
-        let builder = builder.with_safe_default_protocol_versions().unwrap();
-        let builder = if mutual {
-            let mut roots = rustls::RootCertStore::empty();
-            roots.add(CertificateDer::from_pem_file(self.file("ca.pem")).unwrap()).unwrap();
-            let verifier =
-                rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            builder.with_client_cert_verifier(verifier.build().unwrap())
-        } else {
-            builder.with_no_client_auth()
-        };
-        let chain = vec![CertificateDer::from_pem_file(self.file(&format!("{name}.pem"))).unwrap()];
-        let key = PrivateKeyDer::from_pem_file(self.file(&format!("{name}.key"))).unwrap();
-        let mut config = builder.with_single_cert(chain, key).unwrap();
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        Arc::new(config).into()
-    }
+/// A server's settings with the certificate `NAME.pem`, which demands one of the authority's if `mutual`.
+pub(crate) fn acceptor(
+    authority: &Authority,
+    name: &str,
+    alpn: &[&str],
+    mutual: bool,
+) -> tokio_rustls::TlsAcceptor {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider.clone());
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    let builder = if mutual {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(authority.file("ca.pem")).unwrap()).unwrap();
+        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        builder.with_client_cert_verifier(verifier.build().unwrap())
+    } else {
+        builder.with_no_client_auth()
+    };
+    let chain = vec![CertificateDer::from_pem_file(authority.file(&format!("{name}.pem"))).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(authority.file(&format!("{name}.key"))).unwrap();
+    let mut config = builder.with_single_cert(chain, key).unwrap();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Arc::new(config).into()
 }
 
 /// Accepts connections, and hands each to `serve` in a task of its own.
