@@ -15,6 +15,12 @@ impl Captures {
         self.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
+    /// Whether a parameter may be called this: a plain name of letters, digits, `_`, `-` and `.`.
+    #[must_use]
+    pub fn is_name(name: &str) -> bool {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, value.as_str()))

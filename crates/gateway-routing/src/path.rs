@@ -1,4 +1,5 @@
 use crate::regex::Expression;
+use gateway_core::Captures;
 use gateway_core::percent;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
@@ -15,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 ///
 /// An expression stands for the whole path, as if between `^` and `$`. It takes time linear in the path's
 /// length, knows no look-around and no back-references, and takes at most 256 KiB compiled. Its named groups
-/// become [`Captures`](gateway_core::Captures).
+/// become [`Captures`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PathPattern {
     pub(crate) segments: Arc<[Segment]>,
@@ -180,7 +181,7 @@ impl FromStr for PathPattern {
                 }
                 let name =
                     name.strip_suffix('}').ok_or_else(|| wrong("a `{` is not closed within its segment"))?;
-                if name.is_empty() || !name.bytes().all(is_name_byte) {
+                if !Captures::is_name(name) {
                     return Err(wrong("a parameter needs a plain name of letters, digits, `_`, `-` and `.`"));
                 }
                 if segments.iter().any(|s| matches!(s, Segment::Param(other) if **other == *name)) {
@@ -208,11 +209,6 @@ impl FromStr for PathPattern {
         }
         Ok(Self { segments: segments.into(), prefix, regex: None, text: text.into() })
     }
-}
-
-/// What placeholders may be called.
-fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
 }
 
 /// Other routers read `{id:[0-9]+}` as a parameter that takes digits only. Whoever writes it here must not get one that

@@ -138,8 +138,7 @@ pub(crate) fn captured<'c>(captures: Option<&'c Captures>, name: &str) -> &'c st
 /// A name before a closing brace, and what comes after that.
 fn named(text: &str) -> Option<(&str, &str)> {
     let (name, after) = text.split_once('}')?;
-    let plain = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
-    (name == "*" || (!name.is_empty() && plain(name))).then_some((name, after))
+    (name == "*" || Captures::is_name(name)).then_some((name, after))
 }
 
 /// Whether a route has what the placeholders of its rules stand for, by the names of what it captures.

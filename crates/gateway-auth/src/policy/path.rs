@@ -1,4 +1,5 @@
 use crate::method::Head;
+use gateway_core::Captures;
 use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
@@ -98,11 +99,6 @@ const EXPECTED: &str = "a path such as `/health`, `/api/auth/*` or `GET,HEAD /ap
 
 const PARAMETER: &str = "has a parameter that is not a whole segment with a plain name such as `{id}`";
 
-/// As in the path of a route, so that no `{id:[0-9]+}` is public for more than digits.
-fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
-}
-
 impl FromStr for PublicPath {
     type Err = String;
 
@@ -137,7 +133,8 @@ impl FromStr for PublicPath {
             return Err(wrong(PARAMETER));
         }
         let segment = |part: &str| match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
-            Some(name) if !name.is_empty() && name.bytes().all(is_name_byte) => Ok(Segment::Any),
+            // As in the path of a route, so that no `{id:[0-9]+}` is public for more than digits.
+            Some(name) if Captures::is_name(name) => Ok(Segment::Any),
             None if !part.contains(['{', '}']) => Ok(Segment::Literal(part.into())),
             _ => Err(wrong(PARAMETER)),
         };

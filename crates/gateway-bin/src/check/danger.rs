@@ -1,12 +1,10 @@
 //! What does what it says, and is seldom wanted where requests are real.
 
 use crate::config::{Mistake, Origin, Settings, join};
+use gateway_balance::RetrySettings;
 use gateway_core::units::Switch;
 use gateway_core::{Endpoint, Scheme};
 use gateway_overload::FaultSettings;
-
-/// So many attempts are usual; more are for services that seldom fail.
-const USUAL_ATTEMPTS: u32 = 2;
 
 /// Endpoints that may be anybody, failures on purpose for everybody, retries without an end, and services that are
 /// never asked.
@@ -27,7 +25,8 @@ pub(super) fn dangers(settings: &Settings, origin: &Origin) -> Vec<Mistake> {
             warn("connection.tls.verify", message, "name the authority that made them in `ca_file` instead");
         }
         let retry = &service.retry;
-        if retry.attempts > USUAL_ATTEMPTS && retry.budget.percent.get() == 100 {
+        // More attempts than by default are for services that seldom fail.
+        if retry.attempts > RetrySettings::default().attempts && retry.budget.percent.get() == 100 {
             let message = format!(
                 "every request may have another attempt, and up to {}: when `{name}` fails, it gets twice as many requests",
                 retry.attempts
