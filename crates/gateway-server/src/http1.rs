@@ -14,7 +14,7 @@ mod websocket;
 use crate::{Handler, Limits};
 use bytes::BytesMut;
 use exchange::{Exchange, Phase};
-use gateway_core::{Code, Problem};
+use gateway_core::{AfterOthers, Code, Problem, after_others};
 use gateway_http1::{RequestError, parse_request};
 use http::HeaderValue;
 use io::Input;
@@ -71,6 +71,8 @@ pub(crate) struct Connection<I, H: Handler> {
     /// Whether this is the first request.
     fresh: bool,
     draining: bool,
+    /// Has what is to be written wait for other tasks to have theirs.
+    others: AfterOthers,
 }
 
 /// How long a tunnel has lasted.
@@ -124,6 +126,7 @@ where
             age: None,
             fresh: true,
             draining: false,
+            others: after_others(),
         }
     }
 
@@ -383,6 +386,12 @@ where
         let this = self.get_mut();
         let Some(mut io) = this.io.take() else { return Poll::Ready(Ended::Closed) };
         loop {
+            if this.output.is_empty() {
+                this.others = after_others();
+            } else if Pin::new(&mut this.others).poll(cx).is_pending() {
+                this.io = Some(io);
+                return Poll::Pending;
+            }
             let mut turn = this.turn(&mut io, cx);
             if matches!(turn, Turn::Wait) {
                 match this.timer.poll(cx) {

@@ -19,9 +19,12 @@ const COPY: usize = 4096;
 /// How much may wait to be written before more of an answer is taken.
 const MAX_OUTPUT: usize = 16 * 1024;
 
+/// How many buffers to write with are kept: as many as connections may be answered before the first of them is written to.
+const MAX_SPARE: usize = 64;
+
 thread_local! {
-    /// Memory to read and write with, lent to a connection that has something to do: ten thousand idle ones need none.
-    static SPARE: RefCell<(BytesMut, BytesMut)> = RefCell::default();
+    /// Memory to read and to write with, lent to a connection that has something to do: ten thousand idle ones need none.
+    static SPARE: RefCell<(BytesMut, Vec<BytesMut>)> = RefCell::default();
 }
 
 #[derive(Debug, Default)]
@@ -144,7 +147,7 @@ impl Output {
             return &mut self.tail;
         }
         if self.lead.capacity() == 0 {
-            self.lead = SPARE.with_borrow_mut(|(_, spare)| std::mem::take(spare));
+            self.lead = SPARE.with_borrow_mut(|(_, spare)| spare.pop()).unwrap_or_default();
         }
         &mut self.lead
     }
@@ -174,7 +177,7 @@ impl Output {
         }
     }
 
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.lead.is_empty() && self.pieces.is_empty() && self.tail.is_empty()
     }
 
@@ -209,8 +212,8 @@ impl Output {
         }
         let lead = std::mem::take(&mut self.lead);
         SPARE.with_borrow_mut(|(_, spare)| {
-            if spare.capacity() < lead.capacity() && lead.capacity() <= 4 * SHARED {
-                *spare = lead;
+            if (1..=SHARED).contains(&lead.capacity()) && spare.len() < MAX_SPARE {
+                spare.push(lead);
             }
         });
         self.poll_leave(io, timer, cx)

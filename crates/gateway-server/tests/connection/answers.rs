@@ -1,8 +1,13 @@
 use crate::support::*;
-use gateway_server::Limits;
+use gateway_server::{Drain, Limits, serve_connection};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Response, StatusCode};
 use http_body_util::Empty;
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Waker};
+use tokio::io::{AsyncRead, AsyncWriteExt};
 
 fn with(status: u16, length: Option<&str>, body: AnyBody) -> Response<AnyBody> {
     let mut response = Response::builder().status(status);
@@ -224,4 +229,33 @@ async fn of_an_answer_that_the_client_does_not_take_only_a_bounded_amount_is_ask
     tokio::io::AsyncReadExt::read_exact(&mut client.io, &mut [0; 20_000]).await.unwrap();
     settle().await;
     assert!(script.taken() > before, "it goes on when the client does");
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn connections_that_are_ready_together_are_all_read_before_the_first_is_written_to() {
+    let (mut clients, servers): (Vec<_>, Vec<_>) = (0..3).map(|_| tokio::io::duplex(1024)).unzip();
+    for client in &mut clients {
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    }
+    let clients = RefCell::new(clients);
+    // How much has been written to all of them when a request is taken.
+    let written = Rc::new(RefCell::new(Vec::new()));
+    let noted = written.clone();
+    let handler = answer(move |_| {
+        let mut buffer = [0; 64];
+        let mut buffer = tokio::io::ReadBuf::new(&mut buffer);
+        for client in clients.borrow_mut().iter_mut() {
+            let _ = Pin::new(client).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer);
+        }
+        noted.borrow_mut().push(buffer.filled().len());
+        std::future::ready(text("x"))
+    });
+    for server in servers {
+        let served = serve_connection(server, handler.clone(), Rc::new(Limits::default()), Drain::default());
+        tokio::task::spawn_local(served);
+    }
+    while written.borrow().len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(*written.borrow(), [0, 0, 0]);
 }
