@@ -151,6 +151,44 @@ fn rules_decide_what_a_known_caller_may_do() {
 }
 
 #[test]
+fn who_would_be_refused_is_in_the_log_and_in_metrics_while_auth_and_authorize_only_report() {
+    let upstream = Upstream::named("a");
+    let route = "[[routes]]\nname = \"new\"\npath = \"/*\"\nservice = \"a\"\n\
+                 auth = { methods = [\"shop\"], mode = \"report\" }\n\
+                 authorize = { scopes = [\"orders:read\"], mode = \"report\" }\n";
+    let builder = builder(&upstream, "");
+    let text = std::fs::read_to_string(builder.dir().join("gateway.toml")).unwrap();
+    let text = text.replace("access_log = false", "access_log = \"@DIR@/access.log\"") + route;
+    let gateway = builder.file("gateway.toml", &text).start();
+    let bearer = |claims: &[&str]| format!("Bearer {}", token(&gateway, claims));
+    let (good, poor) = (bearer(&["sub=ada", "scope=orders:read"]), bearer(&["sub=ada"]));
+    let sent =
+        [("/good", good.as_str()), ("/poor", &poor), ("/bad", "Bearer x.y.z"), ("/worse", "Bearer x.y.z")];
+    for (path, bearer) in sent {
+        assert_eq!(with(gateway.addr(), path, &[("Authorization", bearer)]).status, 200, "{path}");
+    }
+    assert_eq!(get(gateway.addr(), "/none").status, 200);
+
+    let lines = wait_until("the lines of the access log", Duration::from_secs(10), || {
+        Some(gateway.access_log()).filter(|lines| lines.len() >= 5)
+    });
+    let said = |path: &str| lines.iter().find(|line| line["uri"] == path).unwrap()["would_refuse"].clone();
+    assert_eq!(said("/good"), Value::Null);
+    assert_eq!(said("/poor"), "insufficient-scope");
+    assert_eq!(said("/bad"), "invalid-token");
+    assert_eq!(said("/none"), "missing-credentials");
+    let metrics = get(gateway.admin(), "/metrics").text();
+    for (status, code, count) in
+        [(403, "insufficient-scope", 1), (401, "invalid-token", 2), (401, "missing-credentials", 1)]
+    {
+        let series = format!(
+            "gateway_would_refuse_total{{route=\"new\",status=\"{status}\",code=\"{code}\"}} {count}\n"
+        );
+        assert!(metrics.contains(&series), "no {series}in\n{metrics}");
+    }
+}
+
+#[test]
 fn services_are_told_who_calls_by_the_gateway_alone() {
     let upstream = Upstream::named("a");
     let route = "[[routes]]\npath = \"/keys\"\njwks = true\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n\
