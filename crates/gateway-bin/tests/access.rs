@@ -411,6 +411,54 @@ fn a_logout_counts_for_all_who_verify_tokens_here_while_redis_is_away() {
 }
 
 #[test]
+fn what_an_operator_revokes_ends_the_sessions_of_accounts() {
+    let upstream = Upstream::named("a");
+    let config = format!(
+        "access_log = false\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 2\nwatch = false\n\
+         [admin]\nlisten = \"127.0.0.1:@ADMIN@\"\n[services.a]\nendpoints = [\"{}\"]\n\
+         [auth.jwt.shop]\nsecret = \"{SECRET}\"\n[identity]\ndatabase = \"@DIR@/accounts.db\"\n\
+         [identity.password]\nmemory = \"8KiB\"\niterations = 1\n\
+         [[routes]]\npath = \"/auth/*\"\nidentity = true\n\
+         [[routes]]\npath = \"/mine\"\nservice = \"a\"\nauth = \"identity\"\n",
+        upstream.url()
+    );
+    let gateway = Gateway::builder(EXE).config(&config).start();
+    let post = |path: &str, body: &Value| {
+        let request = Request::new("POST", path).header("Content-Type", "application/json");
+        Client::new(gateway.addr()).send(&request.body(body.to_string()))
+    };
+    let account = json!({ "email": "ada@example.org", "password": "correct horse battery" });
+    let user = post("/auth/register", &account).json()["id"].clone();
+    let renewed =
+        |session: &Value| post("/auth/refresh", &json!({ "refresh_token": session["refresh_token"] })).status;
+    let sessions = |session: &Value| {
+        let bearer = format!("Bearer {}", session["access_token"].as_str().unwrap());
+        with(gateway.addr(), "/auth/sessions", &[("Authorization", &bearer)]).status
+    };
+    let revoke = |body: &str| {
+        let request = Request::new("POST", "/revoke").body(body);
+        assert_eq!(Client::new(gateway.admin()).send(&request).status, 200, "{body}");
+    };
+    let hour_ago = unix_now() - 3600;
+    type What = fn(&Value, &Value, u64) -> String;
+    let whats: [(&str, What, bool); 6] = [
+        ("a session", |session, _, _| json!({ "session": session["session_id"] }).to_string(), true),
+        ("a token", |session, _, _| session["access_token"].as_str().unwrap().to_owned(), true),
+        ("an account", |_, user, _| json!({ "subject": user }).to_string(), true),
+        ("another's session", |_, _, _| json!({ "session": "01a1fe34" }).to_string(), false),
+        ("another", |_, _, _| json!({ "subject": "bob" }).to_string(), false),
+        ("what was before", |_, user, then| json!({ "subject": user, "before": then }).to_string(), false),
+    ];
+    for (what, said, ended) in whats {
+        let session = post("/auth/login", &account).json();
+        assert_eq!(sessions(&session), 200, "{what}");
+        revoke(&said(&session, &user, hour_ago));
+        let expected = if ended { (401, 401) } else { (200, 200) };
+        assert_eq!((sessions(&session), renewed(&session)), expected, "{what}");
+    }
+}
+
+#[test]
 fn answers_are_cached_and_purged() {
     let upstream = Upstream::start(|_| Reply::with(200, &[("Surrogate-Key", "things")], "fresh"));
     let gateway = gateway(&upstream, "", "[[routes]]\npath = \"/*\"\nservice = \"a\"\ncache = \"60s\"\n");
