@@ -229,7 +229,7 @@ pub use forward::key::KeyPart;
 pub use forward::method::ForwardMethod;
 pub use forward::settings::{ForwardCache, ForwardSettings, OnForwardFailure};
 pub use gate::GateFuture;
-pub use gateway_core::{Mode, Network};
+pub use gateway_core::{Mode, Network, Unenforced};
 pub use identity::layer::{IdentityHeaders, IdentityHeadersLayer};
 pub use identity::name::HeaderNames;
 pub use identity::settings::{AuthorizationHeader, HeaderSource, IdentityHeadersSettings, IdentityPreset};
@@ -254,7 +254,7 @@ pub use outbound::settings::{
 pub use policy::path::PublicPath;
 pub use policy::{AuthPolicy, Require};
 pub use revocation::Revocations;
-pub use service::{Auth, Unenforced};
+pub use service::Auth;
 pub use signatures::body::{SignedBody, SignedBodyLayer};
 pub use signatures::method::SignatureMethod;
 pub use signatures::settings::{SignatureAlgorithm, SignatureKey, SignatureProtocol, SignatureSettings};

@@ -3,20 +3,10 @@ use crate::gate::{GateFuture, Leave};
 use crate::layer::{AuthLayer, Step};
 use crate::method::{Head, Passed, Refusal};
 use bytes::Bytes;
-use gateway_core::{Code, Principal, take_ready};
-use http::{HeaderMap, Request, Response, StatusCode};
+use gateway_core::{Code, Principal, Unenforced, take_ready};
+use http::{HeaderMap, Request, Response};
 use std::task::{Context, Poll};
 use tower::Service;
-
-/// Response extension: this request would have been refused, but for `mode = "report"`. It passed as anonymous, and the
-/// log says so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unenforced {
-    /// What it would have been answered with.
-    pub status: StatusCode,
-    /// Why; `None` where the answer would have been another's, such as that of a forward-auth service.
-    pub code: Option<Code>,
-}
 
 /// The service of [`AuthLayer`].
 #[derive(Clone, Debug)]

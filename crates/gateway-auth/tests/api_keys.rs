@@ -10,10 +10,10 @@ use gateway_auth::{
 use gateway_core::units::Timespan;
 use gateway_core::{AuthMethod, Principal};
 use gateway_store::{RedisSettings, Store};
-use gateway_testkit::Redis;
+use gateway_testkit::{Redis, RedisValue};
 use http::Request;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn layer(settings: &ApiKeySettings, ring: &KeyRing) -> AuthLayer {
     let method = ApiKeyMethod::new(settings, ring.clone()).unwrap();
@@ -195,6 +195,53 @@ fn settings_that_cannot_work_say_what_is_wrong() {
         let error = toml_edit::de::from_str::<ApiKeySettings>(&toml).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_key_revoked_while_the_store_is_away_stays_so_and_the_store_is_told_later() {
+    let mut redis = Redis::start();
+    let server = RedisSettings { timeout: Timespan::secs(5), ..RedisSettings::new(&redis.url()) };
+    let store = Store::open(&server.into()).unwrap();
+    let settings = ApiKeySettings::default();
+    let ring = KeyRing::new("shop", &settings, store.clone()).unwrap();
+    let keys = [ApiKey::generate("gw_live"), ApiKey::generate("gw_live")];
+    for key in &keys {
+        ring.add(&ApiKeyEntry::new("orders", key.hash())).await.unwrap();
+    }
+    let stored = |redis: &Redis| -> Vec<(String, String)> {
+        let names = redis.keys("*api-key:*").into_iter();
+        let value = |name: String| match redis.command(&["GET", &name]) {
+            RedisValue::Text(json) => (name, json),
+            other => panic!("{name}: {other:?}"),
+        };
+        names.map(value).collect()
+    };
+    let written = stored(&redis);
+    assert_eq!(written.len(), 2);
+    redis.kill();
+    ring.revoke("orders").await.unwrap_err();
+    let ring = ring.succeed(&settings, store).unwrap();
+    let all_are = async |expected: &str| {
+        let layer = layer(&settings, &ring);
+        for key in &keys {
+            assert_eq!(outcome(&ask(&layer, get(&[("x-api-key", key.as_str())])).await), expected);
+        }
+    };
+    all_are("invalid-credentials the API key is disabled").await;
+
+    // It comes back with what it knew before.
+    redis.restart();
+    for (name, json) in &written {
+        assert_eq!(redis.command(&["SET", name, json]), RedisValue::Text("OK".to_owned()));
+    }
+    let started = Instant::now();
+    while ring.load().await.is_err() {
+        assert!(started.elapsed() < Duration::from_secs(20), "the store never came back");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    all_are("invalid-credentials the API key is disabled").await;
+    let told = stored(&redis);
+    assert!(told.len() == 2 && told.iter().all(|key| !written.contains(key)), "{told:?}");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::server::{self, Orders};
 use arc_swap::ArcSwap;
 use gateway_observe::{AccessLog, ConnectionGauge, Metrics, prometheus};
 use gateway_server::{ListenAddress, Socket};
-use gateway_store::{Health, Store};
+use gateway_store::{Health, Store, StoreError};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub(crate) enum RunError {
     #[error("cannot listen on {address}: {why}; another address can be set as `{key}` in {config}")]
     Listen { address: String, why: String, key: &'static str, config: String },
     #[error("{0}; start it, mend `store.redis`, or set `store.redis.required = false` to start without it")]
-    Store(gateway_store::StoreError),
+    Store(StoreError),
     #[error(transparent)]
     AccessLog(#[from] gateway_observe::AccessLogError),
     #[error("cannot set up metrics: {0}")]
@@ -118,13 +118,16 @@ async fn serve(config: Config, path: &Path, inherited: Inherited, may_open: usiz
             "`server.max_connections` leaves nothing for services and files: only {may_open} may be open (`ulimit -Hn`)"
         );
     }
-    if let Err(error) = plan.store.ping().await {
-        if settings.store.redis.as_ref().is_some_and(|redis| redis.required) {
-            return Err(RunError::Store(error));
-        }
-        tracing::warn!("starting without the store: {error}");
-    } else if let Some(lossy) = evicts(&plan.store).await {
-        tracing::warn!("{lossy}; expected `noeviction`");
+    if settings.store.redis.as_ref().is_some_and(|redis| !redis.required) {
+        // Nobody waits for it: clients connect already, and each policy knows what to do without.
+        let store = plan.store.clone();
+        tokio::spawn(async move {
+            if let Err(error) = try_store(&store).await {
+                tracing::warn!("starting without the store: {error}");
+            }
+        });
+    } else {
+        try_store(&plan.store).await.map_err(RunError::Store)?;
     }
     let (metrics, handle) = match settings.metrics.0 {
         true => {
@@ -288,6 +291,15 @@ async fn asked_to_end(terminate: &mut Signal, interrupt: &mut Signal) {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+}
+
+/// Whether the store does what it is asked, and what is to be said of it once.
+async fn try_store(store: &Store) -> Result<(), StoreError> {
+    store.ping().await?;
+    if let Some(lossy) = evicts(store).await {
+        tracing::warn!("{lossy}; expected `noeviction`");
+    }
+    Ok(())
 }
 
 /// Has the tokens of sessions refused that ended before this process started.

@@ -141,11 +141,12 @@ impl Reading<'_> {
                 Some((index, of.counts_failures))
             })
             .collect();
-        if limits.is_empty() {
+        let code = logged.reason.as_deref().and_then(Code::from_name);
+        if limits.is_empty() || code.is_some_and(is_answered_outside) {
             self.simulation.elsewhere += 1;
             return Ok(());
         }
-        if route.auth.is_some() && is_refused_login(logged) {
+        if route.auth.is_some() && code.is_some_and(is_of_auth) {
             // Limits that count failures stand outside of authentication.
             limits.retain(|(_, counts_failures)| *counts_failures);
             if limits.is_empty() {
@@ -179,8 +180,12 @@ impl Reading<'_> {
     }
 }
 
-/// Whether the gateway itself refused it for who it was, before it came to a limit.
-fn is_refused_login(logged: &Logged) -> bool {
-    let code = logged.reason.as_deref().and_then(Code::from_name);
-    code.is_some_and(|code| matches!(code.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN))
+/// Whether the gateway answers so before it comes to any limit.
+fn is_answered_outside(code: Code) -> bool {
+    matches!(code, Code::Maintenance | Code::BodyTooLarge)
+}
+
+/// Whether the gateway itself refuses so whom it does not let in, before it comes to a limit, or cannot ask about them.
+fn is_of_auth(code: Code) -> bool {
+    matches!(code.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) || code == Code::AuthUnavailable
 }

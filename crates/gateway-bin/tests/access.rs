@@ -151,6 +151,44 @@ fn rules_decide_what_a_known_caller_may_do() {
 }
 
 #[test]
+fn who_would_be_refused_is_in_the_log_and_in_metrics_while_auth_and_authorize_only_report() {
+    let upstream = Upstream::named("a");
+    let route = "[[routes]]\nname = \"new\"\npath = \"/*\"\nservice = \"a\"\n\
+                 auth = { methods = [\"shop\"], mode = \"report\" }\n\
+                 authorize = { scopes = [\"orders:read\"], mode = \"report\" }\n";
+    let builder = builder(&upstream, "");
+    let text = std::fs::read_to_string(builder.dir().join("gateway.toml")).unwrap();
+    let text = text.replace("access_log = false", "access_log = \"@DIR@/access.log\"") + route;
+    let gateway = builder.file("gateway.toml", &text).start();
+    let bearer = |claims: &[&str]| format!("Bearer {}", token(&gateway, claims));
+    let (good, poor) = (bearer(&["sub=ada", "scope=orders:read"]), bearer(&["sub=ada"]));
+    let sent =
+        [("/good", good.as_str()), ("/poor", &poor), ("/bad", "Bearer x.y.z"), ("/worse", "Bearer x.y.z")];
+    for (path, bearer) in sent {
+        assert_eq!(with(gateway.addr(), path, &[("Authorization", bearer)]).status, 200, "{path}");
+    }
+    assert_eq!(get(gateway.addr(), "/none").status, 200);
+
+    let lines = wait_until("the lines of the access log", Duration::from_secs(10), || {
+        Some(gateway.access_log()).filter(|lines| lines.len() >= 5)
+    });
+    let said = |path: &str| lines.iter().find(|line| line["uri"] == path).unwrap()["would_refuse"].clone();
+    assert_eq!(said("/good"), Value::Null);
+    assert_eq!(said("/poor"), "insufficient-scope");
+    assert_eq!(said("/bad"), "invalid-token");
+    assert_eq!(said("/none"), "missing-credentials");
+    let metrics = get(gateway.admin(), "/metrics").text();
+    for (status, code, count) in
+        [(403, "insufficient-scope", 1), (401, "invalid-token", 2), (401, "missing-credentials", 1)]
+    {
+        let series = format!(
+            "gateway_would_refuse_total{{route=\"new\",status=\"{status}\",code=\"{code}\"}} {count}\n"
+        );
+        assert!(metrics.contains(&series), "no {series}in\n{metrics}");
+    }
+}
+
+#[test]
 fn services_are_told_who_calls_by_the_gateway_alone() {
     let upstream = Upstream::named("a");
     let route = "[[routes]]\npath = \"/keys\"\njwks = true\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n\
@@ -370,6 +408,54 @@ fn a_logout_counts_for_all_who_verify_tokens_here_while_redis_is_away() {
     assert_eq!(post("/auth/logout", &bearer, "").status, 204);
     let refused = with(gateway.addr(), "/mine", &bearer);
     assert_eq!((refused.status, code(&refused).as_str()), (401, "revoked-token"));
+}
+
+#[test]
+fn what_an_operator_revokes_ends_the_sessions_of_accounts() {
+    let upstream = Upstream::named("a");
+    let config = format!(
+        "access_log = false\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 2\nwatch = false\n\
+         [admin]\nlisten = \"127.0.0.1:@ADMIN@\"\n[services.a]\nendpoints = [\"{}\"]\n\
+         [auth.jwt.shop]\nsecret = \"{SECRET}\"\n[identity]\ndatabase = \"@DIR@/accounts.db\"\n\
+         [identity.password]\nmemory = \"8KiB\"\niterations = 1\n\
+         [[routes]]\npath = \"/auth/*\"\nidentity = true\n\
+         [[routes]]\npath = \"/mine\"\nservice = \"a\"\nauth = \"identity\"\n",
+        upstream.url()
+    );
+    let gateway = Gateway::builder(EXE).config(&config).start();
+    let post = |path: &str, body: &Value| {
+        let request = Request::new("POST", path).header("Content-Type", "application/json");
+        Client::new(gateway.addr()).send(&request.body(body.to_string()))
+    };
+    let account = json!({ "email": "ada@example.org", "password": "correct horse battery" });
+    let user = post("/auth/register", &account).json()["id"].clone();
+    let renewed =
+        |session: &Value| post("/auth/refresh", &json!({ "refresh_token": session["refresh_token"] })).status;
+    let sessions = |session: &Value| {
+        let bearer = format!("Bearer {}", session["access_token"].as_str().unwrap());
+        with(gateway.addr(), "/auth/sessions", &[("Authorization", &bearer)]).status
+    };
+    let revoke = |body: &str| {
+        let request = Request::new("POST", "/revoke").body(body);
+        assert_eq!(Client::new(gateway.admin()).send(&request).status, 200, "{body}");
+    };
+    let hour_ago = unix_now() - 3600;
+    type What = fn(&Value, &Value, u64) -> String;
+    let whats: [(&str, What, bool); 6] = [
+        ("a session", |session, _, _| json!({ "session": session["session_id"] }).to_string(), true),
+        ("a token", |session, _, _| session["access_token"].as_str().unwrap().to_owned(), true),
+        ("an account", |_, user, _| json!({ "subject": user }).to_string(), true),
+        ("another's session", |_, _, _| json!({ "session": "01a1fe34" }).to_string(), false),
+        ("another", |_, _, _| json!({ "subject": "bob" }).to_string(), false),
+        ("what was before", |_, user, then| json!({ "subject": user, "before": then }).to_string(), false),
+    ];
+    for (what, said, ended) in whats {
+        let session = post("/auth/login", &account).json();
+        assert_eq!(sessions(&session), 200, "{what}");
+        revoke(&said(&session, &user, hour_ago));
+        let expected = if ended { (401, 401) } else { (200, 200) };
+        assert_eq!((sessions(&session), renewed(&session)), expected, "{what}");
+    }
 }
 
 #[test]

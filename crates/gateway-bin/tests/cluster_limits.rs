@@ -222,6 +222,47 @@ fn through_a_killed_and_a_stalled_redis_no_request_fails_or_waits_and_the_stated
     }
 }
 
+/// With the default deadline, at a start too: at most one request of a worker waits for it, once in a second.
+#[test]
+fn whatever_is_wrong_with_redis_decisions_take_no_longer_than_its_deadline() {
+    const REQUESTS: usize = 200;
+    let deadline = Duration::from_millis(20);
+    let (upstream, redis) = (Upstream::named("a"), Redis::start());
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    for (how, url) in [
+        ("it accepts and says nothing", format!("redis://{}", silent.local_addr().unwrap())),
+        ("nobody listens", format!("redis://127.0.0.1:{}", gateway_testkit::free_port())),
+        ("no such name", "redis://redis.invalid".to_owned()),
+        ("it stalls", redis.url()),
+    ] {
+        let started = Instant::now();
+        let tables = format!(
+            "[store.redis]\nurl = \"{url}\"\nconnect_timeout = \"60s\"\nrequired = false\n\
+             [rate_limits.all]\nkey = \"all\"\nlimit = \"{REQUESTS}/s\"\nshared = \"exact\"\n"
+        );
+        let gateway = gateway(&upstream, &tables, &route("\"all\""));
+        let mut client = Client::new(gateway.addr());
+        if how == "it stalls" {
+            client.send(&Request::get("/"));
+            redis.stall();
+        }
+        let mut took = [(); REQUESTS].map(|()| {
+            let asked = Instant::now();
+            let status = client.send(&Request::get("/")).status;
+            assert!(matches!(status, 200 | 429), "{how}: {status}");
+            asked.elapsed()
+        });
+        let all = started.elapsed();
+        took.sort();
+        let (quick, longest) = (took[REQUESTS / 4], took[REQUESTS - 1]);
+        println!("{how}: all after {all:?}, a quarter of them in {quick:?}, the longest {longest:?}");
+        assert!(all < Duration::from_secs(30), "{how}: the start waits for no connection: {all:?}");
+        assert!(quick < deadline - Duration::from_millis(1), "{how}: they wait for nothing: {quick:?}");
+        assert!(longest < deadline + SLACK, "{how}: the longest {longest:?}");
+    }
+    redis.resume();
+}
+
 #[test]
 fn while_redis_is_away_the_limit_is_local_or_none_or_nobody_passes() {
     let (upstream, mut redis) = (Upstream::named("a"), Redis::start());

@@ -213,6 +213,37 @@ fn who_was_refused_for_a_token_did_not_come_to_the_limit() {
 }
 
 #[test]
+fn what_was_answered_before_any_limit_takes_nothing_from_one() {
+    let answered = |uri: &str, status: u16, reason: &str| {
+        line(0, "192.0.2.1", None, uri, status)
+            .replace("\"status\"", &format!("\"reason\":\"{reason}\",\"status\""))
+    };
+    let log = [
+        answered("/a/x", 503, "maintenance"),
+        answered("/a/x", 413, "body-too-large"),
+        answered("/b/x", 503, "auth-unavailable"),
+        // These came to it.
+        answered("/a/x", 503, "overloaded"),
+        answered("/a/x", 502, "upstream-connect-failed"),
+        line(0, "192.0.2.1", None, "/a/x", 503),
+    ];
+    let failures = r#"{ limit = "3/min", count = "failures", statuses = [413, 502, 503] }"#;
+    for (limit, requests, unauthenticated) in [("\"3/min\"", 6, 2), (failures, 8, 0)] {
+        let (limit, all) = said(limit, &log.concat().repeat(2), &["access.log"]);
+        assert_eq!(
+            (&limit["requests"], &limit["refused"]),
+            (&json!(requests), &json!(requests - 3)),
+            "{all:#}"
+        );
+        assert_eq!(
+            (&all["elsewhere"], &all["unauthenticated"]),
+            (&json!(4), &json!(unauthenticated)),
+            "{all:#}"
+        );
+    }
+}
+
+#[test]
 fn who_was_refused_for_a_token_came_to_a_limit_of_failures() {
     let said_no = |status: u16, reason: &str| {
         line(0, "192.0.2.1", None, "/b/x", status)

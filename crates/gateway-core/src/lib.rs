@@ -9,6 +9,7 @@
 //! | [`Grpc`] | whether a request is a gRPC call |
 //! | [`ClientAddr`], [`PeerAddr`], [`Scheme`], [`RequestId`], [`Principal`], [`ClientCertificate`], [`Captures`] | request extensions: the only channel between layers |
 //! | [`Limited`] | response extension: the rate limit that a request went beyond |
+//! | [`Unenforced`] | response extension: why a request would have been refused that passes all the same |
 //! | [`PolicyDecision`] | what written policies said of a request, in the extensions of its answer |
 //! | [`Endpoint`], [`Upstream`] | one instance of a service, and something that can send it a request |
 //! | [`Body`] | a response body: nothing, bytes, or a stream, without a box |
@@ -69,6 +70,7 @@ mod received;
 mod refusals;
 mod request_id;
 pub mod spare;
+mod unenforced;
 pub mod units;
 mod upgrade;
 mod upstream;
@@ -96,5 +98,6 @@ pub use ready::take_ready;
 pub use received::Received;
 pub use refusals::Refusals;
 pub use request_id::RequestId;
+pub use unenforced::Unenforced;
 pub use upgrade::Upgrade;
 pub use upstream::{BodyTooLarge, FailureKind, Upstream, UpstreamError};

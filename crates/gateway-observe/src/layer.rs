@@ -5,7 +5,7 @@ use crate::metrics::{Metrics, RouteLabels, RouteMetrics};
 use crate::time::Utc;
 use gateway_core::{
     Break, ClientAddr, Code, Endpoint, Limited, PolicyDecision, Principal, Problem, Received, RequestId,
-    Scheme, given_up,
+    Scheme, Unenforced, given_up,
 };
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode, Uri};
@@ -80,6 +80,7 @@ pub(crate) struct Observation {
     /// Who answered, or was tried last.
     endpoint: Option<Endpoint>,
     limited: Option<Limited>,
+    unenforced: Option<Unenforced>,
     /// Boxed: few routes have written policies.
     decision: Option<Box<PolicyDecision>>,
     pub(crate) bytes_out: u64,
@@ -155,6 +156,7 @@ impl Observation {
             principal: None,
             endpoint: None,
             limited: None,
+            unenforced: None,
             decision: None,
             bytes_out: 0,
         }
@@ -169,6 +171,10 @@ impl Observation {
         let facts = response.extensions();
         let problem = facts.get::<Problem>();
         self.code = problem.map(Problem::code);
+        self.unenforced = facts.get().copied();
+        if let (Some(unenforced), Some(metrics)) = (&self.unenforced, &self.route.metrics) {
+            metrics.count_unenforced(unenforced);
+        }
         if self.request.is_some() {
             self.problem = problem.cloned();
             self.principal = facts.get().cloned();
@@ -220,6 +226,7 @@ impl Drop for Observation {
                 principal: self.principal.as_ref(),
                 endpoint: self.endpoint.as_ref(),
                 limited: self.limited.as_ref(),
+                unenforced: self.unenforced.as_ref(),
                 decision: self.decision.as_deref(),
                 took,
                 bytes_in: asked.bytes_in.bytes(),

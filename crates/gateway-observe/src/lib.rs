@@ -10,6 +10,7 @@
 //! | `http_requests_total` | `method`, `endpoint`, `status`, `service`, and `code` where the gateway itself answered |
 //! | `http_request_duration_seconds` | `method`, `endpoint`, `service` |
 //! | `http_active_connections` | |
+//! | `gateway_would_refuse_total` | `route`, `status`, and `code` where the gateway itself would have answered |
 //!
 //! `endpoint` is the route's pattern, never the path that was asked for. `code` is the [`Code`](gateway_core::Code) of
 //! the gateway's own answer, one of few: with it, failures of a service and of the gateway in front of it are counted
@@ -19,7 +20,8 @@
 //!
 //! The access log says the same in its field `reason`. `limited_by` and
 //! `would_limit` name the limit or other policy that refused a request, or that only reports
-//! ([`Limited`](gateway_core::Limited)). `upstream` is where the request was when its client left.
+//! ([`Limited`](gateway_core::Limited)); `would_refuse` the code of what whoever asks for credentials and rights would have
+//! answered, did they not only report ([`Unenforced`](gateway_core::Unenforced)). `upstream` is where the request was when its client left.
 //! Where written policies were asked, `decision` and `policies` tell what they said
 //! ([`PolicyDecision`](gateway_core::PolicyDecision)).
 //!

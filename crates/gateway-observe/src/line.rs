@@ -3,7 +3,9 @@
 use crate::metrics::RouteLabels;
 use crate::settings::LogFormat;
 use crate::time::{Utc, write_go_duration};
-use gateway_core::{Endpoint, Limited, PolicyDecision, Principal, Problem, RequestId, Scheme, percent};
+use gateway_core::{
+    Endpoint, Limited, PolicyDecision, Principal, Problem, RequestId, Scheme, Unenforced, percent,
+};
 use http::{HeaderValue, Method, Uri};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -27,6 +29,7 @@ pub(crate) struct Record<'a> {
     pub(crate) principal: Option<&'a Principal>,
     pub(crate) endpoint: Option<&'a Endpoint>,
     pub(crate) limited: Option<&'a Limited>,
+    pub(crate) unenforced: Option<&'a Unenforced>,
     /// Where written policies were asked.
     pub(crate) decision: Option<&'a PolicyDecision>,
     pub(crate) took: Duration,
@@ -69,6 +72,13 @@ fn write_json(line: &mut Vec<u8>, r: &Record<'_>, redact: &[String]) {
         None => {}
         Some(Limited::By(limit)) => text(line, "limited_by", limit.as_bytes()),
         Some(Limited::Would(limit)) => text(line, "would_limit", limit.as_bytes()),
+    }
+    if let Some(Unenforced { status, code }) = r.unenforced {
+        let why = match code {
+            Some(code) => code.name(),
+            None => status.as_str(),
+        };
+        text(line, "would_refuse", why.as_bytes());
     }
     if let Some(problem) = r.problem {
         if problem.status().is_server_error() {
@@ -306,11 +316,12 @@ mod tests {
     struct Said<'a> {
         problem: Option<&'a Problem>,
         limited: Option<&'a Limited>,
+        unenforced: Option<&'a Unenforced>,
         decision: Option<&'a PolicyDecision>,
     }
 
     fn line_of(format: LogFormat, agent: &[u8], uri: &str, said: Said<'_>) -> Vec<u8> {
-        let Said { problem, limited, decision } = said;
+        let Said { problem, limited, unenforced, decision } = said;
         let agent = HeaderValue::from_bytes(agent).ok();
         let record = Record {
             time: Utc { second: *b"2024-01-15T10:30:00", nanos: 1_000_020 },
@@ -328,6 +339,7 @@ mod tests {
             principal: None,
             endpoint: None,
             limited,
+            unenforced,
             decision,
             took: Duration::from_nanos(45_167),
             bytes_in: 0,
@@ -360,6 +372,24 @@ mod tests {
             (Some(Limited::Would("new".into())), "\"user_agent\":\"curl\",\"would_limit\":\"new\"}\n"),
         ] {
             let said = Said { limited: limited.as_ref(), ..Said::default() };
+            let text = String::from_utf8(line_of(LogFormat::Json, b"curl", "/", said)).unwrap();
+            assert!(text.ends_with(end), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_is_only_reported_is_named_by_its_code_or_by_its_status() {
+        use gateway_core::Code;
+        use http::StatusCode;
+        for (status, code, end) in [
+            (
+                StatusCode::UNAUTHORIZED,
+                Some(Code::MissingCredentials),
+                "\"would_refuse\":\"missing-credentials\"}\n",
+            ),
+            (StatusCode::FOUND, None, "\"would_refuse\":\"302\"}\n"),
+        ] {
+            let said = Said { unenforced: Some(&Unenforced { status, code }), ..Said::default() };
             let text = String::from_utf8(line_of(LogFormat::Json, b"curl", "/", said)).unwrap();
             assert!(text.ends_with(end), "{text}");
         }

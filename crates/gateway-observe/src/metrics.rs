@@ -1,4 +1,5 @@
 use arc_swap::ArcSwap;
+use gateway_core::Unenforced;
 use http::{Method, StatusCode};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{
@@ -10,6 +11,7 @@ use std::time::Duration;
 const REQUESTS: &str = "http_requests_total";
 const DURATION: &str = "http_request_duration_seconds";
 const CONNECTIONS: &str = "http_active_connections";
+const WOULD_REFUSE: &str = "gateway_would_refuse_total";
 /// From a cached answer to one that is about to time out.
 const BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -187,6 +189,15 @@ impl RouteMetrics {
         record(&known);
         // Two that come at once register the same series: one entry is lost and made again.
         self.known.store(Arc::new(list.iter().cloned().chain([known]).collect()));
+    }
+
+    /// Counts a request that passes although somebody would refuse it. Looked up each time: only what is tried out is
+    /// counted so.
+    pub(crate) fn count_unenforced(&self, Unenforced { status, code }: &Unenforced) {
+        let mut labels =
+            vec![("route", self.labels.endpoint.clone()), ("status", status.as_str().to_owned())];
+        labels.extend(code.map(|code| ("code", code.name().to_owned())));
+        self.metrics.counter(WOULD_REFUSE, labels).increment(1);
     }
 
     fn register(&self, method: &'static str, status: StatusCode, reason: Option<&'static str>) -> Known {

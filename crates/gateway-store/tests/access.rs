@@ -265,6 +265,24 @@ fn files_in_which_nothing_is_to_be_found_are_named() {
         ..tls.clone()
     };
     open(client(&certificate, &key)).unwrap();
+    let plain = "redis://localhost".to_owned();
+    for settings in [
+        RedisSettings::new(&plain),
+        RedisSettings::new("unix:///run/redis.sock"),
+        RedisSettings::sentinel([plain.clone()], "m"),
+        RedisSettings::cluster([plain]),
+    ] {
+        for ca_file in [Some(&certificate), None] {
+            let settings = RedisSettings {
+                ca_file: ca_file.cloned().flatten(),
+                client_certificate_file: certificate.clone().filter(|_| ca_file.is_none()),
+                client_key_file: key.clone().filter(|_| ca_file.is_none()),
+                ..settings.clone()
+            };
+            let error = open(settings).unwrap_err().to_string();
+            assert!(error.contains("has certificates") && error.contains("expected rediss://"), "{error}");
+        }
+    }
     for (settings, expected) in [
         (RedisSettings { password_file: file("empty", "\nsecret\n"), ..tls.clone() }, "first line is empty"),
         (RedisSettings { ca_file: file("text", "no PEM"), ..tls.clone() }, "no certificate in it"),

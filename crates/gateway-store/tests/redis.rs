@@ -63,6 +63,20 @@ async fn a_frozen_server_costs_no_more_than_the_deadline() {
     assert!(took < Duration::from_millis(500), "{took:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_server_that_says_nothing_costs_the_deadline_once_and_not_a_tick_more() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", silent.local_addr().unwrap());
+    let settings = RedisSettings { connect_timeout: "60s".parse().unwrap(), ..RedisSettings::new(&url) };
+    let store = Store::open(&StoreSettings::from(settings)).unwrap();
+    let start = tokio::time::Instant::now();
+    store.get(&["x"]).await.unwrap_err();
+    let took = start.elapsed();
+    assert!((Duration::from_millis(15)..=Duration::from_millis(20)).contains(&took), "{took:?}");
+    store.get(&["x"]).await.unwrap_err();
+    assert_eq!(start.elapsed(), took, "the next one waits for nothing");
+}
+
 #[test]
 fn a_url_that_is_none_is_refused_without_its_password() {
     for url in ["http://u:secret@x", "nonsense", "redis://u:secret@[x"] {

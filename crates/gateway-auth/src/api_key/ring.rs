@@ -40,6 +40,8 @@ struct Sources {
     /// When the file was changed last, and how long it was.
     file_seen: Option<(SystemTime, u64)>,
     managed: Vec<ApiKeyEntry>,
+    /// Disabled here while the store was away: what it says of them is old until it is told.
+    untold: Vec<ApiKeyEntry>,
 }
 
 /// A key as requests see it.
@@ -133,7 +135,9 @@ impl KeyRing {
     ) -> Result<Self, AuthError> {
         let mut sources = Sources { configured: settings.keys.clone(), ..Sources::default() };
         if let Some(before) = before {
-            sources.managed = before.sources().managed.clone();
+            let before = before.sources();
+            sources.managed = before.managed.clone();
+            sources.untold = before.untold.clone();
         }
         if let Some(path) = &settings.keys_file {
             sources.file_seen = seen(path);
@@ -169,7 +173,8 @@ impl KeyRing {
     fn publish(&self) {
         let sources = self.sources();
         let old = self.0.known.load();
-        let all = sources.configured.iter().chain(&sources.file).chain(&sources.managed);
+        let managed = sources.managed.iter().chain(&sources.untold);
+        let all = sources.configured.iter().chain(&sources.file).chain(managed);
         let fresh = all.map(|entry| {
             let same = old.get(&entry.hash).filter(|known| known.entry == *entry);
             (entry.hash, same.cloned().unwrap_or_else(|| Arc::new(Known::new(entry.clone()))))
@@ -217,18 +222,34 @@ impl KeyRing {
     /// disabled as long as the store remembers.
     ///
     /// # Errors
-    /// The store is away: some may still be good on other instances.
+    /// The store is away: they are disabled here, and still good on other instances. [`KeyRing::load`] tells the store
+    /// later.
     pub async fn revoke(&self, id: &str) -> Result<usize, StoreError> {
-        let of_id = self.list().into_iter().map(|key| key.entry);
-        let of_id: Vec<_> = of_id.filter(|entry| entry.id == id && !entry.disabled).collect();
-        for entry in &of_id {
-            let disabled = ApiKeyEntry { disabled: true, ..entry.clone() };
-            // Here at once, even if the store is away.
-            self.take(disabled.clone());
-            self.write(&disabled).await?;
+        // Here at once, even if the store is away; whoever asks again then tells it.
+        let revoked = self.disable(id);
+        self.tell().await?;
+        Ok(revoked)
+    }
+
+    /// Disables every good key with this id, and returns how many of that id the store is yet to be told of.
+    fn disable(&self, id: &str) -> usize {
+        let good = self.list().into_iter().map(|key| key.entry);
+        let good = good.filter(|entry| entry.id == id && !entry.disabled);
+        let mut sources = self.sources();
+        sources.untold.extend(good.map(|entry| ApiKeyEntry { disabled: true, ..entry }));
+        let untold = sources.untold.iter().filter(|entry| entry.id == id).count();
+        drop(sources);
+        self.publish();
+        untold
+    }
+
+    /// Tells the store, and by it the others, what it was not told.
+    async fn tell(&self) -> Result<(), StoreError> {
+        let untold = self.sources().untold.clone();
+        for entry in &untold {
+            self.write(entry).await?;
         }
-        self.announce().await?;
-        Ok(of_id.len())
+        if untold.is_empty() { Ok(()) } else { self.announce().await }
     }
 
     async fn write(&self, entry: &ApiKeyEntry) -> Result<(), StoreError> {
@@ -243,6 +264,7 @@ impl KeyRing {
     fn take(&self, entry: ApiKeyEntry) {
         let mut sources = self.sources();
         sources.managed.retain(|other| other.hash != entry.hash);
+        sources.untold.retain(|other| other.hash != entry.hash);
         sources.managed.push(entry);
         drop(sources);
         self.publish();
@@ -252,11 +274,12 @@ impl KeyRing {
         self.0.store.publish(&self.channel(), b"changed").await
     }
 
-    /// Reads the managed keys from the store.
+    /// Tells the store what was revoked while it was away, and reads the managed keys from it.
     ///
     /// # Errors
     /// The store is away: the last known keys stay.
     pub async fn load(&self) -> Result<(), StoreError> {
+        self.tell().await?;
         let keys = self.0.store.scan(&self.prefix()).await?;
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let values = if keys.is_empty() { Vec::new() } else { self.0.store.get(&keys).await? };
@@ -304,7 +327,10 @@ impl KeyRing {
         let mut stale = false;
         loop {
             tokio::select! {
-                _ = tick.tick() => drop(self.reread()),
+                _ = tick.tick() => {
+                    self.reread();
+                    stale |= !self.sources().untold.is_empty();
+                }
                 // A gap comes first of all, and whenever messages may have been missed.
                 Event::Message(_) | Event::Gap = news.next() => stale = true,
             }

@@ -4,6 +4,7 @@ use super::{Admin, Answer, bytes_of, refused, text};
 use futures_util::future::join_all;
 use gateway_auth::Revocations;
 use gateway_core::Code;
+use gateway_identity::{Caller, Identity, IdentityError, Secret};
 use gateway_store::StoreError;
 use http::Request;
 use hyper::body::Incoming;
@@ -31,6 +32,7 @@ impl Admin {
     /// `POST /revoke`: a token, or a table that says which.
     pub(super) async fn revoke(&self, request: Request<Incoming>) -> Answer {
         let view = self.view.load_full();
+        let accounts = view.plan.identity.as_ref().and_then(|plan| plan.accounts.identity());
         if view.revocations.is_empty() {
             return refused(Code::NoRoute, "no [auth.jwt] is configured");
         }
@@ -54,10 +56,16 @@ impl Admin {
         // Which of them the token is for is not asked: revoked is revoked. All at once: each counts here from the
         // start, however long another waits for its store.
         let told = join_all(view.revocations.iter().map(|one| what.revoke(one))).await;
-        match told.into_iter().collect::<Result<(), _>>() {
-            Ok(()) => text("revoked\n"),
+        let ended = match accounts {
+            Some(accounts) => what.end(accounts).await,
+            None => Ok(()),
+        };
+        match (told.into_iter().collect::<Result<(), _>>(), ended) {
+            (Ok(()), Ok(())) => text("revoked\n"),
             // This process refuses the token; the others have not been told.
-            Err(error) => refused(Code::StoreUnavailable, &error.to_string()),
+            (Err(error), _) => refused(Code::StoreUnavailable, &error.to_string()),
+            // Its session goes on, and may be renewed.
+            (_, Err(error)) => refused(Code::StoreUnavailable, &format!("the accounts: {error}")),
         }
     }
 }
@@ -77,6 +85,29 @@ impl What {
         }
     }
 
+    /// Ends the sessions that are the gateway's own: else their refresh tokens would make new tokens.
+    async fn end(&self, accounts: &Identity) -> Result<(), IdentityError> {
+        let operator = Caller::operator();
+        match self {
+            Self::Token(token) => accounts.revoke_token(&Secret::new(token.as_str())).await,
+            Self::Session(sid) => end_session(accounts, sid).await,
+            // Of a token alone; its session is not known by it.
+            Self::Id(_) => Ok(()),
+            Self::Subject { subject, before: None } => {
+                accounts.end_sessions(&operator, subject).await.map(drop)
+            }
+            Self::Subject { subject, before: Some(before) } => {
+                let before = i64::try_from(before.saturating_mul(1000)).unwrap_or(i64::MAX);
+                for session in accounts.sessions(&operator, subject).await? {
+                    if session.created_at < before {
+                        end_session(accounts, &session.id).await?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
     async fn revoke(&self, revocations: &Revocations) -> Result<(), StoreError> {
         match self {
             Self::Token(token) => revocations.revoke(token).await,
@@ -87,6 +118,14 @@ impl What {
                 revocations.revoke_subject(subject, before, None).await
             }
         }
+    }
+}
+
+async fn end_session(accounts: &Identity, sid: &str) -> Result<(), IdentityError> {
+    match accounts.end_session(&Caller::operator(), sid).await {
+        // It is that of another issuer, or gone.
+        Err(IdentityError::NotFound(_)) => Ok(()),
+        ended => ended,
     }
 }
 

@@ -70,6 +70,7 @@ impl Topology {
             Given::Single(url) => {
                 let info = servers.onto(connection_info(url)?);
                 known(info.redis_settings().username(), info.redis_settings().password(), "redis")?;
+                of_tls(certificates.as_ref(), [info.addr()], "`url` is")?;
                 Ok(Self::Single(Box::new(client(url, info, certificates.as_ref())?)))
             }
             Given::Sentinel(sentinel) => {
@@ -163,11 +164,7 @@ impl Sentinel {
                 "`redis.sentinel.urls` has both redis:// and rediss://; expected one kind".to_owned(),
             ));
         }
-        if !tls && certificates.is_some() {
-            return Err(StoreError::Settings(
-                "`redis` has certificates, but `sentinel.urls` are redis://; expected rediss://".to_owned(),
-            ));
-        }
+        of_tls(certificates.as_ref(), &sentinels, "`sentinel.urls` are")?;
         let sentinel = Self {
             sentinels,
             master: settings.master().to_owned(),
@@ -239,6 +236,7 @@ impl Cluster {
                 }
             })
             .collect::<Result<_, StoreError>>()?;
+        of_tls(certificates.as_ref(), infos.iter().map(ConnectionInfo::addr), "`cluster` is")?;
         let nodes = urls
             .iter()
             .zip(&infos)
@@ -273,6 +271,20 @@ fn client(
         Some(certificates) => Client::build_with_tls(info, certificates.clone()),
     };
     client.map_err(|e| wrong_url(url, with_causes(&e)))
+}
+
+/// Certificates that nobody would look at are not what an operator believes to have.
+fn of_tls<'a>(
+    certificates: Option<&TlsCertificates>,
+    addresses: impl IntoIterator<Item = &'a ConnectionAddr>,
+    what: &str,
+) -> Result<(), StoreError> {
+    match certificates {
+        Some(_) if !addresses.into_iter().all(is_tls) => Err(StoreError::Settings(format!(
+            "`redis` has certificates, but {what} without TLS; expected rediss://"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// A user without a password would not be told to the servers.
