@@ -1,14 +1,17 @@
 use crate::semantics::terms::Terms;
 use crate::semantics::vary::Selected;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// What an entry takes beside its body and its fields.
 const OVERHEAD: usize = 512;
+
+/// How much of a body is given at once.
+const PIECE: usize = 64 * 1024;
 
 /// The fields that name the tags of an answer, by space or comma.
 static TAG_FIELDS: [HeaderName; 2] =
@@ -64,6 +67,29 @@ impl Entry {
         let body = usize::try_from(self.length).unwrap_or(usize::MAX);
         body.saturating_add(headers + selected + tags + 2 * self.key.len() + self.body.len() * 32 + OVERHEAD)
     }
+}
+
+/// The same fields in memory of their own. As they come they share the buffer that they were read into, which may be
+/// many times as large and would stay as long as the entry.
+pub(crate) fn owned(headers: &HeaderMap) -> HeaderMap {
+    let mut values = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
+    headers.values().for_each(|value| values.extend_from_slice(value.as_bytes()));
+    let mut values = values.freeze();
+    let mut owned = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        let copy = HeaderValue::from_maybe_shared(values.split_to(value.len()));
+        let mut copy = copy.unwrap_or_else(|_| value.clone());
+        copy.set_sensitive(value.is_sensitive());
+        owned.append(name, copy);
+    }
+    owned
+}
+
+/// A body as it is kept, in one piece of memory, and given: in parts, so that what a client has not taken yet is not
+/// counted as sent.
+pub(crate) fn body(mut whole: Bytes) -> Arc<[Bytes]> {
+    let parts = std::iter::from_fn(|| (!whole.is_empty()).then(|| whole.split_to(whole.len().min(PIECE))));
+    parts.collect()
 }
 
 /// The fields of an answer with its length among them, whatever was announced; but 204 and the like have none

@@ -3,7 +3,7 @@
 use crate::answer::{content_length, from_entry};
 use crate::body::CacheBody;
 use crate::engine::Engine;
-use crate::entry::Entry;
+use crate::entry::{Entry, owned};
 use crate::fill::{Fill, Keep};
 use crate::flight::{Landing, Lead};
 use crate::key::{Key, learned};
@@ -150,7 +150,7 @@ impl Fetch {
         now: SystemTime,
     ) -> Response<CacheBody<R>> {
         let engine = &self.engine;
-        let headers = fields::updated(&stale.headers, not_modified, engine.rules.set_cookie);
+        let headers = owned(&fields::updated(&stale.headers, not_modified, engine.rules.set_cookie));
         // How old it is now is what the 304 says: what it does not repeat is of the old answer.
         let mut said = headers.clone();
         for name in [http::header::AGE, http::header::DATE] {
