@@ -13,7 +13,7 @@ use crate::semantics::status::{Forward, Told};
 use crate::semantics::terms::{Asked, Terms, is_of_request, terms};
 use crate::semantics::{fields, freshness, vary};
 use bytes::Bytes;
-use gateway_core::{BoxError, Grpc};
+use gateway_core::{BoxError, Grpc, Problem};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, response};
 use http_body::Body;
@@ -211,6 +211,8 @@ impl Fetch {
         let terms = self.terms(parts.status, &parts.headers, now).ok().filter(|_| {
             self.method != Method::HEAD
                 && !is_stream(&parts.headers)
+                // What the gateway itself says is shown to each client in its own way, and is of this one request.
+                && parts.extensions.get::<Problem>().is_none()
                 && announced.is_none_or(|length| length <= self.engine.max_entry)
         });
         let Some(terms) = terms else {
