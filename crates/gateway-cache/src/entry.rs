@@ -42,10 +42,13 @@ impl Entry {
         self.terms.initial_age + now.duration_since(self.received).unwrap_or_default()
     }
 
-    /// Seconds until it is stale at this age; negative since when it is.
+    /// Seconds until it is stale at this age, begun ones too; not positive since when it is.
     pub(crate) fn ttl(&self, age: Duration) -> i64 {
-        let signed = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-        let ttl = signed(self.terms.lifetime) - signed(age);
+        let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+        let ttl = match self.terms.lifetime.checked_sub(age) {
+            Some(left) => signed(left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0))),
+            None => -signed((age - self.terms.lifetime).as_secs()),
+        };
         if self.is_marked() { ttl.min(0) } else { ttl }
     }
 

@@ -348,3 +348,14 @@ async fn what_the_gateway_itself_answers_is_not_stored() {
     assert_eq!(world.get("/").await.cache(), "fwd=uri-miss; stored", "what the service says is");
     assert_eq!(world.get("/").await.text(), "1");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_fresh_for_less_than_a_second_is_a_hit_and_not_stale() {
+    let world = plain(CacheSettings::ttl(Timespan::millis(500)));
+    world.get("/").await;
+    assert_eq!(world.get("/").await.cache(), "hit; ttl=1");
+    let counts = world.layer.counts();
+    assert_eq!((counts.hits, counts.stale), (1, 0));
+    later(1).await;
+    assert!(!world.get("/").await.is_hit());
+}
