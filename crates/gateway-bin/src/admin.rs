@@ -14,7 +14,7 @@ use bytes::Bytes;
 use gateway_core::{BoxError, Code, Problem};
 use gateway_observe::HealthReport;
 use gateway_server::{Accepted, Listener};
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, ORIGIN};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
@@ -90,6 +90,13 @@ where
 impl Admin {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         let get = matches!(*request.method(), Method::GET | Method::HEAD);
+        // Browsers name the page that a request comes from. An operator's reaches this listener, whatever page it shows.
+        if !get && request.headers().contains_key(ORIGIN) {
+            return refused(
+                Code::Forbidden,
+                "nothing is changed for a page in a browser: the request has an `Origin`",
+            );
+        }
         match request.uri().path() {
             "/revoke" if request.method() == Method::POST => self.revoke(request).await,
             "/revoke" => not_allowed("POST"),

@@ -327,3 +327,100 @@ fn a_post_on_a_route_of_its_own_makes_the_url_out_of_date() {
         assert_eq!(!told(&ask("GET")).starts_with("hit"), is_out_of_date, "{host}");
     }
 }
+
+#[test]
+fn routes_of_one_path_that_ask_for_more_have_answers_of_their_own() {
+    let (plain, beta) = (
+        Upstream::start(|_| Reply::with(200, &[FRESH], "plain")),
+        Upstream::start(|_| Reply::with(200, &[FRESH], "beta")),
+    );
+    for condition in ["match.headers = { x-beta = \"1\" }", "match.cookies = { beta = \"1\" }"] {
+        let config = format!(
+            "access_log = false\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 2\nwatch = false\n\
+             [services.plain]\nendpoints = [\"{}\"]\n[services.beta]\nendpoints = [\"{}\"]\n\
+             [[routes]]\npath = \"/*\"\n{condition}\nservice = \"beta\"\ncache = true\n\
+             [[routes]]\npath = \"/*\"\nservice = \"plain\"\ncache = true\n",
+            plain.url(),
+            beta.url()
+        );
+        let gateway = Gateway::builder(EXE).config(&config).start();
+        let ask = |beta: &str| {
+            let answer = Client::new(gateway.addr())
+                .send(&Request::get("/x").header("X-Beta", beta).header("Cookie", &format!("beta={beta}")));
+            (answer.text(), told(&answer).starts_with("hit"))
+        };
+        for is_hit in [false, true] {
+            assert_eq!(ask("1"), ("beta".to_owned(), is_hit), "{condition}");
+            assert_eq!(ask("0"), ("plain".to_owned(), is_hit), "{condition}");
+        }
+    }
+}
+
+#[test]
+fn what_varies_by_what_the_gateway_tells_the_service_is_not_shared() {
+    let upstream = in_turn(|call, request| {
+        let vary = request.target.trim_start_matches('/').to_owned();
+        Reply::with(200, &[FRESH, ("Vary", &vary)], &call.to_string())
+    });
+    let config = |isolation: &str| {
+        // Of `one`, and of `two`.
+        let keys = [
+            "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed",
+            "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3",
+        ]
+        .map(|hash| format!("{{ id = \"{hash}\", hash = \"sha256:{hash}\" }}"));
+        format!(
+            "access_log = false\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 2\nwatch = false\n\
+             [services.a]\nendpoints = [\"{}\"]\n[auth.api_keys.k]\nkeys = [{}]\n\
+             [[routes]]\npath = \"/*\"\nservice = \"a\"\nauth = {{ methods = [\"k\"], optional = true }}\n\
+             identity_headers = {{ headers = {{ X-User-ID = \"@id\" }} }}\ncache = {{ isolation = \"{isolation}\" }}\n",
+            upstream.url(),
+            keys.join(", ")
+        )
+    };
+    for (isolation, vary, own, others) in [
+        ("shared", "Accept", true, true),
+        ("shared", "X-User-ID", false, false),
+        ("shared", "Accept,x-forwarded-for", false, false),
+        ("principal", "X-User-ID", true, false),
+        ("principal", "X-Forwarded-For", false, false),
+    ] {
+        let gateway = Gateway::builder(EXE).config(&config(isolation)).start();
+        let is_hit = |key: &str| {
+            let request = Request::get(&format!("/{vary}")).header("X-API-Key", key);
+            let answer = Client::new(gateway.addr()).send(&request);
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            told(&answer).starts_with("hit")
+        };
+        let found = [is_hit("one"), is_hit("one"), is_hit("two")];
+        assert_eq!(found, [false, own, others], "{isolation}, {vary}");
+    }
+}
+
+#[test]
+fn the_admin_listener_purges_a_url_however_its_path_is_written() {
+    let upstream = Upstream::start(|_| Reply::with(200, &[FRESH], "body"));
+    let config = format!(
+        "access_log = false\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 2\nwatch = false\n\
+         [admin]\nlisten = \"127.0.0.1:@ADMIN@\"\n[services.a]\nendpoints = [\"{}\"]\n\
+         [[routes]]\npath = \"/*\"\nservice = \"a\"\ncache = true\n",
+        upstream.url()
+    );
+    let gateway = Gateway::builder(EXE).config(&config).start();
+    let target = "/%7Eme//caf%c3%a9?q=%7E";
+    for what in [
+        format!("\"url\":\"http://shop.example{target}\""),
+        "\"prefix\":\"http://shop.example/%7Eme/\"".into(),
+    ] {
+        let request = Request::get(target).header("Host", "shop.example");
+        assert_eq!(told(&Client::new(gateway.addr()).send(&request)), "fwd=uri-miss; stored");
+        let purge = Request::new("POST", "/purge").body(format!("{{{what}}}"));
+        assert_eq!(Client::new(gateway.admin()).send(&purge).text(), "{\"purged\":1}\n", "{what}");
+    }
+    let wrong = Request::new("POST", "/purge").body("{\"url\":\"http://shop.example/a%2\"}");
+    assert_eq!(Client::new(gateway.admin()).send(&wrong).status, 400);
+    // What a page has the operator's browser send needs no leave of this listener.
+    let forged =
+        Request::new("POST", "/purge").header("Origin", "http://evil.example").body("{\"all\":true}");
+    assert_eq!(Client::new(gateway.admin()).send(&forged).status, 403);
+}

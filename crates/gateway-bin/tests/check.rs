@@ -78,6 +78,17 @@ fn every_warning_has_its_place_and_leaves_the_exit_code_0() {
             vec!["`hash_on` changes nothing: only the strategies `ring_hash` and `maglev` hash"],
         ),
         (
+            service("balance = { sticky = \"home\" }") + "cache = \"5s\"\n",
+            vec![
+                "3:22: warning: the cache of routes[0] stores no answer that comes with its cookie",
+                "take `sticky` or `cache` out",
+            ],
+        ),
+        (
+            service("balance = { sticky = \"home\" }") + "cache = { set_cookie = true }\n",
+            vec!["the cache of routes[0] gives the cookie of one client to all"],
+        ),
+        (
             service("balance = { zone = \"eu\" }"),
             vec!["no endpoint of `a` is in the zone `eu`: none is preferred"],
         ),

@@ -106,6 +106,7 @@ impl Engine {
                 set_cookie: settings.set_cookie,
                 stale_while_revalidate: *settings.stale_while_revalidate,
                 stale_if_error: *settings.stale_if_error,
+                unseen: Vec::new(),
             },
             max_entry: settings.max_entry.bytes(),
             client_directives: settings.client_directives,

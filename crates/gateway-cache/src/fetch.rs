@@ -3,7 +3,7 @@
 use crate::answer::{content_length, from_entry};
 use crate::body::CacheBody;
 use crate::engine::Engine;
-use crate::entry::Entry;
+use crate::entry::{Entry, owned};
 use crate::fill::{Fill, Keep};
 use crate::flight::{Landing, Lead};
 use crate::key::{Key, learned};
@@ -13,8 +13,8 @@ use crate::semantics::status::{Forward, Told};
 use crate::semantics::terms::{Asked, Terms, is_of_request, terms};
 use crate::semantics::{fields, freshness, vary};
 use bytes::Bytes;
-use gateway_core::{BoxError, Grpc};
-use http::header::CONTENT_TYPE;
+use gateway_core::{BoxError, Grpc, Problem};
+use http::header::{CONTENT_TYPE, DATE};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, response};
 use http_body::Body;
 use std::sync::Arc;
@@ -150,10 +150,13 @@ impl Fetch {
         now: SystemTime,
     ) -> Response<CacheBody<R>> {
         let engine = &self.engine;
-        let headers = fields::updated(&stale.headers, not_modified, engine.rules.set_cookie);
+        let mut headers = owned(&fields::updated(&stale.headers, not_modified, engine.rules.set_cookie));
+        if !not_modified.contains_key(DATE) {
+            fields::date(&mut headers, now);
+        }
         // How old it is now is what the 304 says: what it does not repeat is of the old answer.
         let mut said = headers.clone();
-        for name in [http::header::AGE, http::header::DATE] {
+        for name in [http::header::AGE, DATE] {
             said.remove(&name);
             if let Some(value) = not_modified.get(&name) {
                 said.insert(name, value.clone());
@@ -211,6 +214,8 @@ impl Fetch {
         let terms = self.terms(parts.status, &parts.headers, now).ok().filter(|_| {
             self.method != Method::HEAD
                 && !is_stream(&parts.headers)
+                // What the gateway itself says is shown to each client in its own way, and is of this one request.
+                && parts.extensions.get::<Problem>().is_none()
                 && announced.is_none_or(|length| length <= self.engine.max_entry)
         });
         let Some(terms) = terms else {
@@ -231,7 +236,10 @@ impl Fetch {
         // Those who wait asked with queries that were equal by another rule; without one, with this very query.
         let is_for_others = learned.is_none() || !self.key.is_by_rule();
         let key = learned.as_ref().unwrap_or(&self.key);
-        let headers = fields::stored(&parts.headers);
+        let mut headers = fields::stored(&parts.headers);
+        if !headers.contains_key(DATE) {
+            fields::date(&mut headers, now);
+        }
         let head = Arc::new(Entry {
             url: key.url,
             status: parts.status,

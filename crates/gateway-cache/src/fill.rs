@@ -3,7 +3,7 @@
 mod reader;
 
 use crate::CacheStore;
-use crate::entry::{Entry, with_length};
+use crate::entry::{Entry, body, owned, with_length};
 use crate::flight::{Landing, Lead};
 use crate::wakers::Wakers;
 use bytes::Bytes;
@@ -212,8 +212,8 @@ impl State {
             key: head.key.clone(),
             url: head.url,
             status: head.status,
-            headers: with_length(head.headers.clone(), head.status, self.total),
-            body: self.chunks.iter().cloned().collect(),
+            headers: with_length(owned(&head.headers), head.status, self.total),
+            body: body(self.copied()),
             length: self.total,
             terms: head.terms,
             received: head.received,
@@ -222,6 +222,13 @@ impl State {
             marked: AtomicBool::new(head.is_marked()),
         });
         keep.store.insert_in_all(entry, keep.purges);
+    }
+
+    /// What has come, in memory of its own: the pieces are parts of buffers that may be much larger.
+    fn copied(&self) -> Bytes {
+        let mut whole = Vec::with_capacity(usize::try_from(self.total).unwrap_or_default());
+        self.chunks.iter().for_each(|chunk| whole.extend_from_slice(chunk));
+        whole.into()
     }
 
     /// Whether more would be held than may be because the first reader is slow.

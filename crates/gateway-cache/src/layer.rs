@@ -8,7 +8,7 @@ use crate::semantics::reuse::{Reuse, reuse};
 use crate::service::Cache;
 use crate::settings::{CacheError, CacheSettings};
 use crate::store::shard::Found;
-use http::Request;
+use http::{HeaderName, Request};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -54,6 +54,14 @@ impl<X> CacheLayer<X> {
     #[must_use]
     pub fn with_executor<Y>(self, executor: Y) -> CacheLayer<Y> {
         CacheLayer { engine: self.engine, executor }
+    }
+
+    /// The cache of requests in which layers further in set these headers, by what the cache does not go by: an answer
+    /// that names one of them in `Vary` is not stored, as nobody here could tell for whom else it is.
+    #[must_use]
+    pub fn with_unseen(mut self, headers: impl IntoIterator<Item = HeaderName>) -> Self {
+        Arc::make_mut(&mut self.engine).rules.unseen = headers.into_iter().collect();
+        self
     }
 
     /// The same cache with a connection of its own to the second tier, for a thread with its own runtime.

@@ -8,7 +8,7 @@ use gateway_cache::{
     PurgeMode, PurgeSettings,
 };
 use gateway_core::units::{ByteSize, Short, Timespan};
-use gateway_core::{AuthMethod, ClientAddr, Principal};
+use gateway_core::{AuthMethod, ClientAddr, Code, Principal, Problem};
 use std::time::Duration;
 use support::{World, answer, later, ok, request, world, world_on};
 
@@ -332,4 +332,30 @@ async fn the_layer_tells_how_long_a_request_would_be_answered_from_what_is_store
     later(40).await;
     assert_eq!(fresh(&[]), None, "it is stale");
     assert_eq!(world.upstream.calls(), 1, "nobody was asked to tell");
+}
+
+#[tokio::test]
+async fn what_the_gateway_itself_answers_is_not_stored() {
+    let negative = [("503".to_owned(), Timespan::secs(60))].into();
+    let world = world(CacheSettings { negative, ..CacheSettings::default() }, |call, _| async move {
+        let mut answer = answer(503, &[], format!("{call}"));
+        if call == 0 {
+            answer.extensions_mut().insert(Problem::new(Code::NoEndpoint));
+        }
+        Ok(answer)
+    });
+    assert_eq!(world.get("/").await.cache(), "fwd=uri-miss");
+    assert_eq!(world.get("/").await.cache(), "fwd=uri-miss; stored", "what the service says is");
+    assert_eq!(world.get("/").await.text(), "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_fresh_for_less_than_a_second_is_a_hit_and_not_stale() {
+    let world = plain(CacheSettings::ttl(Timespan::millis(500)));
+    world.get("/").await;
+    assert_eq!(world.get("/").await.cache(), "hit; ttl=1");
+    let counts = world.layer.counts();
+    assert_eq!((counts.hits, counts.stale), (1, 0));
+    later(1).await;
+    assert!(!world.get("/").await.is_hit());
 }

@@ -486,3 +486,24 @@ async fn what_wants_more_than_an_answer_passes() {
     }
     assert!(world.get("/").await.is_hit() || world.upstream.calls() > 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn rfc_9110_6_6_1_an_answer_without_a_date_gets_that_of_its_arrival() {
+    let world = world(CacheSettings::default(), |call, _| async move {
+        let status = if call == 0 { 200 } else { 304 };
+        Ok(answer(status, &[("cache-control", "max-age=10"), ("etag", "\"a\"")], ""))
+    });
+    world.get("/").await;
+    later(5).await;
+    let first = world.get("/").await;
+    later(4).await;
+    let second = world.get("/").await;
+    assert_eq!((first.header("age"), second.header("age")), ("5", "9"));
+    assert_eq!(first.header("date"), second.header("date"), "it does not move with each answer");
+    let made = httpdate::parse_http_date(first.header("date")).unwrap();
+    later(20).await;
+    let again = world.get("/").await;
+    assert_eq!((again.cache(), again.header("age")), ("fwd=stale; fwd-status=304; stored", "0"));
+    let since = httpdate::parse_http_date(again.header("date")).unwrap().duration_since(made).unwrap();
+    assert!(since.as_secs().abs_diff(29) <= 1, "{since:?}");
+}

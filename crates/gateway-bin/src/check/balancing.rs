@@ -1,6 +1,6 @@
 //! What a service's balancing says that changes nothing.
 
-use crate::config::{Mistake, Origin, Settings, join};
+use crate::config::{Mistake, Origin, Plan, RoutePlan, Settings, join};
 use gateway_balance::{HashOn, PolicySettings, RequestBias, Strategy, SubsetFallback};
 
 /// Settings that the strategy does not look at, and names that no endpoint has.
@@ -31,6 +31,33 @@ pub(super) fn without_effect(settings: &Settings, origin: &Origin) -> Vec<Mistak
                 warn(key, format!("no endpoint of `{name}` has the label `{} = \"{value}\"`", subset.key));
             }
         }
+    }
+    found
+}
+
+/// Services whose answers come with a cookie of the gateway's own, which are not for a cache.
+pub(super) fn sticky_caches(settings: &Settings, plan: &Plan, origin: &Origin) -> Vec<Mistake> {
+    let mut found = Vec::new();
+    for (name, service) in &settings.services {
+        if service.balance.0.sticky.is_none() {
+            continue;
+        }
+        let of_service = |(i, route): (usize, &RoutePlan)| {
+            let cache = route.cache.as_ref().filter(|_| route.service.as_ref() == Some(name))?;
+            Some((origin.original(&format!("routes[{i}]")), cache.stores_cookies()))
+        };
+        let Some((route, stores)) = plan.routes.iter().enumerate().find_map(of_service) else { continue };
+        let message = if stores {
+            format!(
+                "the cache of {route} gives the cookie of one client to all, so that all come to one endpoint"
+            )
+        } else {
+            format!(
+                "the cache of {route} stores no answer that comes with its cookie, and by `ttl` none to clients that have it"
+            )
+        };
+        let warning = origin.warning(&format!("{}.balance.sticky", join("services", name)), message);
+        found.push(warning.with_help("take `sticky` or `cache` out, or cache at a service of its own"));
     }
     found
 }

@@ -27,6 +27,7 @@ pub(crate) fn warnings(settings: &Settings, plan: &Plan, origin: &Origin) -> Vec
     found.extend(reader.unused());
     found.extend(reader.drained());
     found.extend(balancing::without_effect(settings, origin));
+    found.extend(balancing::sticky_caches(settings, plan, origin));
     found.extend(reader.loops());
     found.extend(reader.times());
     found.extend(reader.retried_successes());

@@ -1,9 +1,19 @@
 //! Which fields of an answer are stored, and what a 304 changes of them (RFC 9111 §3.1, §3.2).
 
 use http::header::{
-    AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderName,
+    HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
 };
+use std::time::SystemTime;
+
+/// Says when an answer was made that does not say so itself: when it came (RFC 9110 §6.6.1).
+pub(crate) fn date(headers: &mut HeaderMap, received: SystemTime) {
+    // A date is always a value.
+    if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(received)) {
+        headers.insert(DATE, date);
+    }
+}
 
 /// What is of one connection only (RFC 9110 §7.6.1), or between a proxy and its client (RFC 9111 §3.1), and `Age`,
 /// which is counted anew for each answer.
@@ -60,7 +70,6 @@ pub(crate) fn updated(stored: &HeaderMap, not_modified: &HeaderMap, set_cookie: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         lines

@@ -22,6 +22,8 @@ pub(crate) struct Rules {
     pub(crate) set_cookie: bool,
     pub(crate) stale_while_revalidate: Duration,
     pub(crate) stale_if_error: Duration,
+    /// Headers of requests that the upstream sees otherwise than the cache does.
+    pub(crate) unseen: Vec<HeaderName>,
 }
 
 /// What counts of the request.
@@ -100,7 +102,7 @@ pub(crate) fn terms(
     if !rules.set_cookie && (headers.contains_key(SET_COOKIE) || headers.contains_key(&SET_COOKIE2)) {
         return Err(Unstorable::SetCookie);
     }
-    if vary::is_star(headers) {
+    if vary::is_star(headers) || vary::names_one(headers, &rules.unseen) {
         return Err(Unstorable::Vary);
     }
     let explicit = freshness::explicit(headers, &says, targeted.is_some(), received);
@@ -226,6 +228,21 @@ mod tests {
         ] {
             let found = try_terms(Asked::default(), status, lines, &Rules::default());
             assert_eq!(found.map(|terms| terms.lifetime.as_secs()), expected, "{status} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_varies_by_what_nobody_here_sees_is_not_stored() {
+        let rules = Rules { unseen: vec![HeaderName::from_static("x-user-id")], ..Rules::default() };
+        for (vary, expected) in [
+            ("X-User-Id", Err(Unstorable::Vary)),
+            ("accept,x-user-id", Err(Unstorable::Vary)),
+            ("accept", Ok(60)),
+            ("x-user-id2", Ok(60)),
+        ] {
+            let lines = [("cache-control", "public, max-age=60"), ("vary", vary)];
+            let found = try_terms(Asked::default(), 200, &lines, &rules);
+            assert_eq!(found.map(|terms| terms.lifetime.as_secs()), expected, "{vary}");
         }
     }
 

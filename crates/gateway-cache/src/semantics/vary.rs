@@ -11,6 +11,12 @@ pub(crate) fn is_star(headers: &HeaderMap) -> bool {
     items(headers).any(|item| item == b"*")
 }
 
+/// Whether the answer depends on one of these headers.
+pub(crate) fn names_one(headers: &HeaderMap, names: &[HeaderName]) -> bool {
+    let is_one = |item: &[u8]| names.iter().any(|name| item.eq_ignore_ascii_case(name.as_str().as_bytes()));
+    !names.is_empty() && items(headers).any(is_one)
+}
+
 /// The selecting headers that the answer names, in order, each once. Names that are none are left out: no request
 /// can have them.
 pub(crate) fn names(headers: &HeaderMap) -> Vec<HeaderName> {

@@ -18,7 +18,7 @@ use crate::semantics::status::{Forward, Told};
 use crate::store::shard::Found;
 use bytes::Bytes;
 use gateway_core::{BoxError, take_ready};
-use http::header::RANGE;
+use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE};
 use http::{Method, Request, Response};
 use http_body::Body;
 use std::sync::Arc;
@@ -111,7 +111,10 @@ impl Asking {
         if *request.method() == Method::HEAD {
             *request.method_mut() = Method::GET;
         }
-        request.headers_mut().remove(RANGE);
+        // Nor is it for what this client has that the upstream is asked.
+        for name in [RANGE, IF_RANGE, IF_NONE_MATCH, IF_MODIFIED_SINCE] {
+            request.headers_mut().remove(name);
+        }
         let fetch = self.fetch(&mut request, Forward::Stale, Some(stale), now, Some(lead));
         executor.execute(RefreshFuture::new(inner.call(request), fetch));
     }

@@ -9,7 +9,7 @@
 //!
 //! A record begins with its kind. What does not read as it should is no record: a miss.
 
-use crate::entry::Entry;
+use crate::entry::{Entry, body};
 use crate::semantics::terms::Terms;
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::{BufMut, Bytes};
@@ -191,13 +191,13 @@ impl<'a> Reader<'a> {
             headers.try_append(self.name()?, HeaderValue::from_bytes(self.bytes()?).ok()?).ok()?;
         }
         let length = self.number()?;
-        let body = Bytes::copy_from_slice(self.take(usize::try_from(length).ok()?)?);
+        let whole = Bytes::copy_from_slice(self.take(usize::try_from(length).ok()?)?);
         Some(Entry {
             key: key.into(),
             url,
             status: StatusCode::from_u16(status).ok()?,
             headers,
-            body: if body.is_empty() { [].into() } else { [body].into() },
+            body: body(whole),
             length,
             terms,
             received,

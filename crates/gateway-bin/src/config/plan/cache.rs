@@ -3,11 +3,18 @@
 use super::chore::Chore;
 use super::{Planner, RoutePlan};
 use crate::config::settings::CacheStoreSettings;
-use gateway_cache::{CacheLayer, CacheSettings, CacheStore, InvalidateLayer};
+use gateway_auth::IdentityHeadersLayer;
+use gateway_cache::{CacheLayer, CacheSettings, CacheStore, InvalidateLayer, Isolation};
 use gateway_core::units::Switch;
 use gateway_routing::RouteMatch;
 use gateway_store::Store;
+use http::HeaderName;
+use http::header::FORWARDED;
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// Written behind the cache, and of each client another.
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// A store of answers that outlives reloads.
 #[derive(Clone)]
@@ -21,7 +28,20 @@ pub(crate) struct CachePlan {
 #[derive(Clone)]
 pub(crate) struct RouteCache {
     settings: CacheSettings,
+    unseen: Vec<HeaderName>,
     pub(crate) layer: CacheLayer,
+}
+
+impl RouteCache {
+    pub(crate) fn stores_cookies(&self) -> bool {
+        self.settings.set_cookie
+    }
+}
+
+/// What stands between a route's cache and its service.
+pub(super) struct Behind<'a> {
+    pub(super) service: &'a str,
+    pub(super) identity_headers: Option<&'a IdentityHeadersLayer>,
 }
 
 impl CachePlan {
@@ -60,16 +80,55 @@ impl Planner<'_> {
         key: &str,
         switch: &Switch<CacheSettings>,
         plan: Option<&CachePlan>,
+        behind: &Behind<'_>,
     ) -> Option<Box<RouteCache>> {
         let (settings, plan) = (switch.on()?, plan?);
+        let unseen = self.unseen(settings.isolation, behind);
         let earlier = self.previous_route(route, matches).and_then(|route| route.cache.as_ref());
         let store_kept = self.previous_cache().is_some();
-        if let Some(same) = earlier.filter(|earlier| store_kept && earlier.settings == *settings) {
+        let is_same = |earlier: &RouteCache| earlier.settings == *settings && earlier.unseen == unseen;
+        if let Some(same) = earlier.filter(|earlier| store_kept && is_same(earlier)) {
             return Some(same.clone());
         }
-        let layer = self.noted(key, CacheLayer::new(route, settings, &plan.store))?;
-        Some(Box::new(RouteCache { settings: settings.clone(), layer }))
+        let layer = self.noted(key, CacheLayer::new(&kept_as(route, matches), settings, &plan.store))?;
+        let layer = layer.with_unseen(unseen.iter().cloned());
+        Some(Box::new(RouteCache { settings: settings.clone(), unseen, layer }))
     }
+
+    /// The headers that the service sees and the cache does not, where what they say is not in the key either.
+    fn unseen(&self, isolation: Isolation, behind: &Behind<'_>) -> Vec<HeaderName> {
+        let forwarded = &self.settings.forwarded;
+        let mut names = Vec::new();
+        names.extend(forwarded.x_forwarded.then(|| FORWARDED_FOR.clone()));
+        names.extend(forwarded.rfc7239.then_some(FORWARDED));
+        if isolation == Isolation::Shared {
+            names.extend(behind.identity_headers.iter().flat_map(|layer| layer.names()).cloned());
+            let asserts = self.settings.services.get(behind.service).is_some_and(|service| service.assertion);
+            let assertion = self.settings.assertion.on().filter(|_| asserts);
+            names.extend(assertion.and_then(|assertion| assertion.header.parse::<HeaderName>().ok()));
+        }
+        names
+    }
+}
+
+/// What the answers of a route are kept under. Routes of one name, which mostly is their path, may differ in what else
+/// they ask of a request, and then others answer the same URL. Whatever the order of the routes, it stays the same: in
+/// memory over reloads, in Redis for all instances.
+fn kept_as(name: &str, matches: &RouteMatch) -> String {
+    let RouteMatch { headers, query, cookies, clients, not_clients, when, .. } = matches;
+    let asks = !headers.is_empty()
+        || !query.is_empty()
+        || !cookies.is_empty()
+        || !clients.is_empty()
+        || !not_clients.is_empty()
+        || when.is_some();
+    if !asks {
+        return name.to_owned();
+    }
+    let mut hasher = DefaultHasher::new();
+    (headers, query, cookies, clients, not_clients).hash(&mut hasher);
+    when.as_ref().map(ToString::to_string).hash(&mut hasher);
+    format!("{name}#{:016x}", hasher.finish())
 }
 
 /// Has routes without a cache, which may change what others of the same path answer, make it out of date there.

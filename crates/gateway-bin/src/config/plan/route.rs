@@ -1,7 +1,7 @@
 //! Routes: what they match, and the layers that their requests pass.
 
 use super::auth::{AuthLayers, AuthPlan, RouteAuth, key_of_name as name_key};
-use super::cache::{CachePlan, RouteCache};
+use super::cache::{Behind, CachePlan, RouteCache};
 use super::cedar::{Authorization, Cedar, RouteCedar};
 use super::levels::Levels;
 use super::limit::LimitPlan;
@@ -313,8 +313,9 @@ impl Planner<'_> {
         };
         // What they have counted lives on with what the route matches.
         let (cache_key, cache) = levels.first("cache", |policies| policies.cache);
-        let cache =
-            cache.and_then(|cache| self.route_cache((&name, &matches), &cache_key, cache, shared.cache));
+        let behind = Behind { service: service_name, identity_headers: identity_headers.as_ref() };
+        let cache = cache
+            .and_then(|cache| self.route_cache((&name, &matches), &cache_key, cache, shared.cache, &behind));
         let (most_key, most) = levels.first("concurrency", |policies| policies.concurrency);
         let concurrency = most.and_then(|most| self.concurrency((&name, &matches), &most_key, most));
         let (circuit_key, circuit) = levels.first("circuit", |policies| policies.circuit);
