@@ -44,7 +44,7 @@ impl Failure {
     /// `reveal` has clients see which endpoint failed.
     pub(crate) fn into_problem(self, reveal: bool) -> Problem {
         match self {
-            Self::Unavailable(Unavailable::NoEndpoint) => {
+            Self::Unavailable(Unavailable::NoEndpoint | Unavailable::NoneOfSubset) => {
                 Problem::new(Code::NoEndpoint).with_header(RETRY_AFTER, HeaderValue::from_static("1"))
             }
             Self::Unavailable(Unavailable::Overloaded) => {

@@ -24,6 +24,12 @@ pub(crate) struct View<'a> {
     pub(crate) share: u32,
 }
 
+impl View<'_> {
+    fn is_available(&self) -> bool {
+        self.passes && !self.ejected && !self.broken
+    }
+}
+
 /// The endpoints that may be picked.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
@@ -35,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) panics: bool,
     /// Whether there would be endpoints but for their circuits.
     pub(crate) broken: bool,
+    /// Whether any is available, health not ignored.
+    pub(crate) available: bool,
 }
 
 /// The plan for all endpoints, and one for each subset of them.
@@ -79,7 +87,8 @@ impl Plan {
         let broken = views.iter().any(|view| view.broken && view.passes && view.weight > 0);
         let ejected = |view: &View<'_>| view.ejected && view.passes && !view.broken && view.weight > 0;
         let ejected = views.iter().enumerate().filter(|(_, view)| ejected(view)).map(|(i, _)| i);
-        Self { levels: levels.collect(), ejected: ejected.collect(), panics, broken }
+        let available = views.iter().any(|view| view.is_available() && view.weight > 0);
+        Self { levels: levels.collect(), ejected: ejected.collect(), panics, broken, available }
     }
 
     /// Whether this endpoint may be picked at all.
@@ -147,7 +156,7 @@ fn shares(views: &[View<'_>], panic: PanicSettings) -> (Vec<(Vec<usize>, u32)>, 
             let here = |view: &View<'_>| view.priority == priority && view.weight > 0;
             views.iter().enumerate().filter(|(_, view)| here(view) && wanted(view)).map(|(i, _)| i).collect()
         };
-        let (all, available) = (of(&|_| true), of(&|view| view.passes && !view.ejected && !view.broken));
+        let (all, available) = (of(&|_| true), of(&|view| view.is_available()));
         let health = (140 * available.len()).checked_div(all.len()).unwrap_or(0).min(100) as u32;
         let (floor, fallback) = match panic.ignore {
             Ignored::Ejections => (of(&|view| view.passes).len(), of(&|view| view.passes && !view.broken)),

@@ -407,7 +407,9 @@ impl<U> Inner<U> {
         until: Instant,
         mut why: Unavailable,
     ) -> Result<Picked, Unavailable> {
-        let Some(_waiting) = self.set.wait() else { return Err(why) };
+        // Who asks for what is not there takes no place from those who wait.
+        let waits = if why == Unavailable::NoneOfSubset { None } else { self.set.wait() };
+        let Some(_waiting) = waits else { return Err(why) };
         while Instant::now() < until {
             let changed = self.set.changed().notified();
             let _ = tokio::time::timeout_at(until.min(Instant::now() + INTERVAL), changed).await;

@@ -311,7 +311,7 @@ impl EndpointSet {
         match why {
             Unavailable::Overloaded => self.0.totals.overloaded.count(self.policy().limits.mode),
             Unavailable::CircuitOpen { .. } => broken.count(mode_of(circuit)),
-            Unavailable::NoEndpoint => {}
+            Unavailable::NoEndpoint | Unavailable::NoneOfSubset => {}
         }
     }
 

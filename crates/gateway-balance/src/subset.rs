@@ -104,20 +104,19 @@ impl Subsets {
         endpoint.metadata().get(&self.settings.key).is_some_and(|value| **value == *self.values[subset])
     }
 
-    /// Where a request goes. `has_any` says whether a subset has endpoints that can take requests. Pure.
+    /// Where a request goes. `has_any` says whether a subset has endpoints that can take requests, none of which is
+    /// ejected: rather than in a panic among a subset's own, requests go to the fallback, if there is one. Pure.
     pub(crate) fn choose(&self, head: Option<&Parts>, has_any: impl Fn(usize) -> bool) -> Choice {
         let said = self.settings.from.as_ref().zip(head).and_then(|(from, head)| from.value(head));
         let value = said.or(self.settings.value.as_deref().map(str::as_bytes));
-        match value.and_then(|value| self.find(value)).filter(|subset| has_any(*subset)) {
-            Some(subset) => Choice::Subset(subset),
-            None => match &self.settings.fallback {
-                SubsetFallback::Any => Choice::Any,
-                SubsetFallback::None => Choice::Nobody,
-                SubsetFallback::Default(value) => {
-                    self.find(value.as_bytes()).map_or(Choice::Nobody, Choice::Subset)
-                }
-            },
-        }
+        let found = value.and_then(|value| self.find(value));
+        let subset = match &self.settings.fallback {
+            _ if found.is_some_and(has_any) => found,
+            SubsetFallback::Any => return Choice::Any,
+            SubsetFallback::None => found,
+            SubsetFallback::Default(value) => self.find(value.as_bytes()),
+        };
+        subset.map_or(Choice::Nobody, Choice::Subset)
     }
 
     fn find(&self, value: &[u8]) -> Option<usize> {
@@ -177,6 +176,17 @@ mod tests {
         ] {
             let subsets = subsets(&format!("{{{from}{rest}}}"));
             assert_eq!(subsets.choose(Some(&head(version)), |_| true), expected, "{rest} {version:?}");
+        }
+        for (fallback, expected) in [
+            (r#""any""#, Any),
+            // Nobody else may take them: it is for the subset's plan to say whether there is a panic.
+            (r#""none""#, Subset(1)),
+            (r#"{"default": "v2"}"#, Subset(2)),
+            (r#"{"default": "v10"}"#, Subset(1)),
+        ] {
+            let subsets = subsets(&format!(r#"{{{from}, "fallback": {fallback}}}"#));
+            let chosen = subsets.choose(Some(&head(Some("v10"))), |_| false);
+            assert_eq!(chosen, expected, "{fallback}, and none of it is available");
         }
         let cookie = subsets(r#"{"key": "version", "from": {"cookie": "v"}}"#);
         let head = Request::get("/").header("cookie", "v=v10").body(()).unwrap().into_parts().0;

@@ -304,19 +304,11 @@ impl Worker {
         {
             end = End::guarded(timed.layer(end));
         }
-        if let Some(service) = route.service.as_ref().and_then(|name| self.plan.services.get(name)) {
-            if let Some(adaptive) = &service.adaptive {
-                end = End::guarded(adaptive.layer(end));
-            }
-            if let Some(admission) = &service.admission {
-                end = End::guarded(admission.layer(end));
-            }
-            if let Some(class) = route.class {
-                end = End::guarded(end.map_request(move |mut request: Request<B>| {
-                    request.extensions_mut().insert(class);
-                    request
-                }));
-            }
+        if let Some(class) = route.class {
+            end = End::guarded(end.map_request(move |mut request: Request<B>| {
+                request.extensions_mut().insert(class);
+                request
+            }));
         }
         if let Some((_, concurrency)) = route.concurrency.as_deref() {
             end = End::guarded(concurrency.layer(end).map_response(|answer| answer.map(AnyBody::boxed)));
@@ -342,19 +334,31 @@ impl Worker {
                 None => end,
             })
         };
+        // What a service bears and how often it fails is its own, whoever stands in for it.
+        let bounded = |name: &str, mut end: End<B>| {
+            let service = self.plan.services.get(name)?;
+            if let Some(adaptive) = &service.adaptive {
+                end = End::guarded(adaptive.layer(end));
+            }
+            if let Some(admission) = &service.admission {
+                end = End::guarded(admission.layer(end));
+            }
+            Some(end)
+        };
         let mut balance = self.balances.get(name)?.clone();
         if let Some((_, circuit)) = route.circuit.as_deref() {
             balance = balance.with_circuit(circuit.clone());
         }
         let end = credentialed(name, balance)?;
+        let end = bounded(name, end)?;
         let Some((fallback, other)) =
             route.fallback.as_deref().and_then(|to| Some((to, to.service.as_deref()?)))
         else {
             return Some(end);
         };
         let asked = FallbackSettings { respond: None, ..fallback.clone() };
-        let layer =
-            FallbackLayer::new(&asked, Some(credentialed(other, self.balances.get(other)?.clone())?)).ok()?;
+        let other = bounded(other, credentialed(other, self.balances.get(other)?.clone())?)?;
+        let layer = FallbackLayer::new(&asked, Some(other)).ok()?;
         Some(End::guarded(layer.layer(end)))
     }
 

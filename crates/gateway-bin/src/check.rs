@@ -1,6 +1,7 @@
 //! `gateway check`: what is wrong with a configuration, what is likely not what was meant, and what cannot be
 //! reached.
 
+mod asking;
 mod balancing;
 mod connect;
 pub(crate) use connect::evicts;

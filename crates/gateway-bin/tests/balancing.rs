@@ -180,15 +180,18 @@ fn a_key_may_be_a_header_a_query_parameter_a_cookie_or_the_path_and_the_first_th
 
 #[test]
 fn a_bounded_load_sends_a_busy_key_on_to_the_next_endpoint() {
-    let (a, b) = (Upstream::named("a"), Upstream::named("b"));
-    let service = "balance = { strategy = \"ring_hash\", hash_on = \"path\", bounded_load = 125 }";
-    let gateway = gateway(&urls(&[&a, &b]), service);
-    let (home, next) = if get(gateway.addr(), "/hot").text() == "a" { (&a, &b) } else { (&b, &a) };
-    home.stall();
-    let busy: Vec<_> = (0..4).map(|_| in_background(gateway.addr(), Request::get("/hot"))).collect();
-    wait_until("the overflow", SOON, || (next.hits() > 0 && home.hits() > 1).then_some(()));
-    home.resume();
-    assert!(busy.into_iter().all(|thread| thread.join().unwrap().status == 200));
+    for strategy in ["ring_hash", "maglev"] {
+        let (a, b) = (Upstream::named("a"), Upstream::named("b"));
+        let service =
+            format!("balance = {{ strategy = \"{strategy}\", hash_on = \"path\", bounded_load = 125 }}");
+        let gateway = gateway(&urls(&[&a, &b]), &service);
+        let (home, next) = if get(gateway.addr(), "/hot").text() == "a" { (&a, &b) } else { (&b, &a) };
+        home.stall();
+        let busy: Vec<_> = (0..4).map(|_| in_background(gateway.addr(), Request::get("/hot"))).collect();
+        wait_until("the overflow", SOON, || (next.hits() > 0 && home.hits() > 1).then_some(()));
+        home.resume();
+        assert!(busy.into_iter().all(|thread| thread.join().unwrap().status == 200));
+    }
 }
 
 #[test]

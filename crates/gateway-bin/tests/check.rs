@@ -97,6 +97,36 @@ fn every_warning_has_its_place_and_leaves_the_exit_code_0() {
             vec!["no endpoint of `a` has the label `version = \"v2\"`"],
         ),
         (
+            service("retry = { hedge = \"50ms\" }"),
+            vec!["`hedge` changes nothing: `a` has one endpoint, and a second is asked"],
+        ),
+        (
+            GOOD.replace(
+                "endpoints = [",
+                "retry.hedge = \"5s\"\ntimeout.per_try = \"5s\"\nendpoints = [\"http://x\", ",
+            ),
+            vec!["2:15: warning: `hedge` changes nothing: an endpoint is given up after 5s"],
+        ),
+        (
+            service("health = { kind = \"grpc\" }"),
+            vec![
+                "3:19: warning: every check fails: `grpc` needs HTTP/2, and `connection.protocol` of `a` is `auto`",
+                "set `services.a.connection.protocol = \"http2\"`",
+            ],
+        ),
+        (
+            service("health = { kind = \"tcp\", path = \"/up\" }"),
+            vec!["`path` changes nothing: checks of this kind do not look at it"],
+        ),
+        (
+            service("health = { path = \"/up\", expect = \"PONG\" }"),
+            vec!["`expect` changes nothing: checks of this kind do not look at it"],
+        ),
+        (
+            service("balance = { subset = { key = \"version\" } }"),
+            vec!["no request is for any label: give `from`, `value` or both"],
+        ),
+        (
             format!("[server]\nlisten = \"0.0.0.0:9\"\n{}", GOOD.replace("127.0.0.1:1", "127.0.0.1:9")),
             vec!["gateway.toml:4:14: warning: the gateway itself listens at http://127.0.0.1:9"],
         ),

@@ -76,6 +76,8 @@ struct Seen {
     cancelled: Arc<AtomicUsize>,
     /// How many messages were taken from the server of `/test/Flood`.
     flooded: Arc<AtomicUsize>,
+    /// What the server says of itself, by the numbers of `grpc.health.v1`: 1 is well.
+    serving: Arc<AtomicUsize>,
 }
 
 /// Counts a call that is dropped before it is answered.
@@ -118,6 +120,16 @@ impl tower::Service<http::Request<tonic::body::Body>> for Service {
                         if first { Err(busy) } else { Ok::<_, Status>(Response::new(request.into_inner())) }
                     };
                     grpc.unary(tower::service_fn(busy), request).await
+                }
+                "/grpc.health.v1.Health/Check" => {
+                    let status = seen.serving.load(Ordering::SeqCst) as u8;
+                    let check = move |request: Request<Bytes>| async move {
+                        match &request.get_ref()[..] {
+                            b"\x0a\x04test" => Ok(Response::new(Bytes::from(vec![0x08, status]))),
+                            _ => Err(Status::not_found("no such service")),
+                        }
+                    };
+                    grpc.unary(tower::service_fn(check), request).await
                 }
                 "/test/Refuse" => grpc.unary(tower::service_fn(refuse), request).await,
                 "/test/Break" => grpc.server_streaming(tower::service_fn(fail_midway), request).await,
@@ -387,6 +399,25 @@ async fn a_call_that_may_be_repeated_is_tried_again_by_its_status() {
         let code = answer.map_or_else(|status| status.code(), |_| Code::Ok);
         assert_eq!(code, if calls == 2 { Code::Ok } else { Code::Unavailable }, "{on} {key}");
         assert_eq!(seen.calls.load(Ordering::SeqCst), calls, "{on} {key}");
+    }
+}
+
+#[tokio::test]
+async fn l7_a_server_is_asked_of_a_service_whether_it_is_serving() {
+    let health = "[services.rpc.health]\nkind = \"grpc\"\nservice = \"test\"\ninterval = \"30ms\"\nfall = 1\nrise = 1\n";
+    let (_gateway, seen, mut client) = through(health).await;
+    for (serving, expected) in [(2, Code::Unavailable), (1, Code::Ok), (0, Code::Unavailable), (1, Code::Ok)]
+    {
+        seen.serving.store(serving, Ordering::SeqCst);
+        let start = Instant::now();
+        loop {
+            let answer = call(&mut client, message("hello"), "/test/Unary").await;
+            if answer.map_or_else(|status| status.code(), |_| Code::Ok) == expected {
+                break;
+            }
+            assert!(start.elapsed() < SOON, "waited for {expected:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
 

@@ -72,6 +72,8 @@ async fn z13_the_other_service_is_asked_then_the_static_answer_is_given() {
         (json!({ "service": "b" }), "upstream-timeout", Some("200"), "", second(200, "")),
         (json!({ "service": "b" }), "upstream-reset", Some("200"), "", second(200, "")),
         (json!({ "on": ["connect"], "service": "b" }), "circuit-open", Some("200"), "", second(200, "")),
+        (json!({ "on": ["connect"], "service": "b" }), "no-endpoint", Some("200"), "", second(200, "")),
+        (json!({ "service": "b" }), "no-endpoint", Some("200"), "", second(200, "")),
         (json!({ "on": ["500-502"], "service": "b" }), "503", Some("200"), "", first(503, "")),
         (json!({ "on": ["404"], "service": "b" }), "404", Some("200"), "", second(200, "")),
         (json!({ "on": ["4xx"], "service": "b" }), "410", Some("410"), "", second(410, "")),

@@ -21,6 +21,8 @@ use tokio::time::Instant;
 pub(crate) enum Unavailable {
     /// None is healthy.
     NoEndpoint,
+    /// There is none with the label that is asked for, and none will come by waiting.
+    NoneOfSubset,
     /// Too many requests fail; what is refused may be tried again after this time.
     CircuitOpen { wait: Duration },
     /// As many requests are on their way as are allowed.
@@ -31,7 +33,7 @@ impl Unavailable {
     /// The policy that refuses, if it is one.
     pub(crate) fn by(self) -> Option<&'static str> {
         match self {
-            Self::NoEndpoint => None,
+            Self::NoEndpoint | Self::NoneOfSubset => None,
             Self::CircuitOpen { .. } => Some("circuit"),
             Self::Overloaded => Some("limits"),
         }
@@ -64,10 +66,10 @@ impl EndpointSet {
         let plans = shared.plans.load();
         let (plan, turns) = match &shared.subsets {
             None => (&plans.all, &shared.turns[0]),
-            Some(subsets) => match subsets.choose(head, |subset| !plans.subsets[subset].levels.is_empty()) {
+            Some(subsets) => match subsets.choose(head, |subset| plans.subsets[subset].available) {
                 Choice::Any => (&plans.all, &shared.turns[0]),
                 Choice::Subset(subset) => (&plans.subsets[subset], &shared.turns[1 + subset]),
-                Choice::Nobody => return Err(Unavailable::NoEndpoint),
+                Choice::Nobody => return Err(Unavailable::NoneOfSubset),
             },
         };
         if let (Some(sticky), Some(head)) = (&shared.sticky, head)

@@ -1,7 +1,7 @@
 use super::picked::Affinity;
 use super::*;
 use crate::Strategy;
-use crate::outlier::OutlierMode;
+use crate::outlier::{Cause, OutlierMode};
 use crate::retry::Verdict;
 
 fn set(weights: &[u32], strategy: Strategy) -> EndpointSet {
@@ -424,6 +424,9 @@ fn a_request_goes_only_to_endpoints_with_the_label_it_asks_for() {
             assert_eq!(seen(&heads[1], &[1]), [2], "{strategy:?}");
             assert_eq!(seen(&heads[2], &[]), unknown, "{strategy:?} {fallback}");
             assert!(set.is_ready());
+            set.0.eject(0, Cause::GatewayErrors, set.now());
+            let instead = if fallback == "\"any\"" { vec![1, 2] } else { vec![0] };
+            assert_eq!(seen(&heads[0], &[]), instead, "{strategy:?} {fallback}: the only one is ejected");
             set.set_healthy(0, false);
             let left = if fallback == "\"any\"" { vec![1, 2] } else { vec![] };
             assert_eq!(seen(&heads[0], &[]), left, "{strategy:?} {fallback}: nobody of it is left");

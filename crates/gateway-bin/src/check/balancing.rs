@@ -20,6 +20,9 @@ pub(super) fn without_effect(settings: &Settings, origin: &Origin) -> Vec<Mistak
             warn("zone", format!("no endpoint of `{name}` is in the zone `{zone}`: none is preferred"));
         }
         let Some(subset) = &policy.subset else { continue };
+        if subset.from.is_none() && subset.value.is_none() {
+            warn("subset", "no request is for any label: give `from`, `value` or both".to_owned());
+        }
         let fallback = match &subset.fallback {
             SubsetFallback::Default(value) => Some(value),
             SubsetFallback::Any | SubsetFallback::None => None,

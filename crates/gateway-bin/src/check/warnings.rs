@@ -26,6 +26,7 @@ pub(crate) fn warnings(settings: &Settings, plan: &Plan, origin: &Origin) -> Vec
     found.extend(reader.without_http2());
     found.extend(reader.unused());
     found.extend(reader.drained());
+    found.extend(super::asking::without_effect(settings, origin));
     found.extend(balancing::without_effect(settings, origin));
     found.extend(balancing::sticky_caches(settings, plan, origin));
     found.extend(reader.loops());
@@ -139,7 +140,7 @@ impl Reader<'_> {
         found
     }
 
-    /// Routes that speak gRPC to services over HTTP/1.1, in which no server of gRPC answers.
+    /// Routes and checks that speak gRPC to services over HTTP/1.1, in which no server of gRPC answers.
     fn without_http2(&self) -> Vec<Mistake> {
         let spoken = |name: &str| {
             let service = self.settings.services.get(name)?;
@@ -152,6 +153,7 @@ impl Reader<'_> {
             };
             set.then_some(protocol)
         };
+        let help = |name: &str| format!("set `services.{name}.connection.protocol = \"http2\"`");
         let mut found = Vec::new();
         for (i, route) in self.plan.routes.iter().enumerate().filter(|(_, route)| route.grpc_web) {
             let Some(name) = route.service.as_deref() else { continue };
@@ -160,8 +162,19 @@ impl Reader<'_> {
                 "`grpc_web` makes gRPC of what browsers send, but `{name}` is spoken to in HTTP/1.1: its `connection.protocol` is `{protocol}`"
             );
             let warning = self.origin.warning(&format!("routes[{i}].service"), message);
-            let help = format!("set `services.{name}.connection.protocol = \"http2\"`");
-            found.push(warning.with_help(help));
+            found.push(warning.with_help(help(name)));
+        }
+        for (name, service) in &self.settings.services {
+            let is_grpc = service
+                .health
+                .as_ref()
+                .is_some_and(|health| health.kind == gateway_balance::HealthCheck::Grpc);
+            let Some(protocol) = spoken(name).filter(|_| is_grpc) else { continue };
+            let message = format!(
+                "every check fails: `grpc` needs HTTP/2, and `connection.protocol` of `{name}` is `{protocol}`"
+            );
+            let warning = self.origin.warning(&format!("{}.health.kind", join("services", name)), message);
+            found.push(warning.with_help(help(name)));
         }
         found
     }

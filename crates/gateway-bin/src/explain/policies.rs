@@ -80,11 +80,12 @@ pub(super) fn policies(checked: &Checked, index: usize) -> Vec<Policy> {
     all.of_levels(route.concurrency.is_some(), "concurrency", |p| p.concurrency.map(drop));
     all.of_levels(route.class.is_some(), "class", |p| p.class.map(drop));
     if let Some((_, service)) = service {
-        all.add(service.admission.on().is_some(), "admission", &of_service("admission"), Value::Null);
-        all.add(service.adaptive.on().is_some(), "adaptive", &of_service("adaptive"), Value::Null);
-        if route.asks_service() {
-            all.of_levels(route.grpc_web, "grpc_web", |p| p.grpc_web.map(drop));
-            all.of_levels(answers == Some(false), "fallback", |p| p.fallback.map(drop));
+        let asks = route.asks_service();
+        all.of_levels(asks && route.grpc_web, "grpc_web", |p| p.grpc_web.map(drop));
+        all.of_levels(asks && answers == Some(false), "fallback", |p| p.fallback.map(drop));
+        all.add(asks && service.admission.on().is_some(), "admission", &of_service("admission"), Value::Null);
+        all.add(asks && service.adaptive.on().is_some(), "adaptive", &of_service("adaptive"), Value::Null);
+        if asks {
             all.add(service.outbound.is_some(), "outbound", &of_service("outbound"), Value::Null);
             all.of_levels(route.circuit.is_some(), "circuit", |p| p.circuit.map(drop));
             let (timeout, retry) = (&service.timeout, &service.retry);

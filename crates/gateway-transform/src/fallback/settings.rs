@@ -11,9 +11,9 @@ use std::str::FromStr;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FallbackSettings {
-    /// Which answers are none: `"connect"` (no connection, or the circuit is open), `"failure"` (these and every other
-    /// way in which the service gave no answer), or statuses such as `"5xx"`, `"503"` or `"500-504"`, whoever gave
-    /// them. Default `["failure"]`.
+    /// Which answers are none: `"connect"` (no connection, no endpoint left, or the circuit is open), `"failure"` (these
+    /// and every other way in which the service gave no answer), or statuses such as `"5xx"`, `"503"` or `"500-504"`,
+    /// whoever gave them. Default `["failure"]`.
     pub on: Vec<FallbackOn>,
     /// The service that is asked next. Default: none.
     pub service: Option<String>,
@@ -63,7 +63,8 @@ impl FallbackOn {
     /// Whether an answer is one of these. The gateway's own have a problem.
     pub(super) fn takes(self, status: StatusCode, problem: Option<&Problem>) -> bool {
         let code = problem.map(Problem::code);
-        let unreached = matches!(code, Some(Code::UpstreamConnectFailed | Code::CircuitOpen));
+        let unreached =
+            matches!(code, Some(Code::UpstreamConnectFailed | Code::NoEndpoint | Code::CircuitOpen));
         match self {
             Self::Connect => unreached,
             Self::Failure => {
