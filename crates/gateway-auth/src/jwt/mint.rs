@@ -20,7 +20,8 @@ pub fn mint(settings: &JwtSettings, claims: impl Serialize) -> Result<String, Au
             _ => (hmac::HMAC_SHA256, "HS256"),
         };
         let kid = key.kid.map_or(String::new(), |kid| format!(",\"kid\":{}", serde_json::Value::from(kid)));
-        let header = format!("{{\"typ\":\"JWT\",\"alg\":\"{name}\"{kid}}}");
+        let typ = serde_json::Value::from(settings.typ.as_deref().unwrap_or("JWT"));
+        let header = format!("{{\"typ\":{typ},\"alg\":\"{name}\"{kid}}}");
         let claims = serde_json::to_vec(&claims).map_err(|error| AuthError::Mint(error.to_string()))?;
         let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
         let signature = hmac::sign(&hmac::Key::new(algorithm, &secret), text.as_bytes());
