@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
-/// Signs a token with the secret of these settings: for tests and for trying things out.
+/// Signs a token with the secret of these settings, with the `typ` that they ask for: for tests and for trying things out.
 ///
 /// # Errors
 /// The settings have a public key, which cannot sign, or no usable secret.
