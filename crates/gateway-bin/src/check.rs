@@ -46,9 +46,9 @@ enum FindingsFormat {
 /// How findings are shown.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Format {
-    /// With the lines of the file.
+    /// For people.
     Text,
-    /// A list in JSON.
+    /// JSON, for programs.
     Json,
 }
 

@@ -5,6 +5,7 @@ use crate::config::{self, Checked, Config, LogLevel, Settings};
 use crate::explain::{self, Explained};
 use crate::simulate::{self, SimulateError};
 use crate::{reference, routes, run, token};
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand, ValueEnum};
 use gateway_core::units::Timespan;
 use gateway_core::{Break, Code};
@@ -62,7 +63,7 @@ enum Command {
         /// The name of an [auth.jwt] with a secret.
         #[arg(long)]
         auth: String,
-        /// A claim; may be given several times.
+        /// A claim; may be given several times. `iss` and `aud` are what the settings ask for unless they are given.
         #[arg(long = "claim", value_name = "NAME=VALUE")]
         claims: Vec<String>,
         /// How long it is good for.
@@ -117,7 +118,7 @@ const MISTAKEN: u8 = 2;
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Cli { command, config: path } = Cli::parse();
+    let Cli { command, config: path } = Cli::try_parse().unwrap_or_else(|error| with_tip(error).exit());
     let text = match command.unwrap_or(Command::Run) {
         Command::Run => {
             return match config::read(Some(&path), None) {
@@ -149,6 +150,23 @@ pub fn main() -> ExitCode {
         }
         Err(code) => code,
     }
+}
+
+/// Other gateways' commands take the configuration's name by itself.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    let unknown = [ContextKind::InvalidArg, ContextKind::InvalidSubcommand].map(|kind| error.get(kind));
+    let tip = unknown.into_iter().flatten().find_map(|value| match value {
+        ContextValue::String(name)
+            if [".toml", ".yaml", ".yml", ".json"].iter().any(|end| name.ends_with(end)) =>
+        {
+            Some(format!("name the configuration by '--config {name}'"))
+        }
+        _ => None,
+    });
+    if let Some(tip) = tip {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }
 
 fn run(checked: Checked, path: &Path) -> ExitCode {

@@ -8,15 +8,36 @@ use std::fmt::Write;
 pub(crate) fn markdown(schema: &Value) -> String {
     let mut text = String::from(
         "# Configuration\n\nEvery key, made by `gateway schema --format md`. `NAME` stands for a name of your choosing, `[]` for each \
-         element of a list. Where a short form is named, it may stand in place of the table whose keys follow.\n\n\
+         element of a list. Where a short form is named, it may stand in place of the table whose keys follow. What stands below \
+         a key of `defaults` and of `groups.NAME` is told at the same key of `routes[]`.\n\n\
          | key | value | meaning |\n|---|---|---|\n",
     );
-    rows(schema, schema, "", &mut Vec::new(), &mut text);
+    for Row { key, kind, meaning } in table(schema) {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "| `{key}` | {kind} | {meaning} |");
+    }
     text
 }
 
+/// The name of every key.
+pub(crate) fn keys(schema: &Value) -> Vec<String> {
+    table(schema).into_iter().map(|row| row.key).collect()
+}
+
+struct Row {
+    key: String,
+    kind: String,
+    meaning: String,
+}
+
+fn table(schema: &Value) -> Vec<Row> {
+    let mut all = Vec::new();
+    rows(schema, schema, "", &mut Vec::new(), &mut all);
+    all
+}
+
 /// `within` are the definitions whose keys are being written.
-fn rows<'v>(root: &'v Value, node: &'v Value, path: &str, within: &mut Vec<&'v Value>, text: &mut String) {
+fn rows<'v>(root: &'v Value, node: &'v Value, path: &str, within: &mut Vec<&'v Value>, all: &mut Vec<Row>) {
     let node = resolve(root, node);
     // By name, whether or not this build's tables keep the order in which they were written.
     let properties: BTreeMap<&String, &Value> =
@@ -26,9 +47,10 @@ fn rows<'v>(root: &'v Value, node: &'v Value, path: &str, within: &mut Vec<&'v V
         let described = property.get("description").or(resolve(root, property).get("description"));
         let meaning =
             described.and_then(Value::as_str).unwrap_or_default().replace('\n', " ").replace('|', "\\|");
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "| `{key}` | {} | {meaning} |", kind(root, property));
-        below(root, property, &key, within, text);
+        all.push(Row { key: key.clone(), kind: kind(root, property), meaning });
+        if !(path == "defaults" || path == "groups.NAME") {
+            below(root, property, &key, within, all);
+        }
     }
 }
 
@@ -38,22 +60,22 @@ fn below<'v>(
     property: &'v Value,
     key: &str,
     within: &mut Vec<&'v Value>,
-    text: &mut String,
+    all: &mut Vec<Row>,
 ) {
     let node = resolve(root, property);
     if within.iter().any(|outer| std::ptr::eq(*outer, node)) {
         return;
     }
     within.push(node);
-    rows(root, node, key, within, text);
+    rows(root, node, key, within, all);
     if let Some(named) = node.get("additionalProperties").filter(|named| named.is_object()) {
-        below(root, named, &format!("{key}.NAME"), within, text);
+        below(root, named, &format!("{key}.NAME"), within, all);
     }
     if let Some(items) = node.get("items") {
-        below(root, items, &format!("{key}[]"), within, text);
+        below(root, items, &format!("{key}[]"), within, all);
     }
     for form in node.get("anyOf").and_then(Value::as_array).into_iter().flatten() {
-        below(root, form, key, within, text);
+        below(root, form, key, within, all);
     }
     within.pop();
 }
@@ -67,9 +89,13 @@ fn resolve<'v>(root: &'v Value, node: &'v Value) -> &'v Value {
 fn kind(root: &Value, property: &Value) -> String {
     let node = resolve(root, property);
     if let Some(forms) = node.get("anyOf").or(node.get("oneOf")).and_then(Value::as_array) {
-        let mut kinds: Vec<String> =
-            forms.iter().map(|form| kind(root, form)).filter(|kind| kind != "null").collect();
-        kinds.dedup();
+        let forms: Vec<String> = forms.iter().map(|form| kind(root, form)).collect();
+        let mut kinds: Vec<&str> = Vec::new();
+        for kind in forms.iter().flat_map(|form| form.split(" or ")) {
+            if kind != "null" && !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
         return kinds.join(" or ");
     }
     if let Some(value) = node.get("const") {

@@ -1,6 +1,7 @@
 //! Test tokens, signed with a configured secret.
 
 use crate::config::{Config, nearest};
+use gateway_auth::OneOrMany;
 use gateway_core::units::Timespan;
 use serde_json::{Map, Value};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,7 +21,8 @@ pub(crate) fn read(claims: &[String]) -> Result<Map<String, Value>, String> {
     Ok(all)
 }
 
-/// A token with these claims that expires after a time.
+/// A token with these claims that expires after a time, and with the issuer and audience that are asked for, unless the
+/// claims say otherwise.
 ///
 /// # Errors
 /// Says what is wrong with the name, the claims or the key.
@@ -33,11 +35,23 @@ pub(crate) fn mint(
     let known = &config.settings.auth.jwt;
     let settings = known.get(auth).ok_or_else(|| match nearest(auth, known.keys().map(String::as_str)) {
         Some(near) => format!("there is no [auth.jwt] `{auth}`; did you mean `{near}`?"),
-        None => format!("there is no [auth.jwt] `{auth}`"),
+        None if known.is_empty() => format!("there is no [auth.jwt] `{auth}`, nor any other"),
+        None => {
+            let defined: Vec<&str> = known.keys().map(String::as_str).collect();
+            format!("there is no [auth.jwt] `{auth}`; defined are {}", defined.join(", "))
+        }
     })?;
     let mut all = read(claims)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|e| e.to_string())?.as_secs();
     all.insert("iat".to_owned(), now.into());
     all.insert("exp".to_owned(), (now + expires.as_secs()).into());
+    // What every token of this way must say.
+    for (claim, expected) in [("iss", &settings.issuer), ("aud", &settings.audience)] {
+        if let Some(OneOrMany::One(text)) = expected {
+            all.entry(claim).or_insert_with(|| text.as_str().into());
+        } else if let Some(OneOrMany::Many(texts)) = expected {
+            all.entry(claim).or_insert_with(|| texts.first().map(String::as_str).into());
+        }
+    }
     gateway_auth::mint(settings, all).map_err(|e| e.to_string())
 }

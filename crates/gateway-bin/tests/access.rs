@@ -532,3 +532,23 @@ fn what_cannot_work_is_refused_at_the_start() {
         }
     }
 }
+
+#[test]
+fn a_token_for_trying_things_out_says_what_its_way_asks_of_every_token() {
+    let upstream = Upstream::named("a");
+    let asks = "[auth.jwt.strict]\nsecret = \"a secret for tests, 32 bytes long\"\nissuer = \"https://id.example\"\n\
+                audience = [\"shop-api\", \"shop-app\"]\ntyp = \"at+jwt\"\n";
+    let gateway = gateway(&upstream, asks, "[[routes]]\npath = \"/*\"\nservice = \"a\"\nauth = \"strict\"\n");
+    let mint = |more: &[&str]| {
+        let mut command = std::process::Command::new(EXE);
+        command.args(["token", "--config"]).arg(gateway.dir().join("gateway.toml")).args(more);
+        command.output().unwrap()
+    };
+    for (claims, status) in [(&[][..], 200), (&["--claim", "aud=another"], 401)] {
+        let made = mint(&[&["--auth", "strict"], claims].concat());
+        let bearer = format!("Bearer {}", String::from_utf8(made.stdout).unwrap().trim());
+        assert_eq!(with(gateway.addr(), "/", &[("Authorization", &bearer)]).status, status, "{claims:?}");
+    }
+    let unknown = String::from_utf8(mint(&["--auth", "nobody"]).stderr).unwrap();
+    assert!(unknown.contains("there is no [auth.jwt] `nobody`; defined are shop, strict"), "{unknown}");
+}

@@ -160,7 +160,9 @@ fn examples(page: &str) -> Vec<String> {
 }
 
 /// The operators' pages, and how many examples each has at least.
-const PAGES: [(&str, &str, usize); 9] = [
+const PAGES: [(&str, &str, usize); 11] = [
+    ("deployment.md", include_str!("../../../docs/deployment.md"), 3),
+    ("migrating.md", include_str!("../../../docs/migrating.md"), 3),
     ("routing.md", include_str!("../../../docs/routing.md"), 8),
     ("balancing.md", include_str!("../../../docs/balancing.md"), 8),
     ("resilience.md", include_str!("../../../docs/resilience.md"), 6),

@@ -389,6 +389,47 @@ fn every_kind_of_mistake_names_its_place_and_what_to_do() {
 }
 
 #[test]
+fn what_other_gateways_write_is_told_where_it_belongs_here() {
+    let route = |line: &str| format!("{GOOD}{line}\n");
+    let top = |lines: &str| format!("{lines}\n{GOOD}");
+    let service = |line: &str| GOOD.replace("[[routes]]", &format!("{line}\n[[routes]]"));
+    for (config, help) in [
+        (route("timeout = \"5s\""), "it is a key of a service, [services.NAME]"),
+        (route("[defaults]\nretry = 3"), "it is a key of a service, [services.NAME]"),
+        (route("[groups.g]\nhealth = \"/\""), "it is a key of a service, [services.NAME]"),
+        (route("weight = 3"), "it is a key of an endpoint, { url = \"…\" } in `endpoints`"),
+        (service("circuit = true"), "it is a key of [services.NAME.balance]"),
+        (service("connect_timeout = \"1s\""), "it is a key of [services.NAME.connection]"),
+        (service("cors = true"), "it is a key of a route, [[routes]]"),
+        (top("drain_delay = \"5s\""), "it is a key of [server]"),
+        (route("[jwt.shop]\nsecret = \"x\""), "it is a key of [auth]"),
+        (route("strip_prefix = \"/a\""), "did you mean `strip`?"),
+        (top("[tls]\ncert = \"a.pem\""), "TLS is ended in front of the gateway, not by it"),
+        (top("[server]\ntls = { cert = \"a.pem\" }"), "TLS is ended in front of the gateway, not by it"),
+        (route("[auth.jwt]\nsecret = \"x\""), "a name stands before it: [auth.jwt.NAME]"),
+        (top("[[groups]]\nname = \"x\""), "each has a name: [groups.NAME]"),
+        (GOOD.replace("[[routes]]", "[routes.x]"), "write [[routes]]"),
+        (route("hosts = \"shop.example\""), "write [\"shop.example\"]"),
+        (route("rate_limit = \"100/min\""), "a limit has a name: `NAME = \"100/min\"` in [rate_limits]"),
+    ] {
+        let finished = check(&config);
+        let message = refused(&finished, 2);
+        assert!(message.contains(&format!("^ {help}")), "no `{help}` in\n{message}\nfor\n{config}");
+        assert!(message.contains("1 mistake in the configuration"), "{message}\nfor\n{config}");
+    }
+}
+
+#[test]
+fn a_configuration_named_without_its_flag_is_answered_with_the_flag() {
+    for args in [&["check", "my.toml"][..], &["my.toml"], &["routes", "my.yaml"]] {
+        let finished = Gateway::builder(EXE).args(args).run();
+        let message = refused(&finished, 2);
+        let tip = format!("tip: name the configuration by '--config {}'", args[args.len() - 1]);
+        assert!(message.contains(&tip), "{message}");
+    }
+}
+
+#[test]
 fn all_mistakes_are_named_in_one_go_in_the_order_of_the_file() {
     let finished = check(
         "metrics = 1\n[server]\nlisen = \"x\"\nworkers = \"two\"\n[services.a]\nendpoints = [\"x\", 5]\n\

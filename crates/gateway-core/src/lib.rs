@@ -41,6 +41,18 @@
 //! assert_eq!(body, "{\"message\":\"Forbidden\"}\n");
 //! # }
 //! ```
+//!
+//! # The layers in a service of yours
+//!
+//! | server | who connects, as [`ClientAddr`] in the request's extensions | bodies of answers |
+//! |---|---|---|
+//! | axum | a middleware copies it from `ConnectInfo` | as they are |
+//! | hyper | `map_request` with the address that `accept` told | any that is made `From<Bytes>`: `Full<Bytes>`, [`Body`] |
+//! | tonic | `map_request` copies it from `TcpConnectInfo` | a `MapResponseLayer` below makes them axum's |
+//!
+//! Without a [`ClientAddr`] all clients are one: a limit by caller is one limit for all who are not authenticated. What
+//! layers refuse is a problem (RFC 9457) without any help; a [`ProblemLayer`] around them shows it in another format, and
+//! to gRPC clients as `grpc-status`. Programs to copy: `ratelimit.rs` and `tonic.rs` in `examples/axum/src/bin`.
 
 mod after_others;
 mod body;

@@ -90,6 +90,13 @@ impl ProblemLayer {
     }
 }
 
+/// As RFC 9457 problems, in the words of their codes.
+impl Default for ProblemLayer {
+    fn default() -> Self {
+        Self::new(ProblemFormat::default())
+    }
+}
+
 impl<S> Layer<S> for ProblemLayer {
     type Service = ProblemService<S>;
 

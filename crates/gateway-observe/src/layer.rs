@@ -25,7 +25,7 @@ const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
 };
 
 /// Counts and logs the requests of one route; see the [crate's page](crate).
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct ObserveLayer(Arc<Route>);
 
 struct Route {
@@ -57,7 +57,7 @@ impl<S> Layer<S> for ObserveLayer {
 }
 
 /// The service of [`ObserveLayer`].
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Observe<S> {
     inner: S,
     route: Arc<Route>,

@@ -108,7 +108,7 @@ fn key(name: &'static str, labels: Vec<(&'static str, String)>) -> Key {
 }
 
 /// Counts open connections.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct ConnectionGauge(Gauge);
 
 impl ConnectionGauge {
@@ -127,6 +127,7 @@ impl ConnectionGauge {
 }
 
 /// A connection that is counted while this lives.
+#[derive(Debug)]
 pub struct ConnectionGuard(Gauge);
 
 impl Drop for ConnectionGuard {

@@ -42,8 +42,23 @@
 //! # Ok(()) }
 //! ```
 //!
-//! IPv6 clients are counted by their /64 network. A request without a
-//! [`ClientAddr`](gateway_core::ClientAddr) extension has no address: all such requests share one count.
+//! Whose request it is says its [`Principal`](gateway_core::Principal), else its
+//! [`ClientAddr`](gateway_core::ClientAddr), IPv6 by the /64 network. Both are extensions that something further out puts
+//! there: all requests without any share one count, as those above do. In axum, with
+//! `into_make_service_with_connect_info::<SocketAddr>()`:
+//!
+//! ```
+//! # use axum::{extract::{ConnectInfo, Request}, middleware::{from_fn, Next}, response::Response, Router};
+//! # use gateway_core::ClientAddr;
+//! # use std::net::SocketAddr;
+//! async fn client(ConnectInfo(addr): ConnectInfo<SocketAddr>, mut request: Request, next: Next) -> Response {
+//!     request.extensions_mut().insert(ClientAddr(addr));
+//!     next.run(request).await
+//! }
+//! # fn app(app: Router) -> Router {
+//! app.layer(from_fn(client)) // around the limit: of axum's layers the one added last runs first
+//! # }
+//! ```
 //!
 //! # Over Redis
 //!

@@ -45,7 +45,7 @@
 //! let table = RouteTable::build(vec![
 //!     (RouteMatch::path("/api/users/*")?, says("users")),
 //!     (RouteMatch::path("/api/users/{id}")?, says("one user")),
-//! ]).map_err(|conflicts| format!("{conflicts:?}"))?;
+//! ])?;
 //! let app = axum::Router::new().fallback_service(Dispatch::new(table));
 //!
 //! for (path, answer) in [("/api/users", "users"), ("/api/users/7", "one user"), ("/api/users/7/x", "users")] {
@@ -80,8 +80,8 @@ pub use path::{PathPattern, PatternError};
 pub use route::RouteMatch;
 pub use settings::MatchSettings;
 pub use table::{
-    Because, Candidate, Conflict, Explanation, Found, Match, Outcome, Part, PathHint, Refusal, RouteTable,
-    Unreachable,
+    Because, Candidate, Conflict, Conflicts, Explanation, Found, Match, Outcome, Part, PathHint, Refusal,
+    RouteTable, Unreachable,
 };
 pub use value::{ValueMatch, ValueSettings};
 pub use when::{When, WhenMistake, WhenMistakes};

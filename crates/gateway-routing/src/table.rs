@@ -8,6 +8,7 @@ use http::header::HeaderValue;
 use http::{HeaderMap, Method, Request};
 use search::Search;
 use std::cmp::Reverse;
+use std::fmt;
 use std::sync::Arc;
 
 mod cover;
@@ -87,17 +88,33 @@ pub struct Conflict {
     pub second: usize,
 }
 
+/// All of them, as an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflicts(pub Vec<Conflict>);
+
+impl fmt::Display for Conflicts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, Conflict { first, second }) in self.0.iter().enumerate() {
+            let and = if i == 0 { "" } else { "; " };
+            write!(f, "{and}route {second} is never reached, for route {first} takes the same requests")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Conflicts {}
+
 impl<T> RouteTable<T> {
     /// Compiles the routes. Whoever keeps them as well gives them as [`Arc`]s.
     ///
     /// # Errors
     /// Every pair of routes of which the second could never be reached.
-    pub fn build<M: Into<Arc<RouteMatch>>>(routes: Vec<(M, T)>) -> Result<Self, Vec<Conflict>> {
+    pub fn build<M: Into<Arc<RouteMatch>>>(routes: Vec<(M, T)>) -> Result<Self, Conflicts> {
         let (routes, values): (Vec<Arc<RouteMatch>>, Vec<_>) =
             routes.into_iter().map(|(route, value)| (route.into(), value)).unzip();
         let conflicts = order::conflicts(&routes);
         if !conflicts.is_empty() {
-            return Err(conflicts);
+            return Err(Conflicts(conflicts));
         }
         let mut order: Vec<usize> = (0..routes.len()).collect();
         order.sort_by(|a, b| order::compare(&routes[*a], &routes[*b]));

@@ -17,7 +17,7 @@ pub struct SecurityHeadersSettings {
     pub content_type_options: String,
     /// `X-Frame-Options`. Default `DENY`.
     pub frame_options: String,
-    /// `X-XSS-Protection`. Default `1; mode=block` (S4-26).
+    /// `X-XSS-Protection`. Default `1; mode=block`.
     pub xss_protection: String,
     /// `Strict-Transport-Security`. Default: left out.
     pub hsts: String,

@@ -25,6 +25,15 @@ fn ratelimit_refuses_the_third_request() {
 }
 
 #[test]
+fn tonic_refuses_the_third_call_by_its_grpc_status() {
+    let (_process, addr) = start(env!("CARGO_BIN_EXE_tonic"), &[]);
+    let call = Request::new("POST", "/shop.Cart/Add").header("content-type", "application/grpc");
+    let said = [0; 3].map(|_| Client::new(addr).send(&call));
+    let said = said.each_ref().map(|answer| (answer.status, answer.header("grpc-status")));
+    assert_eq!(said, [(200, Some("0")), (200, Some("0")), (200, Some("8"))]);
+}
+
+#[test]
 fn ratelimit_redis_refuses_the_third_request_at_whichever_instance_and_goes_on_without_redis() {
     let mut redis = Redis::start();
     let start =

@@ -34,9 +34,9 @@ pub struct HealthSettings {
     /// The interval while nobody sends the service requests; the first check after that has it as well. Default: the
     /// same as `interval`.
     pub no_traffic_interval: Option<Timespan>,
-    /// How long an answer may take. Default `5s` (S4-29).
+    /// How long an answer may take. Default `5s`.
     pub timeout: Timespan,
-    /// `http`: the statuses that mean healthy: `200`, `"200-299"`, or a list of those. Default 200 (S4-29).
+    /// `http`: the statuses that mean healthy: `200`, `"200-299"`, or a list of those. Default 200.
     pub status: StatusRanges,
     /// `http`: what the answer's body must contain, within its first 64 KiB. Default: anything.
     pub body: Option<String>,

@@ -1,6 +1,7 @@
 //! From files, the environment and flags to settings, or to every mistake at once with its place.
 
 mod diagnose;
+mod elsewhere;
 mod environment;
 mod file;
 mod mistake;

@@ -141,22 +141,14 @@ fn hosts_rank_exact_then_longest_wildcard_at_the_front_then_at_the_end_then_any_
 #[test]
 fn equal_routes_are_conflicts_and_different_ones_are_not() {
     let build = |routes: Vec<RouteMatch>| {
-        RouteTable::build(routes.into_iter().map(|r| (r, ())).collect()).map(|_| ()).unwrap_err_or_empty()
+        let built = RouteTable::build(routes.into_iter().map(|r| (r, ())).collect());
+        built.err().map_or_else(Vec::new, |conflicts| conflicts.0)
     };
     let path = |p: &str| RouteMatch::path(p).unwrap();
     let prioritised = |p: &str| RouteMatch { priority: 1, ..path(p) };
     assert_eq!(build(vec![path("/a"), path("/b"), path("/a")]), [Conflict { first: 0, second: 2 }]);
     assert_eq!(build(vec![path("/{a}/*"), path("/{b}/*")]), [Conflict { first: 0, second: 1 }]);
     assert_eq!(build(vec![path("/a"), path("/a/*"), path("/a/{b}"), prioritised("/a")]), []);
-}
-
-trait UnwrapErr<E> {
-    fn unwrap_err_or_empty(self) -> Vec<E>;
-}
-impl<E> UnwrapErr<E> for Result<(), Vec<E>> {
-    fn unwrap_err_or_empty(self) -> Vec<E> {
-        self.err().unwrap_or_default()
-    }
 }
 
 #[test]
@@ -336,5 +328,7 @@ fn the_same_conditions_in_another_order_are_a_conflict() {
         with(vec![header("b"), header("a")]),
         with(vec![header("a")]),
     ]);
-    assert_eq!(conflicts.unwrap_err(), [Conflict { first: 0, second: 1 }]);
+    let conflicts = conflicts.unwrap_err();
+    assert_eq!(conflicts.0, [Conflict { first: 0, second: 1 }]);
+    assert_eq!(conflicts.to_string(), "route 1 is never reached, for route 0 takes the same requests");
 }

@@ -60,7 +60,7 @@ fn an_expression_is_the_last_condition_and_keeps_routes_apart() {
 #[test]
 fn routes_of_one_expression_are_a_conflict_and_one_that_is_broader_covers_the_other() {
     let twice = vec![(route("/a", "true"), ()), (route("/a", "true"), ())];
-    assert_eq!(RouteTable::build(twice).unwrap_err().len(), 1);
+    assert_eq!(RouteTable::build(twice).unwrap_err().0.len(), 1);
     let priority = |route: RouteMatch, priority| RouteMatch { priority, ..route };
     for (first, second, hidden) in [
         (route("/a/*", "true"), route("/a/b", "true"), true),

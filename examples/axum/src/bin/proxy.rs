@@ -21,8 +21,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         HttpUpstream::new(endpoint.clone(), UpstreamSettings::default())
     });
     let products = StripPrefixLayer::new("/api/products")?.layer(products);
-    let routes = RouteTable::build(vec![(RouteMatch::path("/api/products/*")?, products)])
-        .map_err(|conflicts| format!("{conflicts:?}"))?;
+    let routes = RouteTable::build(vec![(RouteMatch::path("/api/products/*")?, products)])?;
     let app =
         Router::new().route("/hello", get(|| async { "hello\n" })).fallback_service(Dispatch::new(routes));
     let listener =

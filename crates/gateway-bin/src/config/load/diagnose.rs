@@ -1,6 +1,7 @@
 //! Every mistake in the shape of settings: serde stops at the first, so what is wrong is noted, taken out, and the
 //! rest is tried again.
 
+use super::elsewhere;
 use super::file::{join, steps};
 use super::mistake::{Mistake, nearest};
 use super::strict::Strict;
@@ -273,7 +274,10 @@ fn describe(
             let table = key.strip_suffix(name).unwrap_or(key).trim_end_matches('.');
             let place = if table.is_empty() { String::new() } else { format!(" in {table}") };
             let mistake = origin.at(key, format!("unknown key `{name}`{place}"), true);
-            mistake.with_help(suggestion(name, known, "keys"))
+            mistake.with_help(match nearest(name, known.iter().copied()) {
+                None => elsewhere::hint(table, name).unwrap_or_else(|| suggestion(name, known, "keys")),
+                Some(_) => suggestion(name, known, "keys"),
+            })
         }
         Wrong::UnknownValue { name, known } => origin
             .mistake(key, format!("`{name}` is not a value of `{key}`"))
@@ -284,7 +288,21 @@ fn describe(
                 Some(PutIn { written, .. }) => format!("the text \"{written}\""),
                 None => found(value),
             };
-            origin.mistake(key, format!("`{key}` is {found}; expected {}", plain(expected, value)))
+            let expected = plain(expected, value);
+            let mistake = origin.mistake(key, format!("`{key}` is {found}; expected {expected}"));
+            match (expected, value) {
+                ("a list", Some(Value::String(one))) if secret.is_none() => {
+                    mistake.with_help(format!("write [{}]", Value::from(one.as_str())))
+                }
+                ("a list", Some(Value::Object(_))) if key == "routes" => {
+                    mistake.with_help("write [[routes]]")
+                }
+                ("a table", Some(value)) if !value.is_object() => match elsewhere::nameless(key) {
+                    Some(help) => mistake.with_help(help),
+                    None => mistake,
+                },
+                _ => mistake,
+            }
         }
         Wrong::Other(message) => origin.mistake(key, format!("`{key}`: {message}")),
     }

@@ -182,6 +182,9 @@ impl<'a> Planner<'a> {
         let mistake = self.origin.mistake(&key.to_string(), format!("there is no {what} `{name}`"));
         let help = match nearest(name, defined.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
+            None if name.parse::<gateway_ratelimit::Limit>().is_ok() => {
+                format!("a limit has a name: `NAME = \"{name}\"` in [rate_limits]")
+            }
             None if defined.is_empty() => format!("no {what} is defined"),
             None => format!("defined are {}", defined.join(", ")),
         };

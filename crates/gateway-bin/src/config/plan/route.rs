@@ -15,7 +15,7 @@ use gateway_cache::{CacheError, CacheLayer, CacheSettings, CacheStore, Invalidat
 use gateway_core::units::{ByteSize, Switch};
 use gateway_overload::{ConcurrencyLimitLayer, ConcurrencySettings, FaultLayer, Priority};
 use gateway_ratelimit::{OnMissing, RateLimitLayer};
-use gateway_routing::{Conflict, HostPattern, RouteMatch, RouteTable};
+use gateway_routing::{Conflict, Conflicts, HostPattern, RouteMatch, RouteTable};
 use gateway_transform::{
     CorrelationIdLayer, CorsLayer, FallbackLayer, FallbackSettings, HeaderRules, HeadersLayer,
     MaintenanceLayer, RedirectLayer, RespondLayer, RewriteLayer, SecurityHeadersLayer, StripPrefixLayer,
@@ -513,7 +513,7 @@ impl Planner<'_> {
         let conflicts =
             match RouteTable::build(routes.iter().map(|route| (route.matches.clone(), ())).collect()) {
                 Ok(table) => return Some(table),
-                Err(conflicts) => conflicts,
+                Err(Conflicts(conflicts)) => conflicts,
             };
         for Conflict { first, second } in conflicts {
             // What cannot be read of a match may well be what tells them apart.
