@@ -114,6 +114,18 @@ async fn statuses_and_the_body_decide() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_a_body_only_the_beginning_is_looked_at_however_long_it_is() {
+    const LARGE: usize = 100 * 1024;
+    for (at, healthy) in [(0, true), (64 * 1024 - 2, true), (64 * 1024 - 1, false), (LARGE - 2, false)] {
+        let mut body = vec![b'.'; LARGE];
+        body[at..at + 2].copy_from_slice(b"up");
+        let body: &'static [u8] = body.leak();
+        let (set, _) = check(r#"{"body": "up"}"#, 1, move |_| Ok((200, body, None))).await;
+        assert_eq!(set.is_ready(), healthy, "`up` at {at}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn three_failures_take_an_endpoint_out_and_two_successes_bring_it_back() {
     for (script, healthy) in [("+--", true), ("+---", false), ("+---+", false), ("+---++", true)] {
         // The last check stays without an answer: until then the script has been played.
