@@ -29,8 +29,9 @@ use wire::Wire;
 /// How much of request bodies may be under way: enough for 1 Gbit/s at 10 ms.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// The most of an answer that may wait for the connection to be written.
-const MAX_OUTPUT: usize = 400 * 1024;
+/// The most of an answer that may wait for the connection to be written: as much as over HTTP/1.1 for a client that falls
+/// behind. A client decides how many answers wait, and its windows say nothing of what it takes.
+const MAX_OUTPUT: usize = 64 * 1024;
 /// The most streams that a client may have opened and reset again (CVE-2023-44487) before it is sent away.
 const MAX_RESETS: usize = 64;
 /// The most streams that were reset for the client's own errors before it is sent away.
