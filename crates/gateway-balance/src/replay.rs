@@ -140,7 +140,12 @@ where
         match &mut self.get_mut().0 {
             Kind::Empty => Poll::Ready(None),
             Kind::Taped { tape, at, left, ended } => {
+                // It is sent for the last time where nobody is left who could have it sent again.
+                let last = Arc::strong_count(tape) == 1;
                 let mut tape = lock(tape);
+                if last {
+                    tape.forget(at);
+                }
                 let piece = if let Some(piece) = tape.pieces.get(*at) {
                     *at += 1;
                     Some(piece.clone())
@@ -187,6 +192,15 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
+    /// Keeps no more than what is still to be read: a stream or a tunnel may go on for days once it has its answer.
+    fn forget(&mut self, at: &mut usize) {
+        self.over = true;
+        if *at > 0 {
+            self.pieces = self.pieces.split_off((*at).min(self.pieces.len()));
+            *at = 0;
+        }
+    }
+
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Piece>, BoxError>> {
         let polled = Pin::new(&mut self.source).poll_frame(cx);
         self.waiting = polled.is_pending();
@@ -254,6 +268,28 @@ mod tests {
         let (first, rewind) = Replay::prepare(pieces(&["ab", "cd", "ef"]), &keeping(3), None);
         assert_eq!(text(first).await, "abcdef");
         assert!(rewind.again().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_nobody_can_have_sent_again_is_not_kept() {
+        let kept = |body: &Replay<_>| match &body.0 {
+            Kind::Taped { tape, .. } => lock(tape).pieces.len(),
+            Kind::Empty => 0,
+        };
+        let (mut first, rewind) = Replay::prepare(pieces(&["ab", "cd", "ef"]), &keeping(100), None);
+        first.frame().await.unwrap().unwrap();
+        first.frame().await.unwrap().unwrap();
+        drop(first);
+        let mut again = rewind.again().unwrap();
+        again.frame().await.unwrap().unwrap();
+        assert_eq!(kept(&again), 2);
+        // It has its answer.
+        drop(rewind);
+        assert_eq!(again.frame().await.unwrap().unwrap().into_data().unwrap(), "cd");
+        assert_eq!(kept(&again), 1, "the one that was just read");
+        assert_eq!(again.frame().await.unwrap().unwrap().into_data().unwrap(), "ef");
+        assert_eq!(kept(&again), 0);
+        assert!(again.frame().await.is_none());
     }
 
     #[tokio::test]

@@ -147,9 +147,10 @@ impl Sticky {
         Self { name: settings.name.clone(), indexes, cookies }
     }
 
-    /// The endpoint that the request's cookie names.
+    /// The endpoint that the request's cookie names. There may be others of this name, such as that of a gateway of the
+    /// domain above, and theirs may come first.
     pub(crate) fn endpoint(&self, head: &Parts) -> Option<usize> {
-        self.indexes.get(cookie::values(&head.headers, &self.name).next()?).copied()
+        cookie::values(&head.headers, &self.name).find_map(|value| self.indexes.get(value)).copied()
     }
 
     /// What has clients come back to this endpoint.
@@ -210,6 +211,23 @@ mod tests {
         for text in ["\"a b\"", r#"{"path": "/; x"}"#, r#"{"domain": ""}"#] {
             let error = serde_json::from_str::<Short<StickySettings>>(text).unwrap_err().to_string();
             assert!(error.contains("cannot"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_cookie_counts_that_names_an_endpoint_whatever_others_of_its_name_say() {
+        let endpoints = ["http://10.1.1.1:80", "http://10.1.1.2:80"].map(|url| Endpoint::parse(url).unwrap());
+        let sticky = Sticky::new(&StickySettings::default(), "users", endpoints.iter());
+        let cookie = sticky.cookie(1).unwrap().to_str().unwrap();
+        let (ours, _) = cookie.split_once(';').unwrap();
+        for (cookies, found) in [
+            (ours.to_owned(), Some(1)),
+            (format!("gateway=of-another; {ours}"), Some(1)),
+            (format!("{ours}; gateway=of-another"), Some(1)),
+            ("gateway=of-another; gateway=".to_owned(), None),
+        ] {
+            let request = http::Request::get("/").header("cookie", &cookies).body(()).unwrap();
+            assert_eq!(sticky.endpoint(&request.into_parts().0), found, "{cookies}");
         }
     }
 }

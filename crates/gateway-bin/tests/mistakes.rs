@@ -341,6 +341,10 @@ fn every_kind_of_mistake_names_its_place_and_what_to_do() {
             vec!["`health` is no path"],
         ),
         (
+            format!("{GOOD}[services.b]\nendpoints = [\"http://x\"]\nhealth = {{ path = \"/is it\" }}\n"),
+            vec!["`/is it` is no path"],
+        ),
+        (
             format!("{GOOD}[auth.jwt.shop]\nsecret = \"${{NO_SUCH_SECRET}}\"\n"),
             vec![
                 "gateway.toml:7:10: `auth.jwt.shop.secret`: the environment variable NO_SUCH_SECRET is not set",

@@ -29,8 +29,9 @@ use wire::Wire;
 /// How much of request bodies may be under way: enough for 1 Gbit/s at 10 ms.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// The most of an answer that may wait for the connection to be written.
-const MAX_OUTPUT: usize = 400 * 1024;
+/// The most of an answer that may wait for the connection to be written: as much as over HTTP/1.1 for a client that falls
+/// behind. A client decides how many answers wait, and its windows say nothing of what it takes.
+const MAX_OUTPUT: usize = 64 * 1024;
 /// The most streams that a client may have opened and reset again (CVE-2023-44487) before it is sent away.
 const MAX_RESETS: usize = 64;
 /// The most streams that were reset for the client's own errors before it is sent away.
@@ -52,6 +53,7 @@ struct Shared<H> {
     limits: Rc<Limits>,
     drain: Drain,
     streams: Streams,
+    heard: Heard,
 }
 
 /// Serves a connection whose first bytes were read already. Ends in order (GOAWAY) when it is to drain, or has been
@@ -76,8 +78,8 @@ where
     let heard = Heard::now();
     let wire = Wire::new(io, read, heard.clone());
     let opening = builder.handshake(wire.clone());
-    let shared = Rc::new(Shared { handler, limits, drain, streams: Streams::default() });
-    let mut conversation = Conversation { phase: Phase::Opening(opening), heard, leaving: false };
+    let shared = Rc::new(Shared { handler, limits, drain, streams: Streams::default(), heard });
+    let mut conversation = Conversation { phase: Phase::Opening(opening), leaving: false };
     let mut begins = pin!(shared.drain.begins());
     let (mut listening, mut timer) = (false, Timer::default());
     // How a connection ends is the client's affair: there is nobody to tell.
@@ -112,10 +114,9 @@ where
     .await;
 }
 
-/// A connection, and what is known of its client.
+/// A connection.
 struct Conversation<I> {
     phase: Phase<I>,
-    heard: Heard,
     /// Whether the client is told that no streams are to follow.
     leaving: bool,
 }
@@ -147,13 +148,16 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Conversation<I> {
                     if self.leaving {
                         connection.graceful_shutdown();
                     }
-                    let pings = connection.ping_pong().map(|pings| Pings::new(pings, self.heard.clone()));
+                    let pings = connection.ping_pong().map(|pings| Pings::new(pings, shared.heard.clone()));
                     self.phase = Phase::Open { connection, pings };
                 }
                 Phase::Open { connection, pings } => {
                     if pings.as_mut().is_some_and(|pings| pings.poll_gone(cx).is_ready()) {
                         // Said once, as far as anybody takes it.
                         connection.abrupt_shutdown(Reason::NO_ERROR);
+                        gone = true;
+                    } else if shared.streams.are_abused() {
+                        connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                         gone = true;
                     }
                     match connection.poll_accept(cx) {
@@ -176,10 +180,18 @@ fn begin<H: Handler + Clone>(
     reply: SendResponse<Bytes>,
     shared: &Shared<H>,
 ) -> Waiting<H> {
-    let Shared { handler, limits, .. } = shared;
+    let Shared { handler, limits, heard, .. } = shared;
     let head_only = *request.method() == Method::HEAD;
-    let waiting =
-        |future| Waiting { reply, future, signals: None, expects_continue: false, extended: None, head_only };
+    let since = heard.last();
+    let waiting = |future| Waiting {
+        since,
+        reply,
+        future,
+        signals: None,
+        expects_continue: false,
+        extended: None,
+        head_only,
+    };
     join_cookies(request.headers_mut());
     if let Some(code) = over_limit(&request, limits) {
         return waiting(handler.refuse(Problem::new(code)));

@@ -15,8 +15,9 @@ use std::time::Duration;
 /// | `tunnel_max_age` | Close 1001 to a WebSocket, then closed | the same, and the stream ends |
 /// | `max_streams` | | the client is told; a stream more is refused |
 ///
-/// Besides these, fixed and of HTTP/2 alone: a client that opens and resets streams at once (CVE-2023-44487), makes
-/// the server reset them (CVE-2025-8671) or sends CONTINUATION frames without end (CVE-2024-27316) is sent away.
+/// Besides these, fixed and of HTTP/2 alone: a client that opens and resets streams at once (CVE-2023-44487), within a
+/// second 500 of them and more than half of all it has opened, makes the server reset them (CVE-2025-8671) or sends
+/// CONTINUATION frames without end (CVE-2024-27316) is sent away.
 /// What still comes of an upload within 5 s of its refusal is ignored, and counts for nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -242,6 +242,24 @@ async fn answers_of_all_sizes_come_whole_in_any_order() {
 }
 
 #[tokio::test]
+async fn an_answer_that_nobody_reads_costs_its_connection_only_where_it_has_not_come_whole() {
+    for (answer, kept) in [
+        (HELLO, 1),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n", 1),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", 0),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello", 0),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhello", 0),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello", 0),
+        (b"HTTP/1.1 200 OK\r\n\r\nhello", 0),
+    ] {
+        let port = serving(|stream, _| answer_with(stream, answer)).await;
+        let upstream = plain(port, UpstreamSettings::default());
+        drop(get(&upstream, "/").await.unwrap());
+        assert_eq!(upstream.idle_connections(), kept, "{}", String::from_utf8_lossy(answer));
+    }
+}
+
+#[tokio::test]
 async fn idle_connections_are_closed_in_time_and_when_the_other_side_has_closed_them() {
     let (port, connections) = hello().await;
     let settings = UpstreamSettings { idle_timeout: Timespan::secs(30), ..UpstreamSettings::default() };

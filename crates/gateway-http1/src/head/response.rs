@@ -85,7 +85,7 @@ fn take(
     let headers = response.headers_mut();
 
     let mut said: Option<u64> = None;
-    let (mut chunked, mut close, mut event_stream) = (false, http_10, false);
+    let (mut chunked, mut close, mut keep, mut event_stream) = (false, false, false, false);
     let mut nominated = Vec::new();
     for at in fields {
         let (name, value) = field(&head, *at).ok_or("the answer has a header that is not valid")?;
@@ -109,7 +109,7 @@ fn take(
                 if token.eq_ignore_ascii_case(b"close") {
                     close = true;
                 } else if token.eq_ignore_ascii_case(b"keep-alive") {
-                    close = false;
+                    keep = true;
                 } else {
                     nominated.extend(nominated_name(token));
                 }
@@ -139,7 +139,9 @@ fn take(
     };
     // A body that cannot be there may come all the same, and would be taken for the next answer.
     let overfull = status == 204 && (chunked || said.is_some_and(|length| length > 0));
-    let keep_alive = !close && !overfull && framing != Framing::UntilClose;
+    // Who says both, closes (RFC 9112 §9.3).
+    let stays = !close && (keep || !http_10);
+    let keep_alive = stays && !overfull && framing != Framing::UntilClose;
     Ok(ResponseHead { response, framing, keep_alive, event_stream })
 }
 
@@ -178,6 +180,14 @@ mod tests {
             (
                 "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\n",
                 ok(Framing::Length(1), true),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\n",
+                ok(Framing::Length(1), false),
+            ),
+            (
+                "HTTP/1.0 200 OK\r\nConnection: close, keep-alive\r\nContent-Length: 1\r\n\r\n",
+                ok(Framing::Length(1), false),
             ),
             ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", Err("two lengths")),
             ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\n", Err("no number")),

@@ -24,6 +24,10 @@ impl Heard {
     pub(super) fn note(&self) {
         self.0.set(Instant::now());
     }
+
+    pub(super) fn last(&self) -> Instant {
+        self.0.get()
+    }
 }
 
 /// Asks a silent client with PING (RFC 9113 §6.7).
@@ -46,7 +50,7 @@ impl Pings {
             self.timer.set(Wait::Idle, INTERVAL);
         }
         while self.timer.poll(cx).is_ready() {
-            let (now, heard) = (Instant::now(), self.heard.0.get());
+            let (now, heard) = (Instant::now(), self.heard.last());
             self.asked = self.asked.filter(|asked| heard < *asked);
             if self.asked.is_some() {
                 return Poll::Ready(());

@@ -20,15 +20,32 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+use tokio::time::Instant;
 
-/// How many streams of a connection are under way.
+/// So many requests that their client gave up at once, and more than half of all, and it is sent away (Envoy's
+/// `premature_reset_total_stream_count` and `…_min_stream_lifetime_seconds`): each costs it two small frames, and a
+/// service that speaks HTTP/1.1 a connection.
+const MAX_GIVEN_UP: u64 = 500;
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// How many streams of a connection are under way, and what became of the others.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
     open: Cell<usize>,
+    begun: Cell<u64>,
+    /// Reset by the client soon after they began, and before the answer did.
+    given_up: Cell<u64>,
     connection: RefCell<Option<Waker>>,
 }
 
 impl Streams {
+    /// Whether the client opens streams to give them up (CVE-2023-44487, frame by frame).
+    pub(super) fn are_abused(&self) -> bool {
+        let given_up = self.given_up.get();
+        given_up >= MAX_GIVEN_UP && given_up * 2 > self.begun.get()
+    }
+
     /// Whether there are none; wakes this task when that becomes so.
     pub(super) fn is_idle(&self, cx: &mut Context<'_>) -> bool {
         let mut waker = self.connection.borrow_mut();
@@ -45,6 +62,7 @@ struct Counted<H>(Rc<Shared<H>>);
 impl<H> Counted<H> {
     fn new(shared: &Rc<Shared<H>>) -> Self {
         shared.streams.open.set(shared.streams.open.get() + 1);
+        shared.streams.begun.set(shared.streams.begun.get() + 1);
         Self(shared.clone())
     }
 }
@@ -75,6 +93,8 @@ enum Phase<H: Handler> {
 
 /// A request whose answer is still to come.
 pub(super) struct Waiting<H: Handler> {
+    /// When it came.
+    pub(super) since: Instant,
     pub(super) reply: SendResponse<Bytes>,
     pub(super) future: H::Future,
     /// What is told by who reads the request's body.
@@ -133,7 +153,13 @@ impl<H: Handler + Clone> Waiting<H> {
                     self.say(ask, cx);
                 }
                 // The client may lose interest meanwhile.
-                return self.reply.poll_reset(cx).map(|_| None);
+                return self.reply.poll_reset(cx).map(|reset| {
+                    let lived = shared.heard.last().saturating_duration_since(self.since);
+                    if reset.is_ok() && lived < AT_ONCE {
+                        shared.streams.given_up.set(shared.streams.given_up.get() + 1);
+                    }
+                    None
+                });
             };
             let (mut head, body) = response.into_parts();
             let Some(extended) = self.extended.take() else {

@@ -314,6 +314,40 @@ async fn floods_end_the_connection() {
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
+async fn a_client_that_opens_streams_only_to_give_them_up_is_sent_away() {
+    // `:method POST`, and the rest as `GET` has it.
+    const POST: &[u8] = &[0x83, 0x86, 0x84, 0x41, 0x01, b'a'];
+    for (what, lives, answers, sent_away) in [
+        ("at once", Duration::ZERO, 0, true),
+        ("after a while", Duration::from_secs(2), 0, false),
+        ("as many as are answered", Duration::ZERO, 1, false),
+    ] {
+        let handler = answer(|request: Request<RequestBody>| async move {
+            if request.method() == http::Method::GET {
+                std::future::pending::<()>().await;
+            }
+            text("")
+        });
+        let mut client = connect_with(handler, Limits::default(), 1024 * 1024);
+        client.send([PREFACE, SETTINGS].concat()).await;
+        let mut streams = (0..).map(|number| 2 * number + 1);
+        for _ in 0..600 {
+            for _ in 0..answers {
+                let _ = client.io.write_all(&frame(HEADERS, 5, streams.next().unwrap(), POST)).await;
+            }
+            let stream = streams.next().unwrap();
+            let _ = client.io.write_all(&frame(HEADERS, 5, stream, GET)).await;
+            // Until it was taken: those that were not yet are counted by themselves.
+            settle().await;
+            tokio::time::sleep(lives).await;
+            let _ = client.io.write_all(&frame(RST_STREAM, 0, stream, &8u32.to_be_bytes())).await;
+        }
+        settle().await;
+        assert_eq!(client.server.is_finished(), sent_away, "{what}");
+    }
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn a_small_head_that_unpacks_to_a_large_one_is_refused() {
     // One field of 4000 bytes put into the table, then named again and again with one byte each: 4 MB.
     let mut head = GET.to_vec();

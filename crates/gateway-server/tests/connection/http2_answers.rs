@@ -1,4 +1,4 @@
-use crate::http2::{post, read, start};
+use crate::http2::{PREFACE, post, read, start};
 use crate::support::*;
 use gateway_server::{Limits, RequestBody};
 use h2::Reason;
@@ -196,4 +196,29 @@ async fn a_client_that_is_merely_slow_gets_its_answer_and_one_that_takes_crumbs_
         };
         assert_eq!(outcome, expected, "{crumb} bytes every 20 s");
     }
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn of_an_answer_that_the_client_does_not_take_only_a_bounded_amount_is_asked_for() {
+    let script = Script::default();
+    for _ in 0..1000 {
+        script.data(vec![b'x'; 1000]);
+    }
+    let body = script.clone();
+    let handler = answer(move |_| {
+        let body = body.body();
+        async { Response::new(body) }
+    });
+    let mut client = connect_with(handler, Limits::default(), 1024);
+    // SETTINGS and WINDOW_UPDATE with the largest windows there are, and a GET.
+    const WIDE: &[u8] = &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0x7f, 0xff, 0xff, 0xff];
+    const WIDER: &[u8] = &[0, 0, 4, 8, 0, 0, 0, 0, 0, 0x7f, 0xff, 0, 0];
+    const GET: &[u8] = &[0, 0, 6, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x84, 0x01, 0x01, b'a'];
+    client.send([PREFACE, WIDE, WIDER, GET].concat()).await;
+    settle().await;
+    assert!((1..=100).contains(&script.taken()), "{} pieces of 1 kB were taken", script.taken());
+    let before = script.taken();
+    tokio::io::AsyncReadExt::read_exact(&mut client.io, &mut [0; 100_000]).await.unwrap();
+    settle().await;
+    assert!(script.taken() > before, "it goes on when the client does");
 }

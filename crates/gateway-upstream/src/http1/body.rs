@@ -16,8 +16,8 @@ const MAX_READ: usize = 64 * 1024;
 
 /// The body of an answer, read from its connection as the client takes it.
 ///
-/// When it has ended well, the connection goes back to the pool. Dropped before, it is closed. What is left of
-/// the request body `B` is still sent meanwhile.
+/// When it has ended well, the connection goes back to the pool. Dropped before all of it has come, it is closed. What is
+/// left of the request body `B` is still sent meanwhile.
 #[derive(Debug)]
 pub(crate) struct Http1Body<B> {
     state: State,
@@ -70,6 +70,26 @@ impl<B> Http1Body<B> {
         }
     }
 
+    /// Passes over what has come already. Says whether that was all there is.
+    fn skip(&mut self) -> bool {
+        let Some(Exchange { connection, .. }) = &mut self.exchange else { return false };
+        let buffer = &mut connection.buffer;
+        match &mut self.state {
+            State::Length(left) if *left == buffer.len() as u64 => {
+                buffer.clear();
+                true
+            }
+            State::Chunked(decoder) => loop {
+                match decoder.decode(buffer) {
+                    Ok(Decoded::Data(_)) => {}
+                    Ok(Decoded::End(_)) => return true,
+                    Ok(Decoded::NeedMore) | Err(_) => return false,
+                }
+            },
+            State::Length(_) | State::UntilClose | State::Done => false,
+        }
+    }
+
     fn fail<T>(
         &mut self,
         kind: FailureKind,
@@ -78,6 +98,16 @@ impl<B> Http1Body<B> {
         self.state = State::Done;
         self.exchange = None;
         Poll::Ready(Some(Err(UpstreamError::new(kind, &self.shared.endpoint, message))))
+    }
+}
+
+/// An answer that nobody wants, such as one that is tried again or that of a health check, costs no connection where it is
+/// small.
+impl<B> Drop for Http1Body<B> {
+    fn drop(&mut self) {
+        if self.skip() {
+            self.finish();
+        }
     }
 }
 

@@ -99,7 +99,7 @@ impl Planner<'_> {
             self.mistakes.push(self.origin.mistake(&key, format!("the service `{name}` has no endpoints")));
         }
         if let Some(health) = &service.health
-            && !health.path.starts_with('/')
+            && !(health.path.starts_with('/') && health.path.parse::<http::Uri>().is_ok())
         {
             let key = format!("services.{name}.health");
             let message = format!("`{}` is no path; expected something like \"/health\"", health.path);
