@@ -36,6 +36,9 @@
 //! | [`HedgeSettings`] | when a second endpoint is asked because the first is slow | off |
 //! | [`TimeoutSettings`] | how long all of it may take | 15 s |
 //!
+//! Some requests, such as those of one route, may have other timeouts and retries: [`RouteTimeoutSettings`] and
+//! [`RouteRetrySettings`] say what differs, and [`Balance::with_settings`] takes what holds then.
+//!
 //! All but the last three and the checks stand together in [`PolicySettings`], which an [`EndpointSet`] is made
 //! with; its state is shared by all that balance over the set. Endpoints may also have weights and priorities:
 //! those of the next priority take over what the ones before cannot, from the point where fewer than five
@@ -111,6 +114,7 @@ mod retry;
 mod retry_header;
 mod retry_on;
 mod route_circuit;
+mod route_settings;
 mod service;
 mod set;
 mod settings;
@@ -139,6 +143,7 @@ pub use replay::Replay;
 pub use retry_header::RetryHeader;
 pub use retry_on::RetryOn;
 pub use route_circuit::RouteCircuit;
+pub use route_settings::{RouteRetrySettings, RouteTimeoutSettings};
 pub use service::{Balance, BalancedBody};
 pub use set::{EndpointSet, EndpointState};
 pub use settings::{BalanceSettings, RetrySettings, TimeoutSettings};

@@ -54,6 +54,7 @@ pub struct Balance<U> {
     inner: Arc<Inner<U>>,
     names_endpoints: bool,
     circuit: Option<RouteCircuit>,
+    own: Option<Arc<BalanceSettings>>,
 }
 
 impl<U> Clone for Balance<U> {
@@ -62,6 +63,7 @@ impl<U> Clone for Balance<U> {
             inner: self.inner.clone(),
             names_endpoints: self.names_endpoints,
             circuit: self.circuit.clone(),
+            own: self.own.clone(),
         }
     }
 }
@@ -73,31 +75,38 @@ type LastTried = Option<usize>;
 struct Inner<U> {
     set: EndpointSet,
     upstreams: Box<[U]>,
-    timeout: TimeoutSettings,
-    retry: RetrySettings,
-    reveal_endpoints: bool,
+    settings: BalanceSettings,
     timers: Timers,
+}
+
+/// What a request is sent with.
+struct Sending<'a, U> {
+    set: &'a EndpointSet,
+    upstreams: &'a [U],
+    timers: &'a Timers,
+    timeout: &'a TimeoutSettings,
+    retry: &'a RetrySettings,
 }
 
 impl<U> Balance<U> {
     /// Balances over the set; `connect` makes what sends requests to one endpoint.
     pub fn new(set: EndpointSet, settings: &BalanceSettings, connect: impl Fn(&Endpoint) -> U) -> Self {
         let upstreams = set.members().iter().map(|member| connect(&member.endpoint)).collect();
-        let inner = Inner {
-            set,
-            upstreams,
-            timeout: settings.timeout.0.clone(),
-            retry: settings.retry.0.clone(),
-            reveal_endpoints: settings.reveal_endpoints,
-            timers: Timers::default(),
-        };
-        Self { inner: Arc::new(inner), names_endpoints: true, circuit: None }
+        let inner = Inner { set, upstreams, settings: settings.clone(), timers: Timers::default() };
+        Self { inner: Arc::new(inner), names_endpoints: true, circuit: None, own: None }
     }
 
     /// Has the requests of this clone pass a circuit of their own first.
     #[must_use]
     pub fn with_circuit(mut self, circuit: RouteCircuit) -> Self {
         self.circuit = Some(circuit);
+        self
+    }
+
+    /// Has the requests of this clone sent by other settings than those it was made with.
+    #[must_use]
+    pub fn with_settings(mut self, settings: Arc<BalanceSettings>) -> Self {
+        self.own = Some(settings);
         self
     }
 
@@ -125,7 +134,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let Self { inner, names_endpoints, circuit } = self.clone();
+        let Self { inner, names_endpoints, circuit, own } = self.clone();
         // Out here, so that the future holds the head once.
         let (mut head, body) = request.into_parts();
         Box::pin(async move {
@@ -143,7 +152,8 @@ where
             };
             inner.set.count_request(now);
             let mut since = now;
-            let answer = inner.send(&mut head, body, &mut since).await;
+            let settings = own.as_deref().unwrap_or(&inner.settings);
+            let answer = inner.sending(settings).send(&mut head, body, &mut since).await;
             let mut reported = None;
             if let Some(entry) = &mut entry {
                 entry.record(verdict(&answer), since);
@@ -175,7 +185,7 @@ where
                 }
                 Err((failure, tried)) => {
                     let by = failure.is_connection_limit().then(|| inner.set.count_unconnected());
-                    let mut response = failure.into_problem(inner.reveal_endpoints).into_response();
+                    let mut response = failure.into_problem(settings.reveal_endpoints).into_response();
                     if let Some(policy) = by {
                         response.extensions_mut().insert(Limited::By(policy.into()));
                     } else if let Some(policy) = reported {
@@ -226,6 +236,18 @@ fn verdict<B>(answer: &Result<(Response<B>, Picked), (Failure, LastTried)>) -> V
 }
 
 impl<U> Inner<U> {
+    fn sending<'a>(&'a self, settings: &'a BalanceSettings) -> Sending<'a, U> {
+        Sending {
+            set: &self.set,
+            upstreams: &self.upstreams,
+            timers: &self.timers,
+            timeout: &settings.timeout,
+            retry: &settings.retry,
+        }
+    }
+}
+
+impl<U> Sending<'_, U> {
     /// What comes of one try that began at `started`, within its time. What the client takes to send its body is not
     /// part of that: the time runs from the last piece that it has sent (Envoy's `timeout`, from the end of the
     /// request).
@@ -268,9 +290,9 @@ impl<U> Inner<U> {
     {
         let start = *since;
         let mut now = start;
-        let time = Time::of(head, &self.timeout, start);
+        let time = Time::of(head, self.timeout, start);
         time.client.clean(head);
-        let (mut body, repeat) = Replay::prepare(body, &self.retry, self.set.hold());
+        let (mut body, repeat) = Replay::prepare(body, self.retry, self.set.hold());
         let time_at = |now| time.since(repeat.client_moved(now));
         let request = Repeatable::of(head);
         let mut tried: Vec<usize> = Vec::new();
@@ -296,7 +318,7 @@ impl<U> Inner<U> {
             };
             let limit = time_at(now).limit(now);
             if now > start {
-                time.client.tell(&mut head.headers, &self.timeout, now);
+                time.client.tell(&mut head.headers, self.timeout, now);
             }
             if let Some(header) = &self.timeout.budget_header {
                 tell_budget(&mut head.headers, header, limit.0.saturating_duration_since(now));
@@ -328,7 +350,7 @@ impl<U> Inner<U> {
             self.set.record(&mut picked, verdict, repeat.waited_since(now));
             if outcome == Outcome::Failed(FailureKind::Stale)
                 && resent < RESENDS
-                && wanted(outcome, request, &self.retry)
+                && wanted(outcome, request, self.retry)
                 && let Some(again) = repeat.again()
             {
                 resent += 1;
@@ -336,7 +358,7 @@ impl<U> Inner<U> {
                 now = Instant::now();
                 continue;
             }
-            if attempt < self.retry.attempts && wanted(outcome, request, &self.retry) {
+            if attempt < self.retry.attempts && wanted(outcome, request, self.retry) {
                 let backoff = self.retry.backoff.delay(attempt, fastrand::f64());
                 let delay = match &result {
                     Ok(response) if self.retry.retry_after => {

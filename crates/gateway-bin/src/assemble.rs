@@ -346,6 +346,9 @@ impl Worker {
         if let Some((_, circuit)) = route.circuit.as_deref() {
             balance = balance.with_circuit(circuit.clone());
         }
+        if let Some(own) = &route.balancing {
+            balance = balance.with_settings(own.clone());
+        }
         let end = credentialed(name, balance)?;
         let Some((fallback, other)) =
             route.fallback.as_deref().and_then(|to| Some((to, to.service.as_deref()?)))

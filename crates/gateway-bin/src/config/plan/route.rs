@@ -10,7 +10,7 @@ use crate::body_limit::BodyLimitLayer;
 use crate::config::settings::Names;
 use crate::config::settings::RouteSettings;
 use gateway_auth::{AuthorizeLayer, IdentityHeadersLayer};
-use gateway_balance::{CircuitSettings, RouteCircuit};
+use gateway_balance::{BalanceSettings, CircuitSettings, RouteCircuit};
 use gateway_cache::{CacheError, CacheLayer, CacheSettings, CacheStore, InvalidateLayer};
 use gateway_core::units::{ByteSize, Switch};
 use gateway_overload::{ConcurrencyLimitLayer, ConcurrencySettings, FaultLayer, Priority};
@@ -65,6 +65,8 @@ pub(crate) struct RoutePlan {
     pub(crate) concurrency: Option<Box<(ConcurrencySettings, ConcurrencyLimitLayer)>>,
     /// With what it was made by, as well.
     pub(crate) circuit: Option<Box<(CircuitSettings, RouteCircuit)>>,
+    /// What its requests are sent by, where that is not what its service says.
+    pub(crate) balancing: Option<Arc<BalanceSettings>>,
     pub(crate) class: Option<Priority>,
     pub(crate) fault: Option<FaultLayer>,
     /// Whether browsers may call its service by gRPC-Web.
@@ -137,6 +139,10 @@ impl RoutePlan {
         named(self.grpc_web, "grpc-web");
         named(answers == Some(false), "fallback");
         named(self.circuit.is_some(), "circuit");
+        if let Some(own) = &self.balancing {
+            named(true, &format!("timeout={}", own.timeout.total));
+            named(true, &format!("retry={}", own.retry.attempts));
+        }
         named(self.respond.is_some(), "respond");
         named(self.identity, "identity");
         named(self.jwks, "jwks");
@@ -319,6 +325,7 @@ impl Planner<'_> {
         let concurrency = most.and_then(|most| self.concurrency((&name, &matches), &most_key, most));
         let (circuit_key, circuit) = levels.first("circuit", |policies| policies.circuit);
         let circuit = circuit.and_then(|circuit| self.circuit((&name, &matches), &circuit_key, circuit));
+        let balancing = self.route_balancing(&levels, service.as_deref());
         let mut used: Vec<(String, Vec<&str>)> = Vec::new();
         used.extend(rewrite.iter().map(|layer| (key("rewrite").to_string(), layer.placeholders().collect())));
         used.extend(
@@ -374,6 +381,7 @@ impl Planner<'_> {
             maintenance,
             concurrency,
             circuit,
+            balancing,
             class: class.and_then(|class| class.on().copied()),
             fault,
             grpc_web: grpc_web.unwrap_or(false),
@@ -500,6 +508,15 @@ impl Planner<'_> {
             let correlation = set.correlation_id;
             correlation.and_then(|on| self.switch(&key("correlation_id"), on, CorrelationIdLayer::new));
             self.headers(&key("headers"), set.headers);
+            set.timeout.map(|timeout| self.timeout_makes_sense(&key("timeout"), timeout));
+            set.retry.map(|retry| self.retry_makes_sense(&key("retry"), retry));
+            for (name, is_said) in [("timeout", set.timeout.is_some()), ("retry", set.retry.is_some())] {
+                if is_said && place == "defaults" {
+                    let message = format!("`{name}` for all routes would come before what their services say");
+                    let mistake = self.origin.mistake(&key(name), message);
+                    self.mistakes.push(mistake.with_help("set it in services, groups or routes"));
+                }
+            }
         }
     }
 

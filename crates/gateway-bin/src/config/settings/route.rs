@@ -2,7 +2,7 @@
 
 use super::{Names, RouteAuthSettings};
 use gateway_auth::{AuthorizeSettings, IdentityHeadersSettings};
-use gateway_balance::CircuitSettings;
+use gateway_balance::{CircuitSettings, RouteRetrySettings, RouteTimeoutSettings};
 use gateway_cache::CacheSettings;
 use gateway_core::units::{ByteSize, Short, Switch};
 use gateway_overload::{ConcurrencySettings, FaultSettings, Priority};
@@ -54,6 +54,12 @@ macro_rules! with_policies {
             /// A circuit breaker for each route by itself: what fails on one is refused there, and the others go on.
             /// `true`, `false` or a table. Default `false`.
             pub(crate) circuit: Option<Box<Switch<CircuitSettings>>>,
+            /// How long an answer may take here: `"2m"` in all, or a table. Not in [defaults], where it would come before what
+            /// services say. Default: the service's `timeout`.
+            pub(crate) timeout: Option<Box<Short<RouteTimeoutSettings>>>,
+            /// What is tried again here: a number of attempts, 1 for no retry, or a table. Not in [defaults], either.
+            /// Default: the service's `retry`.
+            pub(crate) retry: Option<Box<Short<RouteRetrySettings>>>,
             /// How much its requests matter when not all can be served: `critical`, `default`, `sheddable` or `false`.
             /// Comes before the service's `admission.priority_header`. Default `false`: what that says.
             pub(crate) class: Option<Switch<Priority>>,
@@ -85,6 +91,8 @@ macro_rules! with_policies {
                     security_headers: self.security_headers.as_deref(),
                     concurrency: self.concurrency.as_deref(),
                     circuit: self.circuit.as_deref(),
+                    timeout: self.timeout.as_deref().map(|timeout| &timeout.0),
+                    retry: self.retry.as_deref().map(|retry| &retry.0),
                     class: self.class,
                     fault: self.fault.as_deref(),
                     maintenance: self.maintenance.as_deref(),
@@ -111,6 +119,8 @@ pub(crate) struct Policies<'a> {
     pub(crate) security_headers: Option<&'a Switch<SecurityHeadersSettings>>,
     pub(crate) concurrency: Option<&'a Switch<ConcurrencySettings>>,
     pub(crate) circuit: Option<&'a Switch<CircuitSettings>>,
+    pub(crate) timeout: Option<&'a RouteTimeoutSettings>,
+    pub(crate) retry: Option<&'a RouteRetrySettings>,
     pub(crate) class: Option<Switch<Priority>>,
     pub(crate) fault: Option<&'a Switch<FaultSettings>>,
     pub(crate) maintenance: Option<&'a Switch<MaintenanceSettings>>,
