@@ -57,7 +57,8 @@
 //! known of the endpoints that both have, and the requests on their way to them, count on.
 //!
 //! An endpoint that a new set does not have any more is not picked from the moment that a balance over that set takes
-//! requests; those on their way go on. With the last clone of the old balance its idle connections are closed, and each of
+//! requests; those on their way go on. What has no end of its own, tunnels, event streams and gRPC, is given one by
+//! [`EndpointSet::replaced_by`]. With the last clone of the old balance its idle connections are closed, and each of
 //! the others when its answer has ended.
 //!
 //! Retrying and picking are one service because a retry must go to another endpoint, and because the request's
@@ -94,6 +95,7 @@ mod budget;
 mod circuit;
 mod client_deadline;
 mod deadline;
+mod departures;
 mod entry;
 mod ewma;
 mod failure;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use gateway_core::{BoxError, Endpoint, FailureKind, Limited, Upstream, UpstreamError, spare};
 use http::header::{HeaderName, HeaderValue, SET_COOKIE};
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use std::convert::Infallible;
@@ -26,8 +26,10 @@ use tokio::time::Instant;
 use tower::Service;
 
 mod race;
+mod stay;
 
 use race::{Raced, Try};
+use stay::Stay;
 
 /// Tells an endpoint that a request is a retry, and the number of it.
 const ATTEMPT: HeaderName = HeaderName::from_static("x-retry-attempt");
@@ -175,8 +177,12 @@ where
                     if let Some(policy) = reported.or(picked.reported()) {
                         response.extensions_mut().insert(Limited::Would(policy.into()));
                     }
+                    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                        response.extensions_mut().insert(picked.recall());
+                    }
+                    let stay = Stay::of(&response);
                     response.map(|body| {
-                        gateway_core::Body::stream(BalancedBody { body, _picked: picked, _entry: entry })
+                        gateway_core::Body::stream(BalancedBody { body, stay, picked, _entry: entry })
                     })
                 }
                 Err((Failure::Unavailable(why), None)) => {
@@ -448,7 +454,8 @@ pin_project! {
     pub struct BalancedBody<B> {
         #[pin]
         body: B,
-        _picked: Picked,
+        stay: Stay,
+        picked: Picked,
         _entry: Option<Entry>,
     }
 }
@@ -461,11 +468,23 @@ impl<B: Body> Body for BalancedBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        self.project().body.poll_frame(cx)
+        let this = self.project();
+        match this.stay {
+            Stay::Unlimited => return this.body.poll_frame(cx),
+            Stay::Over => return Poll::Ready(None),
+            Stay::Waiting(..) | Stay::Watched(..) => {}
+        }
+        if !this.stay.is_over(cx) {
+            let polled = this.body.poll_frame(cx);
+            if polled.is_ready() || !this.stay.begin_to_watch(this.picked) || !this.stay.is_over(cx) {
+                return polled;
+            }
+        }
+        Poll::Ready(this.stay.end().map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.stay.has_ended() || self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
