@@ -51,6 +51,9 @@ impl Planner<'_> {
         let connection = &service.connection;
         self.is_some_time(&key("connection"), "connect_timeout", connection.connect_timeout);
         self.is_some_time(&key("connection"), "body_idle_timeout", connection.body_idle_timeout);
+        if let Some(time) = connection.event_idle_timeout {
+            self.is_some_time(&key("connection"), "event_idle_timeout", time);
+        }
         let balance = &service.balance;
         for (part, circuit) in
             [("circuit", &balance.circuit), ("endpoint_circuit", &balance.endpoint_circuit)]
