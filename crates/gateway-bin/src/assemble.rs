@@ -196,7 +196,7 @@ impl Worker {
         }
         let outside = route.rate_limits.iter().filter(|limit| limit.counts_failures);
         service = self.limited(service, route, outside);
-        let service = option_layer(route.max_body).layer(service);
+        let service = option_layer(route.max_body.clone()).layer(service);
         let service = option_layer(route.redirect.clone()).layer(service);
         let service = option_layer(route.maintenance.clone()).layer(service);
         Some(self.outside(route, BoxCloneSyncService::new(service)))

@@ -252,7 +252,6 @@ impl Planner<'_> {
             security.and_then(|security| self.switch(&security_key, security, SecurityHeadersLayer::new));
         let (closed_key, closed) = levels.first("maintenance", |policies| policies.maintenance);
         let maintenance = closed.and_then(|closed| self.switch(&closed_key, closed, MaintenanceLayer::new));
-        let (_, max_body) = levels.first("max_body", |policies| policies.max_body);
         let (_, class) = levels.first("class", |policies| policies.class);
         let (fault_key, fault) = levels.first("fault", |policies| policies.fault);
         let fault = fault.and_then(|fault| self.switch(&fault_key, fault, FaultLayer::new));
@@ -323,6 +322,11 @@ impl Planner<'_> {
             cache.and_then(|cache| self.route_cache((&name, &matches), &cache_key, cache, shared.cache));
         let (most_key, most) = levels.first("concurrency", |policies| policies.concurrency);
         let concurrency = most.and_then(|most| self.concurrency((&name, &matches), &most_key, most));
+        let (_, max_body) = levels.first("max_body", |policies| policies.max_body);
+        let max_body = max_body.and_then(|most| most.on().copied()).map(|most| {
+            let earlier = self.previous_route(&name, &matches).and_then(|route| route.max_body.as_ref());
+            BodyLimitLayer::new(most, earlier)
+        });
         let (circuit_key, circuit) = levels.first("circuit", |policies| policies.circuit);
         let circuit = circuit.and_then(|circuit| self.circuit((&name, &matches), &circuit_key, circuit));
         let balancing = self.route_balancing(&levels, service.as_deref());
@@ -371,7 +375,7 @@ impl Planner<'_> {
             identity_headers,
             fallback,
             jwks: route.jwks,
-            max_body: max_body.and_then(|most| most.on().map(|most| BodyLimitLayer(most.bytes()))),
+            max_body,
             headers: HeadersLayer::in_turn(&headers),
             strip,
             rewrite,
@@ -512,7 +516,8 @@ impl Planner<'_> {
             set.retry.map(|retry| self.retry_makes_sense(&key("retry"), retry));
             for (name, is_said) in [("timeout", set.timeout.is_some()), ("retry", set.retry.is_some())] {
                 if is_said && place == "defaults" {
-                    let message = format!("`{name}` for all routes would come before what their services say");
+                    let message =
+                        format!("`{name}` for all routes would come before what their services say");
                     let mistake = self.origin.mistake(&key(name), message);
                     self.mistakes.push(mistake.with_help("set it in services, groups or routes"));
                 }

@@ -1,10 +1,11 @@
 //! A route as it is written, and the policies that it shares with groups and defaults.
 
 use super::{Names, RouteAuthSettings};
+use crate::body_limit::BodyLimitSettings;
 use gateway_auth::{AuthorizeSettings, IdentityHeadersSettings};
 use gateway_balance::{CircuitSettings, RouteRetrySettings, RouteTimeoutSettings};
 use gateway_cache::CacheSettings;
-use gateway_core::units::{ByteSize, Short, Switch};
+use gateway_core::units::{Short, Switch};
 use gateway_overload::{ConcurrencySettings, FaultSettings, Priority};
 use gateway_routing::{HostPattern, MatchSettings, PathPattern};
 use gateway_transform::{
@@ -67,8 +68,8 @@ macro_rules! with_policies {
             pub(crate) fault: Option<Box<Switch<FaultSettings>>>,
             /// Answers 503 to all but some: `true` or a table. Default `false`.
             pub(crate) maintenance: Option<Box<Switch<MaintenanceSettings>>>,
-            /// The largest request body, or `false`; over it the answer is 413. Default `false`: no limit.
-            pub(crate) max_body: Option<Switch<ByteSize>>,
+            /// The largest request body, `false` or a table; over it the answer is 413. Default `false`: no limit.
+            pub(crate) max_body: Option<Switch<BodyLimitSettings>>,
             /// Headers set, added and removed: those of [defaults] first, then those of the group, then the route's.
             #[serde(default)]
             pub(crate) headers: HeaderRules,
@@ -112,7 +113,7 @@ pub(crate) struct Policies<'a> {
     pub(crate) fallback: Option<&'a Switch<FallbackSettings>>,
     pub(crate) rate_limit: Option<&'a Names>,
     pub(crate) cache: Option<&'a Switch<CacheSettings>>,
-    pub(crate) max_body: Option<Switch<ByteSize>>,
+    pub(crate) max_body: Option<Switch<BodyLimitSettings>>,
     pub(crate) correlation_id: Option<&'a Switch<CorrelationIdSettings>>,
     pub(crate) cors: Option<&'a Switch<CorsSettings>>,
     pub(crate) grpc_web: Option<bool>,
