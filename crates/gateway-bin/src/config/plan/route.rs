@@ -512,8 +512,12 @@ impl Planner<'_> {
             let correlation = set.correlation_id;
             correlation.and_then(|on| self.switch(&key("correlation_id"), on, CorrelationIdLayer::new));
             self.headers(&key("headers"), set.headers);
-            set.timeout.map(|timeout| self.timeout_makes_sense(&key("timeout"), timeout));
-            set.retry.map(|retry| self.retry_makes_sense(&key("retry"), retry));
+            if let Some(timeout) = set.timeout {
+                self.timeout_makes_sense(&key("timeout"), timeout);
+            }
+            if let Some(retry) = set.retry {
+                self.retry_makes_sense(&key("retry"), retry);
+            }
             for (name, is_said) in [("timeout", set.timeout.is_some()), ("retry", set.retry.is_some())] {
                 if is_said && place == "defaults" {
                     let message =
