@@ -36,6 +36,9 @@
 //! | [`HedgeSettings`] | when a second endpoint is asked because the first is slow | off |
 //! | [`TimeoutSettings`] | how long all of it may take | 15 s |
 //!
+//! Some requests, such as those of one route, may have other timeouts and retries: [`RouteTimeoutSettings`] and
+//! [`RouteRetrySettings`] say what differs, and [`Balance::with_settings`] takes what holds then.
+//!
 //! All but the last three and the checks stand together in [`PolicySettings`], which an [`EndpointSet`] is made
 //! with; its state is shared by all that balance over the set. Endpoints may also have weights and priorities:
 //! those of the next priority take over what the ones before cannot, from the point where fewer than five
@@ -54,7 +57,8 @@
 //! known of the endpoints that both have, and the requests on their way to them, count on.
 //!
 //! An endpoint that a new set does not have any more is not picked from the moment that a balance over that set takes
-//! requests; those on their way go on. With the last clone of the old balance its idle connections are closed, and each of
+//! requests; those on their way go on. What has no end of its own, tunnels, event streams and gRPC, is given one by
+//! [`EndpointSet::replaced_by`]. With the last clone of the old balance its idle connections are closed, and each of
 //! the others when its answer has ended.
 //!
 //! Retrying and picking are one service because a retry must go to another endpoint, and because the request's
@@ -91,6 +95,7 @@ mod budget;
 mod circuit;
 mod client_deadline;
 mod deadline;
+mod departures;
 mod entry;
 mod ewma;
 mod failure;
@@ -111,6 +116,7 @@ mod retry;
 mod retry_header;
 mod retry_on;
 mod route_circuit;
+mod route_settings;
 mod service;
 mod set;
 mod settings;
@@ -139,6 +145,7 @@ pub use replay::Replay;
 pub use retry_header::RetryHeader;
 pub use retry_on::RetryOn;
 pub use route_circuit::RouteCircuit;
+pub use route_settings::{RouteRetrySettings, RouteTimeoutSettings};
 pub use service::{Balance, BalancedBody};
 pub use set::{EndpointSet, EndpointState};
 pub use settings::{BalanceSettings, RetrySettings, TimeoutSettings};

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use gateway_core::{BoxError, Endpoint, FailureKind, Limited, Upstream, UpstreamError, spare};
 use http::header::{HeaderName, HeaderValue, SET_COOKIE};
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use std::convert::Infallible;
@@ -26,8 +26,10 @@ use tokio::time::Instant;
 use tower::Service;
 
 mod race;
+mod stay;
 
 use race::{Raced, Try};
+use stay::Stay;
 
 /// Tells an endpoint that a request is a retry, and the number of it.
 const ATTEMPT: HeaderName = HeaderName::from_static("x-retry-attempt");
@@ -54,6 +56,7 @@ pub struct Balance<U> {
     inner: Arc<Inner<U>>,
     names_endpoints: bool,
     circuit: Option<RouteCircuit>,
+    own: Option<Arc<BalanceSettings>>,
 }
 
 impl<U> Clone for Balance<U> {
@@ -62,6 +65,7 @@ impl<U> Clone for Balance<U> {
             inner: self.inner.clone(),
             names_endpoints: self.names_endpoints,
             circuit: self.circuit.clone(),
+            own: self.own.clone(),
         }
     }
 }
@@ -73,31 +77,38 @@ type LastTried = Option<usize>;
 struct Inner<U> {
     set: EndpointSet,
     upstreams: Box<[U]>,
-    timeout: TimeoutSettings,
-    retry: RetrySettings,
-    reveal_endpoints: bool,
+    settings: BalanceSettings,
     timers: Timers,
+}
+
+/// What a request is sent with.
+struct Sending<'a, U> {
+    set: &'a EndpointSet,
+    upstreams: &'a [U],
+    timers: &'a Timers,
+    timeout: &'a TimeoutSettings,
+    retry: &'a RetrySettings,
 }
 
 impl<U> Balance<U> {
     /// Balances over the set; `connect` makes what sends requests to one endpoint.
     pub fn new(set: EndpointSet, settings: &BalanceSettings, connect: impl Fn(&Endpoint) -> U) -> Self {
         let upstreams = set.members().iter().map(|member| connect(&member.endpoint)).collect();
-        let inner = Inner {
-            set,
-            upstreams,
-            timeout: settings.timeout.0.clone(),
-            retry: settings.retry.0.clone(),
-            reveal_endpoints: settings.reveal_endpoints,
-            timers: Timers::default(),
-        };
-        Self { inner: Arc::new(inner), names_endpoints: true, circuit: None }
+        let inner = Inner { set, upstreams, settings: settings.clone(), timers: Timers::default() };
+        Self { inner: Arc::new(inner), names_endpoints: true, circuit: None, own: None }
     }
 
     /// Has the requests of this clone pass a circuit of their own first.
     #[must_use]
     pub fn with_circuit(mut self, circuit: RouteCircuit) -> Self {
         self.circuit = Some(circuit);
+        self
+    }
+
+    /// Has the requests of this clone sent by other settings than those it was made with.
+    #[must_use]
+    pub fn with_settings(mut self, settings: Arc<BalanceSettings>) -> Self {
+        self.own = Some(settings);
         self
     }
 
@@ -125,7 +136,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let Self { inner, names_endpoints, circuit } = self.clone();
+        let Self { inner, names_endpoints, circuit, own } = self.clone();
         // Out here, so that the future holds the head once.
         let (mut head, body) = request.into_parts();
         Box::pin(async move {
@@ -143,7 +154,8 @@ where
             };
             inner.set.count_request(now);
             let mut since = now;
-            let answer = inner.send(&mut head, body, &mut since).await;
+            let settings = own.as_deref().unwrap_or(&inner.settings);
+            let answer = inner.sending(settings).send(&mut head, body, &mut since).await;
             let mut reported = None;
             if let Some(entry) = &mut entry {
                 entry.record(verdict(&answer), since);
@@ -165,8 +177,12 @@ where
                     if let Some(policy) = reported.or(picked.reported()) {
                         response.extensions_mut().insert(Limited::Would(policy.into()));
                     }
+                    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                        response.extensions_mut().insert(picked.recall());
+                    }
+                    let stay = Stay::of(&response);
                     response.map(|body| {
-                        gateway_core::Body::stream(BalancedBody { body, _picked: picked, _entry: entry })
+                        gateway_core::Body::stream(BalancedBody { body, stay, picked, _entry: entry })
                     })
                 }
                 Err((Failure::Unavailable(why), None)) => {
@@ -175,7 +191,7 @@ where
                 }
                 Err((failure, tried)) => {
                     let by = failure.is_connection_limit().then(|| inner.set.count_unconnected());
-                    let mut response = failure.into_problem(inner.reveal_endpoints).into_response();
+                    let mut response = failure.into_problem(settings.reveal_endpoints).into_response();
                     if let Some(policy) = by {
                         response.extensions_mut().insert(Limited::By(policy.into()));
                     } else if let Some(policy) = reported {
@@ -226,6 +242,18 @@ fn verdict<B>(answer: &Result<(Response<B>, Picked), (Failure, LastTried)>) -> V
 }
 
 impl<U> Inner<U> {
+    fn sending<'a>(&'a self, settings: &'a BalanceSettings) -> Sending<'a, U> {
+        Sending {
+            set: &self.set,
+            upstreams: &self.upstreams,
+            timers: &self.timers,
+            timeout: &settings.timeout,
+            retry: &settings.retry,
+        }
+    }
+}
+
+impl<U> Sending<'_, U> {
     /// What comes of one try that began at `started`, within its time. What the client takes to send its body is not
     /// part of that: the time runs from the last piece that it has sent (Envoy's `timeout`, from the end of the
     /// request).
@@ -268,9 +296,9 @@ impl<U> Inner<U> {
     {
         let start = *since;
         let mut now = start;
-        let time = Time::of(head, &self.timeout, start);
+        let time = Time::of(head, self.timeout, start);
         time.client.clean(head);
-        let (mut body, repeat) = Replay::prepare(body, &self.retry, self.set.hold());
+        let (mut body, repeat) = Replay::prepare(body, self.retry, self.set.hold());
         let time_at = |now| time.since(repeat.client_moved(now));
         let request = Repeatable::of(head);
         let mut tried: Vec<usize> = Vec::new();
@@ -296,7 +324,7 @@ impl<U> Inner<U> {
             };
             let limit = time_at(now).limit(now);
             if now > start {
-                time.client.tell(&mut head.headers, &self.timeout, now);
+                time.client.tell(&mut head.headers, self.timeout, now);
             }
             if let Some(header) = &self.timeout.budget_header {
                 tell_budget(&mut head.headers, header, limit.0.saturating_duration_since(now));
@@ -328,7 +356,7 @@ impl<U> Inner<U> {
             self.set.record(&mut picked, verdict, repeat.waited_since(now));
             if outcome == Outcome::Failed(FailureKind::Stale)
                 && resent < RESENDS
-                && wanted(outcome, request, &self.retry)
+                && wanted(outcome, request, self.retry)
                 && let Some(again) = repeat.again()
             {
                 resent += 1;
@@ -336,7 +364,7 @@ impl<U> Inner<U> {
                 now = Instant::now();
                 continue;
             }
-            if attempt < self.retry.attempts && wanted(outcome, request, &self.retry) {
+            if attempt < self.retry.attempts && wanted(outcome, request, self.retry) {
                 let backoff = self.retry.backoff.delay(attempt, fastrand::f64());
                 let delay = match &result {
                     Ok(response) if self.retry.retry_after => {
@@ -428,7 +456,8 @@ pin_project! {
     pub struct BalancedBody<B> {
         #[pin]
         body: B,
-        _picked: Picked,
+        stay: Stay,
+        picked: Picked,
         _entry: Option<Entry>,
     }
 }
@@ -441,11 +470,23 @@ impl<B: Body> Body for BalancedBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        self.project().body.poll_frame(cx)
+        let this = self.project();
+        match this.stay {
+            Stay::Unlimited => return this.body.poll_frame(cx),
+            Stay::Over => return Poll::Ready(None),
+            Stay::Waiting(..) | Stay::Watched(..) => {}
+        }
+        if !this.stay.is_over(cx) {
+            let polled = this.body.poll_frame(cx);
+            if polled.is_ready() || !this.stay.begin_to_watch(this.picked) || !this.stay.is_over(cx) {
+                return polled;
+            }
+        }
+        Poll::Ready(this.stay.end().map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.stay.has_ended() || self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

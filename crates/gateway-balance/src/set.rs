@@ -1,5 +1,6 @@
 use crate::budget::{RetryBudget, RetryBudgetSettings};
 use crate::circuit::{Breaker, CircuitSettings, CircuitState};
+use crate::departures::Departures;
 use crate::hedge::{HedgeSettings, Latencies};
 use crate::hold::{HoldSettings, Waiting};
 use crate::member::{Clock, Member};
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     /// When the service was last used, to about a second.
     used: AtomicU64,
     totals: Arc<Totals>,
+    departures: Departures,
     /// How long answers take, where hedging asks for that.
     latencies: OnceLock<Latencies>,
     sticky: Option<Sticky>,
@@ -156,10 +158,41 @@ impl EndpointSet {
             due: AtomicU64::new(u64::MAX),
             used: AtomicU64::new(earlier.map_or(0, |earlier| earlier.used.load(Ordering::Relaxed))),
             totals: earlier.map(|earlier| earlier.totals.clone()).unwrap_or_default(),
+            departures: earlier.map(|earlier| earlier.departures.clone()).unwrap_or_default(),
             latencies: OnceLock::new(),
         }));
         set.0.replan(now);
         set
+    }
+
+    /// Says that another set is in force in the place of this one, or none where the service is gone. What has no end of
+    /// its own and is under way with endpoints that are gone is ended in order after that time: an event stream by its
+    /// end, a gRPC call by status 14, a tunnel by its server, which is told by a [`Recall`](gateway_core::Recall).
+    pub fn replaced_by(&self, next: Option<&Self>, after: Duration) {
+        if next.is_some_and(|next| self.is(next)) {
+            return;
+        }
+        let stays = |endpoint: &Endpoint| {
+            next.is_some_and(|next| next.members().iter().any(|member| member.endpoint.is_at(endpoint)))
+        };
+        let gone = self.members().iter().filter(|member| !stays(&member.endpoint));
+        let gone = gone.inspect(|member| {
+            let busy = member.in_flight.load(Ordering::Relaxed);
+            if busy > 0 {
+                tracing::info!(
+                    "{}: {} is gone, with {busy} requests under way; streams among them may go on for {after:?}",
+                    self.name(),
+                    member.endpoint
+                );
+            }
+        });
+        let due = Instant::now() + after;
+        self.0.departures.note(gone.map(|member| member.endpoint.clone()), stays, due);
+    }
+
+    /// Ready when what is under way with this endpoint is to end; mostly never.
+    pub(crate) fn departure(&self, endpoint: &Endpoint) -> impl Future<Output = ()> + Send + use<> {
+        self.0.departures.due(endpoint)
     }
 
     /// Whether both are the same set, and not only alike.

@@ -605,3 +605,21 @@ async fn no_more_requests_wait_than_may() {
     assert_eq!(good, 2, "{answers:?}");
     assert!(answers.contains(&(502, Some("upstream-connect-failed"))), "{answers:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn z1_some_requests_are_sent_by_settings_of_their_own() {
+    let slow = |_: &Endpoint, _: &Parts| (Duration::from_secs(10), Ok(status(503)));
+    let (balance, _, seen) = balance(
+        &["a", "b"],
+        Strategy::RoundRobin,
+        &settings(r#"{"total": "4s", "per_try": "1s"}"#, "3"),
+        slow,
+    );
+    let own = Arc::new(settings(r#""1m""#, "1"));
+    for (balance, code, tries) in [(balance.clone().with_settings(own), 503, 1), (balance, 504, 3)] {
+        seen.lock().unwrap().clear();
+        let request = Request::get("/").body(Empty::<Bytes>::new()).unwrap();
+        let response = balance.oneshot(request).await.unwrap();
+        assert_eq!((response.status().as_u16(), seen.lock().unwrap().len()), (code, tries));
+    }
+}

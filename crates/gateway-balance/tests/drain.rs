@@ -114,3 +114,66 @@ async fn z5_who_loses_a_race_has_its_connection_closed() {
     assert_eq!(response.unwrap().into_body().collect().await.unwrap().to_bytes(), "hello");
     assert_eq!((set.hedges_won(), set.states().map(|state| state.in_flight).sum::<usize>()), (1, 0));
 }
+
+/// Says something every second and has no end, in answers of the type that is asked for.
+struct Endless;
+
+type Piece = Result<http_body::Frame<Bytes>, std::convert::Infallible>;
+
+impl<B: Send> gateway_core::Upstream<B> for Endless {
+    type Body = http_body_util::StreamBody<futures_util::stream::BoxStream<'static, Piece>>;
+    async fn send(
+        &self,
+        head: &http::request::Parts,
+        _: B,
+    ) -> Result<http::Response<Self::Body>, gateway_core::UpstreamError> {
+        let pieces = futures_util::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some((Ok(http_body::Frame::data(Bytes::from_static(b"x"))), ()))
+        });
+        let mut answer = http::Response::new(http_body_util::StreamBody::new(Box::pin(pieces) as _));
+        match head.headers.get("accept") {
+            Some(kind) => drop(answer.headers_mut().insert("content-type", kind.clone())),
+            None => *answer.status_mut() = http::StatusCode::SWITCHING_PROTOCOLS,
+        }
+        Ok(answer)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn l15_streams_with_an_endpoint_that_is_gone_end_in_order_when_their_time_is_up_and_others_go_on() {
+    let [gone, stays] = ["http://a", "http://b"].map(|url| Endpoint::parse(url).unwrap());
+    let set = EndpointSet::new("test", vec![gone], Strategy::RoundRobin);
+    let balance = Balance::new(set.clone(), &BalanceSettings::default(), |_| Endless);
+    let ask = |kind: Option<&'static str>| {
+        let request = Request::get("/");
+        let request = kind.into_iter().fold(request, |request, kind| request.header("accept", kind));
+        balance.clone().oneshot(request.body(Empty::<Bytes>::new()).unwrap())
+    };
+    let tunnel = ask(None).await.unwrap();
+    let download = ask(Some("application/octet-stream")).await.unwrap().into_body();
+    let ended = ["text/event-stream", "application/grpc"].map(|kind| {
+        let answer = ask(Some(kind));
+        tokio::spawn(async move { answer.await.unwrap().into_body().collect().await.unwrap() })
+    });
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let start = tokio::time::Instant::now();
+    let next = set.renewed(vec![stays.clone()], Strategy::RoundRobin);
+    set.replaced_by(Some(&next), Duration::from_millis(30_500));
+    let other = Balance::new(next.clone(), &BalanceSettings::default(), |_| Endless);
+    let request =
+        Request::get("/").header("accept", "text/event-stream").body(Empty::<Bytes>::new()).unwrap();
+    let other = other.oneshot(request).await.unwrap().into_body();
+    let [events, call] = ended;
+    let (events, call) = (events.await.unwrap(), call.await.unwrap());
+    assert_eq!(start.elapsed(), Duration::from_millis(30_500));
+    assert_eq!(events.trailers(), None);
+    assert_eq!(call.trailers().unwrap()["grpc-status"], "14");
+    assert_eq!(call.to_bytes().len(), 90);
+    // A tunnel is its server's to end.
+    tunnel.extensions().get::<gateway_core::Recall>().unwrap().due().await;
+    for goes_on in [tunnel.into_body(), download, other] {
+        assert!(timeout(Duration::from_secs(3600), goes_on.collect()).await.is_err());
+    }
+    assert_eq!(start.elapsed().as_secs(), 30 + 3 * 3600);
+}

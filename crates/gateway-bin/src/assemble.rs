@@ -196,7 +196,7 @@ impl Worker {
         }
         let outside = route.rate_limits.iter().filter(|limit| limit.counts_failures);
         service = self.limited(service, route, outside);
-        let service = option_layer(route.max_body).layer(service);
+        let service = option_layer(route.max_body.clone()).layer(service);
         let service = option_layer(route.redirect.clone()).layer(service);
         let service = option_layer(route.maintenance.clone()).layer(service);
         Some(self.outside(route, BoxCloneSyncService::new(service)))
@@ -348,6 +348,9 @@ impl Worker {
         let mut balance = self.balances.get(name)?.clone();
         if let Some((_, circuit)) = route.circuit.as_deref() {
             balance = balance.with_circuit(circuit.clone());
+        }
+        if let Some(own) = &route.balancing {
+            balance = balance.with_settings(own.clone());
         }
         let end = credentialed(name, balance)?;
         let end = bounded(name, end)?;

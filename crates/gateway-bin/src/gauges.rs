@@ -1,5 +1,6 @@
 //! What is counted where it happens, and told to the metrics only when they are read.
 
+use crate::body_limit::BodyLimitLayer;
 use crate::config::{LimitPlan, Plan, RoutePlan, ServicePlan};
 use crate::live::View;
 use crate::seats::Seats;
@@ -129,6 +130,9 @@ fn tell_overload_of_routes(metrics: &Metrics, routes: &[RoutePlan]) {
             let (in_flight, waiting) = taken.entry(name).or_default();
             *in_flight += limit.in_flight();
             *waiting += limit.waiting();
+        }
+        if let Some(count) = route.max_body.as_ref().and_then(BodyLimitLayer::would_refuse) {
+            *refused.entry(("max-body", name, Mode::Report)).or_default() += count;
         }
         if let Some((_, circuit)) = route.circuit.as_deref() {
             *refused.entry(("route-circuit", name, circuit.mode())).or_default() += circuit.refused();

@@ -148,10 +148,15 @@ impl Live {
         for key in self.started.differing_keys(&config.settings) {
             tracing::warn!("`{key}` has changed since the start, which takes a restart or an upgrade");
         }
-        self.config = config;
+        let before = std::mem::replace(&mut self.config, config);
         self.status =
             Status { loaded: unix_now(), reloads: self.status.reloads + 1, error: None, ..self.status };
         self.plans.send_replace(self.config.plan.clone());
+        for (name, service) in &before.plan.services {
+            let next = self.config.plan.services.get(name);
+            let after = next.unwrap_or(service).drain_timeout;
+            service.set.replaced_by(next.map(|next| &next.set), after);
+        }
         self.check_health();
         self.chores.keep(self.config.plan.chores());
     }

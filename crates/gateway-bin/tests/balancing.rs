@@ -548,3 +548,38 @@ fn a_check_without_a_pause_or_without_time_is_a_mistake() {
         assert!(refused.stderr.contains(&message), "{}", refused.stderr);
     }
 }
+
+#[test]
+fn a_route_or_its_group_has_timeouts_and_retries_of_its_own_where_it_says_so() {
+    let upstream = Upstream::start(|request| match request.target.as_str() {
+        path if path.starts_with("/slow/") => Reply::new(200, "slow").after(Duration::from_millis(1500)),
+        _ => Reply::new(503, "busy"),
+    });
+    let route = |path: &str, rest: &str| format!("[[routes]]\npath = \"{path}\"\nservice = \"a\"\n{rest}\n");
+    let service = [
+        "timeout = { total = \"500ms\", per_try = \"250ms\" }\nretry = { attempts = 3, backoff = \"none\" }\n\
+         balance = { outlier = \"off\" }\n[groups.reports]\ntimeout = \"1m\"\nretry = 1\n"
+            .to_owned(),
+        route("/slow/report", "group = \"reports\""),
+        route("/slow/own", "timeout = \"1m\""),
+        route("/slow/try", "group = \"reports\"\ntimeout = { total = \"1m\", per_try = \"250ms\" }"),
+        route("/never", "retry = 1"),
+        route("/twice", "group = \"reports\"\nretry = 2"),
+        route("/other", "retry = { statuses = [500] }"),
+    ];
+    let gateway = gateway(&urls(&[&upstream]), &service.concat());
+    for (path, status, hits) in [
+        ("/slow/service", 504, 2),
+        ("/slow/report", 200, 1),
+        ("/slow/own", 200, 1),
+        ("/slow/try", 504, 1),
+        ("/service", 503, 3),
+        ("/never", 503, 1),
+        ("/twice", 503, 2),
+        ("/other", 503, 1),
+    ] {
+        let before = upstream.hits();
+        let answer = get(gateway.addr(), path);
+        assert_eq!((answer.status, upstream.hits() - before), (status, hits), "{path}: {}", answer.text());
+    }
+}

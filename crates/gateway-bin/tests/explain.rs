@@ -461,6 +461,44 @@ fn policies_stand_in_the_order_in_which_a_request_meets_them() {
 }
 
 #[test]
+fn the_timeout_and_the_retries_that_are_told_are_those_that_hold_on_the_route() {
+    let config = "[services.up]\nendpoints = [\"http://127.0.0.1:1\"]\n\
+        timeout = { total = \"5s\", per_try = \"1s\", deadline_header = \"x-left\" }\n\
+        retry = { attempts = 3, hedge = \"p95\" }\n[groups.slow]\ntimeout = \"2m\"\nretry = 1\n\
+        [[routes]]\npath = \"/*\"\nservice = \"up\"\n\
+        [[routes]]\npath = \"/slow\"\nservice = \"up\"\ngroup = \"slow\"\n\
+        [[routes]]\npath = \"/once\"\nservice = \"up\"\ngroup = \"slow\"\n\
+        timeout = { per_try = \"3s\" }\nretry = { attempts = 1, hedge = false }\n";
+    for (path, timeout, retry) in [
+        (
+            "/",
+            ("services.up.timeout", json!({ "total": "5s", "per_try": "1s", "deadline_header": "x-left" })),
+            ("services.up.retry", json!({ "attempts": 3, "hedge": "p95" })),
+        ),
+        (
+            "/slow",
+            ("groups.slow.timeout", json!({ "total": "2m", "deadline_header": "x-left" })),
+            ("groups.slow.retry", json!({ "attempts": 1, "hedge": "p95" })),
+        ),
+        (
+            "/once",
+            ("routes[2].timeout", json!({ "total": "5s", "per_try": "3s", "deadline_header": "x-left" })),
+            ("routes[2].retry", json!(1)),
+        ),
+    ] {
+        let said = explained(config, &["GET", path]);
+        let policies = said["policies"].as_array().unwrap();
+        for (name, (from, value)) in [("timeout", timeout), ("retry", retry)] {
+            let told: Vec<_> = policies.iter().filter(|policy| policy["name"] == name).collect();
+            assert_eq!(told.len(), 1, "{path}: {said}");
+            assert_eq!((&told[0]["from"], &told[0]["value"]), (&json!(from), &value), "{path}");
+        }
+    }
+    let listed = Gateway::builder(EXE).config(config).args(&["routes"]).run().stdout;
+    assert!(listed.contains("timeout=2m retry=1\n") && listed.contains("timeout=5s retry=1\n"), "{listed}");
+}
+
+#[test]
 fn accounts_captures_cache_keys_and_moves_are_told() {
     let config = "[services.up]\nendpoints = [\"http://127.0.0.1:1\"]\n[identity]\n[auth.jwt.shop]\n\
         secret = \"a secret for tests, 32 bytes long\"\naudience = \"shop\"\n[normalize]\ntrailing_slash = \"redirect\"\n\

@@ -381,6 +381,41 @@ fn websockets_and_event_streams_outlive_reloads_even_that_of_their_service_and_e
     events.read_exact(&mut [0; 1000]).unwrap();
 }
 
+#[test]
+fn l15_websockets_and_event_streams_end_in_order_when_the_time_of_an_endpoint_that_is_gone_is_up() {
+    let (gone, stays) = (streams(), streams());
+    let routes = format!(
+        "[services.a]\ndrain_timeout = \"1s\"\nendpoints = [\"http://127.0.0.1:{gone}\"]\n\
+         [[routes]]\npath = \"/*\"\nservice = \"a\"\n"
+    );
+    let gateway = gateway(&routes, false);
+    let open = |path: &str, more: &str| {
+        let mut stream = TcpStream::connect(gateway.addr()).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\n{more}\r\n").unwrap();
+        let mut answer = [0; 4096];
+        let length = stream.read(&mut answer).unwrap();
+        (stream, String::from_utf8_lossy(&answer[..length]).into_owned())
+    };
+    let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
+    let (mut chat, answer) = open("/chat", upgrade);
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    let (mut events, answer) = open("/events", "Connection: close\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    edit(&gateway, &gone.to_string(), &stays.to_string());
+    assert_eq!(reload(&gateway).0, 200);
+    let (mut new, answer) = open("/events", "");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let mut farewell = [0; 4];
+    chat.read_exact(&mut farewell).unwrap();
+    assert_eq!(farewell, [0x88, 2, 0x03, 0xe9], "going away");
+    let mut seen = Vec::new();
+    events.read_to_end(&mut seen).unwrap();
+    assert!(seen.ends_with(b"0\r\n\r\n"), "it broke off: {:?}", String::from_utf8_lossy(&seen));
+    new.read_exact(&mut [0; 2000]).unwrap();
+}
+
 /// A store in a file, and passwords that cost next to nothing.
 const ACCOUNTS: &str = "[identity]\ndatabase = \"@DIR@/identity.db\"\n\
                         [identity.password]\nmemory = \"8KiB\"\niterations = 1\n";

@@ -14,7 +14,7 @@ mod websocket;
 use crate::{Handler, Limits};
 use bytes::BytesMut;
 use exchange::{Exchange, Phase};
-use gateway_core::{AfterOthers, Code, Problem, after_others};
+use gateway_core::{AfterOthers, Code, Problem, Recall, after_others};
 use gateway_http1::{RequestError, parse_request};
 use http::HeaderValue;
 use io::Input;
@@ -66,7 +66,7 @@ pub(crate) struct Connection<I, H: Handler> {
     output: Output,
     state: State<H>,
     timer: Timer,
-    /// How old a tunnel is, and when it grows older, where that is limited.
+    /// How old a tunnel is, and when it grows older, where that is limited or it is to end.
     age: Option<(Age, Pin<Box<Sleep>>)>,
     /// Whether this is the first request.
     fresh: bool,
@@ -137,8 +137,9 @@ where
         limits: Rc<Limits>,
         (body, upload): (H::Body, Upload),
         protocol: &HeaderValue,
+        recall: Option<Recall>,
     ) -> Self {
-        let state = State::Exchange(Exchange::tunnel(body, upload, protocol));
+        let state = State::Exchange(Exchange::tunnel(body, upload, protocol, recall));
         Self { state, fresh: false, ..Self::new(io, BytesMut::new(), handler, limits) }
     }
 
@@ -222,14 +223,24 @@ where
         }
     }
 
-    /// How old a tunnel is that is under way. Wakes the task when it grows older.
+    /// How old a tunnel is that is under way; one whose other side is to go is as old as it may be. Wakes the task when
+    /// it grows older.
     fn age(&mut self, cx: &mut Context<'_>) -> Age {
-        let Some(most) = self.limits.tunnel_max_age else { return Age::Young };
-        if !matches!(&self.state, State::Exchange(Exchange { tunnel: true, .. })) {
+        let State::Exchange(exchange @ Exchange { tunnel: true, .. }) = &mut self.state else {
             return Age::Young;
+        };
+        let recalled = exchange.recalled.as_mut();
+        if recalled.is_some_and(|due| pin!(unconstrained(due.as_mut())).poll(cx).is_ready()) {
+            exchange.recalled = None;
+            if !matches!(self.age, Some((Age::Old | Age::Overdue, _))) {
+                self.age = Some((Age::Old, Box::pin(sleep(FAREWELL))));
+            }
         }
-        let spread = || most.mul_f64(1.0 - EARLIER * fastrand::f64());
-        let (age, timer) = self.age.get_or_insert_with(|| (Age::Young, Box::pin(sleep(spread()))));
+        if let (None, Some(most)) = (&self.age, self.limits.tunnel_max_age) {
+            let spread = most.mul_f64(1.0 - EARLIER * fastrand::f64());
+            self.age = Some((Age::Young, Box::pin(sleep(spread))));
+        }
+        let Some((age, timer)) = &mut self.age else { return Age::Young };
         while *age != Age::Overdue && pin!(unconstrained(timer.as_mut())).poll(cx).is_ready() {
             *age = if *age == Age::Young { Age::Old } else { Age::Overdue };
             timer.as_mut().reset(Instant::now() + FAREWELL);

@@ -214,7 +214,14 @@ impl HttpUpstream {
         }
         let upload = if dead { None } else { upload.filter(|upload| !upload.is_done()).map(Box::new) };
         let keep_alive = keep_alive && !dead;
-        let exchange = Exchange { connection, upload, keep_alive, may_be_silent: event_stream || tunnelled };
+        let settings = &self.0.settings;
+        let silence = match (tunnelled, event_stream) {
+            // Its server looks at both directions.
+            (true, _) => None,
+            (false, true) => settings.event_idle_timeout,
+            (false, false) => Some(settings.body_idle_timeout),
+        };
+        let exchange = Exchange { connection, upload, keep_alive, silence };
         let body = Http1Body::new(exchange, answer_framing, &self.0);
         Ok(response.map(|()| UpstreamBody::from(body)))
     }

@@ -12,10 +12,12 @@ use crate::body::UpstreamBody;
 use crate::client::{Failed, HttpUpstream, MAX_INTERIM, Shared, TOO_MANY_INTERIM, is_idempotent};
 use crate::dial::{Offer, dial};
 use crate::http1::{BodyFraming, Connection, describe};
+use crate::settings::UpstreamSettings;
 use crate::slots::Permit;
 use crate::tls::is_refusal;
 use body::Exchange;
 use bytes::Bytes;
+use gateway_core::units::Timespan;
 use gateway_core::{BoxError, FailureKind, ProxyError, UpstreamError, interim};
 use h2::Reason;
 use h2::client::{ResponseFuture, SendRequest};
@@ -225,9 +227,9 @@ impl HttpUpstream {
         // The versions are the hops' own affair: to the layers an answer is an answer.
         *response.version_mut() = Version::HTTP_11;
         let length = length(&head.method, &response);
-        let may_be_silent = is_silent_type(response.headers());
+        let silence = silence(response.headers(), &self.0.settings);
         Ok(response.map(|stream| {
-            let exchange = Exchange { stream, upload, may_be_silent, lease };
+            let exchange = Exchange { stream, upload, silence, lease };
             Http2Body::new(exchange, length, &self.0).into()
         }))
     }
@@ -274,8 +276,12 @@ fn length<T>(method: &Method, response: &Response<T>) -> Option<u64> {
     response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Whether silence is normal in such a body.
-fn is_silent_type(headers: &HeaderMap) -> bool {
+/// How long such a body may make no progress. In gRPC silence is normal, and the connection's pings look after it.
+fn silence(headers: &HeaderMap, settings: &UpstreamSettings) -> Option<Timespan> {
     let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
-    kind.starts_with(b"text/event-stream") || kind.starts_with(b"application/grpc")
+    match kind {
+        _ if kind.starts_with(b"text/event-stream") => settings.event_idle_timeout,
+        _ if kind.starts_with(b"application/grpc") => None,
+        _ => Some(settings.body_idle_timeout),
+    }
 }

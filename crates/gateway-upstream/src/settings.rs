@@ -88,6 +88,9 @@ pub struct UpstreamSettings {
     pub max_head: ByteSize,
     /// How long an answer's body may make no progress. `text/event-stream` and gRPC are exempt. Default `60s`.
     pub body_idle_timeout: Timespan,
+    /// The same for an event stream (`text/event-stream`), which its reader then asks for again: longer than the service is
+    /// ever silent between two events or comments. Default: as long as it likes.
+    pub event_idle_timeout: Option<Timespan>,
 }
 
 /// Enough for most services; the value that RFC 9113 §6.5.2 recommends servers not to go below.
@@ -112,6 +115,7 @@ impl Default for UpstreamSettings {
             ping_interval: Timespan::secs(20),
             max_head: ByteSize::kib(64),
             body_idle_timeout: Timespan::secs(60),
+            event_idle_timeout: None,
         }
     }
 }

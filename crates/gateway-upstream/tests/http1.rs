@@ -300,13 +300,26 @@ async fn no_more_idle_connections_are_kept_than_may() {
 }
 
 #[tokio::test]
-async fn an_answer_may_fall_silent_only_where_the_upstream_agreed_to_a_tunnel() {
-    for (answer, ends) in [
-        (&b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello"[..], true),
-        (b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nhello", false),
+async fn z1_an_answer_may_fall_silent_only_in_a_tunnel_and_in_events_and_there_as_long_as_the_operator_says()
+{
+    let events = &b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nhello"[..];
+    for (answer, events_may, ends) in [
+        (&b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello"[..], Some(600), true),
+        (
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nhello",
+            Some(1),
+            false,
+        ),
+        (events, None, false),
+        (events, Some(600), false),
+        (events, Some(30), true),
     ] {
         let port = serving(|stream, _| answer_with(stream, answer)).await;
-        let settings = UpstreamSettings { body_idle_timeout: Timespan::secs(1), ..Default::default() };
+        let settings = UpstreamSettings {
+            body_idle_timeout: Timespan::secs(1),
+            event_idle_timeout: events_may.map(Timespan::secs),
+            ..Default::default()
+        };
         let mut head = Request::get("/").header("Host", "a").body(()).unwrap().into_parts().0;
         head.extensions.insert(Upgrade(HeaderValue::from_static("x")));
         // Its client says nothing in the new protocol, and stays.

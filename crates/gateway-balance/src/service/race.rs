@@ -1,6 +1,6 @@
 //! Two endpoints asked for one answer, the second because the first is slow.
 
-use super::{Inner, outcome};
+use super::{Sending, outcome};
 use crate::client_deadline::tell_budget;
 use crate::failure::Failure;
 use crate::hedge::Latencies;
@@ -45,7 +45,7 @@ enum Place {
     Second,
 }
 
-impl<U> Inner<U> {
+impl<U> Sending<'_, U> {
     /// Sends a request, and again to another endpoint if no answer has come after the delay. The first answer that is
     /// not to be retried is taken; a failure only if the other one has failed too. Who loses is cancelled when this
     /// returns.
@@ -144,7 +144,7 @@ impl<U> Inner<U> {
 
     fn second_head(&self, head: &Parts, time: &Time, second: &Try) -> Parts {
         let mut head = head.clone();
-        time.client.tell(&mut head.headers, &self.timeout, second.started);
+        time.client.tell(&mut head.headers, self.timeout, second.started);
         if let Some(header) = &self.timeout.budget_header {
             let left = second.limit.0.saturating_duration_since(second.started);
             tell_budget(&mut head.headers, header, left);
@@ -161,7 +161,7 @@ impl<U> Inner<U> {
         match outcome(result) {
             (Outcome::Failed(FailureKind::Stale | FailureKind::Connect | FailureKind::Exhausted), _) => false,
             (Outcome::Failed(_), verdict) => verdict == Verdict::Unknown,
-            (answered, _) => !wanted(answered, Repeatable::of(head), &self.retry),
+            (answered, _) => !wanted(answered, Repeatable::of(head), self.retry),
         }
     }
 }

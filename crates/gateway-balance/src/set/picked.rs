@@ -9,7 +9,7 @@ use crate::pick::Order;
 use crate::plan::{Level, Plan};
 use crate::retry::Verdict;
 use crate::subset::Choice;
-use gateway_core::{Endpoint, Mode, given_up};
+use gateway_core::{Endpoint, Mode, Recall, given_up};
 use http::HeaderValue;
 use http::request::Parts;
 use std::sync::atomic::Ordering;
@@ -254,6 +254,17 @@ impl Picked {
     /// Whether the client's cookie named it.
     pub(crate) fn is_kept(&self) -> bool {
         self.affinity == Affinity::Kept
+    }
+
+    /// Ready when what is under way with it is to end, because it is gone; mostly never.
+    pub(crate) fn departure(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.set.departure(self.endpoint())
+    }
+
+    /// When a tunnel with it is to end.
+    pub(crate) fn recall(&self) -> Recall {
+        let (set, endpoint) = (self.set.clone(), self.endpoint().clone());
+        Recall::new(move || set.departure(&endpoint))
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {

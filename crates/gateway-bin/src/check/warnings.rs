@@ -1,8 +1,9 @@
 //! What a configuration without mistakes is likely not meant to say.
 
 use super::{balancing, danger, limiting, paths};
-use crate::config::{Mistake, Origin, Plan, Settings, Severity, join, of_policies};
+use crate::config::{Levels, Mistake, Origin, Plan, Settings, Severity, join, of_policies};
 use gateway_auth::JwtSettings;
+use gateway_balance::BalanceSettings;
 use gateway_core::units::{Short, Switch, Timespan};
 use gateway_core::{Endpoint, Scheme};
 use gateway_ratelimit::{CountWhat, RateLimitSettings};
@@ -238,10 +239,16 @@ impl Reader<'_> {
     /// Times of services that cannot all come true.
     fn times(&self) -> Vec<Mistake> {
         let mut found = Vec::new();
-        for (name, service) in &self.settings.services {
-            let key = join("services", name);
-            let (total, attempts) = (service.timeout.total, service.retry.attempts);
-            if let Some(per_try) = service.timeout.per_try {
+        let services = self.settings.services.iter();
+        let of_services = services.map(|(name, service)| (join("services", name), service.balancing()));
+        let of_routes = self.plan.routes.iter().enumerate().filter_map(|(i, route)| {
+            let levels = Levels::of(self.settings, i, &self.settings.routes[i]);
+            let (key, _) = levels.first("timeout", |policies| policies.timeout);
+            Some((key.strip_suffix(".timeout")?.to_owned(), (**route.balancing.as_ref()?).clone()))
+        });
+        for (key, BalanceSettings { timeout, retry, .. }) in of_services.chain(of_routes) {
+            let (total, attempts) = (timeout.total, retry.attempts);
+            if let Some(per_try) = timeout.per_try {
                 let sum = Timespan(per_try.saturating_mul(attempts));
                 let message = if per_try >= total {
                     Some(format!(
@@ -260,6 +267,9 @@ impl Reader<'_> {
                 };
                 found.extend(message.map(warning));
             }
+        }
+        for (name, service) in &self.settings.services {
+            let key = join("services", name);
             if let Some(health) = &service.health
                 && health.timeout > health.interval
             {
@@ -276,11 +286,18 @@ impl Reader<'_> {
 
     /// Retries of what did not fail: the request may be carried out twice.
     fn retried_successes(&self) -> Vec<Mistake> {
+        let Settings { services, groups, routes, .. } = self.settings;
+        let services =
+            services.iter().map(|(name, service)| (join("services", name), Some(&service.retry.statuses)));
+        let groups = groups.iter().map(|(name, group)| (join("groups", name), group.retry.as_deref()));
+        let routes =
+            routes.iter().enumerate().map(|(i, route)| (format!("routes[{i}]"), route.retry.as_deref()));
+        let own = groups.chain(routes).map(|(place, retry)| (place, retry.and_then(|r| r.statuses.as_ref())));
         let mut found = Vec::new();
-        for (name, service) in &self.settings.services {
-            for (i, status) in service.retry.statuses.iter().enumerate().filter(|(_, status)| **status < 400)
-            {
-                let key = format!("{}.retry.statuses[{i}]", join("services", name));
+        for (place, statuses) in services.chain(own) {
+            let statuses = statuses.into_iter().flatten().enumerate();
+            for (i, status) in statuses.filter(|(_, status)| **status < 400) {
+                let key = format!("{place}.retry.statuses[{i}]");
                 let message = format!("requests answered {status} are repeated, though they did not fail");
                 found.push(self.origin.warning(&key, message).with_help("name statuses of at least 400"));
             }

@@ -1,6 +1,7 @@
 //! Settings made into parts that can run: every layer, endpoint and route, or what is wrong with them.
 
 mod auth;
+mod balancing;
 mod cache;
 mod cedar;
 mod chore;

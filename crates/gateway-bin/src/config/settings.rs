@@ -375,6 +375,10 @@ pub(crate) struct ServiceSettings {
     /// How long an answer may take: `"5s"` in all, or a table. Default `15s`.
     #[serde(default)]
     pub(crate) timeout: Short<TimeoutSettings>,
+    /// How long tunnels, event streams and gRPC calls may go on with an endpoint that a reload has taken out; then a
+    /// WebSocket is sent Close 1001 and has 5 s to end, an event stream ends, and a call has status 14. Default `10m`.
+    #[serde(default = "ten_minutes")]
+    pub(crate) drain_timeout: Timespan,
     /// What is tried again: a number of attempts, or a table. Default 2 attempts.
     #[serde(default)]
     pub(crate) retry: Short<RetrySettings>,
@@ -433,6 +437,11 @@ pub(crate) struct EndpointSettings {
 
 fn one() -> u32 {
     1
+}
+
+/// Envoy's, for what a listener drains: most streams have ended by then, and who is left comes back at another endpoint.
+fn ten_minutes() -> Timespan {
+    Timespan::secs(600)
 }
 
 impl ShortForm for EndpointSettings {

@@ -2,7 +2,7 @@
 
 use crate::config::{AuthSettings, Checked, Levels, Origin, Policies, RouteLimit, RoutePlan, join};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
 /// One policy of a route.
@@ -90,7 +90,9 @@ pub(super) fn policies(checked: &Checked, index: usize) -> Vec<Policy> {
             all.of_levels(route.circuit.is_some(), "circuit", |p| p.circuit.map(drop));
             let (timeout, retry) = (&service.timeout, &service.retry);
             all.add(true, "timeout", &of_service("timeout"), json!(timeout.total));
+            all.over_service("timeout", |p| p.timeout.map(drop));
             all.add(retry.attempts > 1, "retry", &of_service("retry"), json!(retry.attempts));
+            all.over_service("retry", |p| p.retry.map(drop));
             let connection = of_service("connection");
             all.add(is_written(&connection), "connection", &connection, Value::Null);
             all.add(true, "balance", &of_service("balance"), json!(service.balance.strategy));
@@ -130,6 +132,16 @@ impl<'a> Policed<'a> {
     fn of_levels(&mut self, on: bool, name: &'static str, of: impl Fn(&Policies<'a>) -> Option<()>) {
         let (key, _) = self.levels.first(name, of);
         self.add(on, name, &key, Value::Bool(true));
+    }
+
+    /// What a route or its group says otherwise than the service, whose policy is the last: shown with what is left of that.
+    fn over_service(&mut self, name: &'static str, of: impl Fn(&Policies<'a>) -> Option<()>) {
+        let (key, Some(())) = self.levels.first(name, of) else { return };
+        let of_service = self.policies.pop_if(|policy| policy.name == name).map(|policy| policy.value);
+        self.add(true, name, &key, Value::Null);
+        if let Some(policy) = self.policies.last_mut() {
+            policy.value = over(of_service.unwrap_or_default(), std::mem::take(&mut policy.value), name);
+        }
     }
 
     /// Those limits of a route that stand at the same place, each under its name.
@@ -238,6 +250,31 @@ impl<'a> Policed<'a> {
         let key = join("cedar", name);
         policy.definition = self.origin.written(&key).map(without_secrets);
         self.note_files(&key, &key, Some(&self.origin.folder()));
+    }
+}
+
+/// What a service's `timeout` or `retry` comes to on a route that says this of it, as `over` of their settings has it.
+fn over(service: Value, route: Value, name: &str) -> Value {
+    let short = if name == "timeout" { "total" } else { "attempts" };
+    let table = |value: Value| match value {
+        Value::Object(table) => table,
+        Value::Null => Map::new(),
+        value => Map::from_iter([(short.to_owned(), value)]),
+    };
+    let (mut all, mut own) = (table(service), table(route));
+    if own.contains_key("total") {
+        all.remove("per_try");
+    }
+    if own.remove("hedge") == Some(Value::Bool(false)) {
+        all.remove("hedge");
+    }
+    all.extend(own);
+    match all.remove(short) {
+        Some(value) if all.is_empty() => value,
+        value => {
+            all.extend(value.map(|value| (short.to_owned(), value)));
+            Value::Object(all)
+        }
     }
 }
 

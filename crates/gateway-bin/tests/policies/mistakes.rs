@@ -150,6 +150,14 @@ fn mistakes_in_services_and_at_the_top_name_their_place_and_what_is_expected() {
         ("server.body_timeout = \"0s\"", vec!["toml:1:", "`body_timeout` is 0s; expected more"]),
         ("access_log = { flush = \"0s\" }", vec!["toml:1:", "`flush` is under 1ms; expected 1ms or more"]),
         ("defaults.circuit = { window = \"0s\" }", vec!["toml:1:", "`window` is 0s; expected more"]),
+        ("groups.g.timeout = \"0s\"", vec!["toml:1:", "`total` is 0s; expected more"]),
+        ("groups.g.retry = { attempts = 0 }", vec!["toml:1:", "`attempts` is 0; expected 1 to 100"]),
+        ("groups.g.retry = { statuses = [99] }", vec!["toml:1:", "99 is not a status"]),
+        ("groups.g.retry = { budget = 50 }", vec!["toml:1:20", "unknown key `budget`"]),
+        (
+            "defaults.timeout = \"1m\"",
+            vec!["toml:1:", "would come before what their services say", "in services, groups or routes"],
+        ),
         ("via = \"a b\"", vec!["toml:1:7", "`a b` is not a name for Via"]),
         ("underscore_headers = \"drop\"", vec!["toml:1:22", "`drop` is not a value", "keep, delete, reject"]),
         (

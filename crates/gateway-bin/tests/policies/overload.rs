@@ -271,6 +271,35 @@ fn a_body_over_the_limit_is_413_whether_its_length_is_told_or_turns_out() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "413");
 }
 
+#[test]
+fn o8_a_limit_on_bodies_that_only_reports_lets_all_pass_and_says_whom_it_would_refuse() {
+    let upstream = Upstream::named("a");
+    let gateway = in_front_of(
+        &upstream,
+        "server.watch = false\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n\
+         max_body = { limit = \"1KiB\", mode = \"report\" }\n",
+    );
+    let sized = |bytes: usize| Request::new("POST", "/").body(vec![b'x'; bytes]);
+    assert_eq!(send(&gateway, &sized(1024)).status, 200);
+    assert_eq!(send(&gateway, &sized(1025)).status, 200);
+    let body = "x".repeat(0x500);
+    let unsized_one = format!(
+        "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n\
+         500\r\n{body}\r\n0\r\n\r\n"
+    );
+    let answer = gateway_testkit::raw(gateway.addr(), unsized_one.as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let lengths: Vec<_> = upstream.requests().iter().map(|request| request.body.len()).collect();
+    assert_eq!(lengths, [1024, 1025, 0x500]);
+    let expected = ["-", "max-body", "max-body"].map(|would| (200, "-".to_owned(), would.to_owned()));
+    assert_eq!(told(&gateway, 3), expected);
+    assert_eq!(overload(&gateway, "max-body", "/*", "would_refuse"), 2);
+    // What was counted is not forgotten.
+    let reload = Request::new("POST", "/reload");
+    assert_eq!(gateway_testkit::Client::new(gateway.admin()).send(&reload).status, 200);
+    assert_eq!(overload(&gateway, "max-body", "/*", "would_refuse"), 2);
+}
+
 /// What a series stands at; 0 where there is none.
 fn metric(gateway: &Gateway, series: &str) -> u64 {
     let text = get(gateway.admin(), "/metrics").text();

@@ -7,7 +7,7 @@ use super::upload::{Pumped, Upload};
 use super::websocket::{Frames, GOING_AWAY};
 use crate::{Handler, Limits, RequestBody};
 use bytes::Bytes;
-use gateway_core::{Upgrade, interim, spare};
+use gateway_core::{Recall, Recalled, Upgrade, interim, spare};
 use gateway_http1::{Framing, RequestHead, put_last_chunk};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use http_body::{Body, Frame};
@@ -29,6 +29,8 @@ pub(crate) struct Exchange<H: Handler> {
     pub(crate) tunnel: bool,
     /// Whether the client was told that nothing follows, while it may go on to send: half a tunnel.
     pub(crate) half_closed: bool,
+    /// Ready when the tunnel is to end because its other side is gone.
+    pub(crate) recalled: Option<Recalled>,
     farewell: Farewell,
     asked: Asked,
     waiting_for_client: bool,
@@ -70,6 +72,7 @@ impl<H: Handler> Exchange<H> {
             broken: false,
             tunnel: false,
             half_closed: false,
+            recalled: None,
             farewell: Farewell::None,
             asked,
             waiting_for_client: false,
@@ -77,12 +80,18 @@ impl<H: Handler> Exchange<H> {
     }
 
     /// What follows a request that was granted its tunnel elsewhere.
-    pub(crate) fn tunnel(body: H::Body, mut upload: Upload, protocol: &HeaderValue) -> Self {
+    pub(crate) fn tunnel(
+        body: H::Body,
+        mut upload: Upload,
+        protocol: &HeaderValue,
+        recall: Option<Recall>,
+    ) -> Self {
         upload.open_tunnel();
         let asked = Asked { http_10: false, head_only: false };
         let phase = Phase::Answering { body, framing: AnswerFraming::UntilClose };
         Self {
             tunnel: true,
+            recalled: recall.map(|recall| recall.due()),
             farewell: Farewell::of(protocol),
             ..Self::new(phase, Some(upload), false, asked)
         }
@@ -239,6 +248,7 @@ impl<H: Handler> Exchange<H> {
         match head.status {
             StatusCode::SWITCHING_PROTOCOLS if asked_for_tunnel => {
                 self.tunnel = true;
+                self.recalled = head.extensions.remove::<Recall>().map(|recall| recall.due());
                 if let Some(upload) = &mut self.upload {
                     upload.open_tunnel();
                 }

@@ -7,7 +7,7 @@ use crate::body::Signals;
 use crate::http1::{is_bodiless, is_for_this_connection};
 use crate::{Handler, date};
 use bytes::Bytes;
-use gateway_core::{Code, Problem, interim};
+use gateway_core::{Code, Problem, Recall, interim};
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, TE};
@@ -167,9 +167,10 @@ impl<H: Handler + Clone> Waiting<H> {
             };
             if head.status == StatusCode::SWITCHING_PROTOCOLS {
                 grant(&mut head);
+                let recall = head.extensions.remove::<Recall>();
                 let stream = self.send_head(head, false);
                 return Poll::Ready(
-                    stream.map(|stream| Phase::Tunnel(Box::pin(extended.open(stream, body, shared)))),
+                    stream.map(|stream| Phase::Tunnel(Box::pin(extended.open(stream, body, recall, shared)))),
                 );
             }
             extended.refuse();

@@ -8,7 +8,7 @@ use crate::{Handler, Limits, RequestBody};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use gateway_core::Upgrade;
+use gateway_core::{Recall, Upgrade};
 use gateway_http1::Framing;
 use h2::ext::Protocol;
 use h2::{RecvStream, SendStream};
@@ -70,11 +70,12 @@ impl Extended {
         self,
         send: SendStream<Bytes>,
         body: H::Body,
+        recall: Option<Recall>,
         shared: &Shared<H>,
     ) -> impl Future<Output = ()> + 'static {
         let io = Tunnel::new(self.stream, send);
         let (handler, limits) = (shared.handler.clone(), shared.limits.clone());
-        let tunnel = Connection::tunnel(io, handler, limits, (body, self.upload), &self.protocol);
+        let tunnel = Connection::tunnel(io, handler, limits, (body, self.upload), &self.protocol, recall);
         let drain = shared.drain.clone();
         async move {
             run(tunnel, &drain).await;

@@ -221,6 +221,30 @@ async fn an_old_websocket_within_a_frame_has_a_little_time_and_other_tunnels_non
     }
 }
 
+/// Echoes, until it is recalled after a minute.
+async fn recalled(request: Request<RequestBody>) -> Response<AnyBody> {
+    let mut answer = echoing(request).await;
+    let due = || tokio::time::sleep(Duration::from_secs(60));
+    answer.extensions_mut().insert(gateway_core::Recall::new(due));
+    answer
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn l15_a_tunnel_whose_other_side_is_to_go_ends_as_if_it_were_old() {
+    for (protocol, words) in [("websocket", "\u{fffd}\u{2}\u{3}\u{fffd}"), ("chat", "")] {
+        let mut client = connect(answer(recalled));
+        client.send(asks_for(protocol)).await;
+        client.until(&head(protocol)).await;
+        let start = tokio::time::Instant::now();
+        client.send("\u{1}\u{1}a").await;
+        client.until("a").await;
+        let last = if words.is_empty() { client.rest().await } else { client.until("\u{3}\u{fffd}").await };
+        assert_eq!((last.as_str(), start.elapsed().as_secs()), (words, 60), "{protocol}");
+        assert_eq!(client.rest().await, "", "{protocol}");
+        assert!(start.elapsed().as_secs() <= 65, "{protocol}");
+    }
+}
+
 /// Always has more to say; as frames of a WebSocket, one that does not end.
 struct Endless;
 

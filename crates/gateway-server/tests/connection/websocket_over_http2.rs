@@ -88,6 +88,24 @@ async fn a_draining_websocket_over_a_stream_is_told_1001() {
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
+async fn l15_a_websocket_over_a_stream_whose_other_side_is_to_go_is_told_1001() {
+    let (mut send, _drain) = start(answer(|request| async {
+        let mut answer = echoing(request).await;
+        let due = || tokio::time::sleep(std::time::Duration::from_secs(60));
+        answer.extensions_mut().insert(gateway_core::Recall::new(due));
+        answer
+    }))
+    .await;
+    let (answer, mut up) = send.send_request(connect_to("websocket"), false).unwrap();
+    let mut down = answer.await.unwrap().into_body();
+    up.send_data(Bytes::from_static(b"\x81\x01a"), false).unwrap();
+    assert_eq!(data(&mut down).await.unwrap(), &b"\x81\x01a"[..]);
+    assert_eq!(data(&mut down).await.unwrap(), &b"\x88\x02\x03\xe9"[..]);
+    up.send_data(Bytes::from_static(b"\x88\x82abcd\x62\x8b"), true).unwrap();
+    assert_eq!(data(&mut down).await, None);
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn an_answer_that_grants_no_tunnel_passes_unless_it_would_be_taken_for_one() {
     for (status, expected) in [(403, 403), (302, 302), (200, 502), (204, 502)] {
         let (mut send, _drain) = start(answer(move |_| async move {

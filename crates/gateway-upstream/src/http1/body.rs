@@ -2,6 +2,7 @@ use super::connection::{Connection, describe};
 use super::request::{Upload, UploadError};
 use crate::client::Shared;
 use bytes::Bytes;
+use gateway_core::units::Timespan;
 use gateway_core::{BoxError, FailureKind, UpstreamError};
 use gateway_http1::{ChunkDecoder, Decoded, Framing};
 use http_body::{Body, Frame, SizeHint};
@@ -33,8 +34,8 @@ pub(crate) struct Exchange<B> {
     /// Boxed, for few requests have one and every layer passes this on.
     pub(crate) upload: Option<Box<Upload<B>>>,
     pub(crate) keep_alive: bool,
-    /// Whether silence is normal: server-sent events, tunnels.
-    pub(crate) may_be_silent: bool,
+    /// How long the answer may make no progress, if that is limited here.
+    pub(crate) silence: Option<Timespan>,
 }
 
 #[derive(Debug)]
@@ -185,20 +186,14 @@ where
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(e)) => return this.fail(FailureKind::Reset, describe(&e)),
                 Poll::Pending => {
-                    if exchange.may_be_silent {
-                        return Poll::Pending;
-                    }
-                    let limit = *this.shared.settings.body_idle_timeout;
+                    let Some(limit) = exchange.silence else { return Poll::Pending };
                     let idle = this
                         .idle
-                        .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
+                        .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + *limit)));
                     if idle.as_mut().poll(cx).is_pending() {
                         return Poll::Pending;
                     }
-                    let message = format!(
-                        "the answer's body made no progress for {}",
-                        this.shared.settings.body_idle_timeout
-                    );
+                    let message = format!("the answer's body made no progress for {limit}");
                     return this.fail(FailureKind::Timeout, message);
                 }
             }

@@ -3,6 +3,7 @@ use super::upload::Upload;
 use super::{Attempt, failure, head};
 use crate::client::Shared;
 use bytes::Bytes;
+use gateway_core::units::Timespan;
 use gateway_core::{BoxError, FailureKind, UpstreamError};
 use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
@@ -27,8 +28,8 @@ pub(crate) struct Http2Body<B> {
 pub(super) struct Exchange<B> {
     pub(super) stream: RecvStream,
     pub(super) upload: Option<Upload<B>>,
-    /// Whether silence is normal: server-sent events, gRPC.
-    pub(super) may_be_silent: bool,
+    /// How long the answer may make no progress, if that is limited.
+    pub(super) silence: Option<Timespan>,
     pub(super) lease: Lease,
 }
 
@@ -115,10 +116,7 @@ where
             },
             Poll::Pending => {}
         }
-        if exchange.may_be_silent {
-            return Poll::Pending;
-        }
-        let limit = this.shared.settings.body_idle_timeout;
+        let Some(limit) = exchange.silence else { return Poll::Pending };
         let idle =
             this.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + *limit)));
         if idle.as_mut().poll(cx).is_pending() {

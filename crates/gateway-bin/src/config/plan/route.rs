@@ -10,7 +10,7 @@ use crate::body_limit::BodyLimitLayer;
 use crate::config::settings::Names;
 use crate::config::settings::RouteSettings;
 use gateway_auth::{AuthorizeLayer, IdentityHeadersLayer};
-use gateway_balance::{CircuitSettings, RouteCircuit};
+use gateway_balance::{BalanceSettings, CircuitSettings, RouteCircuit};
 use gateway_cache::{CacheError, CacheLayer, CacheSettings, CacheStore, InvalidateLayer};
 use gateway_core::units::{ByteSize, Switch};
 use gateway_overload::{ConcurrencyLimitLayer, ConcurrencySettings, FaultLayer, Priority};
@@ -65,6 +65,8 @@ pub(crate) struct RoutePlan {
     pub(crate) concurrency: Option<Box<(ConcurrencySettings, ConcurrencyLimitLayer)>>,
     /// With what it was made by, as well.
     pub(crate) circuit: Option<Box<(CircuitSettings, RouteCircuit)>>,
+    /// What its requests are sent by, where that is not what its service says.
+    pub(crate) balancing: Option<Arc<BalanceSettings>>,
     pub(crate) class: Option<Priority>,
     pub(crate) fault: Option<FaultLayer>,
     /// Whether browsers may call its service by gRPC-Web.
@@ -137,6 +139,10 @@ impl RoutePlan {
         named(self.grpc_web, "grpc-web");
         named(answers == Some(false), "fallback");
         named(self.circuit.is_some(), "circuit");
+        if let Some(own) = &self.balancing {
+            named(true, &format!("timeout={}", own.timeout.total));
+            named(true, &format!("retry={}", own.retry.attempts));
+        }
         named(self.respond.is_some(), "respond");
         named(self.identity, "identity");
         named(self.jwks, "jwks");
@@ -246,7 +252,6 @@ impl Planner<'_> {
             security.and_then(|security| self.switch(&security_key, security, SecurityHeadersLayer::new));
         let (closed_key, closed) = levels.first("maintenance", |policies| policies.maintenance);
         let maintenance = closed.and_then(|closed| self.switch(&closed_key, closed, MaintenanceLayer::new));
-        let (_, max_body) = levels.first("max_body", |policies| policies.max_body);
         let (_, class) = levels.first("class", |policies| policies.class);
         let (fault_key, fault) = levels.first("fault", |policies| policies.fault);
         let fault = fault.and_then(|fault| self.switch(&fault_key, fault, FaultLayer::new));
@@ -318,8 +323,14 @@ impl Planner<'_> {
             .and_then(|cache| self.route_cache((&name, &matches), &cache_key, cache, shared.cache, &behind));
         let (most_key, most) = levels.first("concurrency", |policies| policies.concurrency);
         let concurrency = most.and_then(|most| self.concurrency((&name, &matches), &most_key, most));
+        let (_, max_body) = levels.first("max_body", |policies| policies.max_body);
+        let max_body = max_body.and_then(|most| most.on().copied()).map(|most| {
+            let earlier = self.previous_route(&name, &matches).and_then(|route| route.max_body.as_ref());
+            BodyLimitLayer::new(most, earlier)
+        });
         let (circuit_key, circuit) = levels.first("circuit", |policies| policies.circuit);
         let circuit = circuit.and_then(|circuit| self.circuit((&name, &matches), &circuit_key, circuit));
+        let balancing = self.route_balancing(&levels, service.as_deref());
         let mut used: Vec<(String, Vec<&str>)> = Vec::new();
         used.extend(rewrite.iter().map(|layer| (key("rewrite").to_string(), layer.placeholders().collect())));
         used.extend(
@@ -365,7 +376,7 @@ impl Planner<'_> {
             identity_headers,
             fallback,
             jwks: route.jwks,
-            max_body: max_body.and_then(|most| most.on().map(|most| BodyLimitLayer(most.bytes()))),
+            max_body,
             headers: HeadersLayer::in_turn(&headers),
             strip,
             rewrite,
@@ -375,6 +386,7 @@ impl Planner<'_> {
             maintenance,
             concurrency,
             circuit,
+            balancing,
             class: class.and_then(|class| class.on().copied()),
             fault,
             grpc_web: grpc_web.unwrap_or(false),
@@ -501,6 +513,20 @@ impl Planner<'_> {
             let correlation = set.correlation_id;
             correlation.and_then(|on| self.switch(&key("correlation_id"), on, CorrelationIdLayer::new));
             self.headers(&key("headers"), set.headers);
+            if let Some(timeout) = set.timeout {
+                self.timeout_makes_sense(&key("timeout"), timeout);
+            }
+            if let Some(retry) = set.retry {
+                self.retry_makes_sense(&key("retry"), retry);
+            }
+            for (name, is_said) in [("timeout", set.timeout.is_some()), ("retry", set.retry.is_some())] {
+                if is_said && place == "defaults" {
+                    let message =
+                        format!("`{name}` for all routes would come before what their services say");
+                    let mistake = self.origin.mistake(&key(name), message);
+                    self.mistakes.push(mistake.with_help("set it in services, groups or routes"));
+                }
+            }
         }
     }
 

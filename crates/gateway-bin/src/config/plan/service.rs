@@ -13,10 +13,13 @@ use gateway_overload::{AdaptiveLimitLayer, AdmissionLayer};
 use gateway_upstream::{ConnectionLimit, UpstreamSettings, UpstreamTls};
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::time::Duration;
 
 #[derive(Clone)]
 pub(crate) struct ServicePlan {
     pub(crate) set: EndpointSet,
+    /// How long streams go on with endpoints that are gone.
+    pub(crate) drain_timeout: Duration,
     pub(crate) balancing: BalanceSettings,
     pub(crate) connection: UpstreamSettings,
     /// By endpoint, where that is limited: what the clients of all workers share.
@@ -38,6 +41,7 @@ impl ServicePlan {
     pub(crate) fn plain(set: EndpointSet, balancing: BalanceSettings) -> Self {
         Self {
             set,
+            drain_timeout: Duration::ZERO,
             balancing,
             connection: UpstreamSettings::default(),
             tls: None,
@@ -166,6 +170,7 @@ impl Planner<'_> {
         );
         Some(ServicePlan {
             set,
+            drain_timeout: *service.drain_timeout,
             outbound,
             outbound_files,
             assertion: service.assertion,

@@ -51,6 +51,9 @@ impl Planner<'_> {
         let connection = &service.connection;
         self.is_some_time(&key("connection"), "connect_timeout", connection.connect_timeout);
         self.is_some_time(&key("connection"), "body_idle_timeout", connection.body_idle_timeout);
+        if let Some(time) = connection.event_idle_timeout {
+            self.is_some_time(&key("connection"), "event_idle_timeout", time);
+        }
         let balance = &service.balance;
         for (part, circuit) in
             [("circuit", &balance.circuit), ("endpoint_circuit", &balance.endpoint_circuit)]
@@ -61,17 +64,8 @@ impl Planner<'_> {
                 self.is_some_time(&key, "open", circuit.open);
             }
         }
-        let attempts = service.retry.attempts;
-        if !(1..=100).contains(&attempts) {
-            let message = format!("`attempts` is {attempts}; expected 1 to 100");
-            self.noted::<(), _>(key("retry"), Err(message));
-        }
-        for (i, status) in service.retry.statuses.iter().enumerate() {
-            if !(100..=599).contains(status) {
-                let message = format!("{status} is not a status; expected 100 to 599");
-                self.noted::<(), _>(key(&format!("retry.statuses[{i}]")), Err(message));
-            }
-        }
+        self.are_attempts(&key("retry"), service.retry.attempts);
+        self.are_statuses(&key("retry"), &service.retry.statuses);
     }
 
     /// A time that must be one.

@@ -1,10 +1,11 @@
 //! A route as it is written, and the policies that it shares with groups and defaults.
 
 use super::{Names, RouteAuthSettings};
+use crate::body_limit::BodyLimitSettings;
 use gateway_auth::{AuthorizeSettings, IdentityHeadersSettings};
-use gateway_balance::CircuitSettings;
+use gateway_balance::{CircuitSettings, RouteRetrySettings, RouteTimeoutSettings};
 use gateway_cache::CacheSettings;
-use gateway_core::units::{ByteSize, Short, Switch};
+use gateway_core::units::{Short, Switch};
 use gateway_overload::{ConcurrencySettings, FaultSettings, Priority};
 use gateway_routing::{HostPattern, MatchSettings, PathPattern};
 use gateway_transform::{
@@ -54,6 +55,12 @@ macro_rules! with_policies {
             /// A circuit breaker for each route by itself: what fails on one is refused there, and the others go on.
             /// `true`, `false` or a table. Default `false`.
             pub(crate) circuit: Option<Box<Switch<CircuitSettings>>>,
+            /// How long an answer may take here: `"2m"` in all, or a table. Not in [defaults], where it would come before what
+            /// services say. Default: the service's `timeout`.
+            pub(crate) timeout: Option<Box<Short<RouteTimeoutSettings>>>,
+            /// What is tried again here: a number of attempts, 1 for no retry, or a table. Not in [defaults], either.
+            /// Default: the service's `retry`.
+            pub(crate) retry: Option<Box<Short<RouteRetrySettings>>>,
             /// How much its requests matter when not all can be served: `critical`, `default`, `sheddable` or `false`.
             /// Comes before the service's `admission.priority_header`. Default `false`: what that says.
             pub(crate) class: Option<Switch<Priority>>,
@@ -61,8 +68,8 @@ macro_rules! with_policies {
             pub(crate) fault: Option<Box<Switch<FaultSettings>>>,
             /// Answers 503 to all but some: `true` or a table. Default `false`.
             pub(crate) maintenance: Option<Box<Switch<MaintenanceSettings>>>,
-            /// The largest request body, or `false`; over it the answer is 413. Default `false`: no limit.
-            pub(crate) max_body: Option<Switch<ByteSize>>,
+            /// The largest request body, `false` or a table; over it the answer is 413. Default `false`: no limit.
+            pub(crate) max_body: Option<Switch<BodyLimitSettings>>,
             /// Headers set, added and removed: those of [defaults] first, then those of the group, then the route's.
             #[serde(default)]
             pub(crate) headers: HeaderRules,
@@ -85,6 +92,8 @@ macro_rules! with_policies {
                     security_headers: self.security_headers.as_deref(),
                     concurrency: self.concurrency.as_deref(),
                     circuit: self.circuit.as_deref(),
+                    timeout: self.timeout.as_deref().map(|timeout| &timeout.0),
+                    retry: self.retry.as_deref().map(|retry| &retry.0),
                     class: self.class,
                     fault: self.fault.as_deref(),
                     maintenance: self.maintenance.as_deref(),
@@ -104,13 +113,15 @@ pub(crate) struct Policies<'a> {
     pub(crate) fallback: Option<&'a Switch<FallbackSettings>>,
     pub(crate) rate_limit: Option<&'a Names>,
     pub(crate) cache: Option<&'a Switch<CacheSettings>>,
-    pub(crate) max_body: Option<Switch<ByteSize>>,
+    pub(crate) max_body: Option<Switch<BodyLimitSettings>>,
     pub(crate) correlation_id: Option<&'a Switch<CorrelationIdSettings>>,
     pub(crate) cors: Option<&'a Switch<CorsSettings>>,
     pub(crate) grpc_web: Option<bool>,
     pub(crate) security_headers: Option<&'a Switch<SecurityHeadersSettings>>,
     pub(crate) concurrency: Option<&'a Switch<ConcurrencySettings>>,
     pub(crate) circuit: Option<&'a Switch<CircuitSettings>>,
+    pub(crate) timeout: Option<&'a RouteTimeoutSettings>,
+    pub(crate) retry: Option<&'a RouteRetrySettings>,
     pub(crate) class: Option<Switch<Priority>>,
     pub(crate) fault: Option<&'a Switch<FaultSettings>>,
     pub(crate) maintenance: Option<&'a Switch<MaintenanceSettings>>,
