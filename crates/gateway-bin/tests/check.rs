@@ -204,6 +204,14 @@ fn every_warning_has_its_place_and_leaves_the_exit_code_0() {
             vec!["3:28: warning: requests answered 200 are repeated, though they did not fail"],
         ),
         (
+            service("[[routes]]\npath = \"/twice\"\nservice = \"a\"\nretry = { statuses = [200] }"),
+            vec!["6:23: warning: requests answered 200 are repeated, though they did not fail"],
+        ),
+        (
+            service("[[routes]]\npath = \"/slow\"\nservice = \"a\"\ntimeout = { per_try = \"1m\" }"),
+            vec!["6:23: warning: `per_try` of 1m never ends an attempt: all of them together may take 15s"],
+        ),
+        (
             format!("{GOOD}cors = {{ credentials = true }}\n"),
             vec![
                 "6:24: warning: any site may send requests with its visitors' cookies",
