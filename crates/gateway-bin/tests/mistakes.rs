@@ -398,8 +398,8 @@ fn what_other_gateways_write_is_told_where_it_belongs_here() {
     let top = |lines: &str| format!("{lines}\n{GOOD}");
     let service = |line: &str| GOOD.replace("[[routes]]", &format!("{line}\n[[routes]]"));
     for (config, help) in [
-        (route("timeout = \"5s\""), "it is a key of a service, [services.NAME]"),
-        (route("[defaults]\nretry = 3"), "it is a key of a service, [services.NAME]"),
+        (route("health = \"/\""), "it is a key of a service, [services.NAME]"),
+        (route("[defaults]\nhealth = \"/\""), "it is a key of a service, [services.NAME]"),
         (route("[groups.g]\nhealth = \"/\""), "it is a key of a service, [services.NAME]"),
         (route("weight = 3"), "it is a key of an endpoint, { url = \"…\" } in `endpoints`"),
         (service("circuit = true"), "it is a key of [services.NAME.balance]"),
