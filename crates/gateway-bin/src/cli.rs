@@ -118,7 +118,15 @@ const MISTAKEN: u8 = 2;
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Cli { command, config: path } = Cli::try_parse().unwrap_or_else(|error| with_tip(error).exit());
+    let Cli { command, config: path } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // `--help` is among them.
+        Err(error) => {
+            let error = with_tip(error);
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
     let text = match command.unwrap_or(Command::Run) {
         Command::Run => {
             return match config::read(Some(&path), None) {
