@@ -219,7 +219,8 @@ mod tests {
     #[tokio::test]
     async fn two_hundred_hashes_at_once_leave_the_worker_to_others() {
         const HASHES: usize = 200;
-        let settings = PasswordSettings { memory: ByteSize::kib(128), ..cheap() };
+        // So long a hash that the system gives both threads turns, also where others have the processors.
+        let settings = PasswordSettings { memory: ByteSize::kib(512), ..cheap() };
         let hasher = Arc::new(Hasher::new(&settings).unwrap());
         let hashing: Vec<_> = (0..HASHES)
             .map(|_| {
@@ -236,9 +237,8 @@ mod tests {
         for hashed in hashing {
             assert_eq!(hashed.await.unwrap(), Ok(Verdict::Wrong));
         }
-        // Hashes that are computed side by side are seen to end one after the other, with no turn between.
         let many = turns.iter().filter(|turns| **turns > 20).count();
-        assert!(many > HASHES / 4, "{turns:?}");
+        assert!(many > HASHES / 2, "{turns:?}");
     }
 
     #[test]
