@@ -6,7 +6,7 @@
 //! | [`Problem`], [`Code`] | what a layer answers when it refuses: RFC 9457, with a stable code |
 //! | [`ProblemLayer`] | shows every problem of the service below in one format; to gRPC clients as `grpc-status` |
 //! | [`ProxyStatus`], [`ProxyError`] | the same cause in the words of RFC 9209, in `Proxy-Status` |
-//! | [`Grpc`] | whether a request is a gRPC call |
+//! | [`Grpc`], [`is_event_stream`] | whether a request is a gRPC call, and an answer a stream of events |
 //! | [`ClientAddr`], [`PeerAddr`], [`Scheme`], [`RequestId`], [`Principal`], [`ClientCertificate`], [`Captures`] | request extensions: the only channel between layers |
 //! | [`Limited`] | response extension: the rate limit that a request went beyond |
 //! | [`Unenforced`] | response extension: why a request would have been refused that passes all the same |
@@ -65,6 +65,7 @@ pub mod cookie;
 mod decision;
 mod endpoint;
 mod error;
+mod event_stream;
 pub mod given_up;
 mod grpc;
 pub mod interim;
@@ -98,6 +99,7 @@ pub use code::Code;
 pub use decision::PolicyDecision;
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{BoxError, with_causes};
+pub use event_stream::is_event_stream;
 pub use grpc::Grpc;
 pub use keyed_hash::{KeyedHash, KeyedHasher};
 pub use limited::Limited;

@@ -6,7 +6,7 @@ use crate::cost::{Pointer, Settle};
 use crate::limiter::Note;
 use bytes::{Buf, Bytes};
 use find::find;
-use http::header::CONTENT_TYPE;
+use gateway_core::is_event_stream;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -115,10 +115,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut response = ready!(self.project().inner.poll(cx))?;
-        let events = response
-            .headers()
-            .get(CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
+        let events = is_event_stream(response.headers());
         let settlements = response.extensions_mut().remove::<Settlements>();
         let copy = settlements.map(|Settlements(all)| Copy {
             max: all.iter().filter_map(|one| Some(one.pointer()?.max)).max().unwrap_or_default(),

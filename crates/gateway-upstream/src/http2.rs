@@ -18,7 +18,7 @@ use crate::tls::is_refusal;
 use body::Exchange;
 use bytes::Bytes;
 use gateway_core::units::Timespan;
-use gateway_core::{BoxError, FailureKind, ProxyError, UpstreamError, interim};
+use gateway_core::{BoxError, FailureKind, ProxyError, UpstreamError, interim, is_event_stream};
 use h2::Reason;
 use h2::client::{ResponseFuture, SendRequest};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
@@ -279,9 +279,9 @@ fn length<T>(method: &Method, response: &Response<T>) -> Option<u64> {
 /// How long such a body may make no progress. In gRPC silence is normal, and the connection's pings look after it.
 fn silence(headers: &HeaderMap, settings: &UpstreamSettings) -> Option<Timespan> {
     let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
-    match kind {
-        _ if kind.starts_with(b"text/event-stream") => settings.event_idle_timeout,
-        _ if kind.starts_with(b"application/grpc") => None,
-        _ => Some(settings.body_idle_timeout),
+    match kind.starts_with(b"application/grpc") {
+        true => None,
+        false if is_event_stream(headers) => settings.event_idle_timeout,
+        false => Some(settings.body_idle_timeout),
     }
 }

@@ -1,8 +1,7 @@
 //! How long an answer without an end may stay at an endpoint that is gone.
 
 use crate::set::Picked;
-use gateway_core::Grpc;
-use http::header::CONTENT_TYPE;
+use gateway_core::{Grpc, is_event_stream};
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::Body;
 use std::fmt;
@@ -35,12 +34,10 @@ impl Stay {
         if answer.body().size_hint().exact().is_some() {
             return Self::Unlimited;
         }
-        let headers = answer.headers();
-        if Grpc::of(headers) == Some(Grpc::Native) {
+        if Grpc::of(answer.headers()) == Some(Grpc::Native) {
             return Self::Waiting(Kind::Grpc);
         }
-        let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-        match kind.starts_with(b"text/event-stream") {
+        match is_event_stream(answer.headers()) {
             true => Self::Waiting(Kind::Events),
             false => Self::Unlimited,
         }
