@@ -212,15 +212,7 @@ async fn a_handler_can_have_the_connection_closed() {
 
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn of_an_answer_that_the_client_does_not_take_only_a_bounded_amount_is_asked_for() {
-    let script = Script::default();
-    for _ in 0..1000 {
-        script.data(vec![b'x'; 1000]);
-    }
-    let body = script.clone();
-    let handler = answer(move |_| {
-        let body = body.body();
-        async { Response::new(body) }
-    });
+    let (script, handler) = a_long_answer(1000, 1000);
     let mut client = connect_with(handler, Limits::default(), 1024);
     client.send("GET / HTTP/1.1\r\n\r\n").await;
     settle().await;

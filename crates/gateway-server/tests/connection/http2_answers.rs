@@ -200,15 +200,7 @@ async fn a_client_that_is_merely_slow_gets_its_answer_and_one_that_takes_crumbs_
 
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn of_an_answer_that_the_client_does_not_take_only_a_bounded_amount_is_asked_for() {
-    let script = Script::default();
-    for _ in 0..1000 {
-        script.data(vec![b'x'; 1000]);
-    }
-    let body = script.clone();
-    let handler = answer(move |_| {
-        let body = body.body();
-        async { Response::new(body) }
-    });
+    let (script, handler) = a_long_answer(1000, 1000);
     let mut client = connect_with(handler, Limits::default(), 1024);
     // SETTINGS and WINDOW_UPDATE with the largest windows there are, and a GET.
     const WIDE: &[u8] = &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0x7f, 0xff, 0xff, 0xff];

@@ -101,15 +101,7 @@ async fn the_body_timeout_does_not_run_while_the_handler_does_not_read() {
 
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn a_client_that_takes_nothing_is_sent_away() {
-    let script = Script::default();
-    for _ in 0..100 {
-        script.data(vec![b'x'; 10_000]);
-    }
-    let body = script.clone();
-    let handler = answer(move |_| {
-        let body = body.body();
-        async { Response::new(body) }
-    });
+    let (script, handler) = a_long_answer(100, 10_000);
     let mut client = connect_with(handler, Limits::default(), 1024);
     client.send("GET / HTTP/1.1\r\n\r\n").await;
     settle().await;

@@ -65,6 +65,20 @@ pub(crate) fn text(text: impl Into<Bytes>) -> Response<AnyBody> {
     Response::new(boxed(Full::new(text.into())))
 }
 
+/// Answers with so many pieces of so many bytes, of which the script tells how many were taken.
+pub(crate) fn a_long_answer(pieces: usize, bytes: usize) -> (Script, impl Handler + Clone) {
+    let script = Script::default();
+    for _ in 0..pieces {
+        script.data(vec![b'x'; bytes]);
+    }
+    let body = script.clone();
+    let handler = answer(move |_| {
+        let body = body.body();
+        async { Response::new(body) }
+    });
+    (script, handler)
+}
+
 /// Answers with method, path and body of the request. Refuses upgrades.
 pub(crate) async fn echo(request: Request<RequestBody>) -> Response<AnyBody> {
     let (head, body) = request.into_parts();
