@@ -131,7 +131,7 @@ mod tests {
             attempts: 3,
             statuses: vec![503],
             body_limit: gateway_core::units::ByteSize(1),
-            hedge: Some(Short(serde_json::from_str::<Short<_>>("\"p95\"").unwrap().0)),
+            hedge: Some(serde_json::from_str("\"p95\"").unwrap()),
             ..RetrySettings::default()
         };
         for (text, expected) in [

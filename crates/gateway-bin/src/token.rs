@@ -47,10 +47,12 @@ pub(crate) fn mint(
     all.insert("exp".to_owned(), (now + expires.as_secs()).into());
     // What every token of this way must say.
     for (claim, expected) in [("iss", &settings.issuer), ("aud", &settings.audience)] {
-        if let Some(OneOrMany::One(text)) = expected {
-            all.entry(claim).or_insert_with(|| text.as_str().into());
-        } else if let Some(OneOrMany::Many(texts)) = expected {
-            all.entry(claim).or_insert_with(|| texts.first().map(String::as_str).into());
+        let first = expected.as_ref().map(|expected| match expected {
+            OneOrMany::One(text) => Some(text.as_str()),
+            OneOrMany::Many(texts) => texts.first().map(String::as_str),
+        });
+        if let Some(first) = first {
+            all.entry(claim).or_insert_with(|| first.into());
         }
     }
     gateway_auth::mint(settings, all).map_err(|e| e.to_string())

@@ -1,6 +1,5 @@
 use crate::regex::Expression;
-use gateway_core::Captures;
-use gateway_core::percent;
+use gateway_core::{Captures, percent};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;

@@ -13,9 +13,6 @@ use http::header::FORWARDED;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Written behind the cache, and of each client another.
-static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-
 /// A store of answers that outlives reloads.
 #[derive(Clone)]
 pub(crate) struct CachePlan {
@@ -99,7 +96,7 @@ impl Planner<'_> {
     fn unseen(&self, isolation: Isolation, behind: &Behind<'_>) -> Vec<HeaderName> {
         let forwarded = &self.settings.forwarded;
         let mut names = Vec::new();
-        names.extend(forwarded.x_forwarded.then(|| FORWARDED_FOR.clone()));
+        names.extend(forwarded.x_forwarded.then(|| HeaderName::from_static("x-forwarded-for")));
         names.extend(forwarded.rfc7239.then_some(FORWARDED));
         if isolation == Isolation::Shared {
             names.extend(behind.identity_headers.iter().flat_map(|layer| layer.names()).cloned());
@@ -115,7 +112,21 @@ impl Planner<'_> {
 /// they ask of a request, and then others answer the same URL. Whatever the order of the routes, it stays the same: in
 /// memory over reloads, in Redis for all instances.
 fn kept_as(name: &str, matches: &RouteMatch) -> String {
-    let RouteMatch { headers, query, cookies, clients, not_clients, when, .. } = matches;
+    // All are named, so that what is added is thought of here. Hosts and paths are in the URL.
+    let RouteMatch {
+        headers,
+        query,
+        cookies,
+        clients,
+        not_clients,
+        when,
+        hosts: _,
+        path: _,
+        ignore_case: _,
+        methods: _,
+        priority: _,
+        captures: _,
+    } = matches;
     let asks = !headers.is_empty()
         || !query.is_empty()
         || !cookies.is_empty()
