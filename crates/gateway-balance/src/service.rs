@@ -139,7 +139,9 @@ where
         let Self { inner, names_endpoints, circuit, own } = self.clone();
         // Out here, so that the future holds the head once.
         let (mut head, body) = request.into_parts();
-        Box::pin(async move {
+        // First, so that the future is made where it stays: it is large, and hardly anything of it is there yet.
+        let place = Box::new_uninit();
+        let future = async move {
             let now = Instant::now();
             let passage = match circuit.map(|circuit| circuit.enter(now)).transpose() {
                 Ok(passage) => passage,
@@ -203,7 +205,8 @@ where
                     response
                 }
             })
-        })
+        };
+        Box::into_pin(Box::write(place, future) as _)
     }
 }
 
@@ -259,7 +262,7 @@ impl<U> Sending<'_, U> {
     /// request).
     async fn hear<A, B>(
         &self,
-        sending: impl Future<Output = Result<Response<A>, UpstreamError>>,
+        mut sending: Pin<&mut impl Future<Output = Result<Response<A>, UpstreamError>>>,
         started: Instant,
         (mut until, mut limit): (Instant, Limit),
         time: &Time,
@@ -268,9 +271,8 @@ impl<U> Sending<'_, U> {
     where
         B: Body<Data = Bytes>,
     {
-        let mut sending = pin!(sending);
         loop {
-            if let Some(sent) = self.timers.limit(until, &mut sending).await {
+            if let Some(sent) = self.timers.limit(until, sending.as_mut()).await {
                 return sent.map_err(Failure::Upstream);
             }
             let now = Instant::now();
@@ -341,7 +343,7 @@ impl<U> Sending<'_, U> {
                     result
                 }
                 _ => {
-                    let sending = self.upstreams[picked.index].send(head, body);
+                    let sending = pin!(self.upstreams[picked.index].send(head, body));
                     self.hear(sending, now, limit, &time, &repeat).await
                 }
             };

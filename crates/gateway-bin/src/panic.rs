@@ -1,8 +1,6 @@
 //! Panic isolation: a panic below is answered with 500, and the process lives (S3-23).
 
 use bytes::Bytes;
-use futures_util::FutureExt;
-use futures_util::future::CatchUnwind;
 use gateway_core::{Code, Problem};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
@@ -10,7 +8,7 @@ use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use tower::{Layer, Service};
 
 /// Turns panics of the service below into answers.
@@ -47,14 +45,14 @@ where
         // Unwind safe: what panicked is dropped, and shared state sits behind atomics and locks that recover.
         let called = catch_unwind(AssertUnwindSafe(|| self.0.call(request)));
         let inner = called.map_err(|panic| report(&*panic)).ok();
-        CatchPanicFuture { inner: inner.map(|future| AssertUnwindSafe(future).catch_unwind()) }
+        CatchPanicFuture { inner }
     }
 }
 
 pin_project! {
     pub(crate) struct CatchPanicFuture<F> {
         #[pin]
-        inner: Option<CatchUnwind<AssertUnwindSafe<F>>>,
+        inner: Option<F>,
     }
 }
 
@@ -69,10 +67,18 @@ where
         let Some(inner) = self.project().inner.as_pin_mut() else {
             return Poll::Ready(Ok(Problem::new(Code::InternalError).into_response()));
         };
-        Poll::Ready(ready!(inner.poll(cx)).unwrap_or_else(|panic| {
+        // Not what the closure returns, which would be moved through `catch_unwind` whether it is there or not.
+        let mut answer = None;
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            if let Poll::Ready(ready) = inner.poll(cx) {
+                answer = Some(ready);
+            }
+        }));
+        if let Err(panic) = polled {
             report(&*panic);
-            Ok(Problem::new(Code::InternalError).into_response())
-        }))
+            return Poll::Ready(Ok(Problem::new(Code::InternalError).into_response()));
+        }
+        answer.map_or(Poll::Pending, Poll::Ready)
     }
 }
 

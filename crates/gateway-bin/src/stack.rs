@@ -53,7 +53,11 @@ where
     fn call(&self, request: Request<B>) -> Answering<B> {
         let mut service = self.0.borrow_mut();
         match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => Box::pin(service.call(request)),
+            Poll::Ready(Ok(())) => {
+                // First, so that the future is made where it stays.
+                let place = Box::new_uninit();
+                Box::into_pin(Box::write(place, service.call(request)) as _)
+            }
             // No layer of ours waits here, but one may some day.
             Poll::Pending => Box::pin(service.clone().oneshot(request)),
         }

@@ -2,8 +2,8 @@
 //! client that still waits for the final one.
 //!
 //! The server of a request and whoever asks its upstream are one task: the server [`listen`]s while it polls for the
-//! answer, and hears what is [`send`]t within that poll. So they need no channel, a request without interim answers pays
-//! two writes to a thread's own memory for each poll, and no layer in between sees them. What is sent where nobody
+//! answer, and [hears](Listening::heard) what is [`send`]t within that poll. So they need no channel, a request without
+//! interim answers pays two writes to a thread's own memory for each poll, and no layer in between sees them. What is sent where nobody
 //! listens is lost, as interim answers may be: in a task of its own, such as one that refreshes what a cache holds, and
 //! for a client whose protocol knows none.
 //!
@@ -16,10 +16,11 @@
 //! let (request, ()) = request.into_parts();
 //! let hint = Response::builder().status(StatusCode::EARLY_HINTS).header(LINK, "</a.css>; rel=preload").body(()).unwrap();
 //!
-//! let ((), heard) = interim::listen(|| interim::send(&request, hint.clone()));
-//! assert_eq!(heard[0].headers()[LINK], "</a.css>; rel=preload");
+//! let listening = interim::listen();
+//! interim::send(&request, hint.clone());
+//! assert_eq!(listening.heard()[0].headers()[LINK], "</a.css>; rel=preload");
 //! interim::send(&request, hint);
-//! assert!(interim::listen(|| ()).1.is_empty());
+//! assert!(interim::listen().heard().is_empty());
 //! ```
 
 use crate::ClientAddr;
@@ -40,8 +41,21 @@ thread_local! {
     static HEARD: RefCell<Vec<Response<()>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Nobody listens once this is dropped, also where the poll panics.
-struct Listening;
+/// What [`listen`] returns. Nobody listens once it is dropped, also where the poll panics.
+#[derive(Debug)]
+#[must_use = "nothing is heard once this is dropped"]
+pub struct Listening(());
+
+impl Listening {
+    /// Which interim answers came since; nobody listens any more.
+    #[must_use]
+    pub fn heard(self) -> Vec<Response<()>> {
+        match LISTENER.get() {
+            Listener::Heard => HEARD.take(),
+            Listener::None | Listener::Silence => Vec::new(),
+        }
+    }
+}
 
 impl Drop for Listening {
     fn drop(&mut self) {
@@ -49,14 +63,11 @@ impl Drop for Listening {
     }
 }
 
-/// Polls for an answer, and returns which interim answers came within that. Not to be called within itself.
-pub fn listen<T>(poll: impl FnOnce() -> T) -> (T, Vec<Response<()>>) {
+/// Listens on this thread until what it returns is dropped: to be called before a poll for an answer, and not again before
+/// that is over.
+pub fn listen() -> Listening {
     LISTENER.set(Listener::Silence);
-    let listening = Listening;
-    let polled = poll();
-    let heard = LISTENER.get() == Listener::Heard;
-    drop(listening);
-    (polled, if heard { HEARD.take() } else { Vec::new() })
+    Listening(())
 }
 
 /// Passes an interim answer to this request on, if its client waits for one.
@@ -96,8 +107,9 @@ mod tests {
     }
 
     fn heard(statuses: &[u16], request: &Parts) -> Vec<u16> {
-        let ((), heard) = listen(|| statuses.iter().for_each(|status| send(request, with(*status))));
-        heard.iter().map(|answer| answer.status().as_u16()).collect()
+        let listening = listen();
+        statuses.iter().for_each(|status| send(request, with(*status)));
+        listening.heard().iter().map(|answer| answer.status().as_u16()).collect()
     }
 
     #[test]
@@ -116,10 +128,9 @@ mod tests {
     fn a_poll_that_panics_leaves_nothing_to_the_next() {
         let request = of_a_client();
         let panicked = catch_unwind(AssertUnwindSafe(|| {
-            listen(|| {
-                send(&request, with(103));
-                panic!("as a policy might");
-            })
+            let _listening = listen();
+            send(&request, with(103));
+            panic!("as a policy might");
         }));
         assert!(panicked.is_err());
         send(&request, with(103));

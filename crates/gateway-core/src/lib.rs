@@ -17,7 +17,6 @@
 //! | [`interim`] | answers before the answer, such as `103 Early Hints`, from an upstream to the client |
 //! | [`KeyedHash`] | what stands for a caller or a token in a map: nobody outside can make two the same |
 //! | [`with_causes`] | an error and what caused it, in one line |
-//! | [`after_others`] | waits for the other tasks that are ready, so that what all of them write leaves together |
 //! | [`take_ready`] | the service to call later: the one that was made ready, not a clone of it |
 //! | [`spare`] | the memory of heads that were used up, kept for the next ones |
 //! | [`Mode`] | whether a policy is carried out, or only says what it would have done |
@@ -54,7 +53,6 @@
 //! layers refuse is a problem (RFC 9457) without any help; a [`ProblemLayer`] around them shows it in another format, and
 //! to gRPC clients as `grpc-status`. Programs to copy: `ratelimit.rs` and `tonic.rs` in `examples/axum/src/bin`.
 
-mod after_others;
 mod body;
 mod broke;
 mod captures;
@@ -89,7 +87,6 @@ pub mod units;
 mod upgrade;
 mod upstream;
 
-pub use after_others::{AfterOthers, after_others};
 pub use body::Body;
 pub use broke::Break;
 pub use captures::Captures;

@@ -14,7 +14,7 @@ mod websocket;
 use crate::{Handler, Limits};
 use bytes::BytesMut;
 use exchange::{Exchange, Phase};
-use gateway_core::{AfterOthers, Code, Problem, Recall, after_others};
+use gateway_core::{Code, Problem, Recall};
 use gateway_http1::{RequestError, parse_request};
 use http::HeaderValue;
 use io::Input;
@@ -71,8 +71,8 @@ pub(crate) struct Connection<I, H: Handler> {
     /// Whether this is the first request.
     fresh: bool,
     draining: bool,
-    /// Has what is to be written wait for other tasks to have theirs.
-    others: AfterOthers,
+    /// Whether it waits for the tasks that are ready to have their turn: it is asked again behind them.
+    behind_others: bool,
 }
 
 /// How long a tunnel has lasted.
@@ -103,6 +103,8 @@ enum State<H: Handler> {
 
 enum Turn {
     Again,
+    /// A request was read, which is to be dealt with.
+    Begun,
     Wait,
     Close,
     Http2,
@@ -126,7 +128,7 @@ where
             age: None,
             fresh: true,
             draining: false,
-            others: after_others(),
+            behind_others: false,
         }
     }
 
@@ -201,7 +203,8 @@ where
                     if let Some(upload) = &mut exchange.upload {
                         upload.begin(&mut self.input, cx);
                     }
-                    return self.become_state(State::Exchange(exchange));
+                    self.become_state(State::Exchange(exchange));
+                    return Turn::Begun;
                 }
                 Ok(None) => {}
                 Err(error) => return self.refuse(problem(error)),
@@ -396,11 +399,19 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended<I>> {
         let this = self.get_mut();
         let Some(mut io) = this.io.take() else { return Poll::Ready(Ended::Closed) };
+        let waited = std::mem::take(&mut this.behind_others);
+        let mut begun = false;
         loop {
-            if this.output.is_empty() {
-                this.others = after_others();
-            } else if Pin::new(&mut this.others).poll(cx).is_pending() {
+            // All connections that are ready are read before anything is written, to services or to clients, so that
+            // what is written leaves together. Written one by one, each piece wakes whoever waits for it on another
+            // processor of the machine, who has gone to sleep again by the time of the next: to wake a process costs
+            // several times what it costs to send. Where nothing else is ready it costs one more poll.
+            if !waited && (begun || this.output.is_small()) {
+                this.behind_others = true;
+                this.input.rest();
                 this.io = Some(io);
+                // Behind those that are ready in the executor's queue. tokio's `yield_now` would also wait for its driver.
+                cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             let mut turn = this.turn(&mut io, cx);
@@ -416,6 +427,7 @@ where
             }
             match turn {
                 Turn::Again | Turn::Wait => {}
+                Turn::Begun => begun = true,
                 Turn::Close => return Poll::Ready(Ended::Closed),
                 Turn::Http2 => return Poll::Ready(Ended::Http2(io, std::mem::take(this.input.buffer()))),
             }

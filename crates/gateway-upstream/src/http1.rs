@@ -19,7 +19,7 @@ use crate::slots::{Full, Permit};
 use crate::tls::is_refusal;
 use body::Exchange;
 use bytes::{Bytes, BytesMut};
-use gateway_core::{BoxError, ClientAddr, FailureKind, ProxyError, UpstreamError, after_others, interim};
+use gateway_core::{BoxError, ClientAddr, FailureKind, ProxyError, UpstreamError, interim};
 use gateway_http1::{Framing, ResponseHead, parse_response};
 use http::request::Parts;
 use http::{Response, StatusCode};
@@ -48,7 +48,6 @@ impl HttpUpstream {
         B: Body<Data = Bytes> + Unpin,
         B::Error: Into<BoxError>,
     {
-        after_others().await;
         let bodiless = matches!(framing, BodyFraming::None | BodyFraming::Length(0));
         let mut permit = self.permit().await?;
         let client = self.announced(head);

@@ -63,7 +63,7 @@ impl<U> Sending<'_, U> {
         B: Body<Data = Bytes> + Unpin,
         B::Error: Into<BoxError>,
     {
-        let sending = self.upstreams[first.picked.index].send(head, body);
+        let sending = pin!(self.upstreams[first.picked.index].send(head, body));
         let mut one = pin!(self.hear(sending, first.started, first.limit, time, repeat));
         let delay = latencies.delay(self.set.clock().at(first.started));
         let due = delay.map(|delay| first.started + delay).filter(|due| *due < first.limit.0);
@@ -79,7 +79,7 @@ impl<U> Sending<'_, U> {
             },
         };
         let second_head = self.second_head(head, time, &second);
-        let sending = self.upstreams[second.picked.index].send(&second_head, body);
+        let sending = pin!(self.upstreams[second.picked.index].send(&second_head, body));
         let mut two = pin!(self.hear(sending, second.started, second.limit, time, repeat));
         let ended = poll_fn(|cx| match one.as_mut().poll(cx) {
             Poll::Ready(result) => Poll::Ready((Place::First, result)),

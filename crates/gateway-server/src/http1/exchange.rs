@@ -192,7 +192,9 @@ impl<H: Handler> Exchange<H> {
     pub(crate) fn poll_answer(&mut self, output: &mut Output, draining: bool, cx: &mut Context<'_>) -> bool {
         let mut progress = false;
         if let Phase::Waiting(future) = &mut self.phase {
-            let (polled, heard) = interim::listen(|| Pin::new(future).poll(cx));
+            let listening = interim::listen();
+            let polled = Pin::new(future).poll(cx);
+            let heard = listening.heard();
             // HTTP/1.0 knows none; and whoever takes nothing of them can do without more.
             for early in heard.iter().filter(|_| !self.asked.http_10) {
                 if output.has_room() {

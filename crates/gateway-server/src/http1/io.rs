@@ -181,6 +181,11 @@ impl Output {
         self.lead.is_empty() && self.pieces.is_empty() && self.tail.is_empty()
     }
 
+    /// Whether there is something, and little of it: what is large is written while it is in the processor's cache.
+    pub(crate) fn is_small(&self) -> bool {
+        self.pieces.is_empty() && !self.lead.is_empty()
+    }
+
     pub(crate) fn poll_flush<I: AsyncWrite + Unpin>(
         &mut self,
         io: &mut I,

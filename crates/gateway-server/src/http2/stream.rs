@@ -135,8 +135,9 @@ impl<H: Handler + Clone> Waiting<H> {
     /// What follows; nothing, where the answer was its head alone, or the client has gone.
     fn poll(&mut self, shared: &Shared<H>, cx: &mut Context<'_>) -> Poll<Option<Phase<H>>> {
         loop {
-            let (polled, heard) = interim::listen(|| Pin::new(&mut self.future).poll(cx));
-            for early in heard {
+            let listening = interim::listen();
+            let polled = Pin::new(&mut self.future).poll(cx);
+            for early in listening.heard() {
                 self.say(early, cx);
             }
             // Whatever the handler made of a body that broke off: the client was too slow.

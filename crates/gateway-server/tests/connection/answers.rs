@@ -224,15 +224,17 @@ async fn of_an_answer_that_the_client_does_not_take_only_a_bounded_amount_is_ask
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
-async fn connections_that_are_ready_together_are_all_read_before_the_first_is_written_to() {
+async fn connections_that_are_ready_together_are_all_read_before_the_first_is_dealt_with_or_written_to() {
     let (mut clients, servers): (Vec<_>, Vec<_>) = (0..3).map(|_| tokio::io::duplex(1024)).unzip();
     for client in &mut clients {
         client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     }
     let clients = RefCell::new(clients);
-    // How much has been written to all of them when a request is taken.
+    // How much has been written to all of them when a request is taken, and how many were taken when one is dealt with,
+    // as by sending it on.
     let written = Rc::new(RefCell::new(Vec::new()));
-    let noted = written.clone();
+    let taken = Rc::new(RefCell::new(Vec::new()));
+    let (noted, begun) = (written.clone(), taken.clone());
     let handler = answer(move |_| {
         let mut buffer = [0; 64];
         let mut buffer = tokio::io::ReadBuf::new(&mut buffer);
@@ -240,14 +242,19 @@ async fn connections_that_are_ready_together_are_all_read_before_the_first_is_wr
             let _ = Pin::new(client).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer);
         }
         noted.borrow_mut().push(buffer.filled().len());
-        std::future::ready(text("x"))
+        let (noted, begun) = (noted.clone(), begun.clone());
+        async move {
+            begun.borrow_mut().push(noted.borrow().len());
+            text("x")
+        }
     });
     for server in servers {
         let served = serve_connection(server, handler.clone(), Rc::new(Limits::default()), Drain::default());
         tokio::task::spawn_local(served);
     }
-    while written.borrow().len() < 3 {
+    while taken.borrow().len() < 3 {
         tokio::task::yield_now().await;
     }
     assert_eq!(*written.borrow(), [0, 0, 0]);
+    assert_eq!(*taken.borrow(), [3, 3, 3]);
 }

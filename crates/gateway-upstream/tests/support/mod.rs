@@ -34,8 +34,9 @@ pub(crate) async fn get_listening(upstream: &HttpUpstream) -> (Answer, Vec<Strin
     let mut sent = pin!(upstream.send(&head, body));
     let mut all = Vec::new();
     let answer = poll_fn(|cx| {
-        let (polled, heard) = interim::listen(|| sent.as_mut().poll(cx));
-        all.extend(heard.iter().map(|early| {
+        let listening = interim::listen();
+        let polled = sent.as_mut().poll(cx);
+        all.extend(listening.heard().iter().map(|early| {
             let fields =
                 early.headers().iter().map(|(name, value)| format!(" {name}={}", value.to_str().unwrap()));
             early.status().as_str().to_owned() + &fields.collect::<String>()
