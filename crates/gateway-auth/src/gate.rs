@@ -36,7 +36,8 @@ type Waiting<F, R, N> = Pin<Box<dyn Future<Output = GateFuture<F, R, N>> + Send>
 pin_project! {
     #[project = KindProj]
     enum Kind<F, R, N> {
-        Refused { response: Option<Response<R>> },
+        // Boxed, so that requests which pass carry no room for it.
+        Refused { response: Option<Box<Response<R>>> },
         Passed { #[pin] future: F, note: N },
         // What it yields is polled in its place, so that all of the request takes one box.
         Waiting { future: Waiting<F, R, N> },
@@ -45,7 +46,7 @@ pin_project! {
 
 impl<F, R, N> GateFuture<F, R, N> {
     pub(crate) fn refused(response: Response<R>) -> Self {
-        Self { kind: Kind::Refused { response: Some(response) } }
+        Self { kind: Kind::Refused { response: Some(Box::new(response)) } }
     }
 
     pub(crate) fn passed(future: F, note: N) -> Self {
@@ -71,7 +72,7 @@ where
             match self.as_mut().project().kind.project() {
                 KindProj::Refused { response } => {
                     let gone = || Problem::new(Code::InternalError).into_response();
-                    return Poll::Ready(Ok(response.take().unwrap_or_else(gone)));
+                    return Poll::Ready(Ok(response.take().map_or_else(gone, |response| *response)));
                 }
                 KindProj::Passed { future, note } => {
                     let mut response = ready!(future.poll(cx))?;

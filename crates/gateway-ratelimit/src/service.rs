@@ -118,7 +118,8 @@ pin_project! {
         Asking { answer: Answer, held: Held<S, Q> },
         Waiting { sleep: Pin<Box<Sleep>>, held: Held<S, Q>, note: Option<Later> },
         Inner { #[pin] future: F, sent: Sent },
-        Refused { response: Option<Response<R>> },
+        // Boxed for the same reason.
+        Refused { response: Option<Box<Response<R>>> },
         Done,
     }
 }
@@ -148,7 +149,7 @@ impl<S, Q, F, R: From<Bytes>> Kind<S, Q, F, R> {
         if let Some(decision) = refusal.decision {
             response.extensions_mut().insert(decision);
         }
-        Self::Refused { response: Some(response) }
+        Self::Refused { response: Some(Box::new(response)) }
     }
 }
 
@@ -184,7 +185,7 @@ where
                     return Poll::Ready(Ok(response));
                 }
                 KindProj::Refused { response } => match response.take() {
-                    Some(response) => return Poll::Ready(Ok(response)),
+                    Some(response) => return Poll::Ready(Ok(*response)),
                     None => return Poll::Pending,
                 },
                 KindProj::Done => return Poll::Pending,

@@ -47,7 +47,8 @@ pin_project! {
     #[project = KindProj]
     enum Kind<F, R> {
         Inner { #[pin] future: F },
-        Own { response: Option<Response<R>> },
+        // Boxed, so that requests which pass carry no room for it.
+        Own { response: Option<Box<Response<R>>> },
     }
 }
 
@@ -57,7 +58,7 @@ impl<F, R> OwnOrInner<F, R> {
     }
 
     pub(crate) fn own(response: Response<R>) -> Self {
-        Self { kind: Kind::Own { response: Some(response) } }
+        Self { kind: Kind::Own { response: Some(Box::new(response)) } }
     }
 }
 
@@ -73,7 +74,8 @@ where
             KindProj::Inner { future } => future.poll(cx),
             // Only a future that is polled after its end has nothing left to give.
             KindProj::Own { response } => {
-                Poll::Ready(Ok(response.take().unwrap_or_else(|| Response::new(R::from(Bytes::new())))))
+                let empty = || Response::new(R::from(Bytes::new()));
+                Poll::Ready(Ok(response.take().map_or_else(empty, |response| *response)))
             }
         }
     }
