@@ -86,13 +86,14 @@ impl Fetch {
         if purges == self.purges + own {
             self.purges = purges;
         }
-        let (mut parts, body) = response.into_parts();
+        let (parts, body) = response.into_parts();
         if freshness::is_explicit(&parts.headers, now) {
             return self.keep(parts, body, now);
         }
         let told = Told::Forwarded { why: self.why, upstream: None, stored: false, would_hit: false };
-        self.engine.tell(&mut parts.headers, told);
-        Response::from_parts(parts, CacheBody::pass(body))
+        let mut response = Response::from_parts(parts, CacheBody::pass(body));
+        self.engine.tell(&mut response, told);
+        response
     }
 
     /// The answer to the client; stores what may be, and tells those who wait.
@@ -120,7 +121,7 @@ impl Fetch {
             }
             let age = stale.age(now);
             let mut response = from_entry(stale, &self.method, &self.headers, age);
-            self.engine.tell(response.headers_mut(), Told::StaleOnError { ttl: stale.ttl(age), upstream });
+            self.engine.tell(&mut response, Told::StaleOnError { ttl: stale.ttl(age), upstream });
             return Ok(response);
         }
         let response = match result {
@@ -192,17 +193,12 @@ impl Fetch {
         let mut response = from_entry(&fresh, &self.method, &self.headers, fresh.age(now));
         let upstream = Some(StatusCode::NOT_MODIFIED);
         let told = Told::Forwarded { why: self.why, upstream, stored, would_hit: self.would_hit };
-        engine.tell(response.headers_mut(), told);
+        engine.tell(&mut response, told);
         response
     }
 
     /// A new answer: to the client, and to the store if it may be kept.
-    fn keep<R>(
-        self: Box<Self>,
-        mut parts: response::Parts,
-        body: R,
-        now: SystemTime,
-    ) -> Response<CacheBody<R>>
+    fn keep<R>(self: Box<Self>, parts: response::Parts, body: R, now: SystemTime) -> Response<CacheBody<R>>
     where
         R: Body<Data = Bytes> + Send + 'static,
         R::Error: Into<BoxError>,
@@ -225,8 +221,9 @@ impl Fetch {
             if let Some(stale) = self.stale.as_ref().filter(|stale| self.is_outdated(stale, &parts)) {
                 self.engine.store.remove(stale);
             }
-            self.engine.tell(&mut parts.headers, told(false, upstream));
-            return Response::from_parts(parts, CacheBody::pass(body));
+            let mut response = Response::from_parts(parts, CacheBody::pass(body));
+            self.engine.tell(&mut response, told(false, upstream));
+            return response;
         };
         let learned =
             self.uri.as_ref().and_then(|uri| self.engine.keys.learn(&self.key, uri, &parts.headers));
@@ -253,9 +250,9 @@ impl Fetch {
             marked: AtomicBool::new(false),
             key: key.text.as_str().into(),
         });
-        self.engine.tell(&mut parts.headers, told(true, upstream));
         let can_share = is_for_others
             && reuse(&head.terms, head.age(now), false, &RequestDirectives::default()) == Reuse::Fresh;
+        let told = told(true, upstream);
         let Self { engine, lead, purges, .. } = *self;
         let lead = lead.filter(|lead| {
             if !can_share {
@@ -270,7 +267,9 @@ impl Fetch {
         if shared {
             fill.share(&head);
         }
-        Response::from_parts(parts, CacheBody::fill(reader, announced))
+        let mut response = Response::from_parts(parts, CacheBody::fill(reader, announced));
+        engine.tell(&mut response, told);
+        response
     }
 
     fn terms(

@@ -1,5 +1,6 @@
 //! `Cache-Status`: what the cache did with a request, for whoever reads the answer (RFC 9211).
 
+use gateway_core::CacheResult;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 pub(crate) static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -44,6 +45,18 @@ impl Forward {
 }
 
 impl Told {
+    /// In one word, for logs and metrics.
+    pub(crate) fn result(self) -> CacheResult {
+        match self {
+            Self::Hit { ttl } if ttl > 0 => CacheResult::Hit,
+            Self::Hit { .. } | Self::StaleOnError { .. } => CacheResult::Stale,
+            Self::Collapsed { .. } => CacheResult::Collapsed,
+            Self::Forwarded { why: Forward::Bypass | Forward::Method, .. } => CacheResult::Bypass,
+            Self::Forwarded { upstream: Some(StatusCode::NOT_MODIFIED), .. } => CacheResult::Revalidated,
+            Self::Forwarded { .. } => CacheResult::Miss,
+        }
+    }
+
     /// As a member of the list.
     pub(crate) fn value(self) -> HeaderValue {
         if let Self::Hit { ttl } = self {

@@ -89,7 +89,7 @@ impl Asking {
 
     fn hit<B, R>(&self, entry: &Entry, request: &Request<B>, age: Duration) -> Response<CacheBody<R>> {
         let mut response = from_entry(entry, request.method(), request.headers(), age);
-        self.engine.tell(response.headers_mut(), Told::Hit { ttl: entry.ttl(age) });
+        self.engine.tell(&mut response, Told::Hit { ttl: entry.ttl(age) });
         response
     }
 
