@@ -13,8 +13,8 @@ use crate::semantics::status::{Forward, Told};
 use crate::semantics::terms::{Asked, Terms, is_of_request, terms};
 use crate::semantics::{fields, freshness, vary};
 use bytes::Bytes;
-use gateway_core::{BoxError, Grpc, Problem};
-use http::header::{CONTENT_TYPE, DATE};
+use gateway_core::{BoxError, Grpc, Problem, is_event_stream};
+use http::header::DATE;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, response};
 use http_body::Body;
 use std::sync::Arc;
@@ -306,8 +306,5 @@ impl Fetch {
 
 /// What is never held: events that go on for ever, and calls that end with trailers.
 fn is_stream(headers: &HeaderMap) -> bool {
-    let is_events = headers.get(CONTENT_TYPE).is_some_and(|value| {
-        value.as_bytes().get(..17).is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"))
-    });
-    is_events || Grpc::of(headers).is_some()
+    is_event_stream(headers) || Grpc::of(headers).is_some()
 }
