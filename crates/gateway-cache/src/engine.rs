@@ -172,8 +172,8 @@ impl Engine {
         let has_body = headers.contains_key(TRANSFER_ENCODING)
             || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
         // What has been read of a `QUERY` is part of its key.
-        let is_read = request.extensions().get::<Asks>().is_some();
-        (has_body && !is_read) || self.goes_around(request)
+        let is_read = || request.extensions().get::<Asks>().is_some();
+        (has_body && !is_read()) || self.goes_around(request)
     }
 
     /// The same, whether it has a body or not.

@@ -61,7 +61,11 @@ impl Told {
     pub(crate) fn value(self) -> HeaderValue {
         if let Self::Hit { ttl } = self {
             // By far the most: in memory of just that size.
-            let text = ["gateway; hit; ttl=", itoa::Buffer::new().format(ttl)].concat();
+            let (start, mut digits) = ("gateway; hit; ttl=", itoa::Buffer::new());
+            let digits = digits.format(ttl);
+            let mut text = String::with_capacity(start.len() + digits.len());
+            text.push_str(start);
+            text.push_str(digits);
             return HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("gateway"));
         }
         let mut text = String::with_capacity(64);
