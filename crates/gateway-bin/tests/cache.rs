@@ -57,6 +57,9 @@ fn rfc_9111_5_2_2_2_what_must_be_asked_for_is_never_answered_stale() {
             let second = get(gateway.addr(), "/");
             let seen = format!("{directives}, {failing:?}: {} {}", second.status, second.text());
             assert_eq!(upstream.requests()[1].header("if-none-match"), Some("\"a\""), "{seen}");
+            let status = failing.map(|status| format!("fwd-status={status}"));
+            let named = told(&second).split("; ").find(|part| part.starts_with("fwd-status"));
+            assert_eq!(named, status.as_deref(), "{seen}: {}", told(&second));
             if is_strict {
                 assert_ne!(second.text(), "old", "{seen}");
                 assert!(told(&second).starts_with("fwd=stale"), "{seen}: {}", told(&second));

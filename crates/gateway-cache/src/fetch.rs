@@ -15,7 +15,7 @@ use crate::semantics::{fields, freshness, vary};
 use bytes::Bytes;
 use gateway_core::{BoxError, Grpc, Problem, is_event_stream};
 use http::header::DATE;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, response};
+use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri, response};
 use http_body::Body;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -47,6 +47,11 @@ pub(crate) struct Fetch {
 /// What the upstream failing looks like from here (RFC 5861 §4).
 fn is_failure(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}
+
+/// What the upstream answered with (RFC 9211 §2.3); `None` where it did not, and the gateway says so in its place.
+fn status_of_upstream(status: StatusCode, facts: &Extensions) -> Option<StatusCode> {
+    facts.get::<Problem>().is_none().then_some(status)
 }
 
 impl Fetch {
@@ -107,7 +112,9 @@ impl Fetch {
     {
         let now = self.engine.now();
         let failed = match &result {
-            Ok(response) if is_failure(response.status()) => Some(Some(response.status())),
+            Ok(response) if is_failure(response.status()) => {
+                Some(status_of_upstream(response.status(), response.extensions()))
+            }
             Ok(_) => None,
             Err(_) => Some(None),
         };
@@ -205,7 +212,7 @@ impl Fetch {
     {
         let told =
             |stored, upstream| Told::Forwarded { why: self.why, upstream, stored, would_hit: self.would_hit };
-        let upstream = self.stale.is_some().then_some(parts.status);
+        let upstream = self.stale.as_ref().and_then(|_| status_of_upstream(parts.status, &parts.extensions));
         let announced = content_length(&parts.headers).or_else(|| body.size_hint().exact());
         let terms = self.terms(parts.status, &parts.headers, now).ok().filter(|_| {
             self.method != Method::HEAD
