@@ -166,7 +166,11 @@ impl Worker {
             service = BoxCloneSyncService::new(headers.layer(service));
         }
         if let Some(cache) = &route.cache {
-            let cached = cache.layer.per_worker().layer(service);
+            let mut layer = cache.layer.per_worker();
+            if self.observers.lines.is_none() {
+                layer = layer.without_results();
+            }
+            let cached = layer.layer(service);
             let cached = cached.map_response(|answer| answer.map(from_cache));
             service = BoxCloneSyncService::new(option_layer(cache.layer.query()).layer(cached));
         }
@@ -273,7 +277,11 @@ impl Worker {
         let service = CatchPanicLayer.layer(service);
         let service = self.plan.problems.layer(service);
         let service = option_layer(self.timed(ServerTimingLayer::around_all)).layer(service);
-        let service = self.observers.layer(labels).layer(service);
+        let mut observe = self.observers.layer(labels);
+        if route.cache.is_some() {
+            observe = observe.with_cache();
+        }
+        let service = observe.layer(service);
         let service = option_layer(route.correlation_id.clone()).layer(service);
         Rc::new(Stack::new(service))
     }

@@ -6,7 +6,7 @@ use crate::live::View;
 use crate::seats::Seats;
 use arc_swap::ArcSwap;
 use gateway_balance::{CircuitState, EndpointSet};
-use gateway_core::Mode;
+use gateway_core::{CacheResult, Mode};
 use gateway_observe::{AccessLog, Metrics, snapshot};
 use gateway_overload::Priority;
 use std::collections::HashMap;
@@ -180,14 +180,14 @@ fn tell_caches(metrics: &Metrics, routes: &[RoutePlan]) {
         let Some(cache) = &route.cache else { continue };
         let counts = cache.layer.counts();
         for (result, count) in [
-            ("hit", counts.hits),
-            ("stale", counts.stale),
-            ("revalidated", counts.revalidated),
-            ("collapsed", counts.collapsed),
-            ("miss", counts.misses),
-            ("bypass", counts.bypassed),
+            (CacheResult::Hit, counts.hits),
+            (CacheResult::Stale, counts.stale),
+            (CacheResult::Revalidated, counts.revalidated),
+            (CacheResult::Collapsed, counts.collapsed),
+            (CacheResult::Miss, counts.misses),
+            (CacheResult::Bypass, counts.bypassed),
         ] {
-            *sums.entry((route.name.as_str(), result)).or_default() += count;
+            *sums.entry((route.name.as_str(), result.name())).or_default() += count;
         }
     }
     for ((name, result), count) in sums {

@@ -2,8 +2,10 @@
 //! `cluster_cache.rs`.
 #![allow(clippy::unwrap_used)]
 
-use gateway_testkit::{Client, Gateway, Recorded, Reply, Request, Response, Upstream, Wire, get};
+use gateway_testkit::{Client, Gateway, Recorded, Reply, Request, Response, Upstream, Wire, get, wait_until};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 const EXE: &str = env!("CARGO_BIN_EXE_gateway");
 const FRESH: (&str, &str) = ("Cache-Control", "public, max-age=600");
@@ -55,6 +57,9 @@ fn rfc_9111_5_2_2_2_what_must_be_asked_for_is_never_answered_stale() {
             let second = get(gateway.addr(), "/");
             let seen = format!("{directives}, {failing:?}: {} {}", second.status, second.text());
             assert_eq!(upstream.requests()[1].header("if-none-match"), Some("\"a\""), "{seen}");
+            let status = failing.map(|status| format!("fwd-status={status}"));
+            let named = told(&second).split("; ").find(|part| part.starts_with("fwd-status"));
+            assert_eq!(named, status.as_deref(), "{seen}: {}", told(&second));
             if is_strict {
                 assert_ne!(second.text(), "old", "{seen}");
                 assert!(told(&second).starts_with("fwd=stale"), "{seen}: {}", told(&second));
@@ -87,6 +92,54 @@ fn an_answer_that_broke_off_is_never_stored() {
         assert_eq!(third.text(), "0123456789");
         assert!(told(&third).starts_with("hit"), "{}", told(&third));
         assert_eq!(upstream.hits(), 2);
+    }
+}
+
+#[test]
+fn the_access_log_says_what_the_cache_did_in_the_words_of_the_metrics() {
+    let upstream = Upstream::start(|request| match request.header("if-none-match") {
+        Some("\"same\"") => Reply::with(304, &[("ETag", "\"same\"")], ""),
+        Some(_) => Reply::new(503, "failing"),
+        None => match request.target.as_str() {
+            "/same" => Reply::with(200, &[("Cache-Control", "max-age=0"), ("ETag", "\"same\"")], "body"),
+            "/failing" => Reply::with(200, &[("Cache-Control", "max-age=0"), ("ETag", "\"old\"")], "body"),
+            _ => Reply::with(200, &[FRESH], "body"),
+        },
+    });
+    let config = format!(
+        "access_log = \"@DIR@/access.log\"\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 2\nwatch = false\n\
+         [admin]\nlisten = \"127.0.0.1:@ADMIN@\"\n[services.a]\nendpoints = [\"{}\"]\n\
+         [[routes]]\nname = \"kept\"\npath = \"/*\"\nservice = \"a\"\n\
+         cache = {{ stale_if_error = \"1h\", status_header = false }}\n\
+         [[routes]]\npath = \"/plain\"\nservice = \"a\"\n",
+        upstream.url()
+    );
+    let gateway = Gateway::builder(EXE).config(&config).start();
+    let mut told = BTreeMap::<_, u64>::new();
+    let expected = [
+        ("GET", "/fresh", Some("miss")),
+        ("GET", "/fresh", Some("hit")),
+        ("HEAD", "/fresh", Some("hit")),
+        ("POST", "/other", Some("bypass")),
+        ("GET", "/same", Some("miss")),
+        ("GET", "/same", Some("revalidated")),
+        ("GET", "/failing", Some("miss")),
+        ("GET", "/failing", Some("stale")),
+        ("GET", "/plain", None),
+    ];
+    for (number, (method, target, result)) in expected.into_iter().enumerate() {
+        Client::new(gateway.addr()).send(&Request::new(method, target));
+        let line =
+            wait_until("its line", Duration::from_secs(20), || gateway.access_log().get(number).cloned());
+        assert_eq!((&line["uri"], line["cache"].as_str()), (&target.into(), result), "{line}");
+        if let Some(result) = result {
+            *told.entry(result).or_default() += 1;
+        }
+    }
+    let metrics = get(gateway.admin(), "/metrics").text();
+    for (result, count) in told {
+        let series = format!("gateway_cache_total{{route=\"kept\",result=\"{result}\"}} {count}\n");
+        assert!(metrics.contains(&series), "{series} in {metrics}");
     }
 }
 

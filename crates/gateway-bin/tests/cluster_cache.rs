@@ -94,6 +94,7 @@ fn what_one_gateway_has_the_other_answers_with_and_a_purge_reaches_both() {
     let [one, other] = gateways.each_ref().map(Gateway::addr);
     for (method, purged, headers) in [
         ("PURGE", "@", &[][..]),
+        ("PURGE", "@", &[("Soft-Purge", "1")]),
         ("PURGE", "/things/*", &[]),
         ("PURGE", "/", &[("Surrogate-Key", "things")]),
         ("POST", "@", &[]),

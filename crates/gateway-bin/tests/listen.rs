@@ -55,6 +55,39 @@ fn clients_may_come_over_a_unix_socket_and_services_may_be_behind_one() {
 }
 
 #[test]
+fn who_connects_as_soon_as_there_is_a_socket_is_answered() {
+    let upstream = Upstream::named("a");
+    for turn in 0..10 {
+        let text = config(&upstream, "listen = \"127.0.0.1:@PORT@\"\nworkers = 2\nwatch = false");
+        let builder = Gateway::builder(EXE).config(&text);
+        let addr = SocketAddr::from(([127, 0, 0, 1], builder.port()));
+        let (refused, when_refused) = std::sync::mpsc::sync_channel(1);
+        let client = std::thread::spawn(move || {
+            let start = Instant::now();
+            while start.elapsed() < SOON {
+                match TcpStream::connect(addr) {
+                    Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                        let _ = refused.try_send(());
+                    }
+                    Err(error) => return Err(error),
+                    Ok(mut stream) => {
+                        stream.set_read_timeout(Some(SOON))?;
+                        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
+                        let mut answer = String::new();
+                        return stream.read_to_string(&mut answer).map(|_| answer);
+                    }
+                }
+            }
+            panic!("nobody listens");
+        });
+        when_refused.recv().unwrap();
+        let _gateway = builder.start();
+        let answer = client.join().unwrap().unwrap_or_else(|e| panic!("turn {turn}: {e}"));
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "turn {turn}: {answer:?}");
+    }
+}
+
+#[test]
 fn a_load_balancer_that_is_trusted_says_who_the_client_is_and_nobody_else_can() {
     let upstream = Upstream::named("a");
     let listen = "listen = \"127.0.0.1:@PORT@\"\n";

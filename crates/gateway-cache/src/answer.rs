@@ -116,7 +116,7 @@ pub(crate) fn not_modified<R>(mut response: Response<CacheBody<R>>) -> Response<
 pub(crate) fn not_cached<R>(engine: &Engine, why: Forward) -> Response<CacheBody<R>> {
     let mut response = Problem::new(Code::NotCached).into_response();
     let told = Told::Forwarded { why, upstream: None, stored: false, would_hit: false };
-    engine.tell(response.headers_mut(), told);
+    engine.tell(&mut response, told);
     response
 }
 

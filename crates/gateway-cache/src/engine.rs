@@ -8,9 +8,9 @@ use crate::semantics::cache_control::RequestDirectives;
 use crate::semantics::status::{CACHE_STATUS, Told};
 use crate::semantics::terms::{Rules, is_of_request};
 use crate::settings::{CacheError, CacheMethod, CacheSettings};
-use gateway_core::{Grpc, Mode, Upgrade};
+use gateway_core::{CacheResult, Grpc, Mode, Upgrade};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use http_body::Body;
 use ipnet::IpNet;
 use std::sync::Arc;
@@ -38,6 +38,8 @@ pub(crate) struct Engine {
     bypass_headers: Vec<HeaderName>,
     bypass_cookies: Vec<String>,
     tells: bool,
+    /// Whether somebody further out reads what happened.
+    pub(crate) notes: bool,
 }
 
 /// How often what happened.
@@ -49,6 +51,19 @@ pub(crate) struct Counts {
     pub(crate) collapsed: AtomicU64,
     pub(crate) misses: AtomicU64,
     pub(crate) bypassed: AtomicU64,
+}
+
+impl Counts {
+    fn of(&self, result: CacheResult) -> &AtomicU64 {
+        match result {
+            CacheResult::Hit => &self.hits,
+            CacheResult::Stale => &self.stale,
+            CacheResult::Revalidated => &self.revalidated,
+            CacheResult::Collapsed => &self.collapsed,
+            CacheResult::Miss => &self.misses,
+            CacheResult::Bypass => &self.bypassed,
+        }
+    }
 }
 
 /// One more.
@@ -122,6 +137,7 @@ impl Engine {
             bypass_headers: header_names("bypass.headers", &settings.bypass.headers)?,
             bypass_cookies: settings.bypass.cookies.clone(),
             tells: settings.status_header,
+            notes: true,
         })
     }
 
@@ -156,8 +172,8 @@ impl Engine {
         let has_body = headers.contains_key(TRANSFER_ENCODING)
             || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
         // What has been read of a `QUERY` is part of its key.
-        let is_read = request.extensions().get::<Asks>().is_some();
-        (has_body && !is_read) || self.goes_around(request)
+        let is_read = || request.extensions().get::<Asks>().is_some();
+        (has_body && !is_read()) || self.goes_around(request)
     }
 
     /// The same, whether it has a body or not.
@@ -187,22 +203,14 @@ impl Engine {
     }
 
     /// Says in the answer what happened, and counts it.
-    pub(crate) fn tell(&self, headers: &mut HeaderMap, told: Told) {
-        match told {
-            Told::Hit { ttl } if ttl > 0 => count(&self.counts.hits),
-            Told::Hit { .. } | Told::StaleOnError { .. } => count(&self.counts.stale),
-            Told::Collapsed { .. } => count(&self.counts.collapsed),
-            Told::Forwarded { why, upstream, .. } => {
-                use crate::semantics::status::Forward;
-                match (why, upstream) {
-                    (Forward::Bypass | Forward::Method, _) => count(&self.counts.bypassed),
-                    (_, Some(StatusCode::NOT_MODIFIED)) => count(&self.counts.revalidated),
-                    _ => count(&self.counts.misses),
-                }
-            }
+    pub(crate) fn tell<R>(&self, response: &mut Response<R>, told: Told) {
+        let result = told.result();
+        count(self.counts.of(result));
+        if self.notes {
+            response.extensions_mut().insert(result);
         }
         if self.tells {
-            headers.append(&CACHE_STATUS, told.value());
+            response.headers_mut().append(&CACHE_STATUS, told.value());
         }
     }
 }

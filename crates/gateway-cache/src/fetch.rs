@@ -13,9 +13,9 @@ use crate::semantics::status::{Forward, Told};
 use crate::semantics::terms::{Asked, Terms, is_of_request, terms};
 use crate::semantics::{fields, freshness, vary};
 use bytes::Bytes;
-use gateway_core::{BoxError, Grpc, Problem};
-use http::header::{CONTENT_TYPE, DATE};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, response};
+use gateway_core::{BoxError, Grpc, Problem, is_event_stream};
+use http::header::DATE;
+use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri, response};
 use http_body::Body;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -47,6 +47,11 @@ pub(crate) struct Fetch {
 /// What the upstream failing looks like from here (RFC 5861 §4).
 fn is_failure(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}
+
+/// What the upstream answered with (RFC 9211 §2.3); `None` where it did not, and the gateway says so in its place.
+fn status_of_upstream(status: StatusCode, facts: &Extensions) -> Option<StatusCode> {
+    facts.get::<Problem>().is_none().then_some(status)
 }
 
 impl Fetch {
@@ -86,13 +91,14 @@ impl Fetch {
         if purges == self.purges + own {
             self.purges = purges;
         }
-        let (mut parts, body) = response.into_parts();
+        let (parts, body) = response.into_parts();
         if freshness::is_explicit(&parts.headers, now) {
             return self.keep(parts, body, now);
         }
         let told = Told::Forwarded { why: self.why, upstream: None, stored: false, would_hit: false };
-        self.engine.tell(&mut parts.headers, told);
-        Response::from_parts(parts, CacheBody::pass(body))
+        let mut response = Response::from_parts(parts, CacheBody::pass(body));
+        self.engine.tell(&mut response, told);
+        response
     }
 
     /// The answer to the client; stores what may be, and tells those who wait.
@@ -106,7 +112,9 @@ impl Fetch {
     {
         let now = self.engine.now();
         let failed = match &result {
-            Ok(response) if is_failure(response.status()) => Some(Some(response.status())),
+            Ok(response) if is_failure(response.status()) => {
+                Some(status_of_upstream(response.status(), response.extensions()))
+            }
             Ok(_) => None,
             Err(_) => Some(None),
         };
@@ -120,7 +128,7 @@ impl Fetch {
             }
             let age = stale.age(now);
             let mut response = from_entry(stale, &self.method, &self.headers, age);
-            self.engine.tell(response.headers_mut(), Told::StaleOnError { ttl: stale.ttl(age), upstream });
+            self.engine.tell(&mut response, Told::StaleOnError { ttl: stale.ttl(age), upstream });
             return Ok(response);
         }
         let response = match result {
@@ -192,24 +200,19 @@ impl Fetch {
         let mut response = from_entry(&fresh, &self.method, &self.headers, fresh.age(now));
         let upstream = Some(StatusCode::NOT_MODIFIED);
         let told = Told::Forwarded { why: self.why, upstream, stored, would_hit: self.would_hit };
-        engine.tell(response.headers_mut(), told);
+        engine.tell(&mut response, told);
         response
     }
 
     /// A new answer: to the client, and to the store if it may be kept.
-    fn keep<R>(
-        self: Box<Self>,
-        mut parts: response::Parts,
-        body: R,
-        now: SystemTime,
-    ) -> Response<CacheBody<R>>
+    fn keep<R>(self: Box<Self>, parts: response::Parts, body: R, now: SystemTime) -> Response<CacheBody<R>>
     where
         R: Body<Data = Bytes> + Send + 'static,
         R::Error: Into<BoxError>,
     {
         let told =
             |stored, upstream| Told::Forwarded { why: self.why, upstream, stored, would_hit: self.would_hit };
-        let upstream = self.stale.is_some().then_some(parts.status);
+        let upstream = self.stale.as_ref().and_then(|_| status_of_upstream(parts.status, &parts.extensions));
         let announced = content_length(&parts.headers).or_else(|| body.size_hint().exact());
         let terms = self.terms(parts.status, &parts.headers, now).ok().filter(|_| {
             self.method != Method::HEAD
@@ -225,8 +228,9 @@ impl Fetch {
             if let Some(stale) = self.stale.as_ref().filter(|stale| self.is_outdated(stale, &parts)) {
                 self.engine.store.remove(stale);
             }
-            self.engine.tell(&mut parts.headers, told(false, upstream));
-            return Response::from_parts(parts, CacheBody::pass(body));
+            let mut response = Response::from_parts(parts, CacheBody::pass(body));
+            self.engine.tell(&mut response, told(false, upstream));
+            return response;
         };
         let learned =
             self.uri.as_ref().and_then(|uri| self.engine.keys.learn(&self.key, uri, &parts.headers));
@@ -253,9 +257,9 @@ impl Fetch {
             marked: AtomicBool::new(false),
             key: key.text.as_str().into(),
         });
-        self.engine.tell(&mut parts.headers, told(true, upstream));
         let can_share = is_for_others
             && reuse(&head.terms, head.age(now), false, &RequestDirectives::default()) == Reuse::Fresh;
+        let told = told(true, upstream);
         let Self { engine, lead, purges, .. } = *self;
         let lead = lead.filter(|lead| {
             if !can_share {
@@ -270,7 +274,9 @@ impl Fetch {
         if shared {
             fill.share(&head);
         }
-        Response::from_parts(parts, CacheBody::fill(reader, announced))
+        let mut response = Response::from_parts(parts, CacheBody::fill(reader, announced));
+        engine.tell(&mut response, told);
+        response
     }
 
     fn terms(
@@ -307,8 +313,5 @@ impl Fetch {
 
 /// What is never held: events that go on for ever, and calls that end with trailers.
 fn is_stream(headers: &HeaderMap) -> bool {
-    let is_events = headers.get(CONTENT_TYPE).is_some_and(|value| {
-        value.as_bytes().get(..17).is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"))
-    });
-    is_events || Grpc::of(headers).is_some()
+    is_event_stream(headers) || Grpc::of(headers).is_some()
 }

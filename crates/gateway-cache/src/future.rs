@@ -100,7 +100,7 @@ where
                         }
                     }
                     let told = Told::Forwarded { why: *why, upstream: None, stored: false, would_hit: false };
-                    engine.tell(response.headers_mut(), told);
+                    engine.tell(&mut response, told);
                     return Poll::Ready(Ok(response.map(CacheBody::pass)));
                 }
                 KindProj::Fetch { future, fetch } => {

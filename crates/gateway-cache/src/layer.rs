@@ -64,6 +64,14 @@ impl<X> CacheLayer<X> {
         self
     }
 
+    /// Leaves the [`CacheResult`](gateway_core::CacheResult) out of the answers' extensions, which then cost nothing: for
+    /// where nobody reads it.
+    #[must_use]
+    pub fn without_results(mut self) -> Self {
+        Arc::make_mut(&mut self.engine).notes = false;
+        self
+    }
+
     /// The same cache with a connection of its own to the second tier, for a thread with its own runtime.
     #[must_use]
     pub fn per_worker(&self) -> Self

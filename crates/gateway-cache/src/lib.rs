@@ -114,7 +114,8 @@
 //! # What is told
 //!
 //! `Cache-Status` (RFC 9211) in each answer: `gateway; hit; ttl=30`, `fwd=uri-miss`, `vary-miss`, `stale`, `request`,
-//! `bypass` or `method`, with `fwd-status`, `stored` and `collapsed`. [`CacheLayer::counts`] for metrics.
+//! `bypass` or `method`, with `fwd-status`, `stored` and `collapsed`; in one word, for logs, the extension
+//! [`CacheResult`](gateway_core::CacheResult). [`CacheLayer::counts`] for metrics.
 //! [`CacheLayer::fresh_for`] tells beforehand whether a request would be a hit.
 //!
 //! # Not done

@@ -4,6 +4,7 @@
 mod support;
 
 use gateway_cache::CacheSettings;
+use gateway_core::spare;
 use http::StatusCode;
 use std::time::{Duration, SystemTime};
 use support::{Got, World, answer, later, ok, world};
@@ -506,4 +507,17 @@ async fn rfc_9110_6_6_1_an_answer_without_a_date_gets_that_of_its_arrival() {
     assert_eq!((again.cache(), again.header("age")), ("fwd=stale; fwd-status=304; stored", "0"));
     let since = httpdate::parse_http_date(again.header("date")).unwrap().duration_since(made).unwrap();
     assert!(since.as_secs().abs_diff(29) <= 1, "{since:?}");
+}
+
+#[tokio::test]
+async fn the_head_of_a_request_that_is_answered_from_the_store_is_used_for_the_next() {
+    let world =
+        world(CacheSettings::default(), |_, _| async { ok(&[("cache-control", "max-age=60")], "body") });
+    world.get("/").await;
+    while spare::headers(0).capacity() > 0 {}
+    let mut request = support::request("GET", "/", &[]);
+    request.headers_mut().reserve(24);
+    let room = request.headers().capacity();
+    assert!(world.send(request).await.unwrap().is_hit());
+    assert_eq!(spare::headers(0).capacity(), room);
 }

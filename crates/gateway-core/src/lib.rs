@@ -10,6 +10,7 @@
 //! | [`ClientAddr`], [`PeerAddr`], [`Scheme`], [`RequestId`], [`Principal`], [`ClientCertificate`], [`Captures`] | request extensions: the only channel between layers |
 //! | [`Limited`] | response extension: the rate limit that a request went beyond |
 //! | [`Unenforced`] | response extension: why a request would have been refused that passes all the same |
+//! | [`CacheResult`] | response extension: what a cache did with a request |
 //! | [`PolicyDecision`] | what written policies said of a request, in the extensions of its answer |
 //! | [`Endpoint`], [`Upstream`] | one instance of a service, and something that can send it a request |
 //! | [`Body`] | a response body: nothing, bytes, or a stream, without a box |
@@ -55,6 +56,7 @@
 
 mod body;
 mod broke;
+mod cache_result;
 mod captures;
 mod certificate;
 mod client;
@@ -89,6 +91,7 @@ mod upstream;
 
 pub use body::Body;
 pub use broke::Break;
+pub use cache_result::CacheResult;
 pub use captures::Captures;
 pub use certificate::{Certificate, ClientCertificate};
 pub use client::{ClientAddr, PeerAddr, Scheme};

@@ -4,8 +4,8 @@ use crate::log::Lines;
 use crate::metrics::{Metrics, RouteLabels, RouteMetrics};
 use crate::time::Utc;
 use gateway_core::{
-    Break, ClientAddr, Code, Endpoint, Limited, PolicyDecision, Principal, Problem, Received, RequestId,
-    Scheme, Unenforced, given_up,
+    Break, CacheResult, ClientAddr, Code, Endpoint, Limited, PolicyDecision, Principal, Problem, Received,
+    RequestId, Scheme, Unenforced, given_up,
 };
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode, Uri};
@@ -26,7 +26,10 @@ const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
 
 /// Counts and logs the requests of one route; see the [crate's page](crate).
 #[derive(Clone, Debug)]
-pub struct ObserveLayer(Arc<Route>);
+pub struct ObserveLayer {
+    route: Arc<Route>,
+    has_cache: bool,
+}
 
 struct Route {
     labels: RouteLabels,
@@ -45,14 +48,20 @@ impl ObserveLayer {
     #[must_use]
     pub fn new(labels: RouteLabels, metrics: Option<Metrics>, lines: Option<Lines>) -> Self {
         let metrics = metrics.map(|metrics| RouteMetrics::new(metrics, labels.clone()));
-        Self(Arc::new(Route { labels, metrics, lines }))
+        Self { route: Arc::new(Route { labels, metrics, lines }), has_cache: false }
+    }
+
+    /// Logs what the cache did, on routes that have one: nobody else pays for a look at it.
+    #[must_use]
+    pub fn with_cache(self) -> Self {
+        Self { has_cache: true, ..self }
     }
 }
 
 impl<S> Layer<S> for ObserveLayer {
     type Service = Observe<S>;
     fn layer(&self, inner: S) -> Observe<S> {
-        Observe { inner, route: self.0.clone() }
+        Observe { inner, route: self.route.clone(), has_cache: self.has_cache }
     }
 }
 
@@ -61,6 +70,7 @@ impl<S> Layer<S> for ObserveLayer {
 pub struct Observe<S> {
     inner: S,
     route: Arc<Route>,
+    has_cache: bool,
 }
 
 /// A request under way. Dropping it means that it is over, and writes it down.
@@ -81,6 +91,8 @@ pub(crate) struct Observation {
     endpoint: Option<Endpoint>,
     limited: Option<Limited>,
     unenforced: Option<Unenforced>,
+    has_cache: bool,
+    cached: Option<CacheResult>,
     /// Boxed: few routes have written policies.
     decision: Option<Box<PolicyDecision>>,
     pub(crate) bytes_out: u64,
@@ -133,7 +145,7 @@ impl BytesIn {
 }
 
 impl Observation {
-    fn begin<B>(route: &Arc<Route>, request: &Request<B>) -> Self {
+    fn begin<B>(route: &Arc<Route>, has_cache: bool, request: &Request<B>) -> Self {
         let headers = request.headers();
         let asked = || Asked {
             id: request.extensions().get().cloned(),
@@ -157,6 +169,8 @@ impl Observation {
             endpoint: None,
             limited: None,
             unenforced: None,
+            has_cache,
+            cached: None,
             decision: None,
             bytes_out: 0,
         }
@@ -181,6 +195,9 @@ impl Observation {
             self.endpoint = facts.get().cloned();
             self.limited = facts.get().cloned();
             self.decision = facts.get().cloned().map(Box::new);
+            if self.has_cache {
+                self.cached = facts.get().copied();
+            }
         }
     }
 }
@@ -227,6 +244,7 @@ impl Drop for Observation {
                 endpoint: self.endpoint.as_ref(),
                 limited: self.limited.as_ref(),
                 unenforced: self.unenforced.as_ref(),
+                cached: self.cached,
                 decision: self.decision.as_deref(),
                 took,
                 bytes_in: asked.bytes_in.bytes(),
@@ -251,7 +269,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let observed = self.route.metrics.is_some() || self.route.lines.is_some();
-        let observation = observed.then(|| Box::new(Observation::begin(&self.route, &request)));
+        let observation =
+            observed.then(|| Box::new(Observation::begin(&self.route, self.has_cache, &request)));
         ObserveFuture { inner: Some(self.inner.call(request)), observation }
     }
 }

@@ -21,7 +21,9 @@
 //! The access log says the same in its field `reason`. `limited_by` and
 //! `would_limit` name the limit or other policy that refused a request, or that only reports
 //! ([`Limited`](gateway_core::Limited)); `would_refuse` the code of what whoever asks for credentials and rights would have
-//! answered, did they not only report ([`Unenforced`](gateway_core::Unenforced)). `upstream` is where the request was when its client left.
+//! answered, did they not only report ([`Unenforced`](gateway_core::Unenforced)). `cache` is what the route's cache did
+//! ([`CacheResult`](gateway_core::CacheResult)), where [`ObserveLayer::with_cache`] says that it has one.
+//! `upstream` is where the request was when its client left.
 //! Where written policies were asked, `decision` and `policies` tell what they said
 //! ([`PolicyDecision`](gateway_core::PolicyDecision)).
 //!

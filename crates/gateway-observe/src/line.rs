@@ -4,7 +4,8 @@ use crate::metrics::RouteLabels;
 use crate::settings::LogFormat;
 use crate::time::{Utc, write_go_duration};
 use gateway_core::{
-    Endpoint, Limited, PolicyDecision, Principal, Problem, RequestId, Scheme, Unenforced, percent,
+    CacheResult, Endpoint, Limited, PolicyDecision, Principal, Problem, RequestId, Scheme, Unenforced,
+    percent,
 };
 use http::{HeaderValue, Method, Uri};
 use std::net::IpAddr;
@@ -30,6 +31,7 @@ pub(crate) struct Record<'a> {
     pub(crate) endpoint: Option<&'a Endpoint>,
     pub(crate) limited: Option<&'a Limited>,
     pub(crate) unenforced: Option<&'a Unenforced>,
+    pub(crate) cached: Option<CacheResult>,
     /// Where written policies were asked.
     pub(crate) decision: Option<&'a PolicyDecision>,
     pub(crate) took: Duration,
@@ -79,6 +81,9 @@ fn write_json(line: &mut Vec<u8>, r: &Record<'_>, redact: &[String]) {
             None => status.as_str(),
         };
         text(line, "would_refuse", why.as_bytes());
+    }
+    if let Some(cached) = r.cached {
+        text(line, "cache", cached.name().as_bytes());
     }
     if let Some(problem) = r.problem {
         if problem.status().is_server_error() {
@@ -340,6 +345,7 @@ mod tests {
             endpoint: None,
             limited,
             unenforced,
+            cached: None,
             decision,
             took: Duration::from_nanos(45_167),
             bytes_in: 0,

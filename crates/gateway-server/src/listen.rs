@@ -49,23 +49,28 @@ impl ListenAddress {
 
 fn listen_tcp(address: SocketAddr, workers: usize) -> io::Result<Vec<Socket>> {
     // Without SO_REUSEPORT first: it fails when anyone else listens there, be it another gateway.
-    let first = open_tcp(address, false)?;
-    let address = first.local_addr()?;
+    let first = bind_tcp(address, false)?;
     if workers <= 1 {
-        return Ok(vec![Socket::Tcp(first)]);
+        return Ok(vec![listening(first)?]);
     }
+    let address = first.local_addr()?.as_socket().unwrap_or(address);
+    // It never listened: who connected to it meanwhile would be cut off now.
     drop(first);
-    (0..workers).map(|_| open_tcp(address, true).map(Socket::Tcp)).collect()
+    (0..workers).map(|_| listening(bind_tcp(address, true)?)).collect()
 }
 
-fn open_tcp(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
+fn bind_tcp(address: SocketAddr, shared: bool) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn listening(socket: socket2::Socket) -> io::Result<Socket> {
     socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(Socket::Tcp(socket.into()))
 }
 
 impl Socket {

@@ -51,8 +51,10 @@ async fn every_worker_has_a_tcp_socket_of_its_own_on_the_same_port() {
     let sockets = "127.0.0.1:0".parse::<ListenAddress>().unwrap().listen(3).unwrap();
     let addresses: Vec<_> = sockets.iter().map(Socket::address).collect();
     assert!(addresses.iter().all(|address| *address == addresses[0]), "{addresses:?}");
-    let taken = addresses[0].parse::<ListenAddress>().unwrap().listen(1);
-    assert_eq!(taken.unwrap_err().kind(), ErrorKind::AddrInUse);
+    for workers in [1, 3] {
+        let taken = addresses[0].parse::<ListenAddress>().unwrap().listen(workers);
+        assert_eq!(taken.unwrap_err().kind(), ErrorKind::AddrInUse, "{workers} workers");
+    }
     let sockets = "127.0.0.1:0".parse::<ListenAddress>().unwrap().listen(1).unwrap();
     let address = sockets[0].address();
     let listener = sockets.into_iter().next().unwrap().into_listener().unwrap();

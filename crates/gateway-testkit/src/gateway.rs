@@ -102,6 +102,20 @@ impl Gateway {
     }
 }
 
+impl Drop for Gateway {
+    /// A test that fails shows what the gateway said.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "the gateway on {} said:\n{}{}",
+                self.addr,
+                self.process.stdout(),
+                self.process.stderr()
+            );
+        }
+    }
+}
+
 fn finished(process: &mut Process) -> Finished {
     let code = process.wait(PATIENCE).code();
     Finished { code, stdout: process.stdout(), stderr: process.stderr() }

@@ -128,12 +128,14 @@ impl Client {
     /// # Errors
     /// The connection fails, or what comes is no answer.
     pub fn try_send(&mut self, request: &Request) -> io::Result<Response> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => BufReader::new(connect(self.addr)?),
+        let (which, mut connection) = match self.connection.take() {
+            Some(connection) => ("kept", connection),
+            None => ("new", BufReader::new(connect(self.addr)?)),
         };
-        connection.get_mut().write_all(&request.bytes())?;
-        let (response, keep) = read_response(&mut connection, &request.method)?;
+        let written = connection.get_mut().write_all(&request.bytes());
+        let answered = written.and_then(|()| read_response(&mut connection, &request.method));
+        let (response, keep) =
+            answered.map_err(|e| within(&e, &format!("over a {which} connection to {}", self.addr)))?;
         self.connection = keep.then_some(connection);
         Ok(response)
     }
@@ -174,6 +176,11 @@ fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }
 
+/// The same error, and where it was met.
+fn within(error: &io::Error, place: &str) -> io::Error {
+    io::Error::new(error.kind(), format!("{error} ({place})"))
+}
+
 /// The first line, the fields, and the bytes of both.
 type Head = (String, Vec<(String, String)>, Vec<u8>);
 
@@ -182,7 +189,11 @@ pub(crate) fn read_head(from: &mut impl BufRead) -> io::Result<Option<Head>> {
     loop {
         let start = raw.len();
         if from.read_until(b'\n', &mut raw)? == 0 {
-            return if raw.is_empty() { Ok(None) } else { Err(invalid("the head breaks off")) };
+            return if raw.is_empty() {
+                Ok(None)
+            } else {
+                Err(invalid(&format!("the head breaks off: {:?}", String::from_utf8_lossy(&raw))))
+            };
         }
         let line = String::from_utf8_lossy(&raw[start..]).trim_end().to_owned();
         if line.is_empty() {
@@ -211,7 +222,9 @@ pub(crate) fn read_body(
             let mut line = String::new();
             from.read_line(&mut line)?;
             let size = line.trim().split(';').next().unwrap_or_default();
-            let size = usize::from_str_radix(size, 16).map_err(|_| invalid("a chunk without a size"))?;
+            let size = usize::from_str_radix(size, 16).map_err(|_| {
+                invalid(&format!("{:?} for the size of a chunk, after {} bytes", line, body.len()))
+            })?;
             if size == 0 {
                 while {
                     line.clear();
@@ -230,7 +243,11 @@ pub(crate) fn read_body(
         Some(length) => {
             let length: u64 = length.parse().map_err(|_| invalid("a length that is no number"))?;
             from.take(length).read_to_end(&mut body)?;
-            if body.len() as u64 == length { Ok(Some(body)) } else { Err(invalid("the body breaks off")) }
+            if body.len() as u64 == length {
+                Ok(Some(body))
+            } else {
+                Err(invalid(&format!("the body breaks off after {} of {length} bytes", body.len())))
+            }
         }
         None => Ok(None),
     }
@@ -238,8 +255,8 @@ pub(crate) fn read_body(
 
 pub(crate) fn read_response(from: &mut BufReader<TcpStream>, method: &str) -> io::Result<(Response, bool)> {
     loop {
-        let (first, headers, _) =
-            read_head(from)?.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        let (first, headers, _) = read_head(from)?
+            .ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "closed without an answer"))?;
         let status = first.split(' ').nth(1).and_then(|s| s.parse().ok()).ok_or_else(|| invalid(&first))?;
         if (100..200).contains(&status) && status != 101 {
             continue;
@@ -247,7 +264,9 @@ pub(crate) fn read_response(from: &mut BufReader<TcpStream>, method: &str) -> io
         let mut keep = !find(&headers, "connection").is_some_and(|c| c.eq_ignore_ascii_case("close"));
         let body = if method == "HEAD" || matches!(status, 101 | 204 | 304) {
             Vec::new()
-        } else if let Some(body) = read_body(from, &headers)? {
+        } else if let Some(body) = read_body(from, &headers)
+            .map_err(|e| within(&e, &format!("in the body of {first}, {headers:?}")))?
+        {
             body
         } else {
             keep = false;

@@ -1,3 +1,4 @@
+use crate::free_port;
 use crate::http::{find, read_body, read_head};
 use socket2::{Domain, Socket, Type};
 use std::collections::HashMap;
@@ -111,8 +112,9 @@ impl Upstream {
             stopped: AtomicBool::new(false),
             stalled: (Mutex::new(false), Condvar::new()),
         });
-        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let addr = listener.local_addr().expect("a bound socket has an address");
+        // A port that nobody else gets while this is killed.
+        let addr = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let listener = listen(addr);
         let accepting = Some(Shared::accept(&shared, listener));
         Self { shared, addr, accepting }
     }

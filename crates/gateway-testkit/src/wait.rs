@@ -1,5 +1,6 @@
-use std::net::TcpListener;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::net::{TcpListener, UdpSocket};
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Asks until there is an answer, and panics with what was waited for when there is none in time.
@@ -14,26 +15,56 @@ pub fn wait_until<T>(what: &str, timeout: Duration, mut ask: impl FnMut() -> Opt
     }
 }
 
-/// A port of the loopback address that nobody listens on, and that is given out once in this process.
+/// Below the range from which the system takes ports for outgoing connections and for who asks for any.
+const PORTS: Range<u16> = 10_000..32_000;
+/// How many ports a process takes for itself at a time.
+const BLOCK: u16 = 100;
+
+/// The ports that this process still may give out.
+static OWN: Mutex<Range<u16>> = Mutex::new(0..0);
+
+/// A port of the loopback address that nobody listens on, and that is given out once: not to another test, nor to
+/// another process, nor by the system.
 ///
-/// Below the range from which the system takes ports for outgoing connections, so that none of those takes it
-/// before it is used; processes begin at different places.
+/// A gateway listens in a way that lets a second one listen there too, so that nobody would notice, but now and then one
+/// would get the other's requests.
 ///
 /// # Panics
 /// No port is free.
 #[must_use]
 pub fn free_port() -> u16 {
-    const FIRST: u32 = 10_000;
-    const COUNT: u32 = 22_000;
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    for _ in 0..COUNT {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let offset = std::process::id().wrapping_mul(7_919).wrapping_add(step) % COUNT;
-        // At most 32 000.
-        let port = (FIRST + offset) as u16;
+    let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let port = own.next().unwrap_or_else(|| {
+            *own = block();
+            own.next().expect("a block is not empty")
+        });
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
     }
-    panic!("no free port from {FIRST} on");
+}
+
+/// Ports that are this process's as long as it lives.
+fn block() -> Range<u16> {
+    for first in PORTS.step_by(usize::from(BLOCK)) {
+        // The same port of UDP, which nothing else here uses, says whose the block is.
+        if let Ok(taken) = UdpSocket::bind(("127.0.0.1", first)) {
+            std::mem::forget(taken);
+            return first..first + BLOCK;
+        }
+    }
+    panic!("no free port in {PORTS:?}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_process_has_no_other_gets() {
+        let (one, other) = (block(), block());
+        assert!(one.end <= other.start, "{one:?} and {other:?}");
+        assert_ne!(free_port(), free_port());
+    }
 }

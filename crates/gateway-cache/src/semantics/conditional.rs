@@ -57,7 +57,14 @@ pub(crate) fn if_range_holds(value: &HeaderValue, stored: &HeaderMap) -> bool {
     if value.starts_with(b"\"") {
         return stored.get(ETAG).is_some_and(|tag| tag.as_bytes() == value);
     }
-    !value.starts_with(b"W/") && stored.get(LAST_MODIFIED).is_some_and(|changed| changed.as_bytes() == value)
+    stored.get(LAST_MODIFIED).is_some_and(|changed| changed.as_bytes() == value) && is_settled(stored)
+}
+
+/// Whether the answer was made so long after it had changed that it cannot have changed again within the same second
+/// (RFC 9110 §8.8.2.2): else two versions may have the same date, and parts of them would be put together.
+fn is_settled(stored: &HeaderMap) -> bool {
+    let since = || date(stored, &DATE)?.duration_since(date(stored, &LAST_MODIFIED)?).ok();
+    since().is_some_and(|since| !since.is_zero())
 }
 
 fn weak(tag: &[u8]) -> &[u8] {
@@ -129,7 +136,9 @@ mod tests {
 
     #[test]
     fn rfc_9110_13_1_5_if_range_compares_strongly() {
-        let stored = map(&[(ETAG, "\"a\""), (LAST_MODIFIED, "Thu, 01 Jan 2015 00:00:00 GMT")]);
+        let changed = "Thu, 01 Jan 2015 00:00:00 GMT";
+        let at = |date| map(&[(ETAG, "\"a\""), (LAST_MODIFIED, changed), (DATE, date)]);
+        let stored = at("Thu, 01 Jan 2015 00:00:01 GMT");
         for (value, expected) in [
             ("\"a\"", true),
             ("W/\"a\"", false),
@@ -140,5 +149,7 @@ mod tests {
             assert_eq!(if_range_holds(&HeaderValue::from_static(value), &stored), expected, "{value}");
         }
         assert!(!if_range_holds(&HeaderValue::from_static("W/\"a\""), &map(&[(ETAG, "W/\"a\"")])));
+        // It may have changed again within the second that it was made in.
+        assert!(!if_range_holds(&HeaderValue::from_static(changed), &at(changed)));
     }
 }

@@ -1,5 +1,6 @@
 //! `Cache-Status`: what the cache did with a request, for whoever reads the answer (RFC 9211).
 
+use gateway_core::CacheResult;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 pub(crate) static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -44,11 +45,27 @@ impl Forward {
 }
 
 impl Told {
+    /// In one word, for logs and metrics.
+    pub(crate) fn result(self) -> CacheResult {
+        match self {
+            Self::Hit { ttl } if ttl > 0 => CacheResult::Hit,
+            Self::Hit { .. } | Self::StaleOnError { .. } => CacheResult::Stale,
+            Self::Collapsed { .. } => CacheResult::Collapsed,
+            Self::Forwarded { why: Forward::Bypass | Forward::Method, .. } => CacheResult::Bypass,
+            Self::Forwarded { upstream: Some(StatusCode::NOT_MODIFIED), .. } => CacheResult::Revalidated,
+            Self::Forwarded { .. } => CacheResult::Miss,
+        }
+    }
+
     /// As a member of the list.
     pub(crate) fn value(self) -> HeaderValue {
         if let Self::Hit { ttl } = self {
             // By far the most: in memory of just that size.
-            let text = ["gateway; hit; ttl=", itoa::Buffer::new().format(ttl)].concat();
+            let (start, mut digits) = ("gateway; hit; ttl=", itoa::Buffer::new());
+            let digits = digits.format(ttl);
+            let mut text = String::with_capacity(start.len() + digits.len());
+            text.push_str(start);
+            text.push_str(digits);
             return HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("gateway"));
         }
         let mut text = String::with_capacity(64);

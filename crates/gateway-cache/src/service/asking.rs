@@ -17,7 +17,7 @@ use crate::semantics::reuse::{Reuse, reuse};
 use crate::semantics::status::{Forward, Told};
 use crate::store::shard::Found;
 use bytes::Bytes;
-use gateway_core::{BoxError, take_ready};
+use gateway_core::{BoxError, spare, take_ready};
 use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE};
 use http::{Method, Request, Response};
 use http_body::Body;
@@ -67,7 +67,10 @@ impl Asking {
                         return self.forward(inner, executor, request, Forward::Bypass, None, now);
                     }
                     Reuse::Fresh | Reuse::Stale => {
-                        return Kind::Ready { response: Some(self.hit(&entry, &request, age)) };
+                        let response = self.hit(&entry, &request, age);
+                        // It is not sent on: its head's memory is that of the next.
+                        spare::give_request(&mut request.into_parts().0);
+                        return Kind::Ready { response: Some(response) };
                     }
                     Reuse::Refresh => {
                         let response = self.hit(&entry, &request, age);
@@ -89,7 +92,7 @@ impl Asking {
 
     fn hit<B, R>(&self, entry: &Entry, request: &Request<B>, age: Duration) -> Response<CacheBody<R>> {
         let mut response = from_entry(entry, request.method(), request.headers(), age);
-        self.engine.tell(response.headers_mut(), Told::Hit { ttl: entry.ttl(age) });
+        self.engine.tell(&mut response, Told::Hit { ttl: entry.ttl(age) });
         response
     }
 

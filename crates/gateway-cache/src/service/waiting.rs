@@ -58,7 +58,7 @@ impl Waiting {
                 let age = stale.age(now);
                 let mut response = from_entry(stale, request.method(), headers, age);
                 let told = Told::StaleOnError { ttl: stale.ttl(age), upstream: None };
-                self.asking.engine.tell(response.headers_mut(), told);
+                self.asking.engine.tell(&mut response, told);
                 return Poll::Ready(Some(response));
             }
             Landing::Entry(_) | Landing::Alone => {
@@ -67,7 +67,7 @@ impl Waiting {
             }
             Landing::Cancelled => return Poll::Ready(None),
         };
-        self.asking.engine.tell(response.headers_mut(), Told::Collapsed { why: self.why });
+        self.asking.engine.tell(&mut response, Told::Collapsed { why: self.why });
         Poll::Ready(Some(response))
     }
 
