@@ -243,6 +243,7 @@ impl HttpUpstream {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<h2::RecvStream>, UpstreamError>> {
         while let Poll::Ready(Some(Ok(mut early))) = answer.poll_informational(cx) {
+            lease.heard();
             *count += 1;
             if *count > MAX_INTERIM {
                 return Poll::Ready(Err(self.failure(FailureKind::Protocol, TOO_MANY_INTERIM)));
@@ -250,7 +251,11 @@ impl HttpUpstream {
             head::clean(early.headers_mut());
             interim::send(head, early);
         }
-        Pin::new(answer).poll(cx).map_err(|error| {
+        let answered = Pin::new(answer).poll(cx);
+        if matches!(answered, Poll::Ready(Ok(_))) {
+            lease.heard();
+        }
+        answered.map_err(|error| {
             if error.is_go_away() || error.is_io() {
                 lease.leave();
             }
