@@ -6,7 +6,7 @@ use crate::socket::Socket;
 use bytes::Bytes;
 use gateway_core::UpstreamError;
 use h2::client::{Connection, SendRequest};
-use h2::{Ping, PingPong};
+use h2::{Ping, PingPong, Reason};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -140,10 +140,12 @@ impl Links {
 }
 
 impl Link {
-    /// Begins HTTP/2 on a new connection and drives it in a task, which ends with the connection.
+    /// Begins HTTP/2 on a new connection and drives it in a task, which ends with the connection. `settled` waits for
+    /// what the peer says that it can do.
     pub(super) async fn open(
         socket: Socket,
         settings: &UpstreamSettings,
+        settled: bool,
         counted: Option<(Open, Permit)>,
     ) -> Result<Self, h2::Error> {
         let streams = settings.max_streams.get();
@@ -162,7 +164,15 @@ impl Link {
             .handshake::<_, Bytes>(socket)
             .await?;
         let state = Arc::new(State::default());
-        let pings = connection.ping_pong();
+        let mut pings = connection.ping_pong();
+        if let Some(pings) = pings.as_mut().filter(|_| settled) {
+            // Its settings come before its answer to anything. One that answers no ping is found out as any other is.
+            let answered = timeout(*settings.connect_timeout, pings.ping(Ping::opaque()));
+            tokio::select! {
+                ended = &mut connection => return Err(ended.err().unwrap_or_else(|| Reason::NO_ERROR.into())),
+                _ = answered => {}
+            }
+        }
         tokio::spawn(drive(connection, pings, state.clone(), *settings.ping_interval, counted));
         let now = Instant::now();
         Ok(Self { sender, state, opened: now, requests: 0, last_used: now })
