@@ -231,6 +231,20 @@ fn every_warning_has_its_place_and_leaves_the_exit_code_0() {
             vec!["7:34: warning: ::/0 is everybody"],
         ),
         (
+            format!("{GOOD}[server]\nproxy_protocol = [\"192.0.2.7\", \"0.0.0.0/0\"]\n"),
+            vec!["7:32: warning: 0.0.0.0/0 is everybody", "the networks of your own proxies"],
+        ),
+        (
+            format!("{GOOD}[services.a.connection.tls]\nca_file = \"nowhere.pem\"\n"),
+            vec!["warning: `tls` changes nothing: no endpoint of `a` is `https`"],
+        ),
+        (
+            GOOD.replace("\"/*\"", "'~/b/.*'") + "[[routes]]\npath = '~/b/[0-9]+'\nservice = \"a\"\n",
+            vec![
+                "7:8: warning: `~/b/[0-9]+` is never used: routes[0] takes all of its requests and is written",
+            ],
+        ),
+        (
             route("path = \"/b//{x}\"\nservice = \"a\""),
             vec![
                 "7:8: warning: `/b//{x}` is never used: `normalize.merge_slashes` is on",

@@ -144,7 +144,7 @@ fn a_mistake_stands_where_its_value_does_with_what_was_found_and_expected() {
         // The words of libraries.
         (
             format!("{GOOD}[auth.mtls.x]\ntrusted_proxies = [\"10.0.0.0/99\"]\n"),
-            ":7:20: `auth.mtls.x.trusted_proxies[0]` is the text \"10.0.0.0/99\"; expected a network such as",
+            ":7:20: `auth.mtls.x.trusted_proxies[0]`: `10.0.0.0/99` is no network; expected one such as",
         ),
         (
             jwt("audience = 7"),
@@ -436,14 +436,14 @@ fn a_configuration_named_without_its_flag_is_answered_with_the_flag() {
 #[test]
 fn all_mistakes_are_named_in_one_go_in_the_order_of_the_file() {
     let finished = check(
-        "metrics = 1\n[server]\nlisen = \"x\"\nworkers = \"two\"\n[services.a]\nendpoints = [\"x\", 5]\n\
+        "metrics = 1\n[server]\nlisen = \"x\"\nworkers = \"two\"\n[services.a]\nendpoints = [\"x\", 5, \"y\"]\n\
          [[routes]]\npath = \"nowhere\"\nservice = \"a\"\n[[routes]]\npath = \"/x\"\nservice = \"b\"\nauth = \"c\"\n",
     );
     let message = refused(&finished, 2);
     let places: Vec<&str> =
         message.lines().filter_map(|line| line.split("gateway.toml:").nth(1)?.split(": ").next()).collect();
-    assert_eq!(places, ["1:11", "3:1", "4:11", "6:14", "6:19", "8:8", "12:11", "13:8"], "{message}");
-    assert!(message.ends_with("8 mistakes in the configuration\n"), "{message}");
+    assert_eq!(places, ["1:11", "3:1", "4:11", "6:14", "6:19", "6:22", "8:8", "12:11", "13:8"], "{message}");
+    assert!(message.ends_with("9 mistakes in the configuration\n"), "{message}");
 }
 
 #[test]

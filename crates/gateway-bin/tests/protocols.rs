@@ -191,6 +191,27 @@ fn websockets_carry_every_kind_of_frame_unchanged() {
 }
 
 #[test]
+fn n3_a_websocket_reaches_a_service_that_speaks_only_http2() {
+    // The gateway in front speaks HTTP/2 to the one behind, and that to the service what it understands.
+    let behind = gateway(websocket_echo());
+    let config = format!(
+        "[server]\nlisten = \"127.0.0.1:@PORT@\"\n[services.a]\nendpoints = [\"http://{}\"]\n\
+         connection.protocol = \"http2\"\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n",
+        behind.addr()
+    );
+    let front = Gateway::builder(env!("CARGO_BIN_EXE_gateway")).config(&config).start();
+    let mut socket = WebSocket::open(front.addr(), "/ws").unwrap();
+    for frame in [Frame::new(Opcode::Text, "hello"), Frame::new(Opcode::Binary, bytes(MIB))] {
+        socket.send(&frame).unwrap();
+        assert!(socket.receive().unwrap() == frame, "{:?} has changed", frame.opcode);
+    }
+    let close = Frame::new(Opcode::Close, [&[3, 232], b"bye".as_slice()].concat());
+    socket.send(&close).unwrap();
+    assert_eq!(socket.receive().unwrap(), close);
+    assert!(socket.is_closed(), "what the service closes is closed for the client");
+}
+
+#[test]
 fn a_websocket_message_of_1_mib_comes_back_whole_and_many_small_ones_in_order() {
     let gateway = gateway(websocket_echo());
     let mut socket = WebSocket::open(gateway.addr(), "/ws").unwrap();

@@ -152,6 +152,7 @@ pub struct BypassSettings {
 #[serde(deny_unknown_fields)]
 pub struct PurgeSettings {
     /// The networks of those who may: `["10.0.0.0/8"]`. All others are answered 403.
+    #[serde(deserialize_with = "gateway_core::Network::list")]
     #[schemars(with = "Vec<String>")]
     pub networks: Vec<IpNet>,
 }

@@ -35,9 +35,11 @@ pub(crate) fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 }
 
 /// A nominated header is removed, unless it is one that is always end-to-end: nobody drops `Authorization` or
-/// the forwarding headers by naming them in `Connection`.
+/// the forwarding headers by naming them in `Connection`. `TE` always is nominated (RFC 9110 §10.1.4), and stays for
+/// whoever writes it anew with the one thing in it that passes, `trailers`.
 pub(crate) fn nominated_name(token: &[u8]) -> Option<HeaderName> {
-    if token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive") {
+    let written_anew: [&[u8]; 3] = [b"close", b"keep-alive", b"te"];
+    if written_anew.iter().any(|name| token.eq_ignore_ascii_case(name)) {
         return None;
     }
     HeaderName::from_bytes(token).ok().filter(|name| !is_end_to_end(name.as_str()))

@@ -133,18 +133,63 @@ impl PathPattern {
 
     /// The whole segments that every path of an expression begins with, as far as they are plain to see.
     pub(crate) fn known_segments(&self) -> Vec<Segment> {
-        let text = self.text.strip_prefix('~').unwrap_or_default().trim_start_matches('^');
-        // Another branch may begin otherwise.
-        if text.contains('|') {
-            return Vec::new();
-        }
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_');
-        let end = text.find(|c| !plain(c)).unwrap_or(text.len());
-        // What is repeated need not be there.
-        let end = if text[end..].starts_with(['?', '*', '+', '{']) { end.saturating_sub(1) } else { end };
-        let whole = text[..end].rfind('/').map_or("", |slash| &text[..slash]);
+        let known = self.known_text();
+        let whole = known.rfind('/').map_or("", |slash| &known[..slash]);
         segments(whole).map(|part| Segment::Literal(part.to_owned())).collect()
     }
+
+    /// What every path that fits begins with, as far as it is plain to see.
+    pub(crate) fn beginning(&self) -> String {
+        if self.regex.is_some() {
+            return self.known_text().to_owned();
+        }
+        let mut text = String::new();
+        for segment in &*self.segments {
+            text.push('/');
+            match segment {
+                Segment::Literal(part) => text.push_str(part),
+                Segment::Param(_) => return text,
+            }
+        }
+        if text.is_empty() { "/".to_owned() } else { text }
+    }
+
+    /// What an expression takes all paths of that begin with it: `/api/`, if it is `/api/.*`. None of any other.
+    pub(crate) fn swept(&self) -> Option<&str> {
+        let text = self.expression_text();
+        let text = text.strip_suffix('$').unwrap_or(text);
+        let begin = match text.strip_suffix(".*)") {
+            // `(`, `(?:`, `(?<name>` or `(?P<name>`.
+            Some(text) => {
+                let (begin, kind) = text.rsplit_once('(')?;
+                let is_group = kind.is_empty() || kind == "?:" || (kind.contains('<') && kind.ends_with('>'));
+                is_group.then_some(begin)?
+            }
+            None => text.strip_suffix(".*")?,
+        };
+        begin.chars().all(is_plain).then_some(begin)
+    }
+
+    fn known_text(&self) -> &str {
+        let text = self.expression_text();
+        // Another branch may begin otherwise.
+        if text.contains('|') {
+            return "";
+        }
+        let end = text.find(|c| !is_plain(c)).unwrap_or(text.len());
+        // What is repeated need not be there.
+        let end = if text[end..].starts_with(['?', '*', '+', '{']) { end.saturating_sub(1) } else { end };
+        &text[..end]
+    }
+
+    fn expression_text(&self) -> &str {
+        self.text.strip_prefix('~').unwrap_or_default().trim_start_matches('^')
+    }
+}
+
+/// Whether it means itself in an expression and is never encoded in a path.
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_')
 }
 
 impl FromStr for PathPattern {

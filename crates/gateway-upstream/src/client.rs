@@ -161,8 +161,8 @@ impl HttpUpstream {
         B: Body<Data = Bytes> + Send + Unpin,
         B::Error: Into<BoxError>,
     {
-        // Where only HTTP/2 is spoken, there is no changing it: the request goes without the wish, which whoever gets
-        // it may ignore (RFC 9110 §7.8).
+        // Where only HTTP/2 is spoken, a tunnel is one of its streams (RFC 8441). Where the upstream knows of none, the
+        // request goes without the wish, which whoever gets it may ignore (RFC 9110 §7.8).
         let tunnel = framing == BodyFraming::Tunnel && !self.must_speak_http2();
         if tunnel || self.chose_http1() {
             return self.send_http1(head, body, framing).await;

@@ -18,12 +18,12 @@ use crate::tls::is_refusal;
 use body::Exchange;
 use bytes::Bytes;
 use gateway_core::units::Timespan;
-use gateway_core::{BoxError, FailureKind, ProxyError, UpstreamError, interim, is_event_stream};
+use gateway_core::{BoxError, FailureKind, ProxyError, Upgrade, UpstreamError, interim, is_event_stream};
 use h2::Reason;
 use h2::client::{ResponseFuture, SendRequest};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use http::request::Parts;
-use http::{Method, Response, Version};
+use http::{Method, Response, StatusCode, Version};
 use http_body::Body;
 use links::{Lease, Link};
 use std::future::{Future, poll_fn};
@@ -90,7 +90,7 @@ impl HttpUpstream {
         let mut body = body;
         let mut attempt = 1;
         loop {
-            let (sender, lease) = match self.place().await {
+            let (sender, lease) = match self.place(framing == BodyFraming::Tunnel).await {
                 Ok(Some(place)) => place,
                 Ok(None) => return Err(body),
                 Err(error) => return Ok(Err(error)),
@@ -113,8 +113,9 @@ impl HttpUpstream {
         }
     }
 
-    /// A place on a connection, a new one if need be; `None` if the upstream chose HTTP/1.1.
-    async fn place(&self) -> Result<Option<(SendRequest<Bytes>, Lease)>, UpstreamError> {
+    /// A place on a connection, a new one if need be; `None` if the upstream chose HTTP/1.1. For a tunnel, a new one has
+    /// said whether there can be any.
+    async fn place(&self, tunnel: bool) -> Result<Option<(SendRequest<Bytes>, Lease)>, UpstreamError> {
         let Shared { settings, links, .. } = &*self.0;
         if let Some(place) = links.lease(settings) {
             return Ok(Some(place));
@@ -139,14 +140,14 @@ impl HttpUpstream {
         {
             return Ok(Some(place));
         }
-        let opened = self.open_http2(permit).await;
+        let opened = self.open_http2(permit, tunnel).await;
         if let Err(error) = &opened {
             links.note_failure(error);
         }
         Ok(opened?.map(|link| links.add(link)))
     }
 
-    async fn open_http2(&self, permit: Option<Permit>) -> Result<Option<Link>, UpstreamError> {
+    async fn open_http2(&self, permit: Option<Permit>, tunnel: bool) -> Result<Option<Link>, UpstreamError> {
         let Shared { endpoint, settings, tls, limits, .. } = &*self.0;
         let counted = permit.map(|permit| (limits.count(), permit));
         let dialed = dial(endpoint, settings, tls.as_ref(), Offer::Preferred, None).await?;
@@ -162,7 +163,7 @@ impl HttpUpstream {
             }
             return Ok(None);
         }
-        let opened = Link::open(dialed.socket, settings, counted).await;
+        let opened = Link::open(dialed.socket, settings, tunnel, counted).await;
         opened.map(Some).map_err(|e| self.failure(FailureKind::Connect, failure(&e, Attempt::First).1))
     }
 
@@ -179,9 +180,14 @@ impl HttpUpstream {
         B: Body<Data = Bytes> + Send + Unpin,
         B::Error: Into<BoxError>,
     {
-        let bodiless = is_bodiless(&body, framing);
+        let wish = head.extensions.get::<Upgrade>().filter(|_| sender.is_extended_connect_protocol_enabled());
+        let wish = wish.and_then(|Upgrade(protocol)| Some((protocol, protocol.to_str().ok()?)));
+        let bodiless = wish.is_none() && is_bodiless(&body, framing);
         let request = match head::request(head, self.0.host.as_ref(), &self.0.endpoint, framing) {
-            Ok(request) => request,
+            Ok(request) => match wish {
+                Some((_, protocol)) => head::extended(request, protocol),
+                None => request,
+            },
             // The endpoint has no part in it, nor would another do better.
             Err(message) => return Err((self.failure(FailureKind::RequestBody, message), Some(body))),
         };
@@ -196,8 +202,14 @@ impl HttpUpstream {
                 return Err((self.failure(FailureKind::Refused, message), Some(body)));
             }
         };
+        let mut tunnel = None;
         let (mut upload, mut idle_body) = match (bodiless, framing) {
             (true, _) => (None, Some(body)),
+            // What goes through a tunnel waits until the upstream has agreed to it.
+            (false, BodyFraming::Tunnel) => {
+                tunnel = wish.map(|(protocol, _)| (stream, protocol));
+                (None, Some(body))
+            }
             (false, BodyFraming::Length(length)) => (Some(Upload::new(stream, body, Some(length))), None),
             (false, _) => (Some(Upload::new(stream, body, None)), None),
         };
@@ -226,12 +238,25 @@ impl HttpUpstream {
         head::clean(response.headers_mut());
         // The versions are the hops' own affair: to the layers an answer is an answer.
         *response.version_mut() = Version::HTTP_11;
+        let (mut answer, stream) = response.into_parts();
+        match tunnel {
+            Some((sending, protocol)) if answer.status.is_success() => {
+                head::granted(&mut answer, head, protocol);
+                upload = idle_body.map(|body| Upload::new(sending, body, None));
+            }
+            // Refused only where the stream has ended already.
+            Some((mut sending, _)) => drop(sending.send_data(Bytes::new(), true)),
+            None => {}
+        }
+        let response = Response::from_parts(answer, ());
         let length = length(&head.method, &response);
-        let silence = silence(response.headers(), &self.0.settings);
-        Ok(response.map(|stream| {
-            let exchange = Exchange { stream, upload, silence, lease };
-            Http2Body::new(exchange, length, &self.0).into()
-        }))
+        let silence = match response.status() {
+            // Its server looks at both directions.
+            StatusCode::SWITCHING_PROTOCOLS => None,
+            _ => silence(response.headers(), &self.0.settings),
+        };
+        let exchange = Exchange { stream, upload, silence, lease };
+        Ok(response.map(|()| Http2Body::new(exchange, length, &self.0).into()))
     }
 
     fn poll_head(
@@ -243,6 +268,7 @@ impl HttpUpstream {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<h2::RecvStream>, UpstreamError>> {
         while let Poll::Ready(Some(Ok(mut early))) = answer.poll_informational(cx) {
+            lease.heard();
             *count += 1;
             if *count > MAX_INTERIM {
                 return Poll::Ready(Err(self.failure(FailureKind::Protocol, TOO_MANY_INTERIM)));
@@ -250,7 +276,11 @@ impl HttpUpstream {
             head::clean(early.headers_mut());
             interim::send(head, early);
         }
-        Pin::new(answer).poll(cx).map_err(|error| {
+        let answered = Pin::new(answer).poll(cx);
+        if matches!(answered, Poll::Ready(Ok(_))) {
+            lease.heard();
+        }
+        answered.map_err(|error| {
             if error.is_go_away() || error.is_io() {
                 lease.leave();
             }
@@ -263,7 +293,7 @@ impl HttpUpstream {
     }
 }
 
-/// Whether the request has no body here. What a client would send in another protocol is none.
+/// Whether the request has no body here. What a client would send in another protocol is none, unless that is granted.
 fn is_bodiless<B: Body>(body: &B, framing: BodyFraming) -> bool {
     framing == BodyFraming::Tunnel || body.is_end_stream()
 }

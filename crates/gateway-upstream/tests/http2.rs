@@ -5,9 +5,9 @@ mod support;
 
 use bytes::Bytes;
 use gateway_core::units::Timespan;
-use gateway_core::{Endpoint, FailureKind, ProxyError, Upstream};
+use gateway_core::{Endpoint, FailureKind, ProxyError, Upgrade, Upstream};
 use gateway_upstream::{ConnectionLimit, ConnectionLimits, HttpUpstream, Protocol, UpstreamSettings};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
@@ -499,4 +499,53 @@ async fn eight_interim_answers_pass_and_nine_are_refused() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_tunnel_is_a_stream_where_the_upstream_knows_of_them() {
+    let port = serving(|stream, _| async move {
+        let mut server = h2::server::Builder::new();
+        let mut connection = server.enable_connect_protocol().handshake::<_, Bytes>(stream).await.unwrap();
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            let protocol = request.extensions().get::<h2::ext::Protocol>().unwrap().as_str().to_owned();
+            let seen = format!("{} {} {protocol}", request.method(), request.uri());
+            assert!(!request.headers().contains_key("sec-websocket-key"), "{seen}");
+            if request.uri().path() == "/no" {
+                let answer = Response::builder().status(403).header("x-seen", seen).body(()).unwrap();
+                let _ = respond.send_response(answer, false).unwrap().send_data("go away".into(), true);
+                continue;
+            }
+            let answer = Response::builder().header("x-seen", seen).body(()).unwrap();
+            let mut send = respond.send_response(answer, false).unwrap();
+            tokio::spawn(async move {
+                let mut body = request.into_body();
+                while let Some(data) = body.data().await {
+                    let _ = send.send_data(data.unwrap(), false);
+                }
+                let _ = send.send_data("bye".into(), true);
+            });
+        }
+    });
+    let upstream = plain(port.await, settings());
+    let ask = |path: &str| {
+        let request = Request::get(path).header("Host", "a").header("Connection", "upgrade");
+        let request = request.header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+        let mut head = request.body(()).unwrap().into_parts().0;
+        head.extensions.insert(Upgrade(HeaderValue::from_static("websocket")));
+        head
+    };
+    for _ in 0..2 {
+        let answer = upstream.send(&ask("/ws?a=b"), Full::from("hello ")).await.unwrap();
+        assert_eq!(answer.status(), 101);
+        assert_eq!(answer.headers()["x-seen"], "CONNECT http://a/ws?a=b websocket");
+        assert_eq!(answer.headers()["upgrade"], "websocket");
+        // The example of RFC 6455 §1.3.
+        assert_eq!(answer.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "hello bye");
+    }
+    let answer = upstream.send(&ask("/no"), Full::from("hello ")).await.unwrap();
+    assert_eq!(answer.status(), 403);
+    assert!(!answer.headers().contains_key("upgrade"), "{:?}", answer.headers());
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "go away");
+    assert_eq!(upstream.http2_connections(), 1);
 }

@@ -14,6 +14,7 @@ pub struct MtlsSettings {
     /// Default `x-forwarded-client-cert`.
     pub header: String,
     /// The networks of those proxies. From all others the header is removed, and not believed. Default: none.
+    #[serde(deserialize_with = "gateway_core::Network::list")]
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
     /// Who may pass; if it is empty, everybody with a verified certificate.

@@ -1,9 +1,11 @@
-//! What a service says of hedges and health checks that changes nothing.
+//! What a service says of hedges, health checks and TLS that changes nothing.
 
 use crate::config::{Mistake, Origin, Settings, join};
 use gateway_balance::{HealthCheck, HealthSettings, HedgeDelay};
+use gateway_core::{Endpoint, Scheme};
+use gateway_upstream::TlsSettings;
 
-/// Hedges that never happen, and what is said of checks of another kind.
+/// Hedges that never happen, what is said of checks of another kind, and certificates that nobody asks for.
 pub(super) fn without_effect(settings: &Settings, origin: &Origin) -> Vec<Mistake> {
     let mut found = Vec::new();
     for (name, service) in &settings.services {
@@ -26,6 +28,12 @@ pub(super) fn without_effect(settings: &Settings, origin: &Origin) -> Vec<Mistak
         }
         for key in service.health.iter().flat_map(|health| of_other_kinds(health)) {
             warn(&format!("health.{key}"), "checks of this kind do not look at it".to_owned());
+        }
+        let is_https = |url: &str| Endpoint::parse(url).is_ok_and(|known| known.scheme() == Scheme::Https);
+        if service.connection.tls != TlsSettings::default()
+            && !service.endpoints.iter().any(|endpoint| is_https(&endpoint.url))
+        {
+            warn("connection.tls", format!("no endpoint of `{name}` is `https`"));
         }
     }
     found

@@ -438,12 +438,17 @@ impl Reader<'_> {
             let warning = self.origin.warning("forwarded.depth", message.to_owned());
             warning.with_help("name the networks of your own proxies in `trusted_proxies`, if they are known")
         });
-        let proxies = forwarded.trusted_proxies.iter().enumerate();
-        let everybody = proxies.filter(|(_, network)| network.prefix_len() == 0);
-        let warning = |(i, network)| {
+        let lists = [
+            ("forwarded.trusted_proxies", &forwarded.trusted_proxies),
+            ("server.proxy_protocol", &self.settings.server.proxy_protocol),
+        ];
+        let networks = lists.into_iter().flat_map(|(key, list)| {
+            list.iter().enumerate().map(move |(i, network)| (format!("{key}[{i}]"), network))
+        });
+        let everybody = networks.filter(|(_, network)| network.prefix_len() == 0);
+        let warning = |(key, network): (String, _)| {
             let message = format!("{network} is everybody: any client may say that it is somebody else");
-            let warning = self.origin.warning(&format!("forwarded.trusted_proxies[{i}]"), message);
-            warning.with_help("name the networks of your own proxies")
+            self.origin.warning(&key, message).with_help("name the networks of your own proxies")
         };
         everybody.map(warning).chain(unnamed).collect()
     }

@@ -190,7 +190,8 @@ pub(crate) struct ServerSettings {
     #[schemars(with = "String")]
     pub(crate) listen: ListenAddress,
     /// Networks of load balancers whose connections begin with a PROXY protocol header (v1 or v2), which says who
-    /// the client is. Default: none.
+    /// the client is: `10.0.0.0/8`, or the address `192.0.2.7`. Default: none.
+    #[serde(deserialize_with = "gateway_core::Network::list")]
     #[schemars(with = "Vec<String>")]
     pub(crate) proxy_protocol: Vec<IpNet>,
     /// Threads that serve requests, each with its own connections. Default: one per core.

@@ -56,6 +56,14 @@ pub(crate) fn cases() -> Vec<Case> {
         cases.push(Case::passes(what, get("/x", fields), seen("GET /x").without(names)));
     }
     for (what, fields) in [
+        ("TE", "Connection: TE\r\nTE: trailers\r\n"),
+        ("TE among others", "Connection: te, x-mine\r\nTE: gzip, trailers\r\nX-Mine: 1\r\n"),
+        ("TE that nobody nominates", "TE: trailers;q=0.5, trailers\r\n"),
+    ] {
+        let expected = seen("GET /x").with("te", "trailers").with("connection", "te").without(&["x-mine"]);
+        cases.push(Case::passes(what, get("/x", fields), expected));
+    }
+    for (what, fields) in [
         ("X-Forwarded-For", "X-Forwarded-For: 192.0.2.1\r\n"),
         ("X-Forwarded-For twice", "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-For: 192.0.2.2\r\n"),
         ("X_Forwarded_For", "X_Forwarded_For: 192.0.2.1\r\n"),

@@ -123,6 +123,10 @@ fn take(buffer: &mut BytesMut, parsed: &Parsed, fields: &Spans) -> Result<Reques
     if parsed.target.end - parsed.target.start > 65_534 {
         return Err(RequestError::TargetTooLong);
     }
+    // `http` cuts it off; other servers take it for a part of the path (RFC 9112 §3.2 has no such target).
+    if parsed.target.of(&head).contains(&b'#') {
+        return Err(Malformed("the request's target has a fragment"));
+    }
     *request.uri_mut() = Uri::from_maybe_shared(parsed.target.share(&head))
         .ok()
         .filter(|uri| {
@@ -246,6 +250,7 @@ mod tests {
             ("GET a HTTP/1.1\r\n\r\n", Err("target")),
             ("GET a:80 HTTP/1.1\r\n\r\n", Err("target")),
             ("GET ftp://a/x HTTP/1.1\r\n\r\n", Err("target")),
+            ("GET /a?b#c HTTP/1.1\r\n\r\n", Err("fragment")),
             ("GET ://a/x HTTP/1.1\r\n\r\n", Err("target")),
             ("CONNECT a:443 HTTP/1.1\r\n\r\n", Err("forward")),
             ("G@T / HTTP/1.1\r\n\r\n", Err("not valid")),

@@ -26,6 +26,7 @@ pub struct AdmissionSettings {
     /// A header whose value names the class. Default: none. Needs `trusted`.
     pub priority_header: Option<String>,
     /// The clients whose header is believed, not the proxies they come through; `["0.0.0.0/0", "::/0"]` believes everyone. Default: none.
+    #[serde(deserialize_with = "gateway_core::Network::list")]
     #[schemars(with = "Vec<String>")]
     pub trusted: Vec<IpNet>,
     /// `enforce`, or `report` to count whom it would shed but refuse nobody. Default `enforce`.

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[serde(deny_unknown_fields, default)]
 pub struct ExemptSettings {
     /// Clients in these networks, such as `10.0.0.0/8`. Default: none.
+    #[serde(deserialize_with = "gateway_core::Network::list")]
     #[schemars(with = "Vec<String>")]
     pub networks: Vec<IpNet>,
     /// These principals, however they are authenticated. Default: none.

@@ -25,7 +25,8 @@ pub(super) fn covers(route: &RouteMatch, other: &RouteMatch) -> bool {
 fn path(route: &RouteMatch, other: &RouteMatch) -> bool {
     if let Some(own) = &route.path.regex {
         // Not even the same expression without regard to case takes all it takes with it: `[^a]`.
-        return route.ignore_case == other.ignore_case && other.path.regex.as_ref() == Some(own);
+        let same = route.ignore_case == other.ignore_case && other.path.regex.as_ref() == Some(own);
+        return same || sweeps(route, other);
     }
     let known = other.path.regex.as_ref().map(|_| other.path.known_segments());
     let others = known.as_deref().unwrap_or(&other.path.segments);
@@ -47,6 +48,15 @@ fn path(route: &RouteMatch, other: &RouteMatch) -> bool {
                 own == text && !(other.ignore_case && own.bytes().any(|b| b.is_ascii_alphabetic()))
             }
         })
+}
+
+/// Whether all paths of the other begin with what the one takes all paths below of: `/api/.*`.
+fn sweeps(route: &RouteMatch, other: &RouteMatch) -> bool {
+    let Some(swept) = route.path.swept() else { return false };
+    other.path.beginning().get(..swept.len()).is_some_and(|begin| match route.ignore_case {
+        true => begin.eq_ignore_ascii_case(swept),
+        false => begin == swept && !(other.ignore_case && swept.bytes().any(|b| b.is_ascii_alphabetic())),
+    })
 }
 
 fn methods(route: &RouteMatch, other: &RouteMatch) -> bool {

@@ -2,8 +2,9 @@ use super::cover::covers;
 use super::{Compiled, RouteTable};
 use crate::host::{HostKind, HostPattern};
 use crate::route::RouteMatch;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::sync::Arc;
 
 /// A route that no request reaches, because another one always comes first.
 ///
@@ -49,27 +50,58 @@ impl fmt::Display for Unreachable {
     }
 }
 
+/// The routes with an expression that may take all that another takes: one of the same text, or one that takes all
+/// that begins with a text.
+struct Expressions<'r> {
+    by_text: HashMap<&'r str, Vec<usize>>,
+    /// By what their paths begin with, in lower case.
+    sweeping: HashMap<String, Vec<usize>>,
+    /// How long those are: as a rule few, of however many routes.
+    lengths: BTreeSet<usize>,
+}
+
+impl<'r> Expressions<'r> {
+    fn of(routes: &'r [Arc<RouteMatch>]) -> Self {
+        let mut all = Self { by_text: HashMap::new(), sweeping: HashMap::new(), lengths: BTreeSet::new() };
+        for (index, route) in routes.iter().enumerate().filter(|(_, route)| route.path.regex.is_some()) {
+            all.by_text.entry(route.path.as_str()).or_default().push(index);
+            if let Some(swept) = route.path.swept() {
+                all.sweeping.entry(swept.to_ascii_lowercase()).or_default().push(index);
+                all.lengths.insert(swept.len());
+            }
+        }
+        all
+    }
+
+    fn as_wide_as(&self, route: &RouteMatch) -> Vec<usize> {
+        let same = self.by_text.get(route.path.as_str());
+        let mut found = same.cloned().unwrap_or_default();
+        if !self.sweeping.is_empty() {
+            let begin = route.path.beginning().to_ascii_lowercase();
+            let fitting = self.lengths.iter().filter_map(|length| self.sweeping.get(begin.get(..*length)?));
+            found.extend(fitting.flatten());
+        }
+        found
+    }
+}
+
 impl<T> RouteTable<T> {
     /// The routes that no request reaches, because for each of their hosts another route takes all of their
     /// requests and comes first: by priority, as a prefix before an expression, or by order.
     ///
-    /// What is listed is certain; what two routes take only together, or an expression implies, is not seen. A
-    /// route with several hosts is listed once for each route that stands before it.
+    /// What is listed is certain; what two routes take only together is not seen, nor what an expression implies,
+    /// but of those that end in `.*`. A route with several hosts is listed once for each route that stands before it.
     #[must_use]
     pub fn lint(&self) -> Vec<Unreachable> {
         let routes = &self.compiled.routes;
         let mut found = Vec::new();
-        let mut expressions: HashMap<&str, Vec<usize>> = HashMap::new();
-        for (index, route) in routes.iter().enumerate().filter(|(_, route)| route.path.regex.is_some()) {
-            expressions.entry(route.path.as_str()).or_default().push(index);
-        }
+        let expressions = Expressions::of(routes);
         for (index, route) in routes.iter().enumerate() {
             let hosts: Vec<Option<&HostPattern>> =
                 if route.hosts.is_empty() { vec![None] } else { route.hosts.iter().map(Some).collect() };
-            // Of expressions only one of the same text is sure to take as much.
-            let same = expressions.get(route.path.as_str()).map_or(&[][..], Vec::as_slice);
+            let wide = expressions.as_wide_as(route);
             let by: Option<Vec<_>> =
-                hosts.into_iter().map(|host| self.first_before(index, host, same)).collect();
+                hosts.into_iter().map(|host| self.first_before(index, host, &wide)).collect();
             let mut by = by.unwrap_or_default();
             by.sort_unstable();
             by.dedup();
@@ -83,7 +115,7 @@ impl<T> RouteTable<T> {
     }
 
     /// A route that takes whatever this one takes of a host, and comes before it.
-    fn first_before(&self, index: usize, host: Option<&HostPattern>, same: &[usize]) -> Option<usize> {
+    fn first_before(&self, index: usize, host: Option<&HostPattern>, wide: &[usize]) -> Option<usize> {
         let Compiled { routes, ranks, groups } = &*self.compiled;
         let route = &routes[index];
         let known = route.path.regex.as_ref().map(|_| route.path.known_segments());
@@ -102,7 +134,7 @@ impl<T> RouteTable<T> {
                 }
             }
         };
-        if let Some(other) = same.iter().filter(takes_host).copied().find(&before) {
+        if let Some(other) = wide.iter().filter(takes_host).copied().find(&before) {
             return Some(other);
         }
         for group in groups.iter().take_while(|group| group.priority >= route.priority) {

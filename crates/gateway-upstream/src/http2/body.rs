@@ -86,6 +86,7 @@ where
         }
         match exchange.stream.poll_data(cx) {
             Poll::Ready(Some(Ok(data))) => {
+                exchange.lease.heard();
                 // Now that it is on its way to the client, the upstream may send as much again.
                 if let Err(error) = exchange.stream.flow_control().release_capacity(data.len()) {
                     return this.fail_by(&error);
@@ -107,6 +108,7 @@ where
             Poll::Ready(Some(Err(error))) => return this.fail_by(&error),
             Poll::Ready(None) => match exchange.stream.poll_trailers(cx) {
                 Poll::Ready(Ok(trailers)) => {
+                    exchange.lease.heard();
                     this.exchange = None;
                     let trailers = trailers.map(head::trailers).filter(|trailers| !trailers.is_empty());
                     return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));

@@ -1,13 +1,18 @@
 //! Heads in HTTP/2: the same fields stay behind as in HTTP/1.1.
 
 use crate::http1::{BodyFraming, asks_for_trailers};
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use gateway_core::{Endpoint, Scheme};
 use gateway_http1::{may_be_trailer, nominated_by, stays_behind};
+use h2::ext::Protocol;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
-use http::header::{PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER};
+use http::header::{PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, UPGRADE};
+use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{Request, Uri, Version};
+use http::{Method, Request, StatusCode, Uri, Version};
 
 /// The request as it is sent: `:authority` from `host`, else from the client's `Host`, else the endpoint's own. An empty
 /// `Host` names nobody (RFC 9112 §3.2), and there is no empty `:authority` (RFC 9113 §8.3.1).
@@ -43,6 +48,29 @@ pub(super) fn request(
     *request.version_mut() = Version::HTTP_2;
     *request.headers_mut() = fields(&head.headers, framing);
     Ok(request)
+}
+
+/// The same request as one for a tunnel (RFC 8441 §4). HTTP/2 does without the key of WebSockets (§5).
+pub(super) fn extended(mut request: Request<()>, protocol: &str) -> Request<()> {
+    *request.method_mut() = Method::CONNECT;
+    request.headers_mut().remove(SEC_WEBSOCKET_KEY);
+    request.extensions_mut().insert(Protocol::from(protocol));
+    request
+}
+
+/// Makes of the answer that grants a tunnel what HTTP/1.1 says instead, with the proof that the key of WebSockets was
+/// seen (RFC 6455 §4.2.2).
+pub(super) fn granted(answer: &mut http::response::Parts, asked: &Parts, protocol: &HeaderValue) {
+    answer.status = StatusCode::SWITCHING_PROTOCOLS;
+    answer.headers.remove(CONTENT_LENGTH);
+    answer.headers.insert(UPGRADE, protocol.clone());
+    if let Some(key) = asked.headers.get(SEC_WEBSOCKET_KEY) {
+        let proven = [key.as_bytes(), b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"].concat();
+        let proof = STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &proven));
+        if let Ok(proof) = HeaderValue::try_from(proof) {
+            answer.headers.insert(SEC_WEBSOCKET_ACCEPT, proof);
+        }
+    }
 }
 
 fn fields(from: &HeaderMap, framing: BodyFraming) -> HeaderMap {

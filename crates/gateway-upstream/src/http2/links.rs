@@ -6,7 +6,7 @@ use crate::socket::Socket;
 use bytes::Bytes;
 use gateway_core::UpstreamError;
 use h2::client::{Connection, SendRequest};
-use h2::{Ping, PingPong};
+use h2::{Ping, PingPong, Reason};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,6 +23,9 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// passed over. What comes later is answered with another reset, which is all the harm there is.
 const CANCELLED: usize = 4096;
 const CANCELLED_FOR: Duration = Duration::from_secs(10);
+/// Servers of gRPC, in Go, Java and C++ alike, close a connection on which they were asked more often than every 5 min
+/// for the third time while they had nothing to send (gRFC A8, `too_many_pings`): the pause while they have not.
+const QUIET: Duration = Duration::from_secs(5 * 60 + 30);
 
 #[derive(Debug, Default)]
 pub(crate) struct Links {
@@ -54,6 +57,10 @@ struct State {
     streams: AtomicUsize,
     /// Closed, or told not to take more: nothing new goes there.
     leaving: AtomicBool,
+    /// Whether it took a request since the last ping.
+    asked: AtomicBool,
+    /// Whether something of an answer came since the last ping.
+    heard: AtomicBool,
 }
 
 /// A place on a connection, given back when it is dropped.
@@ -68,6 +75,11 @@ impl Lease {
     /// Says that the connection takes no more requests.
     pub(super) fn leave(&self) {
         self.state.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Says that something of an answer came.
+    pub(super) fn heard(&self) {
+        self.state.heard.store(true, Ordering::Relaxed);
     }
 }
 
@@ -128,10 +140,12 @@ impl Links {
 }
 
 impl Link {
-    /// Begins HTTP/2 on a new connection and drives it in a task, which ends with the connection.
+    /// Begins HTTP/2 on a new connection and drives it in a task, which ends with the connection. `settled` waits for
+    /// what the peer says that it can do.
     pub(super) async fn open(
         socket: Socket,
         settings: &UpstreamSettings,
+        settled: bool,
         counted: Option<(Open, Permit)>,
     ) -> Result<Self, h2::Error> {
         let streams = settings.max_streams.get();
@@ -150,7 +164,15 @@ impl Link {
             .handshake::<_, Bytes>(socket)
             .await?;
         let state = Arc::new(State::default());
-        let pings = connection.ping_pong();
+        let mut pings = connection.ping_pong();
+        if let Some(pings) = pings.as_mut().filter(|_| settled) {
+            // Its settings come before its answer to anything. One that answers no ping is found out as any other is.
+            let answered = timeout(*settings.connect_timeout, pings.ping(Ping::opaque()));
+            tokio::select! {
+                ended = &mut connection => return Err(ended.err().unwrap_or_else(|| Reason::NO_ERROR.into())),
+                _ = answered => {}
+            }
+        }
         tokio::spawn(drive(connection, pings, state.clone(), *settings.ping_interval, counted));
         let now = Instant::now();
         Ok(Self { sender, state, opened: now, requests: 0, last_used: now })
@@ -174,6 +196,7 @@ impl Link {
 
     fn lease(&mut self, now: Instant) -> (SendRequest<Bytes>, Lease) {
         self.state.streams.fetch_add(1, Ordering::Relaxed);
+        self.state.asked.store(true, Ordering::Relaxed);
         let reused = self.requests > 0;
         self.requests = self.requests.saturating_add(1);
         self.last_used = now;
@@ -196,16 +219,28 @@ async fn drive(
     state.leaving.store(true, Ordering::Relaxed);
 }
 
-/// Ends when a connection in use has not answered a ping by the time of the next.
+/// Ends when a connection in use has not answered a ping within an interval. One is sent when something was heard since
+/// the last one, once more for a request of which nothing is heard, and then no more often than any peer bears.
 async fn unanswered(pings: Option<PingPong>, state: &State, interval: Duration) {
     let Some(mut pings) = pings.filter(|_| !interval.is_zero()) else {
         return std::future::pending().await;
     };
+    let (mut last, mut asked_in_vain) = (Instant::now(), false);
     loop {
         sleep(interval).await;
-        if state.streams.load(Ordering::Relaxed) > 0
-            && timeout(interval, pings.ping(Ping::opaque())).await.is_err()
-        {
+        if state.streams.load(Ordering::Relaxed) == 0 {
+            continue;
+        }
+        let asked = state.asked.swap(false, Ordering::Relaxed);
+        if state.heard.swap(false, Ordering::Relaxed) {
+            asked_in_vain = false;
+        } else if asked && !asked_in_vain {
+            asked_in_vain = true;
+        } else if last.elapsed() < QUIET {
+            continue;
+        }
+        last = Instant::now();
+        if timeout(interval, pings.ping(Ping::opaque())).await.is_err() {
             return;
         }
     }
@@ -213,4 +248,63 @@ async fn unanswered(pings: Option<PingPong>, state: &State, interval: Duration) 
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    /// A peer that answers pings and says nothing else; gives when they came.
+    async fn answer_pings(mut io: DuplexStream, asked: tokio::sync::mpsc::UnboundedSender<Instant>) {
+        const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        let mut preface = [0; 24];
+        io.read_exact(&mut preface).await.unwrap();
+        io.write_all(&SETTINGS).await.unwrap();
+        let mut head = [0; 9];
+        while io.read_exact(&mut head).await.is_ok() {
+            let mut payload = vec![0; usize::from(u16::from_be_bytes([head[1], head[2]]))];
+            io.read_exact(&mut payload).await.unwrap();
+            if head[3] == 6 {
+                asked.send(Instant::now()).unwrap();
+                head[4] = 1;
+                io.write_all(&[&head[..], &payload].concat()).await.unwrap();
+            }
+        }
+    }
+
+    /// When pings came within an hour in which this is done every 10 s.
+    async fn pings_while(does: impl Fn(&State)) -> Vec<Instant> {
+        let (ours, theirs) = tokio::io::duplex(4096);
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(answer_pings(theirs, tell));
+        let (_sender, mut connection) = h2::client::handshake(ours).await.unwrap();
+        let pings = connection.ping_pong();
+        tokio::spawn(connection);
+        let state = State { streams: AtomicUsize::new(1), ..State::default() };
+        let doing = async {
+            for _ in 0..360 {
+                does(&state);
+                sleep(Duration::from_secs(10)).await;
+            }
+        };
+        tokio::select! {
+            () = unanswered(pings, &state, Duration::from_secs(20)) => panic!("a ping was not answered"),
+            () = doing => {}
+        }
+        std::iter::from_fn(|| told.try_recv().ok()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_with_nothing_to_say_is_asked_no_more_often_than_grpc_servers_bear() {
+        let asks = |state: &State| state.asked.store(true, Ordering::Relaxed);
+        for pings in [pings_while(|_| {}).await, pings_while(asks).await] {
+            // As grpc-go counts, at its worst: the first one not let off.
+            let too_soon = |pair: &&[Instant]| pair[1] - pair[0] < Duration::from_secs(300);
+            let strikes = pings.windows(2).filter(too_soon).count();
+            assert!(strikes <= 2 && pings.len() >= 9, "{strikes} strikes of {} pings", pings.len());
+        }
+        let heard = |state: &State| state.heard.store(true, Ordering::Relaxed);
+        assert!(pings_while(heard).await.len() > 150, "one that is in use is asked all the time");
+    }
 }

@@ -206,10 +206,6 @@ fn find_key_mut<'t>(tree: &'t mut Value, key: &str) -> Option<&'t mut Value> {
     steps(key).into_iter().try_fold(tree, |value, step| value.get_mut(step))
 }
 
-/// What stands where an address with the length of its prefix is read.
-const NETWORK: &str =
-    "a network such as \"10.0.0.0/8\" or \"2001:db8::/32\", or \"192.0.2.7/32\" for one address";
-
 /// What serde's message says.
 enum Wrong<'m> {
     UnknownKey {
@@ -241,9 +237,6 @@ impl<'m> Wrong<'m> {
         }
         if let Some(expected) = message.strip_prefix("expected ") {
             return Self::Unfit { expected };
-        }
-        if message == "invalid IP address syntax" {
-            return Self::Unfit { expected: NETWORK };
         }
         if message == "invalid socket address syntax" {
             return Self::Unfit { expected: "socket address" };

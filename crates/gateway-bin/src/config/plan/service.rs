@@ -89,7 +89,7 @@ impl Planner<'_> {
         let mut endpoints = Vec::new();
         for (i, endpoint) in service.endpoints.iter().enumerate() {
             let key = format!("services.{name}.endpoints[{i}]");
-            let parsed = self.noted(&key, Endpoint::parse(&endpoint.url))?;
+            let Some(parsed) = self.noted(&key, Endpoint::parse(&endpoint.url)) else { continue };
             let parsed = parsed.with_weight(endpoint.weight).with_priority(endpoint.priority);
             let parsed = parsed.with_metadata(endpoint.metadata.clone());
             let parsed = endpoint.zone.as_ref().map_or_else(|| parsed.clone(), |zone| parsed.with_zone(zone));
@@ -99,7 +99,7 @@ impl Planner<'_> {
             endpoints.push(parsed);
         }
         let key = format!("services.{name}.endpoints");
-        if endpoints.is_empty() && !self.origin.is_known_wrong(&key) {
+        if service.endpoints.is_empty() && !self.origin.is_known_wrong(&key) {
             self.mistakes.push(self.origin.mistake(&key, format!("the service `{name}` has no endpoints")));
         }
         if let Some(health) = &service.health
