@@ -75,7 +75,7 @@ fn tell_service(metrics: &Metrics, set: &EndpointSet) {
     metrics.gauge("gateway_upstream_circuit_open", vec![service()]).set(flag(is_open(set.circuit())));
     for state in set.states() {
         let labels = || vec![service(), ("endpoint", state.endpoint.to_string())];
-        metrics.gauge("gateway_upstream_healthy", labels()).set(flag(state.healthy));
+        metrics.gauge("gateway_upstream_healthy", labels()).set(flag(state.healthy && !state.failing));
         metrics.gauge("gateway_upstream_in_flight", labels()).set(state.in_flight as f64);
         metrics.gauge("gateway_upstream_ejected", labels()).set(flag(state.ejected));
         metrics.counter("gateway_upstream_ejections_total", labels()).absolute(state.ejections);
