@@ -6,7 +6,7 @@ mod purge;
 mod revoke;
 
 use crate::doorway::News;
-use crate::gauges::Gauges;
+use crate::gauges::{Gauges, is_open};
 use crate::live::View;
 use crate::routes;
 use arc_swap::ArcSwap;
@@ -160,8 +160,10 @@ impl Admin {
 
     fn health(&self) -> Answer {
         let view = self.view.load();
-        let well =
-            |set: &EndpointSet| set.is_ready() && set.states().any(|state| state.healthy && !state.failing);
+        let well = |set: &EndpointSet| {
+            let answers = set.states().any(|state| state.healthy && !state.failing);
+            answers && set.is_ready() && !is_open(set.circuit())
+        };
         let services = view.services.iter().map(|set| (set.name().to_owned(), well(set)));
         match serde_json::to_string(&HealthReport::now(env!("CARGO_PKG_VERSION"), services)) {
             Ok(report) => typed(report, "application/json"),

@@ -498,6 +498,18 @@ fn a_service_whose_only_endpoint_is_gone_is_told_of_and_so_is_its_return() {
 }
 
 #[test]
+fn a_service_whose_circuit_is_open_is_not_healthy() {
+    let mut upstream = Upstream::named("a");
+    upstream.kill();
+    let circuit = "balance = { outlier = \"off\", circuit = { min_requests = 5, open = \"60s\" } }";
+    let gateway = gateway(&[upstream.url()], circuit);
+    let health = || get(gateway.admin(), "/health").json()["services"]["a"].clone();
+    assert_eq!(health(), "healthy");
+    while get(gateway.addr(), "/").status == 502 {}
+    assert_eq!(health(), "unhealthy");
+}
+
+#[test]
 fn who_left_within_an_answer_and_whom_the_end_cut_off_are_told_apart_from_whole_answers() {
     // Of ten bytes, five; the rest never comes.
     let (upstream, exchanges) = scripted();
