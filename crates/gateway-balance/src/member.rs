@@ -44,6 +44,8 @@ pub(crate) struct Member {
     checked: AtomicBool,
     /// Whether its return is still to be noticed.
     out: AtomicBool,
+    /// Whether it would be ejected, were there anybody to ask in its place; until a request succeeds.
+    failing: AtomicBool,
     /// Since when it passes, if it did not always.
     passing_since: AtomicU64,
     ejected_until: AtomicU64,
@@ -70,6 +72,7 @@ impl Member {
             passing_since: AtomicU64::new(0),
             ejected_until: AtomicU64::new(0),
             out: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
             times: AtomicU32::new(0),
             ejections: AtomicU64::new(0),
         }
@@ -90,9 +93,12 @@ impl Member {
             return known.clone();
         }
         new.ewma.learn_from(&known.ewma);
-        for (new, known) in
-            [(&new.passing, &known.passing), (&new.checked, &known.checked), (&new.out, &known.out)]
-        {
+        for (new, known) in [
+            (&new.passing, &known.passing),
+            (&new.checked, &known.checked),
+            (&new.out, &known.out),
+            (&new.failing, &known.failing),
+        ] {
             new.store(known.load(Ordering::Relaxed), Ordering::Relaxed);
         }
         for (new, known) in [
@@ -146,6 +152,16 @@ impl Member {
         self.ejections.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Whether it keeps failing and is asked all the same.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether that is news. Mostly it is not, and only read.
+    pub(crate) fn set_failing(&self, failing: bool) -> bool {
+        self.is_failing() != failing && self.failing.swap(failing, Ordering::Relaxed) != failing
+    }
+
     /// Returns whether that is news.
     pub(crate) fn set_passing(&self, passing: bool, now: u64) -> bool {
         self.checked.store(true, Ordering::Relaxed);
@@ -164,6 +180,7 @@ impl Member {
         self.times.store(times, Ordering::Relaxed);
         self.ejected_until.store(now.saturating_add(millis(time)), Ordering::Relaxed);
         self.out.store(true, Ordering::Relaxed);
+        self.failing.store(false, Ordering::Relaxed);
         self.count_ejection();
         time
     }
@@ -216,6 +233,7 @@ mod tests {
         for end in [offset_of!(Member, breaker), offset_of!(Member, ewma), offset_of!(Member, streaks) + 4] {
             assert!(end + 8 <= 64, "{end}");
         }
+        assert!(offset_of!(Member, failing) < 64);
         assert_eq!(size_of::<Member>(), 128);
     }
 }

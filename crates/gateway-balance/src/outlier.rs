@@ -126,6 +126,13 @@ pub(crate) enum Cause {
     LocalFailurePercentage,
 }
 
+impl Cause {
+    /// Whether it failed at every request lately; other causes come of comparing it with others.
+    pub(crate) fn is_in_a_row(self) -> bool {
+        matches!(self, Self::ServerErrors | Self::GatewayErrors | Self::LocalFailures)
+    }
+}
+
 impl std::fmt::Display for Cause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

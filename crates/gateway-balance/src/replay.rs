@@ -29,6 +29,8 @@ pub(crate) struct Tape<B> {
     pieces: Vec<Piece>,
     limit: u64,
     kept: u64,
+    /// How many pieces are kept, for each of them costs more than a few bytes.
+    most_pieces: usize,
     over: bool,
     ended: bool,
     /// Whether somebody waits for the client to send more.
@@ -40,7 +42,13 @@ pub(crate) struct Tape<B> {
 #[derive(Clone, Debug)]
 enum Piece {
     Data(Bytes),
-    Trailers(HeaderMap),
+    /// Boxed: a piece is to be small.
+    Trailers(Box<HeaderMap>),
+}
+
+/// How many pieces are kept of a body of up to so many bytes.
+fn most_pieces(limit: u64) -> usize {
+    1024 + usize::try_from(limit / 512).unwrap_or(usize::MAX / 2)
 }
 
 /// What makes the body for the next attempt.
@@ -68,6 +76,7 @@ impl<B: Body<Data = Bytes>> Replay<B> {
             pieces: Vec::new(),
             limit,
             kept: 0,
+            most_pieces: most_pieces(limit),
             over,
             ended: false,
             waiting: false,
@@ -166,7 +175,7 @@ where
                         *left = left.map(|left| left.saturating_sub(data.len() as u64));
                         Frame::data(data)
                     }
-                    Piece::Trailers(trailers) => Frame::trailers(trailers),
+                    Piece::Trailers(trailers) => Frame::trailers(*trailers),
                 })))
             }
         }
@@ -215,13 +224,13 @@ where
             }
             Some(Ok(frame)) => Some(match frame.into_data() {
                 Ok(data) => Piece::Data(data),
-                Err(frame) => Piece::Trailers(frame.into_trailers().unwrap_or_default()),
+                Err(frame) => Piece::Trailers(frame.into_trailers().unwrap_or_default().into()),
             }),
         };
         self.ended = piece.is_none() || self.source.is_end_stream();
         if let Some(piece) = &piece {
             self.kept += if let Piece::Data(data) = piece { data.len() as u64 } else { 0 };
-            self.over |= self.kept > self.limit;
+            self.over |= self.kept > self.limit || self.pieces.len() >= self.most_pieces;
             if self.over {
                 self.pieces = Vec::new();
             } else {
@@ -251,6 +260,19 @@ mod tests {
         B::Error: Into<BoxError>,
     {
         String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_small_body_in_very_many_pieces_is_not_kept() {
+        let most = most_pieces(64 * 1024);
+        for (count, kept) in [(most, true), (most + 1, false)] {
+            let frames = (0..count).map(|_| Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"x"))));
+            let body = StreamBody::new(futures_util::stream::iter(frames));
+            let (first, rewind) = Replay::prepare(body, &keeping(64 * 1024), None);
+            assert_eq!(text(first).await, "x".repeat(count));
+            assert_eq!(rewind.again().is_some(), kept, "{count}");
+        }
+        assert!(size_of::<Piece>() <= 40, "{}", size_of::<Piece>());
     }
 
     #[tokio::test]

@@ -98,6 +98,9 @@ pub struct EndpointState {
     pub healthy: bool,
     /// Whether it is ejected: it failed too often in a row and is left alone for a while.
     pub ejected: bool,
+    /// Whether it failed often enough in a row to be ejected, and is asked all the same because none more may be; until a
+    /// request succeeds.
+    pub failing: bool,
     /// How often it was ejected, or would have been in the mode `report`.
     pub ejections: u64,
     /// Whether its circuit lets requests pass; always closed without `endpoint_circuit`.
@@ -225,6 +228,7 @@ impl EndpointSet {
                 healthy: member.passes() && !ejected && !member.is_cut_off(now),
                 circuit: member.circuit(now),
                 ejected,
+                failing: member.is_failing(),
                 ejections: member.ejections(),
                 in_flight: member.in_flight.load(Ordering::Relaxed),
             }

@@ -91,7 +91,8 @@ pub struct RetrySettings {
     /// How many further attempts there may be, hedges included, beside the service's requests: a percentage, or a table.
     /// Default 20, but three a second always.
     pub budget: Short<RetryBudgetSettings>,
-    /// The largest request body kept for replay. Default `64KiB`.
+    /// The largest request body kept for replay, if it does not come in very many pieces: 1024, and one for each 512 bytes
+    /// of this. Default `64KiB`.
     pub body_limit: ByteSize,
     /// Asks a second endpoint when the first is slow, and takes whichever answers first: the delay, `"200ms"` or
     /// `"p95"`, or a table. Works with one attempt as well. Default: no.

@@ -6,11 +6,12 @@ mod purge;
 mod revoke;
 
 use crate::doorway::News;
-use crate::gauges::Gauges;
+use crate::gauges::{Gauges, is_open};
 use crate::live::View;
 use crate::routes;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use gateway_balance::EndpointSet;
 use gateway_core::{BoxError, Code, Problem};
 use gateway_observe::HealthReport;
 use gateway_server::{Accepted, Listener};
@@ -30,7 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 /// What the admin listener shows.
 pub(crate) struct Admin {
@@ -46,15 +47,27 @@ type Answer = Response<Full<Bytes>>;
 
 /// Serves until the end is told, or nobody is left to tell it.
 pub(crate) async fn serve(listener: Listener, admin: Arc<Admin>, mut end: watch::Receiver<()>) {
-    let failing = News::default();
+    let (failing, full) = (News::default(), News::default());
+    let places = Arc::new(Semaphore::new(PLACES));
     loop {
+        if places.available_permits() == 0 && full.is() {
+            tracing::warn!(
+                "as many are connected to the admin listener as may be ({PLACES}): the next wait until one leaves"
+            );
+        }
+        let accepted = async {
+            // It is never closed.
+            let place = places.clone().acquire_owned().await.ok();
+            listener.accept().await.map(|accepted| (accepted, place))
+        };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accepted => accepted,
             _ = end.changed() => return,
         };
+        let (admin, end) = (admin.clone(), end.clone());
         match accepted {
-            Ok(Accepted::Tcp(stream, _)) => drop(tokio::spawn(converse(stream, admin.clone(), end.clone()))),
-            Ok(Accepted::Unix(stream)) => drop(tokio::spawn(converse(stream, admin.clone(), end.clone()))),
+            Ok((Accepted::Tcp(stream, _), place)) => drop(tokio::spawn(converse(stream, admin, end, place))),
+            Ok((Accepted::Unix(stream), place)) => drop(tokio::spawn(converse(stream, admin, end, place))),
             Err(error) => {
                 if failing.is() {
                     tracing::warn!("the admin listener cannot accept connections: {error}");
@@ -65,9 +78,14 @@ pub(crate) async fn serve(listener: Listener, admin: Arc<Admin>, mut end: watch:
     }
 }
 
-/// Answers what comes over a connection. At the end, one answer that is on its way is the last.
-async fn converse<I>(stream: I, admin: Arc<Admin>, mut end: watch::Receiver<()>)
-where
+/// Answers what comes over a connection, which keeps its place as long. At the end, one answer that is on its way is the
+/// last.
+async fn converse<I>(
+    stream: I,
+    admin: Arc<Admin>,
+    mut end: watch::Receiver<()>,
+    _place: Option<OwnedSemaphorePermit>,
+) where
     I: AsyncRead + AsyncWrite + Unpin,
 {
     let service = service_fn(move |request| {
@@ -83,6 +101,10 @@ where
         _ = end.changed() => {
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;
+        }
+        () = tokio::time::sleep(LIFE) => {
+            connection.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(PATIENCE, connection).await;
         }
     }
 }
@@ -138,7 +160,11 @@ impl Admin {
 
     fn health(&self) -> Answer {
         let view = self.view.load();
-        let services = view.services.iter().map(|set| (set.name().to_owned(), set.is_ready()));
+        let well = |set: &EndpointSet| {
+            let answers = set.states().any(|state| state.healthy && !state.failing);
+            answers && set.is_ready() && !is_open(set.circuit())
+        };
+        let services = view.services.iter().map(|set| (set.name().to_owned(), well(set)));
         match serde_json::to_string(&HealthReport::now(env!("CARGO_PKG_VERSION"), services)) {
             Ok(report) => typed(report, "application/json"),
             Err(_) => Problem::new(Code::InternalError).into_response(),
@@ -163,6 +189,11 @@ impl Admin {
     }
 }
 
+/// How many may be connected at once: they take descriptors from the clients' share.
+const PLACES: usize = 64;
+/// How long a connection lasts, besides the answer that is on its way then: whoever reads nothing keeps its place for no
+/// longer.
+const LIFE: Duration = Duration::from_secs(60);
 /// How long a request's head may take to arrive, and then its body.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The largest body that is read.

@@ -181,7 +181,7 @@ fn run(checked: Checked, path: &Path) -> ExitCode {
     let Checked { config, warnings, .. } = checked;
     if config.settings.log.level != LogLevel::Error {
         for warning in warnings.iter() {
-            eprintln!("gateway: {}", warning.line());
+            say(&warning.line());
         }
     }
     match run::run(config, path) {
@@ -282,8 +282,13 @@ fn load(path: &Path) -> Result<Config, ExitCode> {
 }
 
 fn fail(message: &str, code: u8) -> ExitCode {
-    eprintln!("gateway: {message}");
+    say(message);
     ExitCode::from(code)
+}
+
+/// On standard error, or nowhere: a full disk behind it is no reason to end.
+fn say(message: &str) {
+    let _ = writeln!(std::io::stderr(), "gateway: {message}");
 }
 
 fn schema(format: SchemaFormat) -> Result<String, ExitCode> {

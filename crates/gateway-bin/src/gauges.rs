@@ -75,7 +75,7 @@ fn tell_service(metrics: &Metrics, set: &EndpointSet) {
     metrics.gauge("gateway_upstream_circuit_open", vec![service()]).set(flag(is_open(set.circuit())));
     for state in set.states() {
         let labels = || vec![service(), ("endpoint", state.endpoint.to_string())];
-        metrics.gauge("gateway_upstream_healthy", labels()).set(flag(state.healthy));
+        metrics.gauge("gateway_upstream_healthy", labels()).set(flag(state.healthy && !state.failing));
         metrics.gauge("gateway_upstream_in_flight", labels()).set(state.in_flight as f64);
         metrics.gauge("gateway_upstream_ejected", labels()).set(flag(state.ejected));
         metrics.counter("gateway_upstream_ejections_total", labels()).absolute(state.ejections);
@@ -123,6 +123,7 @@ fn tell_overload_of_service(metrics: &Metrics, name: &str, service: &ServicePlan
 fn tell_overload_of_routes(metrics: &Metrics, routes: &[RoutePlan]) {
     let mut refused = HashMap::<_, u64>::new();
     let (mut taken, mut open) = (HashMap::<_, (u64, u64)>::new(), HashMap::<_, bool>::new());
+    let mut faulty = HashMap::<_, u64>::new();
     for route in routes {
         let name = route.name.as_str();
         if let Some((_, limit)) = route.concurrency.as_deref() {
@@ -138,6 +139,9 @@ fn tell_overload_of_routes(metrics: &Metrics, routes: &[RoutePlan]) {
             *refused.entry(("route-circuit", name, circuit.mode())).or_default() += circuit.refused();
             *open.entry(name).or_default() |= is_open(circuit.state());
         }
+        if let Some(fault) = &route.fault {
+            *faulty.entry(name).or_default() += fault.injected();
+        }
     }
     for ((policy, name, mode), count) in refused {
         tell_refused(metrics, policy, name, mode, count);
@@ -149,6 +153,9 @@ fn tell_overload_of_routes(metrics: &Metrics, routes: &[RoutePlan]) {
     }
     for (name, open) in open {
         metrics.gauge("gateway_route_circuit_open", labels(name)).set(flag(open));
+    }
+    for (name, count) in faulty {
+        metrics.counter("gateway_faults_injected_total", labels(name)).absolute(count);
     }
 }
 
@@ -216,6 +223,6 @@ pub(crate) fn flag(on: bool) -> f64 {
     f64::from(u8::from(on))
 }
 
-fn is_open(circuit: CircuitState) -> bool {
+pub(crate) fn is_open(circuit: CircuitState) -> bool {
     circuit == CircuitState::Open
 }

@@ -30,6 +30,7 @@ mod chores;
 pub mod cli;
 mod config;
 mod descriptors;
+mod diary;
 mod doorway;
 mod end;
 mod explain;

@@ -17,6 +17,9 @@ use tokio::task::JoinHandle;
 
 /// How often the file is looked at. Two looks must see the same before it counts as changed.
 const LOOK: Duration = Duration::from_millis(500);
+/// For how many looks a file may be away, as it is while another takes its place. Then that is a change: the next start
+/// would fail.
+const AWAY: u32 = 10;
 
 /// What the admin listener shows of the configuration in force.
 pub(crate) struct View {
@@ -250,13 +253,16 @@ impl Watch {
 
     pub(crate) async fn changed(&mut self) {
         let mut last: Vec<Seen> = self.files.iter().map(|(_, seen)| *seen).collect();
+        let mut away = vec![0; last.len()];
         loop {
             tokio::time::sleep(LOOK).await;
             let now: Vec<Seen> = self.files.iter().map(|(path, _)| look(path)).collect();
             let mut changed = false;
-            for (((_, seen), now), last) in self.files.iter_mut().zip(&now).zip(&last) {
-                // A file that is away is about to come back.
-                if now.is_some() && now == last && now != seen {
+            for ((((_, seen), now), last), away) in self.files.iter_mut().zip(&now).zip(&last).zip(&mut away)
+            {
+                *away = if now.is_none() { *away + 1 } else { 0 };
+                let settled = if now.is_none() { *away >= AWAY } else { now == last };
+                if settled && now != seen {
                     *seen = *now;
                     changed = true;
                 }
@@ -294,5 +300,25 @@ mod tests {
         assert!(tokio::time::timeout(soon, watch.changed()).await.is_err(), "it would be read again");
         std::fs::write(&file, "123").unwrap();
         tokio::time::timeout(soon, watch.changed()).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_stays_away_has_changed_and_once_more_when_it_is_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, never) = (folder.path().join("gateway.toml"), folder.path().join("never.cedar"));
+        std::fs::write(&file, "1").unwrap();
+        let mut watch = Watch::new(&[file.clone(), never]);
+        std::fs::remove_file(&file).unwrap();
+        assert!(
+            tokio::time::timeout(Duration::from_secs(4), watch.changed()).await.is_err(),
+            "it may come back"
+        );
+        tokio::time::timeout(Duration::from_secs(6), watch.changed()).await.unwrap();
+        assert!(
+            tokio::time::timeout(Duration::from_secs(60), watch.changed()).await.is_err(),
+            "it is told once"
+        );
+        std::fs::write(&file, "1").unwrap();
+        tokio::time::timeout(Duration::from_secs(6), watch.changed()).await.unwrap();
     }
 }

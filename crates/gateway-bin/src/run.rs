@@ -6,6 +6,7 @@ use crate::assemble::Observers;
 use crate::check::evicts;
 use crate::config::{Config, ServerSettings};
 use crate::descriptors;
+use crate::diary::Diary;
 use crate::doorway::Doorway;
 use crate::gauges::{Gauges, flag};
 use crate::handover::{self, Handover, Inherited, Sockets};
@@ -47,16 +48,20 @@ pub(crate) enum RunError {
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(config: Config, path: &Path) -> Result<(), RunError> {
     let inherited = handover::inherited()?;
-    start_logging(&config);
+    let diary = start_logging(&config)?;
     let may_open = descriptors::raise();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(serve(config, path, inherited, may_open));
     // Without waiting for workers that a second signal gave up.
     runtime.shutdown_background();
+    diary.flush(LAST_WORDS);
     result
 }
 
-fn start_logging(config: &Config) {
+/// How long the last lines of the log may take to be written: nobody may read them.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+fn start_logging(config: &Config) -> std::io::Result<Diary> {
     use crate::config::LogLevel;
     let level = match config.settings.log.level {
         LogLevel::Error => LevelFilter::ERROR,
@@ -64,18 +69,23 @@ fn start_logging(config: &Config) {
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
     };
+    let diary = Diary::begin()?;
     // Fails only where there is one already, which then does as well.
     let _ = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(diary.clone())
         .with_max_level(level)
         .with_target(false)
         .with_ansi(false)
         .try_init();
     // One line in the log; the place matters, the way there does not to an operator.
-    std::panic::set_hook(Box::new(|panic| {
+    let last = diary.clone();
+    std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!("panic at {place}: {}", panic.payload_as_str().unwrap_or("no message"));
+        // It may be the last there is to say.
+        last.flush(Duration::from_millis(100));
     }));
+    Ok(diary)
 }
 
 async fn serve(config: Config, path: &Path, inherited: Inherited, may_open: usize) -> Result<(), RunError> {
@@ -127,7 +137,10 @@ async fn serve(config: Config, path: &Path, inherited: Inherited, may_open: usiz
             }
         });
     } else {
-        try_store(&plan.store).await.map_err(RunError::Store)?;
+        tokio::select! {
+            tried = try_store(&plan.store) => tried.map_err(RunError::Store)?,
+            () = asked_to_end(&mut terminate, &mut interrupt) => return Ok(()),
+        }
     }
     let (metrics, handle) = match settings.metrics.0 {
         true => {
@@ -140,7 +153,10 @@ async fn serve(config: Config, path: &Path, inherited: Inherited, may_open: usiz
 
     let mut live = Live::begin(config, path, metrics.clone());
     if let Some(accounts) = live.config().plan.identity.as_ref().map(|plan| &plan.accounts) {
-        let upkeep = accounts.open(live.view()).await?;
+        let upkeep = tokio::select! {
+            opened = accounts.open(live.view()) => opened?,
+            () = asked_to_end(&mut terminate, &mut interrupt) => return Ok(()),
+        };
         tokio::spawn(upkeep.run());
         revoke_missed(accounts, &live.view()).await;
     }

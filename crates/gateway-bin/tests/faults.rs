@@ -253,6 +253,7 @@ fn matrix(connect: fn(SocketAddr) -> Client) {
                     let begun = got.status == 200 || (matches!(client, Client::Http2(..)) && got.status == 0);
                     assert!(begun && !got.whole, "{what}: {got:?}");
                     assert_eq!(line["reason"], "answer-cut-off", "{what}: {line}");
+                    assert!(line["detail"].is_string(), "{what}: {line}");
                 }
             }
             let again = match retried {

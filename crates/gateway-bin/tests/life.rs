@@ -312,6 +312,25 @@ fn a_second_signal_ends_it_at_once_also_while_connections_are_still_taken() {
 }
 
 #[test]
+fn it_ends_as_asked_also_while_it_waits_for_redis() {
+    // It takes connections and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = format!(
+        "access_log = false\n[server]\nlisten = \"127.0.0.1:@PORT@\"\n[store.redis]\nurl = \"redis://{}/0\"\n\
+         connect_timeout = \"10m\"\n[[routes]]\npath = \"/*\"\nrespond = \"a\"\n",
+        silent.local_addr().unwrap()
+    );
+    let builder = Gateway::builder(EXE).config(&config);
+    let mut command = std::process::Command::new(EXE);
+    command.args(["run", "--config", "gateway.toml"]).current_dir(builder.dir());
+    let mut process = gateway_testkit::Process::start(&mut command, "no executable");
+    let _connected = silent.accept().unwrap();
+    process.signal(Signal::SIGTERM);
+    let ended = process.wait(SOON);
+    assert_eq!(ended.code(), Some(0), "{}", process.stderr());
+}
+
+#[test]
 fn a_reload_that_comes_too_late_is_told_so() {
     let upstream = Upstream::named("a");
     upstream.stall();
@@ -352,6 +371,131 @@ fn an_access_log_that_nobody_reads_holds_up_no_end() {
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     assert!(finished.stderr.contains("lines are lost"), "{}", finished.stderr);
     drop(reader);
+}
+
+/// A gateway that says what it has to say into a file, whatever that is.
+fn saying_into(file: &std::path::Path, upstream: &Upstream) -> Gateway {
+    use std::os::unix::fs::PermissionsExt;
+    let config = format!(
+        "access_log = false\nserver.listen = \"127.0.0.1:@PORT@\"\nadmin.listen = \"127.0.0.1:@ADMIN@\"\n\
+         services.a.endpoints = [\"{}\"]\nauth.api_keys.k = {{}}\n\
+         [[routes]]\npath = \"/*\"\nservice = \"a\"\nauth = {{ methods = [\"k\"], mode = \"report\" }}\n",
+        upstream.url()
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("gateway");
+    std::fs::write(&script, format!("#!/bin/sh\nexec '{EXE}' \"$@\" 2>'{}'\n", file.display())).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    Gateway::builder(script.to_str().unwrap()).config(&config).start()
+}
+
+#[test]
+fn nobody_waits_for_whoever_reads_standard_error() {
+    let upstream = Upstream::named("a");
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("stderr.fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let mut pipe = std::fs::File::options().read(true).write(true).open(&fifo).unwrap();
+    // One that is full takes no line.
+    pipe.write_all(&[b'x'; 64 * 1024]).unwrap();
+    let gateway = saying_into(&fifo, &upstream);
+    let mut client = Client::new(gateway.addr());
+    for _ in 0..100 {
+        assert_eq!(client.send(&Request::get("/")).status, 200);
+    }
+    // Nor does the end wait.
+    assert_eq!(gateway.stop().code, Some(0));
+}
+
+#[test]
+fn a_full_disk_behind_standard_error_ends_nothing() {
+    let upstream = Upstream::named("a");
+    let gateway = saying_into(std::path::Path::new("/dev/full"), &upstream);
+    for _ in 0..3 {
+        let reload = Client::new(gateway.admin()).send(&Request::new("POST", "/reload"));
+        assert_eq!((reload.status, get(gateway.addr(), "/").status), (200, 200));
+    }
+    assert_eq!(gateway.stop().code, Some(0));
+}
+
+#[test]
+fn what_every_request_says_is_not_written_for_every_request() {
+    let upstream = Upstream::named("a");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("stderr");
+    let gateway = saying_into(&file, &upstream);
+    let mut client = Client::new(gateway.addr());
+    let (start, mut sent) = (Instant::now(), 0);
+    while sent < 300 {
+        assert_eq!(client.send(&Request::get("/")).status, 200);
+        sent += 1;
+    }
+    // Twenty a second, and one for the others of each second.
+    let most = (start.elapsed().as_secs() as usize + 2) * 21;
+    assert_eq!(gateway.stop().code, Some(0));
+    let said = std::fs::read_to_string(&file).unwrap();
+    let lines: Vec<&str> = said.lines().filter(|line| line.contains("a request passes")).collect();
+    assert!(lines.len() <= most, "{} lines", lines.len());
+    let more = |line: &&str| line.rsplit_once('(')?.1.strip_suffix(" more like this)")?.parse::<usize>().ok();
+    let counted: usize = lines.iter().filter_map(more).sum();
+    assert_eq!(lines.len() + counted, sent, "{said}");
+}
+
+#[test]
+fn the_admin_listener_takes_few_descriptors_and_gives_them_back() {
+    let upstream = Upstream::named("a");
+    let gateway = gateway(&[upstream.url()], "");
+    let files = || std::fs::read_dir(format!("/proc/{}/fd", gateway.process().id())).unwrap().count();
+    assert_eq!(get(gateway.addr(), "/").status, 200);
+    let before = files();
+    let held: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(gateway.admin()).unwrap()).collect();
+    let full =
+        || gateway.process().stderr().contains("as many are connected to the admin listener as may be (64)");
+    wait_until("all places to be taken", SOON, || full().then_some(()));
+    assert_eq!(get(gateway.addr(), "/").status, 200);
+    let after = files();
+    assert!(after <= before + 70, "{before} {after}");
+    drop(held);
+    assert_eq!(get(gateway.admin(), "/readyz").status, 200);
+}
+
+#[test]
+fn a_service_whose_only_endpoint_is_gone_is_told_of_and_so_is_its_return() {
+    let mut upstream = Upstream::named("a");
+    upstream.kill();
+    let gateway = gateway(&[upstream.url()], "");
+    let healthy = format!("gateway_upstream_healthy{{service=\"a\",endpoint=\"{}\"}}", upstream.url());
+    let told = |value: &str| {
+        let health = get(gateway.admin(), "/health").json();
+        let metrics = get(gateway.admin(), "/metrics").text();
+        (health["services"]["a"].clone(), metrics.contains(&format!("{healthy} {value}\n")))
+    };
+    assert_eq!(told("1"), ("healthy".into(), true));
+    for _ in 0..5 {
+        assert_eq!(get(gateway.addr(), "/").status, 502);
+    }
+    assert_eq!(told("0"), ("unhealthy".into(), true));
+    for _ in 0..20 {
+        assert_eq!(get(gateway.addr(), "/").status, 502);
+    }
+    upstream.restart();
+    wait_until("it to answer", SOON, || (get(gateway.addr(), "/").status == 200).then_some(()));
+    assert_eq!(told("1"), ("healthy".into(), true));
+    let log = gateway.stop().stderr;
+    let lines = |part: &str| log.lines().filter(|line| line.contains(part)).count();
+    assert_eq!((lines("keeps failing"), lines("does not fail any more")), (1, 1), "{log}");
+}
+
+#[test]
+fn a_service_whose_circuit_is_open_is_not_healthy() {
+    let mut upstream = Upstream::named("a");
+    upstream.kill();
+    let circuit = "balance = { outlier = \"off\", circuit = { min_requests = 5, open = \"60s\" } }";
+    let gateway = gateway(&[upstream.url()], circuit);
+    let health = || get(gateway.admin(), "/health").json()["services"]["a"].clone();
+    assert_eq!(health(), "healthy");
+    while get(gateway.addr(), "/").status == 502 {}
+    assert_eq!(health(), "unhealthy");
 }
 
 #[test]

@@ -129,6 +129,18 @@ fn sqlite(path: &str) -> Result<String, OpenError> {
     Ok(url)
 }
 
+/// Whether the database says by this code that it can do nothing now, whatever it was asked.
+fn is_away(code: &str) -> bool {
+    if code.len() == 5 {
+        // PostgreSQL: 08 connections, 53 resources such as the disk, 57P it is shutting down or starting, 25006 it is one
+        // that only reads, as after a fail-over.
+        return ["08", "53", "57P", "25006"].iter().any(|class| code.starts_with(class));
+    }
+    // SQLite: busy, locked, it may only be read, input and output failed, the disk is full, the file cannot be opened. What
+    // is above the lowest byte says more.
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 13 | 14))
+}
+
 fn classify(error: &sqlx::Error) -> IdentityError {
     use sqlx::Error;
     match error {
@@ -144,9 +156,7 @@ fn classify(error: &sqlx::Error) -> IdentityError {
             if code == "22021" {
                 return IdentityError::NotFound("account");
             }
-            // PostgreSQL: 08 connections, 53 resources, 57P it is shutting down or starting; SQLite: 5 it is busy.
-            let away = ["08", "53", "57P"].iter().any(|class| code.starts_with(class)) || code == "5";
-            if away {
+            if is_away(&code) {
                 IdentityError::Unavailable(inner.message().to_owned())
             } else {
                 IdentityError::Internal(format!("{code}: {}", inner.message()))
@@ -159,5 +169,23 @@ fn classify(error: &sqlx::Error) -> IdentityError {
         | Error::WorkerCrashed
         | Error::Protocol(_) => IdentityError::Unavailable(error.to_string()),
         other => IdentityError::Internal(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_can_do_nothing_now_is_away_and_a_mistake_of_ours_is_not() {
+        for code in [
+            "08006", "53100", "53300", "57P01", "57P03", "25006", "5", "261", "517", "8", "1032", "10",
+            "778", "13", "14",
+        ] {
+            assert!(is_away(code), "{code}");
+        }
+        for code in ["", "23505", "42601", "42P01", "25P02", "57014", "1", "11", "19", "2067", "20"] {
+            assert!(!is_away(code), "{code}");
+        }
     }
 }

@@ -31,7 +31,10 @@ impl<B: From<Bytes>> From<Bytes> for ObservedBody<B> {
     }
 }
 
-impl<B: Body> Body for ObservedBody<B> {
+impl<B> Body for ObservedBody<B>
+where
+    B: Body<Error: std::fmt::Display>,
+{
     type Data = B::Data;
     type Error = B::Error;
 
@@ -57,7 +60,10 @@ impl<B: Body> Body for ObservedBody<B> {
             // Dropping it writes it down.
             Poll::Ready(end) => {
                 if let Some(mut observation) = this.observation.take() {
-                    observation.progress = if end.is_none() { Progress::Whole } else { Progress::CutOff };
+                    match end {
+                        Some(Err(why)) => observation.cut_off(why),
+                        _ => observation.progress = Progress::Whole,
+                    }
                 }
             }
             Poll::Pending => {}

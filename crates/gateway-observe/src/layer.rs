@@ -85,6 +85,8 @@ pub(crate) struct Observation {
     /// Why, if the gateway itself answered.
     code: Option<Code>,
     pub(crate) progress: Progress,
+    /// Why the answer broke off.
+    broke_for: Option<String>,
     problem: Option<Problem>,
     principal: Option<Principal>,
     /// Who answered, or was tried last.
@@ -164,6 +166,7 @@ impl Observation {
             status: None,
             code: None,
             progress: Progress::UnderWay,
+            broke_for: None,
             problem: None,
             principal: None,
             endpoint: None,
@@ -174,6 +177,13 @@ impl Observation {
             decision: None,
             bytes_out: 0,
         }
+    }
+
+    /// Its body failed.
+    #[cold]
+    pub(crate) fn cut_off(&mut self, why: &impl std::fmt::Display) {
+        self.progress = Progress::CutOff;
+        self.broke_for = self.request.is_some().then(|| why.to_string());
     }
 
     fn answered<B: Body>(&mut self, response: &Response<B>) {
@@ -240,6 +250,7 @@ impl Drop for Observation {
                 status: status.as_u16(),
                 reason,
                 problem: self.problem.as_ref(),
+                broke_for: self.broke_for.as_deref(),
                 principal: self.principal.as_ref(),
                 endpoint: self.endpoint.as_ref(),
                 limited: self.limited.as_ref(),

@@ -27,6 +27,8 @@ pub(crate) struct Record<'a> {
     /// The gateway's own code, or why there is no whole answer.
     pub(crate) reason: Option<&'static str>,
     pub(crate) problem: Option<&'a Problem>,
+    /// What broke the answer off.
+    pub(crate) broke_for: Option<&'a str>,
     pub(crate) principal: Option<&'a Principal>,
     pub(crate) endpoint: Option<&'a Endpoint>,
     pub(crate) limited: Option<&'a Limited>,
@@ -92,6 +94,8 @@ fn write_json(line: &mut Vec<u8>, r: &Record<'_>, redact: &[String]) {
         if let Some(detail) = problem.detail() {
             text(line, "detail", detail.as_bytes());
         }
+    } else if let Some(why) = r.broke_for {
+        text(line, "detail", why.as_bytes());
     }
     if let Some(decision) = r.decision {
         text(line, "decision", decision.outcome().as_bytes());
@@ -341,6 +345,7 @@ mod tests {
             status: 200,
             reason: None,
             problem,
+            broke_for: None,
             principal: None,
             endpoint: None,
             limited,

@@ -344,7 +344,8 @@ async fn the_log_says_why_a_request_has_no_whole_answer() {
     let cuts = ObserveLayer::new(labels(), None, Some(only.lines())).layer(cut);
     assert!(cuts.oneshot(request("/cut")).await.unwrap().into_body().collect().await.is_err());
     only.close();
-    assert!(std::fs::read_to_string(failures.path()).unwrap().contains("answer-cut-off"));
+    let only = std::fs::read_to_string(failures.path()).unwrap();
+    assert!(only.contains("answer-cut-off") && only.ends_with(",\"detail\":\"reset\"}\n"), "{only}");
     let response = layer.layer(cut).oneshot(request("/cut")).await.unwrap();
     assert!(response.into_body().collect().await.is_err());
     let mut response = layer.layer(cut).oneshot(request("/left-within")).await.unwrap();

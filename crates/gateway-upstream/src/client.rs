@@ -1,6 +1,7 @@
 use crate::body::UpstreamBody;
 use crate::http1::{BodyFraming, Pool, ReadSize};
 use crate::http2::Links;
+use crate::lookup::Lookup;
 use crate::settings::{HostHeader, Protocol, UpstreamSettings};
 use crate::slots::{ConnectionLimit, ConnectionLimits};
 use crate::tls::UpstreamTls;
@@ -21,6 +22,7 @@ pub struct HttpUpstream(pub(crate) Arc<Shared>);
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) endpoint: Endpoint,
+    pub(crate) lookup: Lookup,
     pub(crate) settings: UpstreamSettings,
     pub(crate) tls: Option<UpstreamTls>,
     pub(crate) pool: Pool,
@@ -89,9 +91,19 @@ impl HttpUpstream {
             (Protocol::Http2, _) => Language::Http2,
             (Protocol::Auto, Scheme::Https) => Language::Chosen { http1: AtomicBool::new(false) },
         };
-        let (pool, links, read_size) = Default::default();
-        let shared =
-            Arc::new(Shared { endpoint, settings, tls, pool, links, limits, read_size, host, language });
+        let (lookup, pool, links, read_size) = Default::default();
+        let shared = Arc::new(Shared {
+            endpoint,
+            lookup,
+            settings,
+            tls,
+            pool,
+            links,
+            limits,
+            read_size,
+            host,
+            language,
+        });
         shared.limits.join(&shared);
         Self(shared)
     }

@@ -1,6 +1,7 @@
 //! Making a connection: all addresses of a name, a Unix socket, TLS on top.
 
 use crate::http1::describe;
+use crate::lookup::Lookup;
 use crate::proxy_header::encode;
 use crate::settings::UpstreamSettings;
 use crate::socket::Socket;
@@ -38,6 +39,7 @@ pub(crate) struct Dialed {
 /// Connects within the time that the settings give. `client` is whom a PROXY header names, where one is sent.
 pub(crate) async fn dial(
     endpoint: &Endpoint,
+    lookup: &Lookup,
     settings: &UpstreamSettings,
     tls: Option<&UpstreamTls>,
     offer: Offer,
@@ -45,7 +47,7 @@ pub(crate) async fn dial(
 ) -> Result<Dialed, UpstreamError> {
     let limit = settings.connect_timeout;
     let mut step = Step::Connect;
-    let dialed = timeout(*limit, connect(endpoint, settings, tls, offer, client, &mut step)).await;
+    let dialed = timeout(*limit, connect(endpoint, lookup, settings, tls, offer, client, &mut step)).await;
     let (why, cause) = match (step, dialed) {
         (_, Ok(Ok(dialed))) => return Ok(dialed),
         (_, Ok(Err(e))) if lacks_means(step, &e) => {
@@ -109,6 +111,7 @@ fn cause_of(error: &io::Error) -> Option<ProxyError> {
 
 async fn connect(
     endpoint: &Endpoint,
+    lookup: &Lookup,
     settings: &UpstreamSettings,
     tls: Option<&UpstreamTls>,
     offer: Offer,
@@ -124,7 +127,7 @@ async fn connect(
         return Ok(Dialed { socket, chose_http2: false });
     }
     *step = Step::Resolve;
-    let addresses = resolve(endpoint.host(), endpoint.port()).await?;
+    let addresses = lookup.addresses(endpoint.host(), endpoint.port()).await?;
     *step = Step::Connect;
     let mut stream = connect_tcp(&addresses).await?;
     // Heads and small bodies are written whole: Nagle's algorithm would only delay them.
@@ -147,15 +150,6 @@ async fn connect(
     let stream = Box::new(connector.connect(name, stream).await?);
     let chose_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     Ok(Dialed { socket: Socket::Tls(stream), chose_http2 })
-}
-
-/// At least one address.
-async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
-    if addresses.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "it has no address"));
-    }
-    Ok(addresses)
 }
 
 /// Tries the addresses of a host in turn, each a little after the one before or as soon as that has failed; the
@@ -250,7 +244,8 @@ mod tests {
         for (keepalive, on) in [(minute, true), (Duration::from_secs(7), true), (Duration::ZERO, false)] {
             let settings =
                 UpstreamSettings { tcp_keepalive: Timespan(keepalive), ..UpstreamSettings::default() };
-            let dialed = dial(&endpoint, &settings, None, Offer::Preferred, None).await.unwrap();
+            let dialed =
+                dial(&endpoint, &Lookup::default(), &settings, None, Offer::Preferred, None).await.unwrap();
             let Socket::Tcp(stream) = dialed.socket else { panic!("{dialed:?}") };
             let socket = SockRef::from(&stream);
             assert_eq!(socket.keepalive().unwrap(), on, "{keepalive:?}");

@@ -91,9 +91,9 @@ impl HttpUpstream {
     }
 
     async fn open_http1(&self, client: Option<SocketAddr>) -> Result<Box<Connection>, UpstreamError> {
-        let Shared { endpoint, settings, tls, limits, .. } = &*self.0;
+        let Shared { endpoint, lookup, settings, tls, limits, .. } = &*self.0;
         let open = limits.count();
-        let dialed = dial(endpoint, settings, tls.as_ref(), Offer::Http1, client).await;
+        let dialed = dial(endpoint, lookup, settings, tls.as_ref(), Offer::Http1, client).await;
         if dialed.is_err() {
             self.forget_protocol();
         }

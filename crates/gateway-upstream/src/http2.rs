@@ -150,7 +150,8 @@ impl HttpUpstream {
     async fn open_http2(&self, permit: Option<Permit>, tunnel: bool) -> Result<Option<Link>, UpstreamError> {
         let Shared { endpoint, settings, tls, limits, .. } = &*self.0;
         let counted = permit.map(|permit| (limits.count(), permit));
-        let dialed = dial(endpoint, settings, tls.as_ref(), Offer::Preferred, None).await?;
+        let lookup = &self.0.lookup;
+        let dialed = dial(endpoint, lookup, settings, tls.as_ref(), Offer::Preferred, None).await?;
         let plain = endpoint.scheme() == gateway_core::Scheme::Http;
         if !plain && !dialed.chose_http2 {
             if self.must_speak_http2() {

@@ -100,7 +100,12 @@ impl Shared {
         let others =
             self.members.iter().enumerate().filter(|(i, member)| *i != index && member.is_available(now));
         if others.count() == 0 || !outlier.has_room(ejected, all.count()) {
-            tracing::debug!("{name}: {} is not ejected for {cause}, as none more may be", member.endpoint);
+            if cause.is_in_a_row() && member.set_failing(true) {
+                tracing::warn!(
+                    "{name}: {} keeps failing and is asked all the same, as none more may be ejected: {cause}",
+                    member.endpoint
+                );
+            }
             return;
         }
         if outlier.mode == OutlierMode::Report {

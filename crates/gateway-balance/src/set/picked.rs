@@ -200,6 +200,9 @@ impl EndpointSet {
         {
             self.0.eject(picked.index, cause, self.now());
         }
+        if verdict == Verdict::Good && member.set_failing(false) {
+            tracing::info!("{}: {} does not fail any more", self.name(), member.endpoint);
+        }
         if let Some(sweep) = &self.0.sweep {
             sweep.record(picked.index, verdict);
         }

@@ -212,6 +212,10 @@ fn faults_delay_abort_and_slow_down_by_percentage_or_header() {
     let start = Instant::now();
     assert_eq!(get(addr, "/slow").body.len(), 3000);
     assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
+    let injected =
+        |route: &str| metric(&gateway, &format!("gateway_faults_injected_total{{route=\"{route}\"}}"));
+    let counted = ["/delay", "/abort", "/half", "/never", "/header", "/slow"].map(injected);
+    assert_eq!(counted, [1, 1, half as u64, 0, 1, 1]);
 }
 
 #[test]
