@@ -376,9 +376,11 @@ where
             Wait::Answer | Wait::Write | Wait::Linger | Wait::Pong => Turn::Close,
             Wait::Head if self.input.is_blank() => Turn::Close,
             Wait::Head => self.refuse(Problem::new(Code::RequestTimeout)),
-            Wait::Body => match &self.state {
-                State::Exchange(Exchange { phase: Phase::Waiting(_), .. }) => {
-                    self.refuse(Problem::new(Code::RequestTimeout))
+            Wait::Body => match &mut self.state {
+                State::Exchange(exchange @ Exchange { phase: Phase::Waiting(_), .. }) => {
+                    exchange.give_up_upload();
+                    self.timer.clear();
+                    Turn::Again
                 }
                 _ => Turn::Close,
             },

@@ -135,15 +135,17 @@ impl<H: Handler + Clone> Waiting<H> {
     /// What follows; nothing, where the answer was its head alone, or the client has gone.
     fn poll(&mut self, shared: &Shared<H>, cx: &mut Context<'_>) -> Poll<Option<Phase<H>>> {
         loop {
+            // The client has left within its request's body: whoever reads that would only find that it broke off.
+            if self.signals.is_some()
+                && let Poll::Ready(reset) = self.reply.poll_reset(cx)
+                && !is_for_a_mistake(&reset)
+            {
+                self.note_given_up(shared, &reset);
+                return Poll::Ready(None);
+            }
             let (polled, heard) = interim::listen(|| Pin::new(&mut self.future).poll(cx));
             for early in heard {
                 self.say(early, cx);
-            }
-            // Whatever the handler made of a body that broke off: the client was too slow.
-            if self.signals.as_ref().is_some_and(|signals| signals.is_late()) {
-                self.signals = None;
-                self.future = shared.handler.refuse(Problem::new(Code::RequestTimeout));
-                continue;
             }
             let Poll::Ready(Ok(response)) = polled else {
                 if self.expects_continue && self.signals.as_ref().is_some_and(|signals| signals.is_wanted()) {
@@ -154,10 +156,7 @@ impl<H: Handler + Clone> Waiting<H> {
                 }
                 // The client may lose interest meanwhile.
                 return self.reply.poll_reset(cx).map(|reset| {
-                    let lived = shared.heard.last().saturating_duration_since(self.since);
-                    if reset.is_ok() && lived < AT_ONCE {
-                        shared.streams.given_up.set(shared.streams.given_up.get() + 1);
-                    }
+                    self.note_given_up(shared, &reset);
                     None
                 });
             };
@@ -181,6 +180,13 @@ impl<H: Handler + Clone> Waiting<H> {
             let problem = Problem::new(Code::UpstreamProtocolError)
                 .with_detail("the upstream does not change protocols");
             self.future = shared.handler.refuse(problem);
+        }
+    }
+
+    fn note_given_up(&self, shared: &Shared<H>, reset: &Result<Reason, h2::Error>) {
+        let lived = shared.heard.last().saturating_duration_since(self.since);
+        if reset.is_ok() && lived < AT_ONCE {
+            shared.streams.given_up.set(shared.streams.given_up.get() + 1);
         }
     }
 
@@ -232,6 +238,12 @@ impl<H: Handler + Clone> Waiting<H> {
         }
         sent.ok()
     }
+}
+
+/// Whether a stream was reset by the h2 crate, for what its client has sent, rather than by the client. Whoever reads the
+/// body is told what is wrong with it.
+fn is_for_a_mistake(reset: &Result<Reason, h2::Error>) -> bool {
+    matches!(reset, Ok(Reason::PROTOCOL_ERROR | Reason::FLOW_CONTROL_ERROR | Reason::STREAM_CLOSED))
 }
 
 /// Removes what HTTP/2 has no place for (RFC 9113 §8.2.2).

@@ -37,15 +37,9 @@ async fn a_body_of_many_windows_passes_as_it_is_read() {
     sending.await.unwrap().unwrap();
 }
 
-/// Reads a body, and answers whatever becomes of it.
-async fn collect(request: Request<RequestBody>) -> Response<AnyBody> {
-    let read = request.into_body().collect().await.is_ok();
-    text(if read { "whole" } else { "broken off" })
-}
-
 /// Sends a byte every 20 s; says how the request was answered, and after how many.
 async fn drip(headers: &[(&'static str, &'static str)]) -> (u16, usize) {
-    let (mut send, _ended) = start(answer(collect), Limits::default()).await;
+    let (mut send, _ended) = start(answer(echo), Limits::default()).await;
     let mut request = Request::post("http://a/");
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -74,7 +68,7 @@ async fn z1_the_messages_of_a_grpc_call_may_come_seldom() {
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn z12_a_call_that_says_nothing_ends_and_browsers_send_all_at_once() {
     for (kind, seconds) in [("application/grpc", 300), ("application/grpc-web", 30), ("text/plain", 30)] {
-        let (mut send, _ended) = start(answer(collect), Limits::default()).await;
+        let (mut send, _ended) = start(answer(echo), Limits::default()).await;
         let request = Request::post("http://a/").header("content-type", kind).body(()).unwrap();
         let begin = tokio::time::Instant::now();
         let (answer, _stream) = send.send_request(request, false).unwrap();
