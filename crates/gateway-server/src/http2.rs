@@ -203,6 +203,7 @@ fn begin<H: Handler + Clone>(
         expects_continue: false,
         extended: None,
         head_only,
+        noticed: None,
     };
     join_cookies(request.headers_mut());
     if let Some(code) = over_limit(&request, limits) {

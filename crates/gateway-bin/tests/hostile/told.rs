@@ -147,6 +147,7 @@ fn start(upstream: &Upstream) -> Gateway {
          header_timeout = \"1s\"\nbody_timeout = \"1s\"\n\
          [admin]\nlisten = \"127.0.0.1:@ADMIN@\"\n[services.a]\nendpoints = [\"{url}\"]\n\
          [services.b]\nendpoints = [\"{url}\"]\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n\
+         [[routes]]\npath = \"/probe\"\nservice = \"a\"\n\
          [[routes]]\npath = \"/small\"\nservice = \"a\"\nmax_body = \"4B\"\n\
          [[routes]]\npath = \"/spare\"\nservice = \"a\"\nmax_body = \"4B\"\nfallback = {{ service = \"b\" }}\n",
         url = upstream.url()

@@ -21,13 +21,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 
 /// So many requests that their client gave up at once, and more than half of all, and it is sent away (Envoy's
 /// `premature_reset_total_stream_count` and `…_min_stream_lifetime_seconds`): each costs it two small frames, and a
 /// service that speaks HTTP/1.1 a connection.
 const MAX_GIVEN_UP: u64 = 500;
 const AT_ONCE: Duration = Duration::from_secs(1);
+/// How long a service may take to find that the body it was to read is none.
+const NOTICE: Duration = Duration::from_secs(1);
 
 /// How many streams of a connection are under way, and what became of the others.
 #[derive(Debug, Default)]
@@ -105,6 +107,8 @@ pub(super) struct Waiting<H: Handler> {
     pub(super) extended: Option<Extended>,
     /// Whether the answer has no body, whatever it says.
     pub(super) head_only: bool,
+    /// Set once the stream has ended for what its client did wrong.
+    pub(super) noticed: Option<Pin<Box<Sleep>>>,
 }
 
 impl<H: Handler + Clone> Stream<H> {
@@ -138,9 +142,8 @@ impl<H: Handler + Clone> Waiting<H> {
             // The client has left within its request's body: whoever reads that would only find that it broke off.
             if self.signals.is_some()
                 && let Poll::Ready(reset) = self.reply.poll_reset(cx)
-                && !is_for_a_mistake(&reset)
+                && !self.is_to_be_noticed(shared, reset)
             {
-                self.note_given_up(shared, &reset);
                 return Poll::Ready(None);
             }
             let (polled, heard) = interim::listen(|| Pin::new(&mut self.future).poll(cx));
@@ -155,10 +158,13 @@ impl<H: Handler + Clone> Waiting<H> {
                     self.say(ask, cx);
                 }
                 // The client may lose interest meanwhile.
-                return self.reply.poll_reset(cx).map(|reset| {
-                    self.note_given_up(shared, &reset);
-                    None
-                });
+                let reset = ready!(self.reply.poll_reset(cx));
+                if self.is_to_be_noticed(shared, reset)
+                    && let Some(noticed) = &mut self.noticed
+                {
+                    ready!(noticed.as_mut().poll(cx));
+                }
+                return Poll::Ready(None);
             };
             let (mut head, body) = response.into_parts();
             let Some(extended) = self.extended.take() else {
@@ -183,11 +189,25 @@ impl<H: Handler + Clone> Waiting<H> {
         }
     }
 
-    fn note_given_up(&self, shared: &Shared<H>, reset: &Result<Reason, h2::Error>) {
+    /// Whether the stream was reset by the h2 crate rather than by the client, for a body that is none: then whoever reads it
+    /// is given a moment to find that out, and to say so.
+    fn is_to_be_noticed(&mut self, shared: &Shared<H>, reset: Result<Reason, h2::Error>) -> bool {
+        if self.noticed.is_some() {
+            return true;
+        }
         let lived = shared.heard.last().saturating_duration_since(self.since);
         if reset.is_ok() && lived < AT_ONCE {
             shared.streams.given_up.set(shared.streams.given_up.get() + 1);
         }
+        let for_a_mistake = self.signals.is_some()
+            && matches!(
+                reset,
+                Ok(Reason::PROTOCOL_ERROR | Reason::FLOW_CONTROL_ERROR | Reason::STREAM_CLOSED)
+            );
+        if for_a_mistake {
+            self.noticed = Some(Box::pin(sleep(NOTICE)));
+        }
+        for_a_mistake
     }
 
     /// Sends an interim answer (RFC 9110 §15.2): it has no body, and says nothing of the connection.
@@ -238,12 +258,6 @@ impl<H: Handler + Clone> Waiting<H> {
         }
         sent.ok()
     }
-}
-
-/// Whether a stream was reset by the h2 crate, for what its client has sent, rather than by the client. Whoever reads the
-/// body is told what is wrong with it.
-fn is_for_a_mistake(reset: &Result<Reason, h2::Error>) -> bool {
-    matches!(reset, Ok(Reason::PROTOCOL_ERROR | Reason::FLOW_CONTROL_ERROR | Reason::STREAM_CLOSED))
 }
 
 /// Removes what HTTP/2 has no place for (RFC 9113 §8.2.2).
