@@ -113,6 +113,7 @@ fn heads() -> Vec<Row> {
         });
         frames.collect::<Vec<_>>().concat()
     };
+    let fields = |fields: &[(&str, &str)]| frame(HEADERS, WHOLE & !END_STREAM, 1, &block(fields));
     // One entry in the table, and references to it.
     let mut bomb = block(&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/x")]);
     bomb.extend([0x40, 1, b'x', 127, 0x81, 0x17]);
@@ -137,6 +138,19 @@ fn heads() -> Vec<Row> {
             "unmatched 400 bad-request",
         ),
         http2("no HPACK", frame(HEADERS, WHOLE, 1, &[0xff; 20]), Waits, "unmatched 400 bad-request"),
+        http2(
+            "a tunnel that is not granted",
+            fields(&[
+                (":method", "CONNECT"),
+                (":protocol", "websocket"),
+                (":scheme", "http"),
+                (":authority", "a"),
+                (":path", "/x"),
+                ("sec-websocket-version", "13"),
+            ]),
+            Waits,
+            "/* 502 upstream-protocol-error",
+        ),
         http2("a request", [request(1, "/x", &[]), frame(0x42, 0, 0, b"x")].concat(), Waits, "/* 200 "),
     ]
 }
