@@ -142,7 +142,7 @@ impl<H: Handler + Clone> Waiting<H> {
             // The client has left within its request's body: whoever reads that would only find that it broke off.
             if self.signals.is_some()
                 && let Poll::Ready(reset) = self.reply.poll_reset(cx)
-                && !self.is_to_be_noticed(shared, reset)
+                && !self.is_to_be_noticed(shared, &reset)
             {
                 return Poll::Ready(None);
             }
@@ -159,7 +159,7 @@ impl<H: Handler + Clone> Waiting<H> {
                 }
                 // The client may lose interest meanwhile.
                 let reset = ready!(self.reply.poll_reset(cx));
-                if self.is_to_be_noticed(shared, reset)
+                if self.is_to_be_noticed(shared, &reset)
                     && let Some(noticed) = &mut self.noticed
                 {
                     ready!(noticed.as_mut().poll(cx));
@@ -191,7 +191,7 @@ impl<H: Handler + Clone> Waiting<H> {
 
     /// Whether the stream was reset by the h2 crate rather than by the client, for a body that is none: then whoever reads it
     /// is given a moment to find that out, and to say so.
-    fn is_to_be_noticed(&mut self, shared: &Shared<H>, reset: Result<Reason, h2::Error>) -> bool {
+    fn is_to_be_noticed(&mut self, shared: &Shared<H>, reset: &Result<Reason, h2::Error>) -> bool {
         if self.noticed.is_some() {
             return true;
         }
