@@ -69,6 +69,7 @@ impl Failure {
                     FailureKind::Timeout => Code::UpstreamTimeout,
                     FailureKind::RequestBody => Code::BadRequest,
                     FailureKind::BodyTooLarge => Code::BodyTooLarge,
+                    FailureKind::BodyTimedOut => Code::RequestTimeout,
                 };
                 let detail = if reveal { error.to_string() } else { error.message().to_owned() };
                 let mut problem = Problem::new(code).with_detail(detail);

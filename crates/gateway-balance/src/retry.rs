@@ -46,6 +46,7 @@ impl<'a> Outcome<'a> {
             Self::Failed(
                 FailureKind::RequestBody
                 | FailureKind::BodyTooLarge
+                | FailureKind::BodyTimedOut
                 | FailureKind::Stale
                 | FailureKind::Exhausted,
             ) => Verdict::Unknown,

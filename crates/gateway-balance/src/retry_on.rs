@@ -46,7 +46,7 @@ impl RetryOn {
     pub(crate) fn takes_failure(self, kind: FailureKind) -> bool {
         match kind {
             // Nobody is left to answer.
-            FailureKind::RequestBody | FailureKind::BodyTooLarge => false,
+            FailureKind::RequestBody | FailureKind::BodyTooLarge | FailureKind::BodyTimedOut => false,
             FailureKind::Connect | FailureKind::Exhausted => {
                 matches!(self, Self::ConnectFailure | Self::ServerError)
             }
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn each_condition_takes_what_its_name_says() {
-        use FailureKind::{Connect, Protocol, Refused, RequestBody, Reset, Stale, Timeout};
+        use FailureKind::{BodyTimedOut, Connect, Protocol, Refused, RequestBody, Reset, Stale, Timeout};
         for (name, failures, statuses) in [
             ("connect-failure", vec![Connect], vec![]),
             ("refused-stream", vec![Refused, Stale], vec![]),
@@ -90,7 +90,7 @@ mod tests {
             ("retriable-4xx", vec![], vec![409]),
         ] {
             let on: RetryOn = serde_json::from_str(&format!("\"{name}\"")).unwrap();
-            for kind in [Connect, Refused, Stale, Reset, Protocol, Timeout, RequestBody] {
+            for kind in [Connect, Refused, Stale, Reset, Protocol, Timeout, RequestBody, BodyTimedOut] {
                 assert_eq!(on.takes_failure(kind), failures.contains(&kind), "{name} {kind:?}");
             }
             for status in [200, 404, 409, 429, 500, 502, 503, 504, 599] {

@@ -7,11 +7,11 @@ use crate::doorway::{Doorway, Inside, OfAddress};
 use crate::seats::{Handed, Place, Taken};
 use crate::stack::{AnswerBody, Answering, Edge};
 use futures_util::FutureExt;
-use gateway_core::{ClientAddr, Problem, given_up};
+use gateway_core::{ClientAddr, Code, Problem, given_up};
 use gateway_observe::ConnectionGauge;
 use gateway_server::{
-    Accepted, Drain, Handler, Limits, Listener, Proxied, RequestBody, Socket, may_proxy, read_proxy_header,
-    serve_connection, serve_connection_from,
+    Accepted, Drain, Handler, Limits, Listener, Proxied, ProxyHeaderError, RequestBody, Socket, may_proxy,
+    read_proxy_header, serve_connection, serve_connection_from,
 };
 use http::Request;
 use ipnet::IpNet;
@@ -197,7 +197,17 @@ impl Worker {
         self.spawn(seat, async move {
             let (proxied, read) = match read_proxy_header(&mut stream, limits.header_timeout).await {
                 Ok(read) => read,
-                Err(error) => return tracing::debug!("no PROXY header from {peer}: {error}"),
+                Err(error) => {
+                    let why = error.to_string();
+                    tracing::debug!("no PROXY header from {peer}: {why}");
+                    // Others are a health check's that only connects, or the network's.
+                    if matches!(error, ProxyHeaderError::Malformed(_) | ProxyHeaderError::TooLong(_)) {
+                        let problem = Problem::new(Code::BadRequest).with_detail(why);
+                        // For the log and the metrics: whoever sent it could not be told.
+                        let _ = ToEdge { shared, client: ClientAddr(peer) }.refuse(problem).await;
+                    }
+                    return;
+                }
             };
             let (client, entered) = match proxied {
                 Proxied::Tcp { source, .. } => (source, doorway.enter_from(source.ip())),

@@ -100,6 +100,12 @@ fn a_load_balancer_that_is_trusted_says_who_the_client_is_and_nobody_else_can() 
     assert_eq!(upstream.requests()[0].header("x-forwarded-for"), Some("192.0.2.7"));
     assert_eq!(raw(gateway.addr(), request.as_bytes()), "", "without its header a balancer is not served");
     assert_eq!(upstream.hits(), 1);
+    // Those that only looked whether somebody listens are not told.
+    let told =
+        wait_until("a line of both", SOON, || Some(gateway.access_log()).filter(|lines| lines.len() >= 2));
+    let of = |status| told.iter().find(|line| line["status"] == status).unwrap();
+    assert_eq!((&of(200)["client"], &of(200)["reason"]), (&"192.0.2.7".into(), &serde_json::Value::Null));
+    assert_eq!((&of(400)["client"], &of(400)["reason"]), (&"127.0.0.1".into(), &"bad-request".into()));
     let trusting_nobody = Gateway::builder(EXE).config(&config(&upstream, listen)).start();
     let answer = raw(trusting_nobody.addr(), proxied.as_bytes());
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");

@@ -1,7 +1,7 @@
 mod digest;
 
 use bytes::Bytes;
-use gateway_core::{BoxError, Code, FailureKind, Problem, take_ready};
+use gateway_core::{BoxError, Problem, take_ready};
 use http::{Method, Request, Response, request};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -15,7 +15,7 @@ use tower::{Layer, Service};
 /// `QUERY` goes around the cache.
 ///
 /// Bodies longer than `max_query`, or that do not say how long they are, pass as they come. A body that breaks off is
-/// answered 400, one that turns out larger than allowed 413. Trailers of those that are read are left out.
+/// answered 400, one that turns out larger than allowed 413, one that comes too slowly 408. Trailers of those that are read are left out.
 #[derive(Clone, Copy, Debug)]
 pub struct QueryLayer {
     most: u64,
@@ -136,7 +136,9 @@ where
                             }
                             continue;
                         }
-                        Some(Err(error)) => return Poll::Ready(Ok(broken(&*error.into()).into_response())),
+                        Some(Err(error)) => {
+                            return Poll::Ready(Ok(Problem::of_request_body(&*error.into()).into_response()));
+                        }
                         None => {}
                     }
                     // Polled again after its end.
@@ -149,13 +151,5 @@ where
             };
             kind.set(Kind::Call { future });
         }
-    }
-}
-
-/// What the client is told of a body that did not come whole.
-fn broken(error: &(dyn std::error::Error + 'static)) -> Problem {
-    match FailureKind::of_request_body(error) {
-        FailureKind::BodyTooLarge => Problem::new(Code::BodyTooLarge),
-        _ => Problem::new(Code::BadRequest).with_detail("the request body broke off"),
     }
 }

@@ -116,4 +116,4 @@ pub use refusals::Refusals;
 pub use request_id::RequestId;
 pub use unenforced::Unenforced;
 pub use upgrade::Upgrade;
-pub use upstream::{BodyTooLarge, FailureKind, Upstream, UpstreamError};
+pub use upstream::{BodyTimedOut, BodyTooLarge, FailureKind, Upstream, UpstreamError};

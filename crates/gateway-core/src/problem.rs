@@ -1,4 +1,4 @@
-use crate::{Code, ProxyError, RequestId};
+use crate::{Code, FailureKind, ProxyError, RequestId};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
@@ -38,6 +38,16 @@ impl Problem {
     #[must_use]
     pub fn new(code: Code) -> Self {
         Self { code, status: code.status(), detail: None, proxy_error: None, headers: HeaderMap::new() }
+    }
+
+    /// What a client is told whose request body could not be read to its end, for this reason.
+    #[must_use]
+    pub fn of_request_body(error: &(dyn std::error::Error + 'static)) -> Self {
+        match FailureKind::of_request_body(error) {
+            FailureKind::BodyTooLarge => Self::new(Code::BodyTooLarge),
+            FailureKind::BodyTimedOut => Self::new(Code::RequestTimeout),
+            _ => Self::new(Code::BadRequest).with_detail("the request body broke off"),
+        }
     }
 
     /// Answers with another status than the code's own.

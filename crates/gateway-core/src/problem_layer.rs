@@ -1,10 +1,10 @@
 use crate::grpc::{self, Grpc};
 use crate::problem::{content_type, has_no_content};
 use crate::proxy_status::PROXY_STATUS;
-use crate::{Code, Problem, ProblemFormat, ProxyStatus, RequestId};
+use crate::{Code, Problem, ProblemFormat, ProxyStatus, RequestId, Upgrade};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use pin_project_lite::pin_project;
 use std::collections::HashMap;
 use std::future::Future;
@@ -31,6 +31,8 @@ pub type Overrides = HashMap<Code, Override>;
 /// A gRPC request ([`Grpc`]) is answered in gRPC's way instead: with HTTP status 200, an empty body, and among the
 /// headers `grpc-status` ([`Code::grpc_status`]) and `grpc-message`, the operator's text, the problem's detail or the
 /// code's title. The problem's own headers stay, and so does the problem in the answer's extensions.
+///
+/// Where a tunnel was asked for over HTTP/2, an answer that grants none and is no refusal either is a problem, too.
 ///
 /// Failures also say in `Proxy-Status` that it was the gateway who answered, and why; see
 /// [`with_proxy_status`](Self::with_proxy_status).
@@ -128,7 +130,8 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let id = request.extensions().get::<RequestId>().cloned();
         let grpc = Grpc::of(request.headers());
-        ProblemFuture { inner: self.inner.call(request), renderer: self.renderer.clone(), id, grpc }
+        let tunnel = request.version() == Version::HTTP_2 && request.extensions().get::<Upgrade>().is_some();
+        ProblemFuture { inner: self.inner.call(request), renderer: self.renderer.clone(), id, grpc, tunnel }
     }
 }
 
@@ -140,6 +143,8 @@ pin_project! {
         renderer: Arc<Renderer>,
         id: Option<RequestId>,
         grpc: Option<Grpc>,
+        // Whether a tunnel is asked for over HTTP/2.
+        tunnel: bool,
     }
 }
 
@@ -153,6 +158,12 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let mut response = ready!(this.inner.poll(cx))?;
+        // Over HTTP/2 any success is the beginning of the tunnel (RFC 8441 §4): the answer would be taken for its bytes.
+        if *this.tunnel && response.status().is_success() {
+            response = Problem::new(Code::UpstreamProtocolError)
+                .with_detail("the upstream does not change protocols")
+                .into_response();
+        }
         if let Some(problem) = response.extensions().get::<Problem>() {
             let shown = match *this.grpc {
                 None => this.renderer.show(problem, this.id.as_ref()),

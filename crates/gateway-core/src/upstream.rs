@@ -45,6 +45,8 @@ pub enum FailureKind {
     RequestBody,
     /// The client's request body is larger than allowed; see [`BodyTooLarge`].
     BodyTooLarge,
+    /// The client's request body did not come in time; see [`BodyTimedOut`].
+    BodyTimedOut,
 }
 
 /// Why an upstream gave no answer.
@@ -113,6 +115,12 @@ impl std::error::Error for UpstreamError {}
 #[error("the request body is larger than is allowed")]
 pub struct BodyTooLarge;
 
+/// The error of a request body that its client sent too slowly. Whoever reads the body knows by it that the client is
+/// to be answered 408.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the request body did not come in time")]
+pub struct BodyTimedOut;
+
 impl FailureKind {
     /// What it means that a connection could not be made for this reason: with no descriptor, port or memory left for one,
     /// it says nothing about the other side.
@@ -135,6 +143,9 @@ impl FailureKind {
         while let Some(error) = cause {
             if error.is::<BodyTooLarge>() {
                 return Self::BodyTooLarge;
+            }
+            if error.is::<BodyTimedOut>() {
+                return Self::BodyTimedOut;
             }
             cause = error.source();
         }

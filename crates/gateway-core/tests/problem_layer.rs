@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
-use gateway_core::{Code, Override, Overrides, Problem, ProblemFormat, ProblemLayer, ProxyStatus};
+use gateway_core::{Code, Override, Overrides, Problem, ProblemFormat, ProblemLayer, ProxyStatus, Upgrade};
 use http::header::{HeaderValue, RETRY_AFTER};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use std::convert::Infallible;
 use tower::{Layer, ServiceExt, service_fn};
@@ -90,6 +90,31 @@ async fn proxy_status_says_who_failed_and_can_be_switched_off_or_on_for_all() {
             assert_eq!(has(Code::NoRoute).await.as_deref(), on_404.then_some(no_route));
             assert_eq!(has(Code::UpstreamTimeout).await.as_deref(), on_504.then_some(timeout));
         }
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_over_http_2_is_granted_or_refused_and_never_answered_otherwise() {
+    for (version, upgrade, status, expected) in [
+        (Version::HTTP_2, true, 101, 101),
+        (Version::HTTP_2, true, 200, 502),
+        (Version::HTTP_2, true, 204, 502),
+        (Version::HTTP_2, true, 403, 403),
+        (Version::HTTP_2, false, 200, 200),
+        (Version::HTTP_11, true, 200, 200),
+    ] {
+        let answer = service_fn(move |_: Request<()>| async move {
+            let response = Response::builder().status(status).body(Full::<Bytes>::from("hello"));
+            Ok::<_, Infallible>(response.unwrap())
+        });
+        let mut request = Request::get("/").version(version).body(()).unwrap();
+        if upgrade {
+            request.extensions_mut().insert(Upgrade("websocket".parse().unwrap()));
+        }
+        let response = ProblemLayer::default().layer(answer).oneshot(request).await.unwrap();
+        let code = response.extensions().get::<Problem>().map(Problem::code);
+        assert_eq!(response.status(), expected, "{version:?} {upgrade} {status}");
+        assert_eq!(code, (expected == 502).then_some(Code::UpstreamProtocolError), "{status}");
     }
 }
 

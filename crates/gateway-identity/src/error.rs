@@ -73,6 +73,9 @@ pub enum IdentityError {
     /// The body is too long.
     #[error("the body is longer than 64KiB")]
     TooLarge,
+    /// The body came too slowly.
+    #[error("the body did not come in time")]
+    TooSlow,
     /// The body is in another format.
     #[error("expected `application/json` or `application/x-www-form-urlencoded`")]
     MediaType,
@@ -139,6 +142,7 @@ impl IdentityError {
             Self::Taken { .. } => problem(Code::Conflict),
             Self::Malformed(_) => problem(Code::BadRequest),
             Self::TooLarge => problem(Code::BodyTooLarge),
+            Self::TooSlow => problem(Code::RequestTimeout),
             Self::MediaType => problem(Code::UnsupportedMediaType),
             Self::Invalid(_) => problem(Code::InvalidRequest),
             // What went wrong inside is for the log.

@@ -3,7 +3,7 @@ mod stream;
 
 use crate::Limits;
 use bytes::Bytes;
-use gateway_core::{BodyTooLarge, Received};
+use gateway_core::{BodyTimedOut, BodyTooLarge, Received};
 use h2::RecvStream;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
@@ -11,7 +11,6 @@ pub(crate) use pipe::{Abandoned, Demand, Piece, Pipe};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 pub(crate) use stream::Signals;
 use stream::StreamBody;
 
@@ -22,8 +21,8 @@ use stream::StreamBody;
 #[derive(Debug)]
 pub struct RequestBody {
     kind: Kind,
-    /// How many more bytes may come.
-    allowed: u64,
+    /// How many more bytes may come; `None` once there were more.
+    allowed: Option<u64>,
     /// Counts what has come, where the client has not said how much there is.
     received: Option<Received>,
 }
@@ -54,8 +53,8 @@ pub enum BodyError {
     #[error("the client's connection ended before the request's body did")]
     Gone,
     /// The client sent nothing for [`Limits::body_timeout`](crate::Limits::body_timeout), or too little.
-    #[error("the client let its reader wait for {0:?} for more of the request's body")]
-    TimedOut(Duration),
+    #[error("{0}")]
+    TimedOut(#[source] BodyTimedOut),
     /// It is larger than [`RequestBody::limit`] allows.
     #[error("{0}")]
     TooLarge(#[source] BodyTooLarge),
@@ -80,7 +79,7 @@ impl From<Bytes> for RequestBody {
 
 impl RequestBody {
     fn of(kind: Kind) -> Self {
-        Self { kind, allowed: u64::MAX, received: None }
+        Self { kind, allowed: Some(u64::MAX), received: None }
     }
 
     /// A body that is announced, of so many bytes if that is known, and never comes: for whoever asks what becomes of a
@@ -92,7 +91,7 @@ impl RequestBody {
 
     /// From now on at most so many bytes: with one more, reading fails with [`BodyError::TooLarge`].
     pub fn limit(&mut self, bytes: u64) {
-        self.allowed = bytes;
+        self.allowed = Some(bytes);
     }
 
     /// How much of it is read, if its client has not said how long it is.
@@ -137,7 +136,11 @@ impl Kind {
             Self::Http2(body) => body.poll_frame(cx),
             Self::Piped { ended: true, .. } | Self::Piped { left: Some(0), .. } => Poll::Ready(None),
             Self::Piped { pipe, left, ended } => {
-                let piece = ready!(pipe.poll_take(cx));
+                // One that has failed has not ended: it fails again.
+                let piece = match ready!(pipe.poll_take(cx)) {
+                    Ok(piece) => piece,
+                    Err(error) => return Poll::Ready(Some(Err(error))),
+                };
                 *ended = !matches!(piece, Piece::Data(_));
                 Poll::Ready(match piece {
                     Piece::Data(data) => {
@@ -146,7 +149,6 @@ impl Kind {
                     }
                     Piece::End(trailers) if trailers.is_empty() => None,
                     Piece::End(trailers) => Some(Ok(Frame::trailers(trailers))),
-                    Piece::Failed(error) => Some(Err(error)),
                 })
             }
         }
@@ -162,6 +164,9 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
+        let Some(allowed) = this.allowed else {
+            return Poll::Ready(Some(Err(BodyError::TooLarge(BodyTooLarge))));
+        };
         let frame = ready!(this.kind.poll_frame(cx));
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
@@ -169,21 +174,22 @@ impl Body for RequestBody {
             if let Some(received) = &this.received {
                 received.add(data.len());
             }
-            match this.allowed.checked_sub(data.len() as u64) {
-                Some(left) => this.allowed = left,
-                None => return Poll::Ready(Some(Err(BodyError::TooLarge(BodyTooLarge)))),
+            this.allowed = allowed.checked_sub(data.len() as u64);
+            if this.allowed.is_none() {
+                return Poll::Ready(Some(Err(BodyError::TooLarge(BodyTooLarge))));
             }
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.kind {
-            Kind::Empty => true,
-            Kind::Whole(_) => false,
-            Kind::Http2(body) => body.is_end_stream(),
-            Kind::Piped { left, ended, .. } => *ended || *left == Some(0),
-        }
+        self.allowed.is_some()
+            && match &self.kind {
+                Kind::Empty => true,
+                Kind::Whole(_) => false,
+                Kind::Http2(body) => body.is_end_stream(),
+                Kind::Piped { left, ended, .. } => *ended || *left == Some(0),
+            }
     }
 
     fn size_hint(&self) -> SizeHint {

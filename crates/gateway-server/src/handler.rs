@@ -16,7 +16,7 @@ pub trait Handler: Unpin + 'static {
     /// Answers a request.
     fn call(&self, request: Request<RequestBody>) -> Self::Future;
 
-    /// Answers what is no request, for instance because its framing is ambiguous. The connection is closed after
-    /// it.
+    /// Answers what is no request, for instance because its framing is ambiguous. Over HTTP/1 the connection is closed after
+    /// it. Where HTTP/2 has refused it already, the answer is dropped: it is for the log.
     fn refuse(&self, problem: Problem) -> Self::Future;
 }

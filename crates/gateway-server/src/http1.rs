@@ -34,7 +34,7 @@ pub(crate) use timer::{Timer, Wait};
 pub(crate) use upload::Upload;
 
 /// How an HTTP/2 connection begins (RFC 9113 §3.4).
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long is read on after an answer that came before the request was read, so that it is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(2);
 /// How long a WebSocket may take to end once its client was told to go.
@@ -379,9 +379,11 @@ where
             Wait::Answer | Wait::Write | Wait::Linger | Wait::Pong => Turn::Close,
             Wait::Head if self.input.is_blank() => Turn::Close,
             Wait::Head => self.refuse(Problem::new(Code::RequestTimeout)),
-            Wait::Body => match &self.state {
-                State::Exchange(Exchange { phase: Phase::Waiting(_), .. }) => {
-                    self.refuse(Problem::new(Code::RequestTimeout))
+            Wait::Body => match &mut self.state {
+                State::Exchange(exchange @ Exchange { phase: Phase::Waiting(_), .. }) => {
+                    exchange.give_up_upload();
+                    self.timer.clear();
+                    Turn::Again
                 }
                 _ => Turn::Close,
             },

@@ -4,6 +4,7 @@ mod ping;
 mod sending;
 mod stream;
 mod tunnel;
+mod watch;
 mod websocket;
 mod wire;
 
@@ -42,7 +43,7 @@ const MAX_ERRORS: usize = 64;
 const LATE: Duration = Duration::from_secs(5);
 const MAX_LATE: usize = 5000;
 /// How much a head may be over its limit to be answered like any other: larger ones the h2 crate answers by itself, with a
-/// bare 431 that nobody counts.
+/// bare 431 (see [`watch`]).
 const HEAD_ROOM: usize = 16 * 1024;
 /// How long a connection without streams may take to end once the client was told (GOAWAY).
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -92,7 +93,12 @@ where
             conversation.leave();
         }
         let ended = loop {
-            if conversation.poll(&shared, cx).is_ready() {
+            let ended = conversation.poll(&wire, &shared, cx).is_ready();
+            // It is logged and counted like all others; its answer has nowhere to go.
+            for problem in wire.refused() {
+                tokio::task::spawn_local(shared.handler.refuse(problem));
+            }
+            if ended {
                 break Poll::Ready(());
             }
             match shared.streams.is_idle(cx) {
@@ -137,7 +143,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Conversation<I> {
     }
 
     /// Begins to answer what comes in. Resolves when the connection has ended.
-    fn poll<H: Handler + Clone>(&mut self, shared: &Rc<Shared<H>>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll<H: Handler + Clone>(
+        &mut self,
+        wire: &Wire<I>,
+        shared: &Rc<Shared<H>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
         let mut gone = false;
         loop {
             match &mut self.phase {
@@ -162,6 +173,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Conversation<I> {
                     }
                     match connection.poll_accept(cx) {
                         Poll::Ready(Some(Ok((request, reply)))) => {
+                            wire.handed_over(reply.stream_id().as_u32());
                             tokio::task::spawn_local(Stream::new(begin(request, reply, shared), shared));
                         }
                         Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
@@ -191,6 +203,7 @@ fn begin<H: Handler + Clone>(
         expects_continue: false,
         extended: None,
         head_only,
+        noticed: None,
     };
     join_cookies(request.headers_mut());
     if let Some(code) = over_limit(&request, limits) {

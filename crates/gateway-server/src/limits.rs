@@ -5,7 +5,7 @@ use std::time::Duration;
 ///
 /// | limit | over HTTP/1 | over HTTP/2 |
 /// |---|---|---|
-/// | `max_head` | 414 or 431, and the connection is closed | 414 or 431; by more than 16 KiB, 431 that the handler is not asked for |
+/// | `max_head` | 414 or 431, and the connection is closed | 414 or 431; by more than 16 KiB, a bare 431 of which the handler is only told |
 /// | `max_headers` | 431, and the connection is closed | 431 |
 /// | `header_timeout` | 408; silence where nothing was sent | 408 where the preface stops |
 /// | `idle_timeout` | closed silently | GOAWAY once there is no stream, then closed |

@@ -4,7 +4,7 @@ use crate::gate::GateFuture;
 use crate::layer::AuthLayer;
 use crate::method::Head;
 use bytes::Bytes;
-use gateway_core::{BoxError, Code, FailureKind, Problem, take_ready};
+use gateway_core::{BoxError, Code, Problem, take_ready};
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -115,10 +115,7 @@ where
         if error.is::<LengthLimitError>() {
             return too_large(most);
         }
-        match FailureKind::of_request_body(&*error) {
-            FailureKind::BodyTooLarge => Problem::new(Code::BodyTooLarge),
-            _ => Problem::new(Code::BadRequest).with_detail("the request's body broke off"),
-        }
+        Problem::of_request_body(&*error)
     })?;
     Ok(whole.to_bytes())
 }

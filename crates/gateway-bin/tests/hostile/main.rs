@@ -12,6 +12,7 @@ mod http2;
 mod lines;
 mod passing;
 mod targets;
+mod told;
 
 use case::Case;
 use gateway_testkit::{Gateway, Upstream, get};

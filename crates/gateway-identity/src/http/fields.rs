@@ -6,6 +6,7 @@ use ::http::Request;
 use ::http::header::CONTENT_TYPE;
 use axum::body::Body;
 use axum::extract::FromRequest;
+use gateway_core::FailureKind;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -31,10 +32,11 @@ impl FromRequest<Face> for Fields {
         let content_type =
             content_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
         let body = Limited::new(request.into_body(), MAX_BODY).collect().await.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                IdentityError::TooLarge
-            } else {
-                IdentityError::Malformed("the body broke off")
+            match FailureKind::of_request_body(&*error) {
+                _ if error.is::<LengthLimitError>() => IdentityError::TooLarge,
+                FailureKind::BodyTooLarge => IdentityError::TooLarge,
+                FailureKind::BodyTimedOut => IdentityError::TooSlow,
+                _ => IdentityError::Malformed("the body broke off"),
             }
         })?;
         Ok(Self::read(content_type.as_deref(), &body.to_bytes())?)

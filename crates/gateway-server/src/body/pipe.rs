@@ -2,6 +2,7 @@
 
 use super::BodyError;
 use bytes::Bytes;
+use gateway_core::BodyTimedOut;
 use http::HeaderMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -11,7 +12,6 @@ use std::task::{Context, Poll, Waker};
 pub(crate) enum Piece {
     Data(Bytes),
     End(HeaderMap),
-    Failed(BodyError),
 }
 
 /// What a body's reader is waiting for.
@@ -28,6 +28,10 @@ pub(crate) enum Demand {
 pub(crate) enum Abandoned {
     /// The client, or the connection, is gone.
     Broken,
+    /// What came is no body.
+    Malformed(&'static str),
+    /// The client was too slow.
+    Late,
     /// The tunnel whose bytes they would have been was not granted.
     Refused,
 }
@@ -54,14 +58,16 @@ impl Pipe {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Piece> {
+    pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Result<Piece, BodyError>> {
         let mut state = self.lock();
         if let Some(piece) = state.piece.take() {
-            return Poll::Ready(piece);
+            return Poll::Ready(Ok(piece));
         }
         match state.abandoned {
-            Some(Abandoned::Broken) => return Poll::Ready(Piece::Failed(BodyError::Gone)),
-            Some(Abandoned::Refused) => return Poll::Ready(Piece::End(HeaderMap::new())),
+            Some(Abandoned::Broken) => return Poll::Ready(Err(BodyError::Gone)),
+            Some(Abandoned::Malformed(why)) => return Poll::Ready(Err(BodyError::Malformed(why))),
+            Some(Abandoned::Late) => return Poll::Ready(Err(BodyError::TimedOut(BodyTimedOut))),
+            Some(Abandoned::Refused) => return Poll::Ready(Ok(Piece::End(HeaderMap::new()))),
             None => {}
         }
         state.wanted = true;

@@ -4,7 +4,7 @@ use super::BodyError;
 use crate::Limits;
 use crate::patience::Patience;
 use bytes::Bytes;
-use gateway_core::Grpc;
+use gateway_core::{BodyTimedOut, Grpc};
 use h2::RecvStream;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
@@ -19,17 +19,11 @@ use tokio::time::{Instant, Sleep, sleep};
 /// What the reader of a body tells who answers its request.
 #[derive(Debug, Default)]
 pub(crate) struct Signals {
-    late: AtomicBool,
     wanted: AtomicBool,
     answered: AtomicBool,
 }
 
 impl Signals {
-    /// Whether the client has let its body wait for too long.
-    pub(crate) fn is_late(&self) -> bool {
-        self.late.load(Ordering::Relaxed)
-    }
-
     /// Whether the reader has waited for the client.
     pub(crate) fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed)
@@ -119,8 +113,7 @@ impl StreamBody {
                 return Poll::Pending;
             }
             if !answered || timer.deadline() >= since + limit {
-                self.signals.late.store(true, Ordering::Relaxed);
-                return Poll::Ready(BodyError::TimedOut(limit));
+                return Poll::Ready(BodyError::TimedOut(BodyTimedOut));
             }
             timer.as_mut().reset(since + limit);
         }

@@ -278,6 +278,20 @@ impl<H: Handler> Exchange<H> {
         self.phase = if ended { Phase::Answered } else { Phase::Answering { body, framing } };
     }
 
+    /// Nothing more of the request's body is read, though it has not ended, nor what follows it.
+    fn end_upload(&mut self) -> Option<Upload> {
+        self.keep_alive = false;
+        self.linger = true;
+        self.upload.take()
+    }
+
+    /// The client lets the reader of its body wait for too long: whoever reads is told, and answers for it.
+    pub(crate) fn give_up_upload(&mut self) {
+        if let Some(upload) = self.end_upload() {
+            upload.give_up();
+        }
+    }
+
     /// Moves the request's body on; says whether it did.
     pub(crate) fn poll_upload<I: AsyncRead + Unpin>(
         &mut self,
@@ -300,9 +314,7 @@ impl<H: Handler> Exchange<H> {
             }
             Pumped::Idle => false,
             Pumped::Malformed => {
-                self.upload = None;
-                self.keep_alive = false;
-                self.linger = true;
+                self.end_upload();
                 true
             }
             Pumped::Gone => {

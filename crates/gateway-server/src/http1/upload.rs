@@ -1,7 +1,7 @@
 //! The body of a request on its way from the connection to whoever reads it.
 
 use super::io::{Input, Output};
-use crate::body::{Abandoned, BodyError, Demand, Piece, Pipe};
+use crate::body::{Abandoned, Demand, Piece, Pipe};
 use crate::patience::Patience;
 use bytes::{Bytes, BytesMut};
 use gateway_http1::{ChunkDecoder, Decoded, Framing};
@@ -107,6 +107,11 @@ impl Upload {
         self.pipe.abandon(Abandoned::Refused);
     }
 
+    /// The client is too slow for its reader.
+    pub(crate) fn give_up(self) {
+        self.pipe.abandon(Abandoned::Late);
+    }
+
     /// Whether what the client sends may still be read.
     pub(crate) fn has_reader(&self) -> bool {
         self.pipe.has_reader()
@@ -186,7 +191,7 @@ impl Upload {
                     return Pumped::Done;
                 }
                 Next::Malformed(why) => {
-                    self.pipe.put(Piece::Failed(BodyError::Malformed(why)), cx);
+                    self.pipe.abandon(Abandoned::Malformed(why));
                     return Pumped::Malformed;
                 }
                 Next::NeedMore(want) => usize::try_from(want).unwrap_or(MAX_READ).min(MAX_READ),

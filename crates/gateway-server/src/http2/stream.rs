@@ -21,13 +21,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 
 /// So many requests that their client gave up at once, and more than half of all, and it is sent away (Envoy's
 /// `premature_reset_total_stream_count` and `…_min_stream_lifetime_seconds`): each costs it two small frames, and a
 /// service that speaks HTTP/1.1 a connection.
 const MAX_GIVEN_UP: u64 = 500;
 const AT_ONCE: Duration = Duration::from_secs(1);
+/// How long a service may take to find that the body it was to read is none.
+const NOTICE: Duration = Duration::from_secs(1);
 
 /// How many streams of a connection are under way, and what became of the others.
 #[derive(Debug, Default)]
@@ -105,6 +107,8 @@ pub(super) struct Waiting<H: Handler> {
     pub(super) extended: Option<Extended>,
     /// Whether the answer has no body, whatever it says.
     pub(super) head_only: bool,
+    /// Set once the stream has ended for what its client did wrong.
+    pub(super) noticed: Option<Pin<Box<Sleep>>>,
 }
 
 impl<H: Handler + Clone> Stream<H> {
@@ -135,16 +139,17 @@ impl<H: Handler + Clone> Waiting<H> {
     /// What follows; nothing, where the answer was its head alone, or the client has gone.
     fn poll(&mut self, shared: &Shared<H>, cx: &mut Context<'_>) -> Poll<Option<Phase<H>>> {
         loop {
+            // The client has left within its request's body: whoever reads that would only find that it broke off.
+            if self.signals.is_some()
+                && let Poll::Ready(reset) = self.reply.poll_reset(cx)
+                && !self.is_to_be_noticed(shared, &reset)
+            {
+                return Poll::Ready(None);
+            }
             let listening = interim::listen();
             let polled = Pin::new(&mut self.future).poll(cx);
             for early in listening.heard() {
                 self.say(early, cx);
-            }
-            // Whatever the handler made of a body that broke off: the client was too slow.
-            if self.signals.as_ref().is_some_and(|signals| signals.is_late()) {
-                self.signals = None;
-                self.future = shared.handler.refuse(Problem::new(Code::RequestTimeout));
-                continue;
             }
             let Poll::Ready(Ok(response)) = polled else {
                 if self.expects_continue && self.signals.as_ref().is_some_and(|signals| signals.is_wanted()) {
@@ -154,13 +159,13 @@ impl<H: Handler + Clone> Waiting<H> {
                     self.say(ask, cx);
                 }
                 // The client may lose interest meanwhile.
-                return self.reply.poll_reset(cx).map(|reset| {
-                    let lived = shared.heard.last().saturating_duration_since(self.since);
-                    if reset.is_ok() && lived < AT_ONCE {
-                        shared.streams.given_up.set(shared.streams.given_up.get() + 1);
-                    }
-                    None
-                });
+                let reset = ready!(self.reply.poll_reset(cx));
+                if self.is_to_be_noticed(shared, &reset)
+                    && let Some(noticed) = &mut self.noticed
+                {
+                    ready!(noticed.as_mut().poll(cx));
+                }
+                return Poll::Ready(None);
             };
             let (mut head, body) = response.into_parts();
             let Some(extended) = self.extended.take() else {
@@ -183,6 +188,27 @@ impl<H: Handler + Clone> Waiting<H> {
                 .with_detail("the upstream does not change protocols");
             self.future = shared.handler.refuse(problem);
         }
+    }
+
+    /// Whether the stream was reset by the h2 crate rather than by the client, for a body that is none: then whoever reads it
+    /// is given a moment to find that out, and to say so.
+    fn is_to_be_noticed(&mut self, shared: &Shared<H>, reset: &Result<Reason, h2::Error>) -> bool {
+        if self.noticed.is_some() {
+            return true;
+        }
+        let lived = shared.heard.last().saturating_duration_since(self.since);
+        if reset.is_ok() && lived < AT_ONCE {
+            shared.streams.given_up.set(shared.streams.given_up.get() + 1);
+        }
+        let for_a_mistake = self.signals.is_some()
+            && matches!(
+                reset,
+                Ok(Reason::PROTOCOL_ERROR | Reason::FLOW_CONTROL_ERROR | Reason::STREAM_CLOSED)
+            );
+        if for_a_mistake {
+            self.noticed = Some(Box::pin(sleep(NOTICE)));
+        }
+        for_a_mistake
     }
 
     /// Sends an interim answer (RFC 9110 §15.2): it has no body, and says nothing of the connection.

@@ -1,6 +1,8 @@
 use super::ping::Heard;
+use super::watch::Watch;
 use crate::http1::{Output, Timer};
 use bytes::BytesMut;
+use gateway_core::Problem;
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -19,11 +21,22 @@ struct Line<I> {
     read: BytesMut,
     heard: Heard,
     output: Output,
+    watch: Watch,
 }
 
 impl<I> Wire<I> {
     pub(super) fn new(io: I, read: BytesMut, heard: Heard) -> Self {
-        Self(Rc::new(RefCell::new(Line { io, read, heard, output: Output::default() })))
+        Self(Rc::new(RefCell::new(Line { io, read, heard, output: Output::default(), watch: Watch::new() })))
+    }
+
+    /// The request of this stream was handed over.
+    pub(super) fn handed_over(&self, stream: u32) {
+        self.0.borrow_mut().watch.handed_over(stream);
+    }
+
+    /// What the h2 crate has refused by itself since this was last asked; see [`Watch::refused`].
+    pub(super) fn refused(&self) -> Vec<Problem> {
+        self.0.borrow_mut().watch.refused()
     }
 }
 
@@ -51,12 +64,16 @@ impl<I: AsyncRead + Unpin> AsyncRead for Wire<I> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let line = &mut *self.0.borrow_mut();
         if line.read.is_empty() {
+            let before = buf.filled().len();
             ready!(Pin::new(&mut line.io).poll_read(cx, buf))?;
+            line.watch.read(&buf.filled()[before..]);
             line.heard.note();
             return Poll::Ready(Ok(()));
         }
         let here = line.read.len().min(buf.remaining());
-        buf.put_slice(&line.read.split_to(here));
+        let here = line.read.split_to(here);
+        line.watch.read(&here);
+        buf.put_slice(&here);
         if line.read.is_empty() {
             line.read = BytesMut::new();
         }
@@ -74,8 +91,15 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Wire<I> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let Line { io, output, .. } = &mut *self.0.borrow_mut();
-        output.poll_take(io, cx, bufs)
+        let Line { io, output, watch, .. } = &mut *self.0.borrow_mut();
+        let taken = ready!(output.poll_take(io, cx, bufs))?;
+        let mut left = taken;
+        for part in bufs {
+            let here = left.min(part.len());
+            watch.written(&part[..here]);
+            left -= here;
+        }
+        Poll::Ready(Ok(taken))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -216,3 +216,24 @@ async fn a_body_whose_length_is_not_told_is_counted_as_it_is_read() {
     let seen = crate::http2::read(answer.await.unwrap().into_body()).await.unwrap();
     assert_eq!(seen.0, b"Some(5).");
 }
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_body_that_has_failed_is_never_taken_for_one_that_has_ended() {
+    for (chunks, limit) in [("2\r\nabc\r\n", u64::MAX), ("2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", 2)] {
+        let mut client =
+            connect(answer(move |request: http::Request<gateway_server::RequestBody>| async move {
+                let mut body = request.into_body();
+                body.limit(limit);
+                let mut first = None;
+                while first.is_none() {
+                    first = body.frame().await.expect("it has ended").err();
+                }
+                let again = body.frame().await.expect("it has ended").err();
+                assert!(!body.is_end_stream(), "it says that it has ended");
+                let told = |error: Option<_>| error.map(|error: gateway_server::BodyError| error.to_string());
+                text(if told(first) == told(again) { "the same" } else { "something else" })
+            }));
+        client.send(format!("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n{chunks}")).await;
+        client.until("the same").await;
+    }
+}

@@ -1,12 +1,17 @@
 use crate::http2::{GET, HEADERS, PREFACE, SETTINGS, frame};
 use crate::support::*;
+use gateway_core::{Code, Problem};
+use gateway_server::{Handler, Limits, RequestBody};
 use http::{Method, Request, Response, StatusCode};
+use std::cell::RefCell;
 use std::collections::HashSet;
+use std::rc::Rc;
 use tokio::io::AsyncReadExt;
 
 const DATA: u8 = 0;
 const RST_STREAM: u8 = 3;
 const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 /// `:method POST`, and the rest as [`GET`] has it.
@@ -73,4 +78,79 @@ async fn refused_uploads_whose_data_comes_late_cost_nobody_else_their_stream() {
         }
     }
     assert!(last.ends_with(b" and ended"), "{last:?}");
+}
+
+/// Never answers, and remembers what was refused.
+#[derive(Clone, Default)]
+struct Told(Rc<RefCell<Vec<Code>>>);
+
+impl Handler for Told {
+    type Body = AnyBody;
+    type Future =
+        std::pin::Pin<Box<dyn Future<Output = Result<Response<AnyBody>, std::convert::Infallible>>>>;
+
+    fn call(&self, _: Request<RequestBody>) -> Self::Future {
+        Box::pin(std::future::pending())
+    }
+
+    fn refuse(&self, problem: Problem) -> Self::Future {
+        self.0.borrow_mut().push(problem.code());
+        let response = problem.into_response().map(|body: http_body_util::Full<bytes::Bytes>| boxed(body));
+        Box::pin(std::future::ready(Ok(response)))
+    }
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn the_handler_is_told_of_what_http_2_refuses_by_itself_and_of_nothing_twice() {
+    let whole = END_HEADERS | END_STREAM;
+    let get = |stream| frame(HEADERS, whole, stream, GET);
+    let cancel = |stream| frame(RST_STREAM, 0, stream, &8u32.to_be_bytes());
+    // A field that is not indexed, of this many bytes.
+    let field = |bytes: usize| {
+        let left = bytes - 127;
+        let length = [0x7f, (left % 128) as u8 | 0x80, (left / 128) as u8];
+        [GET, &[0x00, 0x01, b'x'], &length, &vec![b'a'; bytes]].concat()
+    };
+    let in_two = |stream, block: &[u8]| {
+        let (first, rest) = block.split_at(block.len() / 2);
+        [frame(HEADERS, END_STREAM, stream, first), frame(CONTINUATION, END_HEADERS, stream, rest)].concat()
+    };
+    let path = |path: &[u8]| [&[0x82, 0x86, 0x41, 0x01, b'a', 0x04, path.len() as u8], path].concat();
+    for (what, sent, expected) in [
+        ("requests", [get(1), get(3)].concat(), vec![]),
+        ("over the limit", frame(HEADERS, whole, 1, &field(2000)), vec![Code::HeadersTooLarge]),
+        ("far over it", in_two(1, &field(16_000)), vec![Code::HeadersTooLarge]),
+        (
+            "far over it among others",
+            [get(1), in_two(3, &field(16_000)), get(5), in_two(7, &field(16_000)), get(9)].concat(),
+            vec![Code::HeadersTooLarge; 2],
+        ),
+        ("no path", frame(HEADERS, whole, 1, &path(b"")), vec![Code::BadRequest]),
+        ("a path that is none", frame(HEADERS, whole, 1, &path(b"/ /")), vec![Code::BadRequest]),
+        ("no head", frame(HEADERS, whole, 1, &[0xff; 20]), vec![Code::BadRequest]),
+        ("no frame of a client", frame(HEADERS, whole, 2, GET), vec![Code::BadRequest]),
+        ("one that is taken back", [get(1), cancel(1)].concat(), vec![]),
+        (
+            "one whose window overflows",
+            [get(1), frame(8, 0, 1, &0x7fff_ffff_u32.to_be_bytes())].concat(),
+            vec![],
+        ),
+        ("trailers without an end", [frame(HEADERS, END_HEADERS, 1, GET), get(1)].concat(), vec![]),
+        ("more than at once", [get(1), get(3), get(5), get(7), get(9), get(11), get(13)].concat(), vec![]),
+    ] {
+        for cut in [1, 7, 100_000] {
+            let told = Told::default();
+            let limits = Limits { max_head: 1000, max_streams: 5, ..Limits::default() };
+            let (io, server) = tokio::io::duplex(1024 * 1024);
+            let mut client = serve(io, server, told.clone(), limits);
+            for piece in [PREFACE, SETTINGS, &sent].concat().chunks(cut) {
+                client.send(piece).await;
+                if cut < 100 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            settle().await;
+            assert_eq!(*told.0.borrow(), expected, "{what}, {cut} bytes at a time");
+        }
+    }
 }

@@ -37,15 +37,9 @@ async fn a_body_of_many_windows_passes_as_it_is_read() {
     sending.await.unwrap().unwrap();
 }
 
-/// Reads a body, and answers whatever becomes of it.
-async fn collect(request: Request<RequestBody>) -> Response<AnyBody> {
-    let read = request.into_body().collect().await.is_ok();
-    text(if read { "whole" } else { "broken off" })
-}
-
 /// Sends a byte every 20 s; says how the request was answered, and after how many.
 async fn drip(headers: &[(&'static str, &'static str)]) -> (u16, usize) {
-    let (mut send, _ended) = start(answer(collect), Limits::default()).await;
+    let (mut send, _ended) = start(answer(echo), Limits::default()).await;
     let mut request = Request::post("http://a/");
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -74,7 +68,7 @@ async fn z1_the_messages_of_a_grpc_call_may_come_seldom() {
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn z12_a_call_that_says_nothing_ends_and_browsers_send_all_at_once() {
     for (kind, seconds) in [("application/grpc", 300), ("application/grpc-web", 30), ("text/plain", 30)] {
-        let (mut send, _ended) = start(answer(collect), Limits::default()).await;
+        let (mut send, _ended) = start(answer(echo), Limits::default()).await;
         let request = Request::post("http://a/").header("content-type", kind).body(()).unwrap();
         let begin = tokio::time::Instant::now();
         let (answer, _stream) = send.send_request(request, false).unwrap();
@@ -242,4 +236,42 @@ async fn a_body_that_is_not_whole_is_never_taken_for_one_that_is() {
     assert!(matches!(short, Some(BodyError::Http2(_))), "{short:?}");
     let long = broken(Some("4"), |stream| stream.send_data("def".into(), true).unwrap()).await;
     assert!(matches!(long, Some(BodyError::Http2(_))), "{long:?}");
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn who_comes_to_read_a_body_that_is_none_soon_finds_that_out_and_nobody_is_waited_for() {
+    for (begins_after, reason, expected) in [
+        (0, None, Some("broken")),
+        (900, None, Some("broken")),
+        (1100, None, None),
+        (0, Some(Reason::CANCEL), None),
+        (900, Some(Reason::CANCEL), None),
+    ] {
+        let seen = Rc::new(RefCell::new(Some("not begun")));
+        let told = seen.clone();
+        let (mut send, _ended) = start(
+            answer(move |request: Request<RequestBody>| {
+                let told = told.clone();
+                async move {
+                    *told.borrow_mut() = None;
+                    tokio::time::sleep(std::time::Duration::from_millis(begins_after)).await;
+                    let read = request.into_body().collect().await;
+                    *told.borrow_mut() = Some(if read.is_err() { "broken" } else { "whole" });
+                    text("")
+                }
+            }),
+            Limits::default(),
+        )
+        .await;
+        let mut request = post();
+        request.headers_mut().insert("content-length", "4".parse().unwrap());
+        let (_answer, mut stream) = send.send_request(request, false).unwrap();
+        settle().await;
+        match reason {
+            Some(reason) => stream.send_reset(reason),
+            None => stream.send_data("abcdef".into(), true).unwrap(),
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        assert_eq!(*seen.borrow(), expected, "{begins_after} ms, {reason:?}");
+    }
 }

@@ -90,11 +90,7 @@ pub(crate) async fn echo(request: Request<RequestBody>) -> Response<AnyBody> {
             let body = String::from_utf8_lossy(&body.to_bytes()).into_owned();
             text(format!("{} {} {body}", head.method, head.uri.path()))
         }
-        Err(error) => {
-            let mut response = text(error.to_string());
-            *response.status_mut() = http::StatusCode::BAD_REQUEST;
-            response
-        }
+        Err(error) => Problem::of_request_body(&error).into_response().map(|body: Full<Bytes>| boxed(body)),
     }
 }
 
