@@ -36,7 +36,7 @@ fn so_it_does_for_the_tiers_of_a_limit() {
     let ended = Gateway::builder(EXE).config(config).args(&["check"]).run();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     for part in [
-        "gateway.toml:3:44: `rate_limits.api.tiers.by.expressions[0].when`: expressions are not in this build",
+        "gateway.toml:3:43: `rate_limits.api.tiers.by.expressions[0].when`: expressions are not in this build",
         "--features cel",
         "1 mistake in the configuration",
     ] {
