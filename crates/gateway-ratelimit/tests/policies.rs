@@ -612,6 +612,18 @@ async fn a_reload_that_adds_or_changes_a_tier_leaves_the_counts_of_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_bucket_of_tokens_that_counts_in_other_units_begins_anew() {
+    let tokens = |limit: &str| layer(json!({ "limit": limit, "algorithm": "token_bucket" }));
+    let caller = || from("192.0.2.1");
+    let sevenths = tokens("7/h");
+    assert_eq!(statuses(&sevenths, 8, caller).await, [[200; 7].as_slice(), &[429]].concat());
+    assert_eq!(statuses(&tokens("8/h").learn_from(&sevenths), 1, caller).await, [200]);
+    let tenths = tokens("10/h");
+    assert_eq!(statuses(&tenths, 10, caller).await, [200; 10]);
+    assert_eq!(statuses(&tokens("5/h").learn_from(&tenths), 1, caller).await, [429]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn quotas_of_which_little_is_used_outlive_the_process_too() {
     let dir = tempfile::tempdir().unwrap();
     let settings = json!({ "quota": "1000000/day", "quota_file": dir.path().join("quotas") });
