@@ -273,8 +273,15 @@ fn mistakes_in_tiers_are_told_with_their_places() {
                 "did you mean `principal.id`?".to_owned(),
             ],
         ),
-        ("\"gld\"", "\"true\"", [format!("`{key}.tier`"), "is `gld`, which is neither".to_owned()]),
-        ("1", "\"true\"", [format!("`{key}.tier` is `1`; expected a text"), "gateway.toml:15:12".to_owned()]),
+        (
+            "\"gld\"",
+            "\"true\"",
+            [
+                "`tiers.by.expressions[0].tier` is `gld`, which is neither".to_owned(),
+                "gateway.toml:15:12".to_owned(),
+            ],
+        ),
+        ("1", "\"true\"", [format!("`{key}.tier` is the number 1; expected a text"), "gateway.toml:15:12".to_owned()]),
     ] {
         let said = with(tier, when);
         for part in parts {
