@@ -281,7 +281,11 @@ fn mistakes_in_tiers_are_told_with_their_places() {
                 "gateway.toml:15:12".to_owned(),
             ],
         ),
-        ("1", "\"true\"", [format!("`{key}.tier` is the number 1; expected a text"), "gateway.toml:15:12".to_owned()]),
+        (
+            "1",
+            "\"true\"",
+            [format!("`{key}.tier` is the number 1; expected a text"), "gateway.toml:15:12".to_owned()],
+        ),
     ] {
         let said = with(tier, when);
         for part in parts {
