@@ -189,7 +189,8 @@ fn every_example_in_the_operators_pages_is_a_configuration_without_mistakes() {
         assert!(examples.len() >= at_least, "{page} has {} examples", examples.len());
         for example in examples {
             let lacks_cedar = example.contains("[cedar.") && cfg!(not(feature = "cedar"));
-            let lacks_cel = example.contains("match.when") && cfg!(not(feature = "cel"));
+            let is_cel = example.contains("match.when") || example.contains("by.expressions");
+            let lacks_cel = is_cel && cfg!(not(feature = "cel"));
             if lacks_cedar || lacks_cel {
                 continue;
             }

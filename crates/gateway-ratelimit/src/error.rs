@@ -10,6 +10,19 @@ pub enum RateLimitError {
     /// Both a limit for all and tiers.
     #[error("`limit` is for every caller and leaves no room for `{0}`; give either")]
     Both(&'static str),
+    /// A tier that has no limit.
+    #[error(
+        "`tiers.by.expressions[{0}].tier` is `{1}`, which is neither in `tiers.values` nor in `tiers.quotas`"
+    )]
+    NoTier(usize, String),
+    /// Expressions that say nothing.
+    #[error("`tiers.by.expressions` is empty, so that nobody is of a tier; expected at least one")]
+    NoExpressions,
+    /// Expressions that nobody has read.
+    #[error(
+        "`tiers.by.expressions` has {0} expressions, of which {1} were read; give a condition for each, in their order"
+    )]
+    Unread(usize, usize),
     /// The name cannot stand in a header.
     #[error(
         "`{0}` cannot name a limit: it is shown in headers, so only letters, digits, `-`, `_` and `.` are allowed"

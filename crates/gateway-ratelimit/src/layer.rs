@@ -3,7 +3,7 @@ use crate::key::{KeyPart, readable};
 use crate::limiter::Limiter;
 use crate::service::RateLimit;
 use crate::settings::{RateLimitSettings, Shared};
-use crate::{QuotaEvent, RateLimitError};
+use crate::{Condition, QuotaEvent, RateLimitError};
 use gateway_store::Store;
 use http::Request;
 use std::sync::Arc;
@@ -24,7 +24,34 @@ impl RateLimitLayer {
     /// # Errors
     /// Settings that limit nothing or contradict each other.
     pub fn new(name: &str, settings: &RateLimitSettings) -> Result<Self, RateLimitError> {
-        let limiter = Arc::new(Limiter::new(name, settings)?);
+        Self::new_with(name, settings, Vec::new())
+    }
+
+    /// A limit whose tiers are chosen by expressions, with what each of `tiers.by.expressions` means, in their order.
+    ///
+    /// ```
+    /// use gateway_ratelimit::{Condition, RateLimitLayer, RateLimitSettings};
+    ///
+    /// let settings: RateLimitSettings = serde_json::from_value(serde_json::json!({
+    ///     "limit": "60/min",
+    ///     "tiers": {
+    ///         "by": { "expressions": [{ "tier": "reads", "when": "request.method == 'GET'" }] },
+    ///         "values": { "reads": "600/min" },
+    ///     },
+    /// }))?;
+    /// let reads = Condition::new(|method, _, _, _| method == "GET");
+    /// let limit = RateLimitLayer::new_with("api", &settings, vec![reads])?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Settings that limit nothing or contradict each other, or as many conditions as there are not expressions.
+    pub fn new_with(
+        name: &str,
+        settings: &RateLimitSettings,
+        conditions: Vec<Condition>,
+    ) -> Result<Self, RateLimitError> {
+        let limiter = Arc::new(Limiter::new(name, settings, conditions)?);
         let scope = Scope { tally: limiter.tallies.of(""), ..Scope::default() };
         Ok(Self { limiter, scope: Arc::new(scope), store: None })
     }
@@ -138,6 +165,15 @@ impl RateLimitLayer {
     pub fn key_of<B>(&self, request: &Request<B>) -> Option<String> {
         let facts = Facts::of(request, &self.scope);
         self.limiter.case(&facts).map(|_| readable(&self.limiter.by, &facts))
+    }
+
+    /// The tier whose limits a request has to meet: `anonymous`, or one of `tiers`. `None` where all callers have the
+    /// same, or the request is exempt or not limited by this. Counts nothing.
+    #[must_use]
+    pub fn tier_of<B>(&self, request: &Request<B>) -> Option<String> {
+        let case = self.limiter.case(&Facts::of(request, &self.scope))?;
+        let tier = case.plan.label.strip_prefix(&*self.limiter.name)?.strip_prefix('.')?;
+        Some(tier.to_owned())
     }
 
     /// How much is left of what a request would be counted under, by the tightest of the limits. `None` if it is exempt

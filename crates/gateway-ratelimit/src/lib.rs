@@ -11,7 +11,7 @@
 //! | `limit = ["10/s", "1000/h"]`, short `["10/s", "1000/h"]` | both must have room, else none is taken from; the tighter one speaks |
 //! | `algorithm` | [`Algorithm`]: `gcra`, `token_bucket`, `fixed_window`, `sliding_window`, `leaky_bucket` |
 //! | `anonymous`, `authenticated`, `api_key` | another limit for each kind of caller |
-//! | `tiers`, `limit_from` | another limit by a claim, or the one that a claim holds |
+//! | `tiers`, `limit_from` | another limit by a claim, a header or [conditions](Condition), or the one that a claim holds |
 //! | `quota = "10000/day"` | by the calendar, in `timezone`; told at 80 and 100 per cent ([`QuotaEvent`]) |
 //! | `key` | what is counted: `caller`, `client_ip`, `{ header = "X-Tenant" }`, `{ claim = "org.id" }`, … or a list |
 //! | `cost`, `settle` | what a request takes, and what its answer says that it took in the end, or what it is to take that does not say |
@@ -104,6 +104,7 @@
 mod algorithm;
 mod background;
 mod clock;
+mod condition;
 mod cost;
 mod error;
 mod events;
@@ -128,6 +129,7 @@ mod together;
 
 pub use algorithm::{Algorithm, Decision, Rule, State, decide, take, used};
 pub use background::Background;
+pub use condition::Condition;
 pub use error::RateLimitError;
 pub use events::QuotaEvent;
 pub use gateway_core::Mode;
@@ -139,7 +141,7 @@ pub use quota::{Quota, TimeZone};
 pub use service::{RateLimit, RateLimitFuture};
 pub use settings::{
     CostSettings, CountWhat, ExemptSettings, LimitFromSettings, Limits, MetaSource, OnStoreFailure, Per,
-    Quotas, RateLimitSettings, SettleSettings, Shared, TierSettings,
+    Quotas, RateLimitSettings, SettleSettings, Shared, TierExpression, TierSettings,
 };
 pub use settle::{SettleBody, SettleFuture, SettleLayer, SettleService};
 pub use tally::{LimitCounts, QuotaCounts};

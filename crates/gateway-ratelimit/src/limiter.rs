@@ -4,6 +4,7 @@ mod note;
 
 use crate::algorithm::Decision;
 use crate::clock::Clock;
+use crate::condition::Condition;
 use crate::cost::{Cost, Settle};
 use crate::events::{QuotaEvent, QuotaHook, say};
 use crate::facts::Facts;
@@ -87,7 +88,11 @@ pub(crate) enum Standing {
 }
 
 impl Limiter {
-    pub(crate) fn new(name: &str, settings: &RateLimitSettings) -> Result<Self, RateLimitError> {
+    pub(crate) fn new(
+        name: &str,
+        settings: &RateLimitSettings,
+        conditions: Vec<Condition>,
+    ) -> Result<Self, RateLimitError> {
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
             return Err(RateLimitError::Name(name.to_owned()));
         }
@@ -107,7 +112,7 @@ impl Limiter {
         for name in named {
             crate::cost::header(name)?;
         }
-        let plans = Plans::new(name, settings)?;
+        let plans = Plans::new(name, settings, conditions)?;
         if let Some(cost) = Cost::of_all(&settings.cost) {
             plans.iter().try_for_each(|plan| plan.has_room(cost))?;
         }

@@ -5,7 +5,7 @@ mod choice;
 pub(crate) use choice::{Chosen, Plans};
 
 use crate::RateLimitError;
-use crate::algorithm::{Decision, Rule, State, decide, penalty, take};
+use crate::algorithm::{Algorithm, Decision, Kind, Rule, State, decide, penalty, take};
 use crate::headers::Names;
 use std::fmt::Display;
 
@@ -93,7 +93,9 @@ fn salt(tier: Tier<'_>, rules: &[Rule]) -> u64 {
     for rule in rules {
         // How long a penalty lasts may change.
         let period = if rule.is_penalty() { 0 } else { rule.period };
-        (format!("{:?}", rule.kind), period).hash(&mut hasher);
+        // A bucket of tokens counts in units of its own.
+        let drain = (rule.kind == Kind::Counted(Algorithm::TokenBucket)).then_some(rule.drain);
+        (format!("{:?}", rule.kind), period, drain).hash(&mut hasher);
     }
     hasher.finish()
 }

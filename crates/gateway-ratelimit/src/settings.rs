@@ -8,7 +8,7 @@ mod tiers;
 pub use cost::{CostSettings, CountWhat, SettleSettings};
 pub use exempt::ExemptSettings;
 pub use lists::{Limits, Quotas};
-pub use tiers::{LimitFromSettings, MetaSource, Per, TierSettings};
+pub use tiers::{LimitFromSettings, MetaSource, Per, TierExpression, TierSettings};
 
 use crate::{Algorithm, KeyBy, Limit, OnMissing, TimeZone};
 use gateway_core::Mode;
@@ -30,7 +30,7 @@ pub struct RateLimitSettings {
     pub authenticated: Option<Limits>,
     /// The limit of callers with an API key. Default: none, if another tier is given.
     pub api_key: Option<Limits>,
-    /// Other limits for callers of whom a claim or a header says so. Default: none.
+    /// Other limits for callers of whom a claim, a header or an expression says so. Default: none.
     pub tiers: Option<TierSettings>,
     /// A claim that holds the limit itself; goes before all others. Default: none.
     pub limit_from: Option<LimitFromSettings>,

@@ -6,16 +6,21 @@ mod support;
 
 use bytes::Bytes;
 use gateway_core::AuthMethod::{ApiKey, Jwt};
-use gateway_core::Captures;
-use gateway_ratelimit::{QuotaEvent, RateLimitLayer, RateLimitSettings, RateLimitsLayer, SettleLayer};
-use http::{Request, Response};
+use gateway_core::{Captures, Principal};
+use gateway_ratelimit::{
+    Condition, QuotaEvent, RateLimitLayer, RateLimitSettings, RateLimitsLayer, SettleLayer,
+};
+use http::{Extensions, HeaderMap, Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Full};
 use serde_json::json;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use support::{ask, from, layer, of, statuses, with};
 use tower::{Layer, ServiceExt, service_fn};
+
+type Parts<'a> = (&'a Method, &'a Uri, &'a HeaderMap, &'a Extensions);
 
 #[tokio::test(start_paused = true)]
 async fn s4_18_s4_19_s4_20_the_tiers_of_the_reference_system() {
@@ -187,6 +192,68 @@ async fn a_claim_chooses_the_tier_or_is_the_limit() {
         (json!({ "plan": ["staff", ["free"], null, {}] }), "\"demo\";q=1;w=60"),
     ] {
         assert_eq!(policy(claims.clone()).await, expected, "{claims}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_condition_that_holds_chooses_the_tier() {
+    let settings = |values: serde_json::Value| {
+        let expressions = ["many", "many", "few"].map(|tier| json!({ "tier": tier, "when": "" }));
+        let tiers = json!({ "by": { "expressions": expressions }, "values": values, "default": "4/h" });
+        serde_json::from_value(json!({ "tiers": tiers })).unwrap()
+    };
+    let asked = Arc::new(AtomicUsize::new(0));
+    let seen = |of: fn(&Parts<'_>) -> bool| {
+        let asked = asked.clone();
+        Condition::new(move |method, uri, headers, extensions| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            of(&(method, uri, headers, extensions))
+        })
+    };
+    let conditions = vec![
+        seen(|(.., extensions)| extensions.get::<Principal>().is_some_and(|caller| caller.id() == "ada")),
+        seen(|(_, _, headers, _)| headers.contains_key("x-many")),
+        seen(|(method, uri, ..)| *method == "GET" && uri.path() == "/"),
+    ];
+    let values = json!({ "many": "9/h", "few": "2/h" });
+    let tiers = RateLimitLayer::new_with("demo", &settings(values.clone()), conditions.clone()).unwrap();
+    let post = || Request::post("/").body(()).unwrap();
+    for (request, tier, limit, expected) in [
+        (of("ada", Jwt, json!({})), "many", 9, 1),
+        (of("bob", Jwt, json!({})), "few", 2, 3),
+        (with("/a", "x-many", "1"), "many", 9, 2),
+        (post(), "default", 4, 3),
+    ] {
+        let policy = format!("\"demo\";q={limit};w=3600");
+        assert_eq!(tiers.tier_of(&request).as_deref(), Some(tier));
+        asked.store(0, Ordering::Relaxed);
+        assert_eq!(ask(&tiers, request).await.headers()["ratelimit-policy"], policy, "{tier}");
+        assert_eq!(asked.load(Ordering::Relaxed), expected, "{tier}");
+    }
+    // Other numbers and other conditions, but the same tiers: the counts go on.
+    let values = json!({ "many": "10/h", "few": "2/h" });
+    let reloaded =
+        RateLimitLayer::new_with("demo", &settings(values), conditions).unwrap().learn_from(&tiers);
+    assert_eq!(statuses(&reloaded, 2, || of("bob", Jwt, json!({}))).await, [200, 429]);
+    assert_eq!(layer(json!({ "limit": "2/h" })).tier_of(&post()), None);
+}
+
+#[test]
+fn conditions_that_do_not_fit_their_expressions_are_mistakes() {
+    let always = Condition::new(|_, _, _, _| true);
+    for (expressions, conditions, part) in [
+        (json!([]), vec![], "`tiers.by.expressions` is empty"),
+        (json!([{ "tier": "a", "when": "" }]), vec![], "has 1 expressions, of which 0 were read"),
+        (
+            json!([{ "tier": "a", "when": "" }, { "tier": "b", "when": "" }]),
+            vec![always.clone(); 2],
+            "`tiers.by.expressions[1].tier` is `b`, which is neither",
+        ),
+    ] {
+        let json = json!({ "tiers": { "by": { "expressions": expressions }, "values": { "a": "1/s" } } });
+        let settings: RateLimitSettings = serde_json::from_value(json).unwrap();
+        let error = RateLimitLayer::new_with("x", &settings, conditions).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
     }
 }
 
@@ -542,6 +609,18 @@ async fn a_reload_that_adds_or_changes_a_tier_leaves_the_counts_of_others() {
     for (plan, expected) in [("none", [429, 429]), ("gold", [200, 200]), ("free", [200, 429])] {
         assert_eq!(statuses(&other, 2, caller(plan)).await, expected, "{plan}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bucket_of_tokens_that_counts_in_other_units_begins_anew() {
+    let tokens = |limit: &str| layer(json!({ "limit": limit, "algorithm": "token_bucket" }));
+    let caller = || from("192.0.2.1");
+    let sevenths = tokens("7/h");
+    assert_eq!(statuses(&sevenths, 8, caller).await, [[200; 7].as_slice(), &[429]].concat());
+    assert_eq!(statuses(&tokens("8/h").learn_from(&sevenths), 1, caller).await, [200]);
+    let tenths = tokens("10/h");
+    assert_eq!(statuses(&tenths, 10, caller).await, [200; 10]);
+    assert_eq!(statuses(&tokens("5/h").learn_from(&tenths), 1, caller).await, [429]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -304,6 +304,45 @@ async fn requests_that_cost_more_than_a_lease_pass_as_long_as_there_is_room() {
 }
 
 #[tokio::test]
+async fn a_rule_that_is_new_begins_anew_on_the_server_and_the_others_go_on() {
+    let redis = Redis::start();
+    let left = async |settings: serde_json::Value, times: usize| {
+        let limit = instance(&redis, settings);
+        let mut left = Vec::new();
+        for _ in 0..times {
+            let answer = ask(&limit, from("192.0.2.1")).await;
+            let fields = answer.headers()["ratelimit"].to_str().unwrap().to_owned();
+            left =
+                fields.split("r=").skip(1).map(|rest| rest.split(';').next().unwrap().to_owned()).collect();
+        }
+        left.join(" ")
+    };
+    // As while a new configuration is rolled out: there are instances of both.
+    assert_eq!(left(json!({ "limit": "20/h" }), 16).await, "4");
+    assert_eq!(left(json!({ "limit": "20/d" }), 1).await, "19");
+    assert_eq!(left(json!({ "limit": "20/h" }), 1).await, "3");
+    assert_eq!(left(json!({ "limit": "20/d" }), 1).await, "18");
+    assert_eq!(left(json!({ "limit": "20/h", "algorithm": "fixed_window" }), 1).await, "19");
+    assert_eq!(left(json!({ "limit": ["9/2d", "20/d", "20/h"] }), 1).await, "8 17 2");
+    let _ = redis.command(&["FLUSHALL"]);
+
+    // Who limits a rate as well forgets nobody's month.
+    assert_eq!(left(json!({ "quota": "10/month" }), 3).await, "7");
+    assert_eq!(left(json!({ "limit": "9/d", "quota": ["20/month", "9/week"] }), 1).await, "8 16 8");
+    assert_eq!(left(json!({ "quota": "10/month", "penalty": "1h" }), 1).await, "5");
+    let RedisValue::Int(ttl) = redis.command(&["PTTL", "gateway:rate_limit:{ip=192.0.2.1}:demo"]) else {
+        panic!("no TTL")
+    };
+    assert!((1..=33 * 86_400_000).contains(&ttl), "{ttl}");
+    let _ = redis.command(&["FLUSHALL"]);
+
+    // Sevenths of an hour are counted in other units than eighths.
+    let tokens = |limit: &str| json!({ "limit": limit, "algorithm": "token_bucket" });
+    assert_eq!(left(tokens("7/h"), 7).await, "0");
+    assert_eq!(left(tokens("8/h"), 1).await, "7");
+}
+
+#[tokio::test]
 async fn what_requests_under_way_take_at_a_reload_is_told_by_the_new_limit() {
     let redis = Redis::start();
     let settings = json!({ "limit": "100/h", "cost": 10, "settle": { "header": "x-tokens-used" } });

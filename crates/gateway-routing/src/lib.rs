@@ -84,4 +84,4 @@ pub use table::{
     RouteTable, Unreachable,
 };
 pub use value::{ValueMatch, ValueSettings};
-pub use when::{When, WhenMistake, WhenMistakes};
+pub use when::{CallerWhen, When, WhenMistake, WhenMistakes};

@@ -1,7 +1,7 @@
 use crate::host::bare;
 use gateway_core::ClientAddr;
 use http::header::HOST;
-use http::{Extensions, HeaderMap, Method, Request};
+use http::{Extensions, HeaderMap, Method, Request, Uri};
 use std::net::IpAddr;
 
 /// What of a request is matched.
@@ -19,17 +19,26 @@ pub(crate) struct Head<'r> {
 
 impl<'r> Head<'r> {
     pub(crate) fn of<B>(request: &'r Request<B>) -> Self {
-        let host = request.uri().authority().map_or_else(
-            || request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
+        Self::of_parts(request.method(), request.uri(), request.headers(), request.extensions())
+    }
+
+    pub(crate) fn of_parts(
+        method: &'r Method,
+        uri: &'r Uri,
+        headers: &'r HeaderMap,
+        extensions: &'r Extensions,
+    ) -> Self {
+        let host = uri.authority().map_or_else(
+            || headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
             |authority| authority.host(),
         );
         Self {
-            method: request.method(),
+            method,
             host: bare(host),
-            path: request.uri().path(),
-            query: request.uri().query(),
-            headers: request.headers(),
-            extensions: Some(request.extensions()),
+            path: uri.path(),
+            query: uri.query(),
+            headers,
+            extensions: Some(extensions),
         }
     }
 

@@ -8,8 +8,11 @@ use std::str::FromStr;
 
 #[cfg(not(feature = "cel"))]
 mod absent;
+mod caller;
 #[cfg(feature = "cel")]
 mod check;
+#[cfg(feature = "cel")]
+mod claims;
 #[cfg(feature = "cel")]
 mod fields;
 #[cfg(feature = "cel")]
@@ -22,7 +25,10 @@ mod program;
 mod variables;
 
 #[cfg(not(feature = "cel"))]
-use absent::Program;
+use absent::{Program, Scope};
+pub use caller::CallerWhen;
+#[cfg(feature = "cel")]
+use kind::Scope;
 #[cfg(feature = "cel")]
 use program::Program;
 
@@ -142,7 +148,7 @@ impl FromStr for When {
     type Err = WhenMistakes;
 
     fn from_str(text: &str) -> Result<Self, WhenMistakes> {
-        Program::new(text).map(Self).map_err(WhenMistakes)
+        Program::new(text, Scope::Request).map(Self).map_err(WhenMistakes)
     }
 }
 

@@ -4,6 +4,8 @@
 
 #[path = "cel/bounds.rs"]
 mod bounds;
+#[path = "cel/callers.rs"]
+mod callers;
 #[path = "cel/mistakes.rs"]
 mod mistakes;
 #[path = "cel/random.rs"]

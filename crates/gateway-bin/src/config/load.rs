@@ -12,6 +12,7 @@ mod yaml;
 
 pub(crate) use file::{Source, join};
 pub(crate) use mistake::{Mistake, Mistakes, Severity, nearest};
+pub(crate) use when::of_expression;
 
 use diagnose::Taken;
 use environment::Environment;

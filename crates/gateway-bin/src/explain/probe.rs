@@ -53,6 +53,9 @@ pub(super) struct Counted {
     pub(super) limit: String,
     /// What it is counted under; nothing where the limit is not for it.
     pub(super) key: Option<String>,
+    /// The tier whose limits it has to meet, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tier: Option<String>,
     /// How much is left there, where this process counts and knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) left: Option<u32>,
@@ -110,7 +113,12 @@ pub(super) async fn probe(config: &Config, asked: &Asked) -> io::Result<Probed> 
             let counted = limits.map(|RouteLimit { name, layer, .. }| {
                 let layer = layer.with_store(in_force.store.clone());
                 let left = asked.live.then(|| layer.left_to(request)).flatten();
-                Counted { limit: name.clone(), key: layer.key_of(request), left }
+                Counted {
+                    limit: name.clone(),
+                    key: layer.key_of(request),
+                    tier: layer.tier_of(request),
+                    left,
+                }
             });
             counted.collect::<Vec<_>>()
         };

@@ -164,3 +164,133 @@ fn expressions_are_conditions_to_the_check_and_to_logged_requests() {
         assert!(told.contains(part), "no `{part}` in {told}");
     }
 }
+
+/// Keys `foo` and `bar`.
+const KEYS: &str = r#"[[keys]]
+id = "acme"
+hash = "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
+tier = "gold"
+roles = ["dev", "eu"]
+
+[[keys]]
+id = "globex"
+hash = "sha256:fcde2b2edba56bf408601fb721fe9b5c338d10ee429ea04fae5511b68fbf8fb9"
+tier = "gold"
+"#;
+
+const TIERS: &str = r#"[server]
+listen = "127.0.0.1:@PORT@"
+workers = 1
+[admin]
+listen = "127.0.0.1:@ADMIN@"
+
+[auth.api_keys.partners]
+keys_file = "partners.toml"
+
+[rate_limits.api]
+limit = "1/h"
+[rate_limits.api.tiers]
+values = { gold = "3/h", reads = "2/h" }
+by.expressions = [
+  { tier = "gold", when = "principal.claims.tier == '${PLAN}' && 'eu' in principal.lists.roles" },
+  { tier = "reads", when = "!principal.authenticated && request.method == 'GET'" },
+]
+
+[[routes]]
+path = "/*"
+respond = "ok"
+auth = { methods = ["partners"], optional = true }
+rate_limit = "api"
+"#;
+
+fn tiers(config: &str) -> GatewayBuilder {
+    Gateway::builder(EXE).config(config).file("partners.toml", KEYS).env("PLAN", "gold")
+}
+
+#[test]
+fn an_expression_chooses_the_tier_of_a_limit_and_what_fails_does_not_hold() {
+    let gateway = tiers(TIERS).start();
+    let passed = |method: &str, key: Option<&str>| {
+        let request = Request::new(method, "/");
+        let request = key.iter().fold(request, |request, key| request.header("X-API-Key", key));
+        let answers: Vec<_> = (0..5).map(|_| Client::new(gateway.addr()).send(&request)).collect();
+        assert!(answers.iter().all(|answer| [200, 429].contains(&answer.status)), "{}", answers[0].text());
+        let policy = answers[0].header("ratelimit-policy").unwrap().to_owned();
+        (answers.iter().filter(|answer| answer.status == 200).count(), policy)
+    };
+    let of = |count: usize| (count, format!("\"api\";q={count};w=3600"));
+    assert_eq!(passed("GET", Some("foo")), of(3));
+    // It has no roles, and nobody asks whether it is authenticated.
+    assert_eq!(passed("GET", Some("bar")), of(1));
+    assert_eq!(passed("GET", None), of(2));
+    // Another tier is another count.
+    assert_eq!(passed("POST", None), of(1));
+}
+
+#[test]
+fn explain_says_of_which_tier_a_request_is() {
+    let said = |args: &[&str]| {
+        let args = [&["explain"], args].concat();
+        let said = tiers(TIERS).args(&args).run();
+        assert_eq!(said.code, Some(0), "{}", said.stderr);
+        said.stdout
+    };
+    let claims = ["--claim", "sub=ada", "--claim", "tier=gold", "--claim", "roles=[\"eu\"]"];
+    let gold = said(&[&["POST", "/"], &claims[..]].concat());
+    assert!(gold.contains("  api  principal=ada  tier gold\n"), "{gold}");
+    let reads = said(&["GET", "/", "--format", "json"]);
+    let reads: serde_json::Value = serde_json::from_str(&reads).unwrap();
+    assert_eq!(reads["counted"][0]["tier"], "reads", "{reads}");
+    let none = said(&["POST", "/"]);
+    assert!(none.contains("  api  ip=127.0.0.1\n"), "{none}");
+}
+
+#[test]
+fn mistakes_in_tiers_are_told_with_their_places() {
+    let with = |tier: &str, when: &str| {
+        let (before, rest) = TIERS.split_once("  { tier = \"gold\"").unwrap();
+        let rest = rest.split_once('\n').unwrap().1;
+        let ended =
+            tiers(&format!("{before}  {{ tier = {tier}, when = {when} }},\n{rest}")).args(&["check"]).run();
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        ended.stderr
+    };
+    let key = "rate_limits.api.tiers.by.expressions[0]";
+    for (tier, when, parts) in [
+        (
+            "\"gold\"",
+            "\"principal.claims.seats > 3\"",
+            [
+                format!("gateway.toml:15:51: `{key}.when`, column 24: `>` is not for `string` and `int`"),
+                "of a text `int(…)` makes a number".to_owned(),
+            ],
+        ),
+        (
+            "\"gold\"",
+            "\"principal.id == '${PLAN}' && principal.nme == ''\"",
+            [
+                format!("gateway.toml:15:27: `{key}.when`: the expression cannot be used: column 27"),
+                "did you mean `principal.id`?".to_owned(),
+            ],
+        ),
+        (
+            "\"gld\"",
+            "\"true\"",
+            [
+                "`tiers.by.expressions[0].tier` is `gld`, which is neither".to_owned(),
+                "gateway.toml:15:12".to_owned(),
+            ],
+        ),
+        (
+            "1",
+            "\"true\"",
+            [format!("`{key}.tier` is the number 1; expected a text"), "gateway.toml:15:12".to_owned()],
+        ),
+    ] {
+        let said = with(tier, when);
+        for part in parts {
+            assert!(said.contains(&part), "no `{part}` in {said}");
+        }
+        assert!(said.contains("1 mistake in the configuration"), "{said}");
+    }
+}

@@ -2,9 +2,10 @@
 
 use super::{MOST_RULES, Plan, Tier};
 use crate::algorithm::Rule;
+use crate::condition::Condition;
 use crate::cost::Cost;
 use crate::facts::Facts;
-use crate::settings::{MetaSource, Per, Quotas, RateLimitSettings};
+use crate::settings::{MetaSource, Per, Quotas, RateLimitSettings, TierExpression};
 use crate::{Algorithm, Limit, RateLimitError};
 use gateway_core::{AuthMethod, Principal};
 use hashbrown::HashMap;
@@ -22,9 +23,24 @@ pub(crate) struct Plans {
     plans: Vec<Arc<Plan>>,
     /// By kind of caller: anonymous, authenticated, with an API key.
     kinds: [Option<usize>; 3],
-    by: Option<(MetaSource, HashMap<String, usize>, Option<usize>)>,
+    by: Option<By>,
     from: Option<From>,
     build: Build,
+}
+
+/// What chooses a tier, and the plan of those of none.
+#[derive(Debug)]
+struct By {
+    tiers: Tiers,
+    default: Option<usize>,
+}
+
+#[derive(Debug)]
+enum Tiers {
+    Claim(String, HashMap<String, usize>),
+    Header(String, HashMap<String, usize>),
+    /// The first that holds.
+    Conditions(Vec<(Condition, usize)>),
 }
 
 #[derive(Debug)]
@@ -104,7 +120,11 @@ impl Build {
 }
 
 impl Plans {
-    pub(crate) fn new(name: &str, settings: &RateLimitSettings) -> Result<Self, RateLimitError> {
+    pub(crate) fn new(
+        name: &str,
+        settings: &RateLimitSettings,
+        conditions: Vec<Condition>,
+    ) -> Result<Self, RateLimitError> {
         let build = Build {
             name: name.to_owned(),
             algorithm: settings.algorithm,
@@ -145,9 +165,6 @@ impl Plans {
         }
         let mut by = None;
         if let Some(tiers) = &settings.tiers {
-            if let MetaSource::Header(name) = &tiers.by {
-                crate::cost::header(name)?;
-            }
             let mut values = HashMap::new();
             for (tier, limits) in &tiers.values {
                 values.insert(tier.clone(), add(Tier::Value(tier), limits, tiers.quotas.get(tier))?);
@@ -159,7 +176,7 @@ impl Plans {
             }
             let default = tiers.default.as_ref();
             let default = default.map(|limits| add(Tier::Default("default"), limits, None)).transpose()?;
-            by = Some((tiers.by.clone(), values, default));
+            by = Some(By { tiers: Tiers::new(&tiers.by, values, conditions)?, default });
         }
         let from = settings.limit_from.as_ref().map(|from| From {
             claim: from.claim.clone(),
@@ -177,15 +194,7 @@ impl Plans {
         if let Some(plan) = self.from.as_ref().and_then(|from| from.read(facts, &self.build)) {
             return Some(Chosen::Read(plan));
         }
-        let by = self.by.as_ref().and_then(|(source, values, default)| {
-            let tier = match source {
-                MetaSource::Claim(path) => facts.claim(path).and_then(|claim| tier_of(claim, values)),
-                MetaSource::Header(name) => {
-                    facts.header(name).and_then(|text| values.get(str::from_utf8(text).ok()?).copied())
-                }
-            };
-            tier.or(*default)
-        });
+        let by = self.by.as_ref().and_then(|by| by.tiers.choose(facts).or(by.default));
         let kind = match facts.principal().map(Principal::method) {
             None => 0,
             Some(AuthMethod::ApiKey) => 2,
@@ -203,6 +212,45 @@ impl Plans {
     pub(crate) fn are_like(&self, others: &Self) -> bool {
         let from = self.from.is_some() && others.from.is_some();
         from || self.plans.iter().any(|own| others.plans.iter().any(|other| own.salt == other.salt))
+    }
+}
+
+impl Tiers {
+    fn new(
+        by: &MetaSource,
+        values: HashMap<String, usize>,
+        conditions: Vec<Condition>,
+    ) -> Result<Self, RateLimitError> {
+        Ok(match by {
+            MetaSource::Claim(path) => Self::Claim(path.clone(), values),
+            MetaSource::Header(name) => {
+                crate::cost::header(name)?;
+                Self::Header(name.clone(), values)
+            }
+            MetaSource::Expressions(expressions) if expressions.is_empty() => {
+                return Err(RateLimitError::NoExpressions);
+            }
+            MetaSource::Expressions(expressions) => {
+                let plans = expressions.iter().enumerate().map(|(i, TierExpression { tier, .. })| {
+                    values.get(tier).copied().ok_or_else(|| RateLimitError::NoTier(i, tier.clone()))
+                });
+                let plans = plans.collect::<Result<Vec<_>, _>>()?;
+                if plans.len() != conditions.len() {
+                    return Err(RateLimitError::Unread(plans.len(), conditions.len()));
+                }
+                Self::Conditions(conditions.into_iter().zip(plans).collect())
+            }
+        })
+    }
+
+    fn choose(&self, facts: &Facts<'_>) -> Option<usize> {
+        match self {
+            Self::Claim(path, values) => tier_of(facts.claim(path)?, values),
+            Self::Header(name, values) => values.get(str::from_utf8(facts.header(name)?).ok()?).copied(),
+            Self::Conditions(all) => {
+                all.iter().find(|(condition, _)| condition.holds(facts)).map(|(_, plan)| *plan)
+            }
+        }
     }
 }
 

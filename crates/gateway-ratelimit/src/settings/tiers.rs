@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TierSettings {
-    /// What tells the tier.
+    /// What tells the tier: `{ claim = "plan" }`, `{ header = "X-Plan" }`, or `{ expressions = [{ tier = "pro", when =
+    /// "'eu' in principal.lists.regions" }] }`, of which the first that holds counts (in CEL; in gateways built with the
+    /// feature `cel`).
     pub by: MetaSource,
     /// The limits of each tier.
     pub values: BTreeMap<String, Limits>,
@@ -29,6 +31,19 @@ pub enum MetaSource {
     Claim(String),
     /// A request header. Only where a trusted service sets it.
     Header(String),
+    /// Expressions over the request and who sends it: the first that holds tells the tier.
+    Expressions(Vec<TierExpression>),
+}
+
+/// A tier, and for whom it is.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TierExpression {
+    /// One of `values` or `quotas`; more than one expression may name it.
+    pub tier: String,
+    /// What must hold, in CEL: `"principal.claims.plan == 'pro' && 'eu' in principal.lists.regions"`. What cannot be
+    /// evaluated, such as a claim that is not there, does not hold.
+    pub when: String,
 }
 
 /// A limit that the caller's claims hold.

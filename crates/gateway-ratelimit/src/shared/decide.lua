@@ -1,12 +1,13 @@
 -- The arithmetic of src/algorithm on the server, for all limits of one request: one step, one round trip.
 --
--- KEYS[1]  the caller's states: "at used before;at used before;…", one for each rule
+-- KEYS[1]  the caller's states: "1 60000000|at used before;…", each with what it is a state of. Those of rules that this
+--          instance does not have stay: while a new configuration is rolled out, others still have them
 -- ARGV[1]  microseconds since the epoch; empty for the server's own time
 -- ARGV[2]  take: if all have room. peek: take nothing. force: take in any case. lease: take as much as there is
 -- ARGV[3]  the cost; may be negative with force
 -- ARGV[4]  what each rule is owed from when nobody could ask: "0 3", or empty
 -- ARGV[5…] the rules: "algorithm count period burst unit drain full slices slice",
---          or of a quota "6 count" and where its periods begin; last, of a penalty "7 0 period"
+--          or of a quota "6 count period" and where its periods begin; last, of a penalty "7 0 period"
 --
 -- Answers with what was taken, the time, and for each rule: 0 allow, 1 delay or 2 refuse; how long to wait; until it
 -- is whole; what remains.
@@ -34,11 +35,20 @@ for i = 5, #ARGV do
     full = n[7], slices = n[8], slice = n[9] }
   if rule.algorithm == QUOTA then
     -- The instance's clock may be a little off: the period is chosen by this one.
-    local from = 3
+    local from = 4
     while from + 1 < #n and now >= n[from + 1] do from = from + 1 end
     rule.start, rule.stop = n[from], n[from + 1] or n[from]
   end
-  if rule.algorithm == PENALTY then penalty = rule else rules[#rules + 1] = rule end
+  -- States of the same algorithm and period mean the same, whatever the count; of a bucket of tokens, if it is counted
+  -- in the same units.
+  local algorithm, period = string.match(ARGV[i], '^(%d+) %d+ (%d+)')
+  rule.tag = algorithm .. ' ' .. period
+  if rule.algorithm == TOKENS then rule.tag = rule.tag .. string.format(' %.0f', rule.drain) end
+  if rule.algorithm == PENALTY then
+    penalty, rule.tag = rule, algorithm
+  else
+    rules[#rules + 1] = rule
+  end
 end
 
 local function div_up(a, b) return floor((a + b - 1) / b) end
@@ -140,17 +150,23 @@ local function take(rule, s, amount)
   return { at = now + floor(owing / rule.drain), used = owing % rule.drain, before = 0 }
 end
 
-local kept = numbers(redis.call('GET', KEYS[1]) or '')
-local states = {}
-local is_known = #kept == 3 * (#rules + (penalty and 1 or 0))
--- Until when all is refused.
-local held = penalty and is_known and kept[#kept - 2] or 0
-for i = 1, #rules do
-  if is_known then
-    states[i] = { at = kept[3 * i - 2], used = kept[3 * i - 1], before = kept[3 * i] }
-  else
-    states[i] = { at = 0, used = 0, before = 0 }
+local stored = redis.call('GET', KEYS[1])
+local kept = {}
+for tag, text in string.gmatch(stored or '', '([%d ]+)|([%d ]+)') do
+  local n = numbers(text)
+  if #n == 3 then kept[#kept + 1] = { tag = tag, text = text, at = n[1], used = n[2], before = n[3] } end
+end
+local function state_of(rule)
+  for i, one in ipairs(kept) do
+    if one.tag == rule.tag then return table.remove(kept, i) end
   end
+  return { at = 0, used = 0, before = 0 }
+end
+local states = {}
+-- Until when all is refused.
+local held = penalty and state_of(penalty).at or 0
+for i = 1, #rules do
+  states[i] = state_of(rules[i])
   if owed[i] and owed[i] > 0 then states[i] = take(rules[i], states[i], owed[i]) end
 end
 
@@ -199,16 +215,21 @@ local longest, texts = 0, {}
 for i, rule in ipairs(rules) do
   local _, _, reset = decide(rule, states[i], 0)
   longest = max(longest, reset)
-  texts[i] = string.format('%.0f %.0f %.0f', states[i].at, states[i].used, states[i].before)
+  texts[i] = string.format('%s|%.0f %.0f %.0f', rule.tag, states[i].at, states[i].used, states[i].before)
 end
 if penalty then
   if held < now then held = 0 end
   longest = max(longest, held - now)
-  texts[#texts + 1] = string.format('%.0f 0 0', held)
+  texts[#texts + 1] = string.format('%s|%.0f 0 0', penalty.tag, held)
 end
-if longest > 0 then
-  redis.call('SET', KEYS[1], table.concat(texts, ';'), 'PX', string.format('%.0f', div_up(longest, 1000) + 1000))
-elseif #kept > 0 then
+local keep = longest > 0 and div_up(longest, 1000) + 1000 or 0
+if #kept > 0 then
+  keep = max(keep, redis.call('PTTL', KEYS[1]))
+  for i = 1, min(#kept, 8) do texts[#texts + 1] = kept[i].tag .. '|' .. kept[i].text end
+end
+if keep > 0 then
+  redis.call('SET', KEYS[1], table.concat(texts, ';'), 'PX', string.format('%.0f', keep))
+elseif stored then
   redis.call('DEL', KEYS[1])
 end
 return answer

@@ -65,7 +65,7 @@ fn wire(rule: &Rule, now: u64) -> String {
             let (start, end) = calendar.period(now);
             let (before, _) = calendar.period(start.saturating_sub(1));
             let (_, next) = calendar.period(end);
-            return format!("6 {} {before} {start} {end} {next}", rule.count);
+            return format!("6 {} {} {before} {start} {end} {next}", rule.count, rule.period);
         }
     };
     let Rule { count, period, burst, unit, drain, full, slices, slice, .. } = rule;

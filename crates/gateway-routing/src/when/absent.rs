@@ -4,12 +4,18 @@ use super::WhenMistake;
 use crate::request::Head;
 use std::convert::Infallible;
 
+/// What an expression would be about.
+pub(super) enum Scope {
+    Request,
+    Caller,
+}
+
 /// An expression; there is none.
 #[derive(Clone)]
 pub(super) struct Program(Infallible);
 
 impl Program {
-    pub(super) fn new(_: &str) -> Result<Self, Vec<WhenMistake>> {
+    pub(super) fn new(_: &str, _: Scope) -> Result<Self, Vec<WhenMistake>> {
         let message = "expressions are not in this build: the feature `cel` is missing".to_owned();
         Err(vec![WhenMistake { line: 1, column: 1, length: 1, message, help: None }])
     }
@@ -29,12 +35,13 @@ impl Program {
 
 #[cfg(test)]
 mod tests {
-    use crate::{MatchSettings, When};
+    use crate::{CallerWhen, MatchSettings, When};
 
     #[test]
     fn every_expression_is_told_which_feature_is_missing() {
         let mistakes = "true".parse::<When>().unwrap_err().to_string();
         assert!(mistakes.contains("the feature `cel` is missing"), "{mistakes}");
+        assert_eq!("true".parse::<CallerWhen>().unwrap_err().to_string(), mistakes);
         let error = serde_json::from_str::<MatchSettings>(r#"{"when": "true"}"#).unwrap_err().to_string();
         assert!(error.contains("the feature `cel` is missing"), "{error}");
         assert_eq!(size_of::<Option<When>>(), 0, "routes pay for what cannot be there");

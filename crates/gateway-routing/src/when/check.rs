@@ -4,7 +4,7 @@ mod names;
 mod places;
 
 use super::WhenMistake;
-use super::kind::{FUNCTIONS, Kind, MACROS};
+use super::kind::{FUNCTIONS, Kind, MACROS, Scope};
 use crate::regex::searching;
 use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr, LiteralValue, SourceInfo, operators};
 use places::Places;
@@ -21,10 +21,20 @@ pub(super) type Checked = (IdedExpr, Vec<(String, Regex)>);
 
 /// Checks an expression, and makes it what is evaluated: with the names of variables in one piece, and patterns that
 /// are compiled.
-pub(super) fn check(mut expression: IdedExpr, source: &SourceInfo) -> Result<Checked, Vec<WhenMistake>> {
-    let places = Places::new(source);
-    let mut checker =
-        Checker { places, scope: Vec::new(), loops: 0, long: 0, patterns: Vec::new(), mistakes: Vec::new() };
+pub(super) fn check(
+    about: Scope,
+    mut expression: IdedExpr,
+    source: &SourceInfo,
+) -> Result<Checked, Vec<WhenMistake>> {
+    let mut checker = Checker {
+        about,
+        places: Places::new(source),
+        scope: Vec::new(),
+        loops: 0,
+        long: 0,
+        patterns: Vec::new(),
+        mistakes: Vec::new(),
+    };
     match checker.expression(&mut expression, 1) {
         None | Some(Kind::Bool) => {}
         Some(kind) => {
@@ -39,6 +49,7 @@ pub(super) fn check(mut expression: IdedExpr, source: &SourceInfo) -> Result<Che
 }
 
 struct Checker<'s> {
+    about: Scope,
     places: Places<'s>,
     /// The names of loops, the innermost last.
     scope: Vec<(String, Option<Kind>)>,
@@ -81,7 +92,7 @@ impl Checker<'_> {
                 let mut all = Some(Kind::List(None));
                 for element in &mut list.elements {
                     let kind = self.expression(element, depth + 1);
-                    if kind == Some(Kind::Map) {
+                    if kind.as_ref().is_some_and(Kind::is_map) {
                         return self.left_out(element.id, "lists of maps are");
                     }
                     let Some((before, kind)) = all.zip(kind) else {
@@ -201,7 +212,7 @@ impl Checker<'_> {
     fn each(&mut self, id: u64, each: &mut ComprehensionExpr, depth: usize) -> Option<Kind> {
         let element = match self.expression(&mut each.iter_range, depth + 1) {
             Some(Kind::List(element)) => element.map(|element| *element),
-            Some(Kind::Map) => Some(Kind::Text),
+            Some(Kind::Map | Kind::Lists) => Some(Kind::Text),
             Some(kind) => {
                 return self.wrong(id, 1, format!("a loop is over a list or a map, not {kind}"), None);
             }

@@ -12,6 +12,8 @@ pub(super) enum Kind {
     Text,
     /// Of texts by texts.
     Map,
+    /// Of lists of texts by texts.
+    Lists,
     /// Of elements of one type, or empty.
     List(Option<Box<Kind>>),
 }
@@ -25,14 +27,42 @@ impl fmt::Display for Kind {
             Self::Double => f.write_str("`double`"),
             Self::Text => f.write_str("`string`"),
             Self::Map => f.write_str("`map`"),
+            Self::Lists => f.write_str("`map` of lists"),
             Self::List(None) => f.write_str("an empty `list`"),
             Self::List(Some(element)) => write!(f, "`list` of {element}"),
         }
     }
 }
 
-/// What an expression can ask of a request, and its type.
-pub(super) const VARIABLES: [(&str, Kind); 8] = [
+/// What an expression is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// A request.
+    Request,
+    /// A request, and who sends it.
+    Caller,
+}
+
+/// A variable's name and type.
+pub(super) type Variable = (&'static str, Kind);
+
+impl Scope {
+    /// What can be asked for.
+    pub(super) fn variables(self) -> impl Iterator<Item = &'static Variable> {
+        let of_callers = if self == Self::Caller { OF_CALLERS.as_slice() } else { &[] };
+        OF_REQUESTS.iter().chain(of_callers)
+    }
+}
+
+const OF_CALLERS: [Variable; 5] = [
+    ("principal.authenticated", Kind::Bool),
+    ("principal.claims", Kind::Map),
+    ("principal.id", Kind::Text),
+    ("principal.lists", Kind::Lists),
+    ("principal.method", Kind::Text),
+];
+
+const OF_REQUESTS: [Variable; 8] = [
     ("client.ip", Kind::Text),
     ("request.cookies", Kind::Map),
     ("request.headers", Kind::Map),
@@ -89,12 +119,26 @@ impl Kind {
     /// Whether they can be equal.
     fn compares_with(&self, other: &Self) -> bool {
         (self.is_number() && other.is_number())
-            || (*self != Self::Map && self.joined(other).is_some_and(|both| !both.has_maps()))
+            || (!self.is_map() && self.joined(other).is_some_and(|both| !both.has_maps()))
+    }
+
+    /// Whether it has something by names.
+    pub(super) fn is_map(&self) -> bool {
+        self.of_key().is_some()
+    }
+
+    /// The type of what it has by names.
+    pub(super) fn of_key(&self) -> Option<Self> {
+        match self {
+            Self::Map => Some(Self::Text),
+            Self::Lists => Some(Self::List(Some(Box::new(Self::Text)))),
+            _ => None,
+        }
     }
 
     fn has_maps(&self) -> bool {
         match self {
-            Self::Map => true,
+            Self::Map | Self::Lists => true,
             Self::List(Some(element)) => element.has_maps(),
             _ => false,
         }
@@ -102,12 +146,12 @@ impl Kind {
 
     /// What a call gives of a target, if there is one, and arguments of these types. `None` if it is not for them.
     pub(super) fn of_call(name: &str, on_target: bool, of: &[Self]) -> Option<Self> {
-        use Kind::{Bool, Double, Int, List, Map, Text, Uint};
+        use Kind::{Bool, Double, Int, List, Lists, Map, Text, Uint};
         if on_target {
             return match (name, of) {
                 ("contains" | "startsWith" | "endsWith", [Text, Text]) => Some(Bool),
                 ("lowerAscii" | "upperAscii", [Text]) => Some(Text),
-                ("size", [Text | Map | List(_)]) => Some(Int),
+                ("size", [Text | Map | Lists | List(_)]) => Some(Int),
                 _ => None,
             };
         }
@@ -130,10 +174,10 @@ impl Kind {
             ("@in", [one, List(element)]) => {
                 element.as_ref().is_none_or(|element| one.compares_with(element)).then_some(Bool)
             }
-            ("@in", [Text, Map]) => Some(Bool),
-            ("_[_]", [Map, Text]) => Some(Text),
+            ("@in", [Text, Map | Lists]) => Some(Bool),
+            ("_[_]", [of @ (Map | Lists), Text]) => of.of_key(),
             ("_[_]", [List(Some(element)), Int]) => Some((**element).clone()),
-            ("size", [Text | Map | List(_)]) => Some(Int),
+            ("size", [Text | Map | Lists | List(_)]) => Some(Int),
             ("int", [Int | Uint | Double | Text]) => Some(Int),
             ("uint", [Int | Uint | Double | Text]) => Some(Uint),
             ("double", [Int | Uint | Double | Text]) => Some(Double),

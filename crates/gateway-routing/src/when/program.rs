@@ -1,7 +1,7 @@
 //! An expression that can be asked.
 
 use super::check::check;
-use super::kind::VARIABLES;
+use super::kind::Scope;
 use super::parse::parse;
 use super::variables::Variables;
 use super::{When, WhenMistake};
@@ -92,19 +92,19 @@ struct Checked {
 }
 
 impl Program {
-    pub(super) fn new(text: &str) -> Result<Self, Vec<WhenMistake>> {
+    pub(super) fn new(text: &str, about: Scope) -> Result<Self, Vec<WhenMistake>> {
         if text.len() > When::LONGEST {
             let message = format!("it has {} bytes; expected at most {}", text.len(), When::LONGEST);
             return Err(vec![WhenMistake { line: 1, column: 1, length: 1, message, help: None }]);
         }
-        let (expression, patterns) = parse(text, check)?;
+        let (expression, patterns) = parse(text, |expression, source| check(about, expression, source))?;
         let mut context = Context::with_env(LIBRARY.clone());
         for (name, regex) in patterns {
             context.add_variable_as_val(name, Box::new(Pattern(regex)));
         }
         let names = expression.references();
         let variables =
-            VARIABLES.iter().map(|(name, _)| *name).filter(|name| names.has_variable(name)).collect();
+            about.variables().map(|(name, _)| *name).filter(|name| names.has_variable(name)).collect();
         drop(names);
         Ok(Self(Arc::new(Checked { text: text.into(), expression, variables, context })))
     }

@@ -1,12 +1,13 @@
 //! What expressions see of a request.
 
+use super::claims::{Claims, Shape};
 use super::fields::{Fields, Source};
 use crate::host::normal;
 use crate::request::Head;
-use cel::common::types::CelString;
+use cel::common::types::{CelBool, CelString};
 use cel::common::value::CowVal;
 use cel::context::VariableResolver;
-use gateway_core::Scheme;
+use gateway_core::{Principal, Scheme};
 use std::sync::OnceLock;
 
 /// The variables of one request. What costs more than a pointer is made when it is asked for.
@@ -46,6 +47,10 @@ impl<'r> Variables<'r> {
         })
     }
 
+    fn principal(&self) -> Option<&'r Principal> {
+        self.head.extensions?.get()
+    }
+
     fn client(&self) -> Option<&CelString<'r>> {
         self.client.get_or_init(|| Some(self.head.client()?.to_string().into())).as_ref()
     }
@@ -62,6 +67,15 @@ impl VariableResolver for Variables<'_> {
             "request.query" => &self.query,
             "request.cookies" => &self.cookies,
             "client.ip" => self.client()?,
+            "principal.authenticated" => {
+                return Some(CowVal::owned(CelBool::from(self.principal().is_some())));
+            }
+            "principal.id" => return Some(CowVal::owned(CelString::from(self.principal()?.id()))),
+            "principal.method" => {
+                return Some(CowVal::owned(CelString::from(self.principal()?.method().name())));
+            }
+            "principal.claims" => return Some(CowVal::owned(Claims::new(self.principal(), Shape::Text))),
+            "principal.lists" => return Some(CowVal::owned(Claims::new(self.principal(), Shape::List))),
             _ => return None,
         }))
     }

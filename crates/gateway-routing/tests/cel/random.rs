@@ -1,8 +1,8 @@
 //! Whatever is written and whatever comes.
 
 use super::said;
-use gateway_core::ClientAddr;
-use gateway_routing::{When, WhenMistakes};
+use gateway_core::{AuthMethod, ClientAddr, Principal};
+use gateway_routing::{CallerWhen, When, WhenMistakes};
 use http::{HeaderName, HeaderValue, Request};
 use proptest::prelude::*;
 
@@ -16,6 +16,10 @@ fn piece() -> impl Strategy<Value = String> {
         ".cookies",
         ".path",
         "client.ip",
+        "principal",
+        ".claims",
+        ".lists",
+        "principal.id",
         "['x-plan']",
         "'a'",
         "\"b\"",
@@ -84,6 +88,8 @@ fn sound() -> impl Strategy<Value = String> {
         "request.headers['x-plan'] == 'gold' && request.method in ['GET', 'HEAD']",
         "request.query.exists(n, n.startsWith('p') && int(request.query[n]) > 1)",
         "has(request.cookies.id) ? request.cookies.id.matches('^[0-9]+$') : client.ip != '10.0.0.1'",
+        "principal.claims.org.plan == 'gold' && 'a' in principal.lists.roles || !principal.authenticated",
+        "principal.lists.roles.exists(r, r.startsWith('a')) ? has(principal.claims.org.plan) : principal.id == 'b'",
         "[1, 2, 3].map(x, x * size(request.path)).exists_one(y, y % 2 == 0) || !(1.5 < 2.0)",
         "request.headers.filter(h, h.endsWith('-plan')).all(h, request.headers[h].upperAscii() == 'GOLD')",
     ])
@@ -125,6 +131,9 @@ fn any_request() -> impl Strategy<Value = Request<()>> {
         }
         if known {
             request.extensions_mut().insert(ClientAddr("10.0.0.1:9".parse().unwrap()));
+            let claims = serde_json::json!({ "org": { "plan": "gold" }, "roles": ["a", 1, null], "n": 1.5, "x": "a b" });
+            let claims = claims.as_object().cloned().unwrap();
+            request.extensions_mut().insert(Principal::new("b", AuthMethod::Jwt, claims));
         }
         request
     })
@@ -143,6 +152,9 @@ proptest! {
         ],
         request in any_request(),
     ) {
+        if let Ok(when) = text.parse::<CallerWhen>() {
+            let _ = when.holds(request.method(), request.uri(), request.headers(), request.extensions());
+        }
         match text.parse::<When>() {
             Ok(when) => {
                 prop_assert_eq!(when.as_str(), text);

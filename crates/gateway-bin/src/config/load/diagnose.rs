@@ -106,7 +106,9 @@ fn step(segment: &Segment) -> Option<Step> {
     match segment {
         Segment::Map { key } => Some(Step::Key(key.clone())),
         Segment::Seq { index } => Some(Step::Index(*index)),
-        Segment::Enum { .. } | Segment::Unknown => None,
+        // What is written as a table of one key.
+        Segment::Enum { variant } => Some(Step::Key(variant.clone())),
+        Segment::Unknown => None,
     }
 }
 

@@ -13,6 +13,15 @@ pub(super) fn mistakes(key: &str, text: &str, origin: &Origin) -> Vec<Mistake> {
     found.iter().map(|one| mistake(key, text, one, origin)).collect()
 }
 
+/// All that is wrong with an expression which stands at a key of settings that could be read.
+pub(crate) fn of_expression(key: &str, text: &str, found: &WhenMistakes, origin: &Origin) -> Vec<Mistake> {
+    if origin.put_in.contains_key(&origin.original(key)) && cfg!(feature = "cel") {
+        // What was put in for a variable may be a secret, and its text has other places than the file.
+        return vec![origin.mistake(key, format!("`{}`: {found}", origin.original(key)))];
+    }
+    found.0.iter().map(|one| mistake(key, text, one, origin)).collect()
+}
+
 fn mistake(key: &str, text: &str, found: &WhenMistake, origin: &Origin) -> Mistake {
     let WhenMistake { line, column, length, message, help } = found;
     if cfg!(not(feature = "cel")) {

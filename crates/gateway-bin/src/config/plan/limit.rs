@@ -2,9 +2,10 @@
 
 use super::chore::Chore;
 use super::planner::Planner;
-use crate::config::load::join;
+use crate::config::load::{join, of_expression};
 use gateway_core::units::Short;
-use gateway_ratelimit::{CountWhat, RateLimitLayer, RateLimitSettings};
+use gateway_ratelimit::{Condition, CountWhat, MetaSource, RateLimitLayer, RateLimitSettings, TierSettings};
+use gateway_routing::{CallerWhen, WhenMistakes};
 use gateway_store::Store;
 use std::collections::BTreeMap;
 
@@ -46,7 +47,9 @@ impl Planner<'_> {
             }
             let Short(limit) = limit;
             let key = join("rate_limits", name);
-            let layer = self.noted(&key, RateLimitLayer::new(name, limit))?.with_store(store.clone());
+            let conditions = self.conditions(&key, limit)?;
+            let layer = RateLimitLayer::new_with(name, limit, conditions);
+            let layer = self.noted(&key, layer)?.with_store(store.clone());
             let layer = match earlier {
                 Some(earlier) => layer.learn_from(&earlier.layer),
                 None => {
@@ -58,5 +61,32 @@ impl Planner<'_> {
             Some((name.clone(), LimitPlan::new(layer, limit)))
         });
         limits.collect()
+    }
+
+    /// What the expressions of a limit's tiers mean; `None` if not all of them mean something.
+    fn conditions(&mut self, key: &str, limit: &RateLimitSettings) -> Option<Vec<Condition>> {
+        let Some(TierSettings { by: MetaSource::Expressions(all), .. }) = &limit.tiers else {
+            return Some(Vec::new());
+        };
+        let mut conditions = Vec::with_capacity(all.len());
+        for (i, expression) in all.iter().enumerate() {
+            match expression.when.parse::<CallerWhen>() {
+                Ok(when) => conditions.push(Condition::new(move |method, uri, headers, extensions| {
+                    when.holds(method, uri, headers, extensions)
+                })),
+                Err(found) => self.wrong_expression(
+                    &format!("{key}.tiers.by.expressions[{i}].when"),
+                    &expression.when,
+                    &found,
+                ),
+            }
+        }
+        (conditions.len() == all.len()).then_some(conditions)
+    }
+
+    fn wrong_expression(&mut self, key: &str, text: &str, found: &WhenMistakes) {
+        if !self.origin.is_known_wrong(key) {
+            self.mistakes.extend(of_expression(key, text, found, self.origin));
+        }
     }
 }

@@ -50,12 +50,10 @@ impl fmt::Display for Report {
         if !self.counted.is_empty() {
             writeln!(f, "\nLimits, and what they count it under")?;
             let width = self.counted.iter().map(|counted| counted.limit.chars().count()).max().unwrap_or(0);
-            for Counted { limit, key, .. } in &self.counted {
-                writeln!(
-                    f,
-                    "  {limit:width$}  {}",
-                    key.as_deref().unwrap_or("nothing: it is not for this request")
-                )?;
+            for Counted { limit, key, tier, .. } in &self.counted {
+                let key = key.as_deref().unwrap_or("nothing: it is not for this request");
+                let tier = tier.as_ref().map(|tier| format!("  tier {tier}")).unwrap_or_default();
+                writeln!(f, "  {limit:width$}  {key}{tier}")?;
             }
         }
         if let Some(Cached { key }) = &self.cached {

@@ -56,7 +56,7 @@ proptest! {
             max_keys: 2 * SHARDS,
             ..RateLimitSettings::all(format!("{count}/min").parse().unwrap())
         };
-        let plans = Plans::new("model", &settings).unwrap();
+        let plans = Plans::new("model", &settings, Vec::new()).unwrap();
         let instances: Vec<_> = (0..3).map(|_| Leases::new(&settings)).collect();
         let (request, scope) = (Request::new(()), Scope::default());
         let facts = Facts::of(&request, &scope);
@@ -123,7 +123,7 @@ proptest! {
 #[test]
 fn a_request_that_comes_first_passes_and_what_the_store_lacks_is_refused_at_once() {
     let settings = RateLimitSettings { lease: Some(2), ..RateLimitSettings::all("4/h".parse().unwrap()) };
-    let plans = Plans::new("model", &settings).unwrap();
+    let plans = Plans::new("model", &settings, Vec::new()).unwrap();
     let leases = Leases::new(&settings);
     let (request, scope) = (Request::new(()), Scope::default());
     let facts = Facts::of(&request, &scope);
@@ -149,7 +149,7 @@ fn who_comes_to_owe_by_an_answer_or_still_owes_later_wakes_the_background_task()
         shared: crate::settings::Shared::Leased,
         ..RateLimitSettings::all("100/h".parse().unwrap())
     };
-    let plans = Plans::new("model", &settings).unwrap();
+    let plans = Plans::new("model", &settings, Vec::new()).unwrap();
     let state = crate::shared::State::new(&settings).unwrap();
     let leases = &state.leases;
     let (request, scope) = (Request::new(()), Scope::default());
@@ -184,7 +184,7 @@ fn each_plan_has_a_lease_of_its_own() {
         "tiers": { "by": { "claim": "tier" }, "values": { "gold": "60000/min" } },
         "limit_from": { "claim": "rpm" },
     });
-    let plans = Plans::new("model", &serde_json::from_value(settings).unwrap()).unwrap();
+    let plans = Plans::new("model", &serde_json::from_value(settings).unwrap(), Vec::new()).unwrap();
     let scope = Scope::default();
     for (claims, lease) in [
         (None, 1),

@@ -1,7 +1,6 @@
 //! Variables, and the names in maps.
 
-use super::{Checker, Kind, call, nearest};
-use crate::when::kind::VARIABLES;
+use super::{Checker, Kind, Scope, call, nearest};
 use cel::common::ast::{Expr, IdedExpr, LiteralValue, operators};
 use std::mem::take;
 
@@ -32,27 +31,31 @@ impl Checker<'_> {
 
     /// The type of a variable, whose name is put into one piece, or of what a map has by a name.
     pub(super) fn variable(&mut self, expression: &mut IdedExpr, path: &[String]) -> Option<Kind> {
-        let whole = path.join(".");
-        let known = |name: &str| VARIABLES.iter().find(|(known, _)| *known == name);
+        let (whole, about) = (path.join("."), self.about);
+        let known = |name: &str| about.variables().find(|(known, _)| *known == name);
         if let Some((name, kind)) = known(&whole) {
             expression.expr = Expr::Ident((*name).to_owned());
             return Some(kind.clone());
         }
         let (start, length) = (self.start(expression), whole.chars().count());
-        let (key, map) = path.split_last()?;
-        let map = map.join(".");
+        let (map, key) = self.of_claims(path).unwrap_or_else(|| path.split_at(path.len() - 1));
+        let (map, key) = (map.join("."), key.join("."));
         if let Some((name, kind)) = known(&map) {
-            if *kind != Kind::Map {
+            let Some(found) = kind.of_key() else {
                 return self.wrong_at(start, length, format!("`{name}` is {kind} and has no `.{key}`"), None);
-            }
+            };
             let id = expression.id;
             let of = IdedExpr { id, expr: Expr::Ident((*name).to_owned()) };
-            let key = IdedExpr { id, expr: Expr::Literal(LiteralValue::String(key.clone().into())) };
+            let key = IdedExpr { id, expr: Expr::Literal(LiteralValue::String(key.into())) };
             self.key(&of, &key);
             expression.expr = call(operators::INDEX, vec![of, key]);
-            return Some(Kind::Text);
+            return Some(found);
         }
-        let names = || VARIABLES.iter().map(|(name, _)| *name);
+        if about == Scope::Request && path.first().is_some_and(|first| first == "principal") {
+            let help = "who calls is not known yet when a route is looked for".to_owned();
+            return self.wrong_at(start, length, format!("there is no variable `{whole}` here"), Some(help));
+        }
+        let names = || about.variables().map(|(name, _)| *name);
         let within: Vec<&str> = names().filter(|name| name.starts_with(&format!("{whole}."))).collect();
         if !within.is_empty() {
             let message = format!("`{whole}` by itself is no variable");
@@ -62,7 +65,7 @@ impl Checker<'_> {
         let meant = ends.chain(nearest(&whole, names())).next();
         // What follows a map is one of its names.
         let meant = meant.or_else(|| {
-            nearest(&map, names()).filter(|name| known(name).is_some_and(|(_, kind)| *kind == Kind::Map))
+            nearest(&map, names()).filter(|name| known(name).is_some_and(|(_, kind)| kind.is_map()))
         });
         let help = match meant {
             Some(meant) => format!("did you mean `{meant}`?"),
@@ -73,27 +76,39 @@ impl Checker<'_> {
         self.wrong_at(start, length, format!("there is no variable `{whole}`"), Some(help))
     }
 
+    /// A path into claims, which have others within: the map, and the path in it.
+    fn of_claims<'p>(&self, path: &'p [String]) -> Option<(&'p [String], &'p [String])> {
+        let is_claims = self.about == Scope::Caller
+            && matches!(path, [of, map, _, ..] if of == "principal" && (map == "claims" || map == "lists"));
+        is_claims.then(|| path.split_at(2))
+    }
+
     /// `has(a.b)`, or a field of what is no variable.
     pub(super) fn select(&mut self, expression: &mut IdedExpr, depth: usize) -> Option<Kind> {
         let id = expression.id;
         let Expr::Select(select) = &mut expression.expr else { return None };
-        let (test, field) = (select.test, select.field.clone());
-        if test && self.path(&select.operand).is_some_and(|path| path.len() == 1) {
+        let (test, mut field) = (select.test, select.field.clone());
+        let path = self.path(&select.operand).filter(|_| test).unwrap_or_default();
+        if path.len() == 1 {
             let help = "such as `has(request.headers.host)`".to_owned();
             return self.wrong(id, 3, "`has` asks for a name in a map".to_owned(), Some(help));
         }
+        if let Some((map, within)) = self.of_claims(&path) {
+            field = format!("{}.{field}", within.join("."));
+            select.operand.expr = Expr::Ident(map.join("."));
+        }
         match self.expression(&mut select.operand, depth + 1)? {
-            Kind::Map => {
+            of_map if of_map.is_map() => {
                 let of = take(&mut *select.operand);
                 let key = IdedExpr { id, expr: Expr::Literal(LiteralValue::String(field.into())) };
                 self.key(&of, &key);
                 let (called, kind) = if test {
-                    (call(operators::IN, vec![key, of]), Kind::Bool)
+                    (call(operators::IN, vec![key, of]), Some(Kind::Bool))
                 } else {
-                    (call(operators::INDEX, vec![of, key]), Kind::Text)
+                    (call(operators::INDEX, vec![of, key]), of_map.of_key())
                 };
                 expression.expr = called;
-                Some(kind)
+                kind
             }
             kind => self.wrong(id, 1, format!("{kind} has no `.{field}`"), None),
         }
