@@ -18,6 +18,8 @@ mod fields;
 #[cfg(feature = "cel")]
 mod kind;
 #[cfg(feature = "cel")]
+mod map;
+#[cfg(feature = "cel")]
 mod parse;
 #[cfg(feature = "cel")]
 mod program;

@@ -1,10 +1,9 @@
 //! The maps that expressions see of a request.
 
+use super::map::{Entries, Map};
 use crate::conditions::{cookie_pairs, cookie_values, query_pairs, query_values};
-use cel::ExecutionError;
-use cel::common::traits::{self, Container, Indexer, Iterable, Sizer};
-use cel::common::types::{self, CelInt, CelString, Type};
-use cel::common::value::{CowVal, Val};
+use cel::common::types::CelString;
+use cel::common::value::Val;
 use http::HeaderMap;
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -79,125 +78,39 @@ impl<'r> Source<'r> {
 }
 
 impl<'r> Fields<'r> {
-    pub(super) fn new(source: Source<'r>) -> Self {
-        Self { source, all: OnceLock::new() }
+    pub(super) fn new(source: Source<'r>) -> Map<Self> {
+        Map(Self { source, all: OnceLock::new() })
     }
 
     fn all(&self) -> &[(CelString<'r>, CelString<'r>)] {
         self.all.get_or_init(|| self.source.all())
     }
+}
 
-    /// The value of a name. In a loop it is found among all, so that long queries are not read over and over.
-    fn find(&self, name: &dyn Val) -> Result<Option<CelString<'r>>, ExecutionError> {
-        let Some(name) = name.downcast_ref::<CelString<'_>>() else {
-            return Err(ExecutionError::UnexpectedType {
-                got: name.get_type().name().to_owned(),
-                want: "string".to_owned(),
-            });
-        };
-        Ok(match self.all.get() {
+impl Entries for Fields<'_> {
+    /// In a loop it is found among all, so that long queries are not read over and over.
+    fn find<'v>(&self, name: &str) -> Option<Box<dyn Val + 'v>>
+    where
+        Self: 'v,
+    {
+        let value = match self.all.get() {
             Some(all) => {
-                let place = all.binary_search_by(|(known, _)| known.inner().cmp(name.inner()));
+                let place = all.binary_search_by(|(known, _)| known.inner().cmp(name));
                 place.ok().and_then(|at| all.get(at)).map(|(_, value)| value.clone())
             }
-            None => self.source.get(name.inner()).map(CelString::from),
-        })
-    }
-}
-
-impl std::fmt::Debug for Fields<'_> {
-    /// Without the values, which may be secrets.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Fields")
-    }
-}
-
-impl Val for Fields<'_> {
-    fn get_type(&self) -> &Type {
-        &types::MAP_TYPE
+            None => self.source.get(name).map(CelString::from),
+        };
+        value.map(|value| Box::new(value) as _)
     }
 
-    fn cel_type() -> &'static Type {
-        &types::MAP_TYPE
+    fn len(&self) -> usize {
+        self.all().len()
     }
 
-    fn as_container(&self) -> Option<&dyn Container> {
-        Some(self)
-    }
-
-    fn as_indexer<'b, 'v>(&'b self) -> Option<&'b (dyn Indexer + 'v)>
+    fn name<'b, 'v>(&'b self, at: usize) -> Option<&'b (dyn Val + 'v)>
     where
         Self: 'v,
     {
-        Some(self)
-    }
-
-    fn as_iterable<'b, 'v>(&'b self) -> Option<&'b (dyn Iterable + 'v)>
-    where
-        Self: 'v,
-    {
-        Some(self)
-    }
-
-    fn as_sizer(&self) -> Option<&dyn Sizer> {
-        Some(self)
-    }
-
-    fn clone_as_boxed<'v>(&self) -> Box<dyn Val + 'v>
-    where
-        Self: 'v,
-    {
-        Box::new(self.clone())
-    }
-}
-
-impl Container for Fields<'_> {
-    fn contains(&self, name: &dyn Val) -> Result<bool, ExecutionError> {
-        self.find(name).map(|value| value.is_some())
-    }
-}
-
-impl Indexer for Fields<'_> {
-    fn get<'b, 'v>(&'b self, name: &dyn Val) -> Result<CowVal<'b, 'v>, ExecutionError>
-    where
-        Self: 'v,
-    {
-        match self.find(name)? {
-            Some(value) => Ok(CowVal::owned(value)),
-            None => Err(ExecutionError::no_such_key(
-                name.downcast_ref::<CelString<'_>>().map_or("", |n| n.inner()),
-            )),
-        }
-    }
-
-    fn steal<'v>(self: Box<Self>, name: &dyn Val) -> Result<Box<dyn Val + 'v>, ExecutionError>
-    where
-        Self: 'v,
-    {
-        self.get(name).map(CowVal::into_owned)
-    }
-}
-
-impl Iterable for Fields<'_> {
-    fn iter<'b, 'v>(&'b self) -> Box<dyn traits::Iterator<'b, 'v> + 'b>
-    where
-        Self: 'v,
-    {
-        Box::new(Names(self.all().iter()))
-    }
-}
-
-impl Sizer for Fields<'_> {
-    fn size(&self) -> CelInt {
-        // There is no memory for more.
-        CelInt::from(self.all().len() as i64)
-    }
-}
-
-struct Names<'b, 'r>(std::slice::Iter<'b, (CelString<'r>, CelString<'r>)>);
-
-impl<'b, 'v, 'r: 'v> traits::Iterator<'b, 'v> for Names<'b, 'r> {
-    fn next(&mut self) -> Option<&'b (dyn Val + 'v)> {
-        self.0.next().map(|(name, _)| name as &(dyn Val + 'v))
+        self.all().get(at).map(|(name, _)| name as _)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::claims::{Claims, Shape};
 use super::fields::{Fields, Source};
+use super::map::Map;
 use crate::host::normal;
 use crate::request::Head;
 use cel::common::types::{CelBool, CelString};
@@ -18,9 +19,9 @@ pub(super) struct Variables<'r> {
     scheme: CelString<'r>,
     host: OnceLock<CelString<'r>>,
     client: OnceLock<Option<CelString<'r>>>,
-    headers: Fields<'r>,
-    query: Fields<'r>,
-    cookies: Fields<'r>,
+    headers: Map<Fields<'r>>,
+    query: Map<Fields<'r>>,
+    cookies: Map<Fields<'r>>,
 }
 
 impl<'r> Variables<'r> {
