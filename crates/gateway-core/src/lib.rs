@@ -20,6 +20,7 @@
 //! | [`with_causes`] | an error and what caused it, in one line |
 //! | [`take_ready`] | the service to call later: the one that was made ready, not a clone of it |
 //! | [`spare`] | the memory of heads that were used up, kept for the next ones |
+//! | [`once`] | a header value that HTTP/2 need not remember |
 //! | [`Mode`] | whether a policy is carried out, or only says what it would have done |
 //! | [`Network`] | a range of addresses, or one address, as settings write it |
 //! | [`cookie`], [`percent`] | the cookies of a request, and what percent-encoded text stands for |
@@ -73,6 +74,7 @@ mod keyed_hash;
 mod limited;
 mod mode;
 mod network;
+mod once;
 pub mod percent;
 mod principal;
 mod problem;
@@ -105,6 +107,7 @@ pub use keyed_hash::{KeyedHash, KeyedHasher};
 pub use limited::Limited;
 pub use mode::Mode;
 pub use network::{Network, NetworkError, client_network};
+pub use once::once;
 pub use principal::{AuthMethod, Principal};
 pub use problem::{Problem, ProblemFormat};
 pub use problem_layer::{Override, Overrides, ProblemLayer, ProblemService};

@@ -1,3 +1,4 @@
+use crate::once;
 use http::HeaderValue;
 
 /// Request extension: the identifier of one request, in the log, in the problem body and on the way upstream.
@@ -25,7 +26,7 @@ impl RequestId {
             at += 2;
         }
         // Hex digits and dashes are always valid in a header value; the empty value is never reached.
-        Self(HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("")))
+        Self(once(HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(""))))
     }
 
     /// Takes over an identifier that came with the request, if it is safe to log and to pass on: 1 to 128
@@ -34,7 +35,7 @@ impl RequestId {
     pub fn from_inbound(value: &HeaderValue) -> Option<Self> {
         let bytes = value.as_bytes();
         let safe = |b: &u8| b.is_ascii_alphanumeric() || b"-_.:/+=@".contains(b);
-        ((1..=128).contains(&bytes.len()) && bytes.iter().all(safe)).then(|| Self(value.clone()))
+        ((1..=128).contains(&bytes.len()) && bytes.iter().all(safe)).then(|| Self(once(value.clone())))
     }
 
     /// As a header value.
@@ -75,5 +76,12 @@ mod tests {
             let value = HeaderValue::from_str(text).unwrap();
             assert_eq!(RequestId::from_inbound(&value).is_some(), kept, "{text:?}");
         }
+    }
+
+    #[test]
+    fn rfc_7541_7_1_3_ids_are_not_kept_for_later_requests_of_the_connection() {
+        assert!(RequestId::generate().as_header().is_sensitive());
+        let own = RequestId::from_inbound(&HeaderValue::from_static("abc-1"));
+        assert!(own.is_some_and(|id| id.as_header().is_sensitive()));
     }
 }

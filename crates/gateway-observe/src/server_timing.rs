@@ -1,3 +1,4 @@
+use gateway_core::once;
 use http::header::{HeaderName, HeaderValue};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
@@ -118,7 +119,7 @@ fn told(all: Duration, service: Option<Duration>) -> Option<HeaderValue> {
         Some(service) => format!("service;dur={:.3}, gateway;dur={own:.3}", millis(service)),
         None => format!("gateway;dur={own:.3}"),
     };
-    HeaderValue::try_from(text).ok()
+    HeaderValue::try_from(text).ok().map(once)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use crate::algorithm::Rule;
 use crate::plan::Outcome;
+use gateway_core::once;
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use std::time::Duration;
@@ -65,7 +66,7 @@ impl Names {
             text.push_str(itoa::Buffer::new().format(told.reset));
         }
         if let Ok(value) = HeaderValue::try_from(text) {
-            headers.insert(RATE_LIMIT.clone(), value);
+            headers.insert(RATE_LIMIT.clone(), once(value));
         }
     }
 
@@ -74,8 +75,8 @@ impl Names {
         let index = usize::from(outcome.tightest);
         let (Some(count), Some(told)) = (self.counts.get(index), outcome.told.get(index)) else { return };
         headers.insert(X_LIMIT.clone(), (*count).into());
-        headers.insert(X_REMAINING.clone(), told.remaining.into());
-        headers.insert(X_RESET.clone(), told.reset.into());
+        headers.insert(X_REMAINING.clone(), once(told.remaining.into()));
+        headers.insert(X_RESET.clone(), once(told.reset.into()));
     }
 }
 

@@ -1,6 +1,6 @@
 //! `Cache-Status`: what the cache did with a request, for whoever reads the answer (RFC 9211).
 
-use gateway_core::CacheResult;
+use gateway_core::{CacheResult, once};
 use http::{HeaderName, HeaderValue, StatusCode};
 
 pub(crate) static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -66,7 +66,7 @@ impl Told {
             let mut text = String::with_capacity(start.len() + digits.len());
             text.push_str(start);
             text.push_str(digits);
-            return HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("gateway"));
+            return once(HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("gateway")));
         }
         let mut text = String::with_capacity(64);
         text.push_str("gateway");
