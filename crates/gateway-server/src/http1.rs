@@ -46,6 +46,8 @@ const EARLIER: f64 = 0.1;
 const DRAIN_GRACE: Duration = Duration::from_millis(250);
 /// How much is read of what comes behind a request that is being answered: no more than one read brings anyway.
 const MAX_AHEAD: usize = 32 * 1024;
+/// So much at once does not wait for other connections to be read: it is dealt with where it is.
+const LARGE: usize = 4096;
 /// How much of an unread request body is read and thrown away to keep the connection.
 const MAX_DISCARD: usize = 256 * 1024;
 
@@ -200,11 +202,13 @@ where
                 Ok(Some(head)) => {
                     self.fresh = false;
                     let mut exchange = Exchange::begin(head, &self.handler, &self.limits);
+                    // What came of a large body is in the processor's cache now.
+                    let turn = if self.input.len() > LARGE { Turn::Again } else { Turn::Begun };
                     if let Some(upload) = &mut exchange.upload {
                         upload.begin(&mut self.input, cx);
                     }
                     self.become_state(State::Exchange(exchange));
-                    return Turn::Begun;
+                    return turn;
                 }
                 Ok(None) => {}
                 Err(error) => return self.refuse(problem(error)),
