@@ -212,3 +212,59 @@ impl Frames {
         (Self::HEAD + u32::from_be_bytes([0, a, b, c]) as usize).min(Self::MOST)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What is seen of bytes that come in such pieces.
+    fn seen(mut bytes: &[u8], pieces: &[usize]) -> Vec<(usize, u8, u32, Vec<u8>)> {
+        let (mut frames, mut all) = (Frames::after(0), Vec::new());
+        let mut note = |frame: &Frame<'_>| {
+            all.push((frame.length, frame.kind, frame.stream, frame.payload.to_vec()));
+        };
+        for piece in pieces {
+            let (now, later) = bytes.split_at((*piece).min(bytes.len()));
+            frames.pass(now, &mut note);
+            bytes = later;
+        }
+        frames.pass(bytes, &mut note);
+        all
+    }
+
+    proptest! {
+        #[test]
+        fn frames_are_seen_alike_however_they_are_cut(
+            frames in prop::collection::vec((0_u8..12, any::<u32>(), prop::collection::vec(any::<u8>(), 0..80)), 0..12),
+            pieces in prop::collection::vec(0_usize..40, 0..40),
+        ) {
+            let mut wire = Vec::new();
+            for (kind, stream, payload) in &frames {
+                wire.extend([0, 0, payload.len() as u8, *kind, 0]);
+                wire.extend(stream.to_be_bytes());
+                wire.extend(payload);
+            }
+            let whole = seen(&wire, &[]);
+            prop_assert_eq!(&seen(&wire, &pieces), &whole);
+            prop_assert_eq!(whole.len(), frames.len());
+            for ((kind, stream, payload), seen) in frames.iter().zip(&whole) {
+                prop_assert_eq!((payload.len(), *kind, stream & 0x7fff_ffff), (seen.0, seen.1, seen.2));
+                prop_assert!(payload.starts_with(&seen.3));
+            }
+        }
+
+        #[test]
+        fn whatever_comes_is_taken(bytes in prop::collection::vec(any::<u8>(), 0..400), pieces in prop::collection::vec(0_usize..40, 0..20)) {
+            let mut watch = Watch::new();
+            let mut rest = &bytes[..];
+            for piece in pieces {
+                let (now, later) = rest.split_at(piece.min(rest.len()));
+                watch.read(now);
+                watch.written(now);
+                rest = later;
+            }
+            watch.refused();
+        }
+    }
+}
