@@ -15,7 +15,8 @@ use tower::{Layer, Service};
 /// `QUERY` goes around the cache.
 ///
 /// Bodies longer than `max_query`, or that do not say how long they are, pass as they come. A body that breaks off is
-/// answered 400, one that turns out larger than allowed 413, one that comes too slowly 408. Trailers of those that are read are left out.
+/// answered 400, one that turns out larger than allowed 413, one that comes too slowly 408. Trailers of those
+/// that are read are left out.
 #[derive(Clone, Copy, Debug)]
 pub struct QueryLayer {
     most: u64,

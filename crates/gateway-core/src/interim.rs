@@ -3,9 +3,9 @@
 //!
 //! The server of a request and whoever asks its upstream are one task: the server [`listen`]s while it polls for the
 //! answer, and [hears](Listening::heard) what is [`send`]t within that poll. So they need no channel, a request without
-//! interim answers pays two writes to a thread's own memory for each poll, and no layer in between sees them. What is sent where nobody
-//! listens is lost, as interim answers may be: in a task of its own, such as one that refreshes what a cache holds, and
-//! for a client whose protocol knows none.
+//! interim answers pays two writes to a thread's own memory for each poll, and no layer in between sees them. What is
+//! sent where nobody listens is lost, as interim answers may be: in a task of its own, such as one that refreshes what a
+//! cache holds, and for a client whose protocol knows none.
 //!
 //! ```
 //! use gateway_core::{ClientAddr, interim};
