@@ -1,13 +1,11 @@
 //! Sockets as a process opens them and is given them.
 #![allow(clippy::unwrap_used)]
 
-use gateway_server::{Accepted, ListenAddress, Listener, Socket, inherited_sockets};
-use std::io::{ErrorKind, Read, Write};
+use gateway_server::{Accepted, ListenAddress, Listener, Socket};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 
 fn address(path: &std::path::Path, mode: u32) -> ListenAddress {
     ListenAddress::Unix { path: path.to_owned(), mode }
@@ -60,50 +58,6 @@ async fn every_worker_has_a_tcp_socket_of_its_own_on_the_same_port() {
     let listener = sockets.into_iter().next().unwrap().into_listener().unwrap();
     let _client = std::net::TcpStream::connect(address).unwrap();
     assert!(matches!(listener.accept().await.unwrap(), Accepted::Tcp(..)));
-}
-
-/// What the child of the test below does: answers one connection on each socket that it was given.
-#[test]
-#[ignore = "run by the test that starts it with sockets"]
-fn child_with_inherited_sockets() {
-    let sockets = inherited_sockets().unwrap();
-    let names: Vec<_> = sockets.iter().map(|inherited| inherited.name.as_str()).collect();
-    let said = names.join(",");
-    for inherited in &sockets {
-        match &inherited.socket {
-            Socket::Tcp(socket) => socket.accept().unwrap().0.write_all(said.as_bytes()).unwrap(),
-            Socket::Unix(socket) => socket.accept().unwrap().0.write_all(said.as_bytes()).unwrap(),
-        }
-    }
-    assert!(inherited_sockets().unwrap().is_empty(), "they are taken once");
-}
-
-/// The shell gives the sockets the numbers that systemd would, and starts the child under its own process number.
-#[test]
-fn sockets_of_systemd_are_taken_over_with_their_names() {
-    use std::os::fd::OwnedFd;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a.sock");
-    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = tcp.local_addr().unwrap();
-    let unix = UnixListener::bind(&path).unwrap();
-    let child = Command::new("sh")
-        .args(["-c", "exec 3<&0 4<&1 </dev/null >&2; export LISTEN_PID=$$; exec \"$@\"", "sh"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "child_with_inherited_sockets"])
-        .env("LISTEN_FDS", "2")
-        .env("LISTEN_FDNAMES", "web:local")
-        .stdin(Stdio::from(OwnedFd::from(tcp)))
-        .stdout(Stdio::from(OwnedFd::from(unix)))
-        .stderr(Stdio::null())
-        .process_group(0)
-        .spawn();
-    let mut child = child.unwrap();
-    let mut said = String::new();
-    std::net::TcpStream::connect(port).unwrap().read_to_string(&mut said).unwrap();
-    UnixStream::connect(&path).unwrap().read_to_string(&mut said).unwrap();
-    assert_eq!(said, "web,localweb,local");
-    assert!(child.wait().unwrap().success());
 }
 
 #[tokio::test]
