@@ -18,8 +18,10 @@ mod chunked;
 mod encode;
 mod fields;
 mod head;
+mod read_size;
 
 pub use chunked::{ChunkDecoder, Decoded};
 pub use encode::{put_chunk_size, put_field, put_last_chunk, put_length};
 pub use fields::{may_be_trailer, nominated_by, remove_nominated, stays_behind};
 pub use head::{Framing, RequestError, RequestHead, ResponseHead, parse_request, parse_response};
+pub use read_size::{READ, ReadSize};

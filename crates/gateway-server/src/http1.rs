@@ -201,6 +201,7 @@ where
             match parse_request(self.input.buffer(), self.limits.max_head, self.limits.max_headers) {
                 Ok(Some(head)) => {
                     self.fresh = false;
+                    io::learn(head.framing);
                     let mut exchange = Exchange::begin(head, &self.handler, &self.limits);
                     // What came of a large body is in the processor's cache now.
                     let turn = if self.input.len() > LARGE { Turn::Again } else { Turn::Begun };

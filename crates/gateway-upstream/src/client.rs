@@ -1,5 +1,5 @@
 use crate::body::UpstreamBody;
-use crate::http1::{BodyFraming, Pool, ReadSize};
+use crate::http1::{BodyFraming, Pool};
 use crate::http2::Links;
 use crate::lookup::Lookup;
 use crate::settings::{HostHeader, Protocol, UpstreamSettings};
@@ -7,6 +7,7 @@ use crate::slots::{ConnectionLimit, ConnectionLimits};
 use crate::tls::UpstreamTls;
 use bytes::Bytes;
 use gateway_core::{BoxError, Endpoint, FailureKind, ProxyError, Scheme, Upstream, UpstreamError};
+use gateway_http1::ReadSize;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response};
 use http_body::Body;

@@ -3,13 +3,11 @@
 mod body;
 mod connection;
 mod pool;
-mod read_size;
 mod request;
 
 pub(crate) use body::Http1Body;
 pub(crate) use connection::{Connection, describe};
 pub(crate) use pool::Pool;
-pub(crate) use read_size::ReadSize;
 pub(crate) use request::{BodyFraming, asks_for_trailers};
 
 use crate::body::UpstreamBody;

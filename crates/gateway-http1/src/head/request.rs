@@ -1,6 +1,6 @@
 use super::{FEW_FIELDS, Framing, MORE_FIELDS, SPANS, Span, Spans, field, note};
 use crate::fields::{content_length, tokens};
-use bytes::BytesMut;
+use bytes::{Buf, Bytes, BytesMut};
 use gateway_core::spare;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::{Method, Request, Uri, Version};
@@ -31,6 +31,10 @@ pub enum RequestError {
     /// The head is larger than its limit, or has more fields.
     HeadTooLarge,
 }
+
+/// Where more than this of a body came with its head, the head is copied: it lasts until the answer, and the memory of the
+/// body, which has passed on by then, is to be used again while the processor has it in its cache.
+const APART: usize = 4096;
 
 struct Parsed {
     length: usize,
@@ -112,7 +116,13 @@ fn take(buffer: &mut BytesMut, parsed: &Parsed, fields: &Spans) -> Result<Reques
     if !lines_end_in_crlf(&buffer[parsed.method.start as usize..parsed.length]) {
         return Err(Malformed(words(httparse::Error::NewLine)));
     }
-    let head = buffer.split_to(parsed.length).freeze();
+    let head = if buffer.len() - parsed.length > APART {
+        let head = Bytes::copy_from_slice(&buffer[..parsed.length]);
+        buffer.advance(parsed.length);
+        head
+    } else {
+        buffer.split_to(parsed.length).freeze()
+    };
     let mut request = Request::new(());
     *request.method_mut() =
         Method::from_bytes(parsed.method.of(&head)).map_err(|_| Malformed("the method is not valid"))?;

@@ -2,6 +2,7 @@
 
 use super::timer::Timer;
 use bytes::{Buf, Bytes, BytesMut};
+use gateway_http1::{Framing, READ, ReadSize};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -10,8 +11,6 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
-/// What a read asks for at least: nearly every head in one call.
-const READ: usize = 4096;
 /// What the shared buffers are made for: many heads, one after the other.
 const SHARED: usize = 32 * 1024;
 /// A piece of a body up to this size is copied next to what is before it; a larger one is written from where it is.
@@ -25,6 +24,14 @@ const MAX_SPARE: usize = 64;
 thread_local! {
     /// Memory to read and to write with, lent to a connection that has something to do: ten thousand idle ones need none.
     static SPARE: RefCell<(BytesMut, Vec<BytesMut>)> = RefCell::default();
+    /// How much the first read of a request asks for.
+    static READ_SIZE: ReadSize = ReadSize::default();
+}
+
+/// Takes note of how long the body of a request is, so that those like it take one read.
+pub(super) fn learn(framing: Framing) {
+    let length = if let Framing::Length(length) = framing { length } else { 0 };
+    READ_SIZE.with(|size| size.learn(length));
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +75,10 @@ impl Input {
     ) -> Poll<io::Result<usize>> {
         if self.buffer.capacity() == 0 {
             self.buffer = SPARE.with_borrow_mut(|(spare, _)| std::mem::take(spare));
+            let size = READ_SIZE.with(ReadSize::get).min(SHARED);
+            if size > READ && self.buffer.capacity() < size {
+                self.buffer.reserve(SHARED);
+            }
         }
         if self.buffer.capacity() - self.buffer.len() < want.clamp(READ / 4, READ) {
             self.buffer.reserve(want.max(SHARED));

@@ -64,9 +64,10 @@ impl<B> Http1Body<B> {
     /// The end: gives the connection back, if both sides are done with it and it holds nothing unasked for.
     fn finish(&mut self) {
         self.state = State::Done;
-        if let Some(Exchange { connection, upload: None, keep_alive: true, .. }) = self.exchange.take()
+        if let Some(Exchange { mut connection, upload: None, keep_alive: true, .. }) = self.exchange.take()
             && connection.buffer.is_empty()
         {
+            connection.rest();
             self.shared.pool.give(connection, &self.shared.settings);
         }
     }

@@ -4,6 +4,7 @@ use crate::slots::{Open, Permit};
 use crate::socket::Socket;
 use crate::tls::describe_tls;
 use bytes::BytesMut;
+use gateway_http1::READ;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -11,9 +12,6 @@ use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
-
-/// What a read asks for at least: a head and a small body in one call.
-pub(crate) const READ: usize = 4096;
 
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -54,6 +52,14 @@ impl Connection {
             self.buffer.reserve(hint);
         }
         self.poll_read(cx, 0)
+    }
+
+    /// Lets go of the memory of a large answer: the next to be read, over whichever connection, finds it in the
+    /// processor's cache.
+    pub(crate) fn rest(&mut self) {
+        if self.buffer.capacity() > READ {
+            self.buffer = BytesMut::new();
+        }
     }
 
     /// Writes what fits of the one and, behind it, of the other; not both are empty.

@@ -1,17 +1,18 @@
-use super::connection::READ;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The most that the first read of an answer asks for.
+/// What the first read of a message asks for at least: a head and a small body in one call.
+pub const READ: usize = 4096;
+/// The most that it asks for.
 const MOST: usize = 64 * 1024;
 /// What a head is taken to need beside the body.
 const HEAD: usize = 1024;
 
-/// How much the first read of an answer should ask for, learned from the lengths of those before, so that an answer
-/// of 16 KiB takes one read and small ones do not carry its buffer.
+/// How much the first read of a message should ask for, learned from the lengths of those before, so that one of 16 KiB
+/// takes one read and small ones do not carry its buffer: from [`READ`] to 64 KiB.
 ///
-/// Only a hint: concurrent answers may overwrite each other's lesson.
+/// Only a hint: concurrent messages may overwrite each other's lesson.
 #[derive(Debug)]
-pub(crate) struct ReadSize(AtomicUsize);
+pub struct ReadSize(AtomicUsize);
 
 impl Default for ReadSize {
     fn default() -> Self {
@@ -20,22 +21,24 @@ impl Default for ReadSize {
 }
 
 impl ReadSize {
-    pub(crate) fn get(&self) -> usize {
+    /// How much to ask for.
+    #[must_use]
+    pub fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Takes note of an answer whose body has this length.
-    pub(crate) fn learn(&self, body: u64) {
+    /// Takes note of a message whose body has this length.
+    pub fn learn(&self, body: u64) {
         let now = self.get();
         let next = after(now, body);
-        // Answers are mostly alike: usually nothing is written.
+        // Messages are mostly alike: usually nothing is written.
         if next != now {
             self.0.store(next, Ordering::Relaxed);
         }
     }
 }
 
-/// At once up to what an answer took, back down by an eighth of the distance.
+/// At once up to what a message took, back down by an eighth of the distance.
 fn after(now: usize, body: u64) -> usize {
     let needed = usize::try_from(body).unwrap_or(MOST).saturating_add(HEAD).clamp(READ, MOST);
     if needed >= now { needed } else { now - (now - needed).div_ceil(8) }
