@@ -31,6 +31,8 @@ pub(crate) struct Tape<B> {
     kept: u64,
     /// How many pieces are kept, for each of them costs more than a few bytes.
     most_pieces: usize,
+    /// Whether what passes now is kept.
+    keeps: bool,
     over: bool,
     ended: bool,
     /// Whether somebody waits for the client to send more.
@@ -77,6 +79,7 @@ impl<B: Body<Data = Bytes>> Replay<B> {
             limit,
             kept: 0,
             most_pieces: most_pieces(limit),
+            keeps: true,
             over,
             ended: false,
             waiting: false,
@@ -106,6 +109,13 @@ impl<B: Body<Data = Bytes>> Repeat<B> {
                 taped.waiting = false;
                 (!taped.over).then(|| Replay::at_start(tape, *length))
             }
+        }
+    }
+
+    /// Whether what the next attempt takes is kept for one after it.
+    pub(crate) fn keep(&self, keeps: bool) {
+        if let Self::Tape { tape, .. } = self {
+            lock(tape).keeps = keeps;
         }
     }
 
@@ -230,7 +240,7 @@ where
         self.ended = piece.is_none() || self.source.is_end_stream();
         if let Some(piece) = &piece {
             self.kept += if let Piece::Data(data) = piece { data.len() as u64 } else { 0 };
-            self.over |= self.kept > self.limit || self.pieces.len() >= self.most_pieces;
+            self.over |= !self.keeps || self.kept > self.limit || self.pieces.len() >= self.most_pieces;
             if self.over {
                 self.pieces = Vec::new();
             } else {
@@ -283,6 +293,28 @@ mod tests {
         drop(first);
         assert_eq!(text(rewind.again().unwrap()).await, "abcdef");
         assert_eq!(text(rewind.again().unwrap()).await, "abcdef");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_need_not_be_kept_can_be_sent_again_until_something_of_it_is_taken() {
+        let (first, rewind) = Replay::prepare(pieces(&["ab", "cd"]), &keeping(100), None);
+        rewind.keep(false);
+        // No connection was made for it.
+        drop(first);
+        let mut second = rewind.again().unwrap();
+        second.frame().await.unwrap().unwrap();
+        assert!(rewind.again().is_none());
+        assert_eq!(text(second).await, "cd");
+    }
+
+    #[tokio::test]
+    async fn what_was_kept_is_sent_before_what_is_not_kept_any_more() {
+        let (mut first, rewind) = Replay::prepare(pieces(&["ab", "cd", "ef"]), &keeping(100), None);
+        first.frame().await.unwrap().unwrap();
+        drop(first);
+        rewind.keep(false);
+        assert_eq!(text(rewind.again().unwrap()).await, "abcdef");
+        assert!(rewind.again().is_none());
     }
 
     #[tokio::test]

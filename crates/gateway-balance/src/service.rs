@@ -325,6 +325,7 @@ impl<U> Sending<'_, U> {
                 }
             };
             let limit = time_at(now).limit(now);
+            repeat.keep(request == Repeatable::Always || self.upstreams[picked.index].may_give_back());
             if now > start {
                 time.client.tell(&mut head.headers, self.timeout, now);
             }

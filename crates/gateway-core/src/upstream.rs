@@ -20,6 +20,13 @@ pub trait Upstream<B> {
         head: &Parts,
         body: B,
     ) -> impl Future<Output = Result<Response<Self::Body>, UpstreamError>> + Send;
+
+    /// Whether it may say of a request whose body it has begun to take that it was not processed
+    /// ([`Refused`](FailureKind::Refused), [`Connect`](FailureKind::Connect) or [`Exhausted`](FailureKind::Exhausted)), so
+    /// that the body is worth keeping for another.
+    fn may_give_back(&self) -> bool {
+        true
+    }
 }
 
 /// What kind of failure it was, and so whether another attempt is safe.

@@ -73,7 +73,8 @@ pub(crate) struct Connection<I, H: Handler> {
     /// Whether this is the first request.
     fresh: bool,
     draining: bool,
-    /// Whether it waits for the tasks that are ready to have their turn: it is asked again behind them.
+    /// Whether it waits for the tasks that are ready to have their turn: it is asked again behind them. Not in a tunnel, where
+    /// what is said is mostly waited for.
     behind_others: bool,
 }
 
@@ -150,6 +151,10 @@ where
     /// No request after the one under way. To be followed by a poll.
     pub(crate) fn drain(&mut self) {
         self.draining = true;
+    }
+
+    fn is_tunnel(&self) -> bool {
+        matches!(self.state, State::Exchange(Exchange { tunnel: true, .. }))
     }
 
     fn turn(&mut self, io: &mut I, cx: &mut Context<'_>) -> Turn {
@@ -413,7 +418,7 @@ where
             // what is written leaves together. Written one by one, each piece wakes whoever waits for it on another
             // processor of the machine, who has gone to sleep again by the time of the next: to wake a process costs
             // several times what it costs to send. Where nothing else is ready it costs one more poll.
-            if !waited && (begun || this.output.is_small()) {
+            if !waited && (begun || this.output.is_small() && !this.is_tunnel()) {
                 this.behind_others = true;
                 this.input.rest();
                 this.io = Some(io);

@@ -202,6 +202,11 @@ where
         // Boxed, so that the future of the plain case stays small.
         Box::pin(self.send_http2_or_http1(head, body, framing)).await
     }
+
+    /// HTTP/1.1 has no words for it, but TLS may refuse who we are once we have written.
+    fn may_give_back(&self) -> bool {
+        self.0.tls.is_some() || !matches!(self.0.language, Language::Http1)
+    }
 }
 
 /// RFC 9110 §9.2.2.
