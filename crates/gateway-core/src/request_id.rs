@@ -1,6 +1,18 @@
 use crate::once;
 use http::HeaderValue;
 
+/// Each byte in hexadecimal digits.
+const HEX: [[u8; 2]; 256] = {
+    let (digits, mut pairs, mut byte) = (b"0123456789abcdef", [[0; 2]; 256], 0);
+    while byte < 256 {
+        pairs[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
+/// Where in the text of a UUID each of its bytes stands.
+const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+
 /// Request extension: the identifier of one request, in the log, in the problem body and on the way upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(HeaderValue);
@@ -11,19 +23,12 @@ impl RequestId {
     /// From the thread's own fast generator: unique, but not a secret.
     #[must_use]
     pub fn generate() -> Self {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
         let mut bytes = fastrand::u128(..).to_be_bytes();
         bytes[6] = (bytes[6] & 0x0f) | 0x40;
         bytes[8] = (bytes[8] & 0x3f) | 0x80;
         let mut text = [b'-'; 36];
-        let mut at = 0;
-        for (i, byte) in bytes.into_iter().enumerate() {
-            if matches!(i, 4 | 6 | 8 | 10) {
-                at += 1;
-            }
-            text[at] = HEX[usize::from(byte >> 4)];
-            text[at + 1] = HEX[usize::from(byte & 15)];
-            at += 2;
+        for (byte, at) in bytes.into_iter().zip(PLACES) {
+            text[at..at + 2].copy_from_slice(&HEX[usize::from(byte)]);
         }
         // Hex digits and dashes are always valid in a header value; the empty value is never reached.
         Self(once(HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(""))))

@@ -217,6 +217,20 @@ mod tests {
     }
 
     #[test]
+    fn the_memory_of_a_large_body_is_not_held_by_its_head() {
+        for (length, apart) in [(APART, false), (APART + 1, true)] {
+            let head = format!("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+            let mut buffer = BytesMut::from(head.as_bytes());
+            buffer.extend_from_slice(&vec![b'x'; length]);
+            let head = parse_request(&mut buffer, 1024, 100).unwrap().unwrap();
+            assert_eq!(head.request.headers()["host"], "a");
+            let body = buffer.split_to(length).freeze();
+            drop(buffer);
+            assert_eq!((body.len(), body.is_unique()), (length, apart));
+        }
+    }
+
+    #[test]
     fn framing_is_read_as_rfc_9112_says_or_the_request_is_refused() {
         let ok = |framing, keep_alive| Ok((framing, keep_alive));
         for (head, expected) in [

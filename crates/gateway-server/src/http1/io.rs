@@ -420,6 +420,26 @@ mod tests {
     }
 
     #[test]
+    fn requests_like_those_before_take_one_read_each() {
+        let (mut cx, message) = (Context::from_waker(Waker::noop()), [b'x'; 16_600]);
+        let mut read = || {
+            let (mut input, mut from) = (Input::default(), &message[..]);
+            let Poll::Ready(Ok(count)) = input.poll_read(&mut from, &mut cx, 0) else {
+                panic!("it is there")
+            };
+            drop(input.buffer.split());
+            input.rest();
+            count
+        };
+        // What is left of the memory that is lent is smaller with each.
+        let without = [read(), read(), read()];
+        assert!(without.iter().any(|count| *count < message.len()), "{without:?}");
+        learn(Framing::Length(16 * 1024));
+        assert_eq!([read(), read(), read()], [message.len(); 3]);
+        assert!(SPARE.with_borrow(|(spare, _)| spare.capacity() <= SHARED));
+    }
+
+    #[test]
     fn a_client_that_takes_all_is_given_more_at_a_time_and_one_that_falls_behind_less() {
         let piece = || Bytes::from(vec![b'x'; 16 * 1024]);
         let mut output = Output::default();

@@ -143,5 +143,8 @@ mod tests {
             }
             assert_eq!(connection.buffer.split_to(length).freeze().len(), length);
         }
+        assert!(connection.buffer.capacity() > READ);
+        connection.rest();
+        assert_eq!(connection.buffer.capacity(), 0, "an idle connection holds the memory of a large answer");
     }
 }
