@@ -4,7 +4,7 @@ use crate::client::Shared;
 use bytes::Bytes;
 use gateway_core::units::Timespan;
 use gateway_core::{BoxError, FailureKind, UpstreamError};
-use gateway_http1::{ChunkDecoder, Decoded, Framing};
+use gateway_http1::{ChunkDecoder, Decoded, Framing, READ};
 use http_body::{Body, Frame, SizeHint};
 use std::future::Future;
 use std::pin::Pin;
@@ -67,7 +67,9 @@ impl<B> Http1Body<B> {
         if let Some(Exchange { mut connection, upload: None, keep_alive: true, .. }) = self.exchange.take()
             && connection.buffer.is_empty()
         {
-            connection.rest();
+            if self.shared.read_size.get() > READ {
+                connection.rest();
+            }
             self.shared.pool.give(connection, &self.shared.settings);
         }
     }

@@ -5,6 +5,7 @@ use crate::socket::Socket;
 use crate::tls::describe_tls;
 use bytes::BytesMut;
 use gateway_http1::READ;
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -12,6 +13,11 @@ use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
+
+thread_local! {
+    /// Memory for large answers.
+    static SPARE: Cell<BytesMut> = Cell::default();
+}
 
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -49,17 +55,16 @@ impl Connection {
     /// Reads the beginning of an answer, which is expected to be `hint` bytes long in all.
     pub(crate) fn poll_read_answer(&mut self, cx: &mut Context<'_>, hint: usize) -> Poll<io::Result<usize>> {
         if hint > READ && self.buffer.is_empty() && self.buffer.capacity() < hint {
+            self.buffer = SPARE.take();
             self.buffer.reserve(hint);
         }
         self.poll_read(cx, 0)
     }
 
-    /// Lets go of the memory of a large answer: the next to be read, over whichever connection, finds it in the
-    /// processor's cache.
+    /// Gives back the memory that an answer was read into: the next of its like, over whichever connection, finds it in the
+    /// processor's cache, once its body has passed on.
     pub(crate) fn rest(&mut self) {
-        if self.buffer.capacity() > READ {
-            self.buffer = BytesMut::new();
-        }
+        SPARE.set(std::mem::take(&mut self.buffer));
     }
 
     /// Writes what fits of the one and, behind it, of the other; not both are empty.
@@ -143,8 +148,24 @@ mod tests {
             }
             assert_eq!(connection.buffer.split_to(length).freeze().len(), length);
         }
-        assert!(connection.buffer.capacity() > READ);
-        connection.rest();
-        assert_eq!(connection.buffer.capacity(), 0, "an idle connection holds the memory of a large answer");
+    }
+
+    #[tokio::test]
+    async fn large_answers_are_read_into_the_memory_of_those_before_that_have_passed_on() {
+        let mut places = Vec::new();
+        let mut held = Vec::new();
+        for holds in [false, false, true, false] {
+            let (mut far, near) = UnixStream::pair().unwrap();
+            let mut connection = Connection::new(Socket::Unix(near), None, Open::default());
+            far.write_all(&[b'x'; 16_500]).await.unwrap();
+            poll_fn(|cx| connection.poll_read_answer(cx, 17_408)).await.unwrap();
+            let body = connection.buffer.split().freeze();
+            places.push(body.as_ptr());
+            connection.rest();
+            assert_eq!(connection.buffer.capacity(), 0, "an idle connection holds memory");
+            held.extend(holds.then_some(body));
+        }
+        assert!(places[..3].iter().all(|place| *place == places[0]) && places[3] != places[0], "{places:?}");
+        assert!(held[0].iter().all(|byte| *byte == b'x'));
     }
 }
