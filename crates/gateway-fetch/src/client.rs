@@ -1,6 +1,8 @@
+use crate::resolve::Resolve;
 use crate::{FetchError, FetchSettings, tls};
 use bytes::Bytes;
 use gateway_core::with_causes;
+use gateway_lookup::Lookup;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -17,7 +19,8 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Asks over HTTP or HTTPS; see the [crate's page](crate). Cheap to clone; clones share connections.
 #[derive(Clone, Debug)]
 pub struct Fetch {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector<Resolve>>, Full<Bytes>>,
+    lookup: Lookup,
     timeout: Duration,
     max_body: usize,
 }
@@ -28,17 +31,25 @@ impl Fetch {
     /// # Errors
     /// A file cannot be used, or certificate and key do not go together.
     pub fn new(settings: &FetchSettings) -> Result<Self, FetchError> {
+        Self::by(Lookup::default(), settings)
+    }
+
+    fn by(lookup: Lookup, settings: &FetchSettings) -> Result<Self, FetchError> {
+        let mut tcp = HttpConnector::new_with_resolver(Resolve(lookup.clone()));
+        tcp.enforce_http(false);
+        // Shared among the addresses of a name, so that one that is silent leaves time for the others.
+        tcp.set_connect_timeout(Some(*settings.timeout));
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls::config(settings)?)
             .https_or_http()
             .enable_http1()
-            .build();
+            .wrap_connector(tcp);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .build(connector);
         let max_body = usize::try_from(settings.max_body.bytes()).unwrap_or(usize::MAX);
-        Ok(Self { client, timeout: *settings.timeout, max_body })
+        Ok(Self { client, lookup, timeout: *settings.timeout, max_body })
     }
 
     /// Sends a request and reads the answer, whatever its status.
@@ -46,13 +57,15 @@ impl Fetch {
     /// # Errors
     /// There is no answer in time, or it is too large.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, FetchError> {
-        let url = shown(request.uri());
-        if !matches!(request.uri().scheme_str(), Some("http" | "https")) {
+        let uri = request.uri().clone();
+        let url = shown(&uri);
+        let (Some("http" | "https"), Some(host)) = (uri.scheme_str(), uri.host()) else {
             return Err(FetchError::Url(url));
-        }
+        };
         let limit = self.timeout;
         match tokio::time::timeout(limit, self.exchange(&url, request.map(Full::new))).await {
             Ok(answer) => answer,
+            Err(_) if self.lookup.asks_for(host) => Err(FetchError::Unresolved { url, limit }),
             Err(_) => Err(FetchError::Timeout { url, limit }),
         }
     }
@@ -132,4 +145,57 @@ fn shown(uri: &Uri) -> String {
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     format!("{scheme}{host}{}", uri.path())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use gateway_core::units::Timespan;
+    use std::net::IpAddr;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    async fn get(fetch: &Fetch, url: &str) -> Result<Response<Bytes>, FetchError> {
+        fetch.send(request(Method::GET, url, HeaderMap::new(), Bytes::new())?).await
+    }
+
+    #[tokio::test]
+    async fn a_name_that_nobody_resolves_is_asked_for_once_and_in_nobodys_way() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = asked.clone();
+        let lookup = Lookup::by(move |host| {
+            let counter = counter.clone();
+            async move {
+                if host == "silent.test" {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                    std::future::pending::<()>().await;
+                }
+                Ok(vec![IpAddr::from([127, 0, 0, 1])])
+            }
+        });
+        let settings = FetchSettings { timeout: Timespan::millis(100), ..FetchSettings::default() };
+        let hurried = Fetch::by(lookup.clone(), &settings).unwrap();
+        let patient = Fetch::by(lookup, &FetchSettings::default()).unwrap();
+        let silent = async |path: usize| {
+            get(&hurried, &format!("http://silent.test/{path}?code=secret")).await.unwrap_err().to_string()
+        };
+        for (path, error) in futures_util::future::join_all((0..50).map(silent)).await.iter().enumerate() {
+            let expected = format!("http://silent.test/{path}: its name was not resolved within 100ms");
+            assert_eq!(*error, expected);
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 1024]).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await.unwrap();
+        });
+        let answer = get(&patient, &format!("http://other.test:{port}/")).await.unwrap();
+        assert_eq!(&answer.body()[..], b"{}");
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
 }
