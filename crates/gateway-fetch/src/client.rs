@@ -12,7 +12,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::de::DeserializeOwned;
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -21,6 +23,8 @@ const IDLE: Duration = Duration::from_secs(60);
 pub struct Fetch {
     client: Client<HttpsConnector<HttpConnector<Resolve>>, Full<Bytes>>,
     lookup: Lookup,
+    /// Over HTTP/1.1 each request has a connection of its own.
+    connections: Arc<Semaphore>,
     timeout: Duration,
     max_body: usize,
 }
@@ -49,7 +53,9 @@ impl Fetch {
             .pool_idle_timeout(IDLE)
             .build(connector);
         let max_body = usize::try_from(settings.max_body.bytes()).unwrap_or(usize::MAX);
-        Ok(Self { client, lookup, timeout: *settings.timeout, max_body })
+        let connections =
+            Arc::new(Semaphore::new(settings.max_connections.get().min(Semaphore::MAX_PERMITS)));
+        Ok(Self { client, lookup, connections, timeout: *settings.timeout, max_body })
     }
 
     /// Sends a request and reads the answer, whatever its status.
@@ -79,7 +85,12 @@ impl Fetch {
             url: url.to_owned(),
             why: with_causes(error),
         };
-        let (head, body) = self.client.request(request).await.map_err(|error| failed(&error))?.into_parts();
+        // Never closed.
+        let _connection = self.connections.acquire().await;
+        let answer = self.client.request(request).await;
+        // The client's own words say less than those of what caused them.
+        let answer = answer.map_err(|error| failed(error.source().unwrap_or(&error)));
+        let (head, body) = answer?.into_parts();
         let body = Limited::new(body, self.max_body).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
                 return FetchError::TooLarge { url: url.to_owned(), limit: self.max_body as u64 };
@@ -154,13 +165,43 @@ mod tests {
     use super::*;
     use gateway_core::units::Timespan;
     use std::net::IpAddr;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     async fn get(fetch: &Fetch, url: &str) -> Result<Response<Bytes>, FetchError> {
         fetch.send(request(Method::GET, url, HeaderMap::new(), Bytes::new())?).await
+    }
+
+    #[tokio::test]
+    async fn there_are_no_more_connections_than_there_may_be_and_the_others_wait() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let seen = most.clone();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (open, most) = (open.clone(), most.clone());
+                most.fetch_max(open.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                tokio::spawn(async move {
+                    let _ = stream.read(&mut [0; 1024]).await;
+                    // Time for others to come.
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    open.fetch_sub(1, Ordering::Relaxed);
+                    let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";
+                    stream.write_all(answer).await.unwrap();
+                });
+            }
+        });
+        let settings = FetchSettings {
+            timeout: Timespan::secs(60),
+            max_connections: 2.try_into().unwrap(),
+            ..FetchSettings::default()
+        };
+        let fetch = Fetch::new(&settings).unwrap();
+        let answers = futures_util::future::join_all((0..20).map(|_| get(&fetch, &url))).await;
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+        assert_eq!(seen.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test]
