@@ -54,7 +54,7 @@ impl From<IdentityError> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response<Body> {
         match &self.0 {
-            IdentityError::Unavailable(why) => tracing::warn!(why, "the database of accounts is away"),
+            // What is away is told where that is noticed.
             IdentityError::Internal(why) => tracing::error!(why, "a request for accounts failed"),
             _ => {}
         }
