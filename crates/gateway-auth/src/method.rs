@@ -71,6 +71,12 @@ pub trait Method: Debug + Send + Sync {
         Vec::new()
     }
 
+    /// Whether those whom it asks over the network answered when they were asked last. Default: `None`, for methods that
+    /// ask nobody.
+    fn answered(&self) -> Option<bool> {
+        None
+    }
+
     /// The same over another connection to the store, for a thread with its own runtime. Default: `None`, for
     /// methods that have no use for a store.
     fn with_store(&self, store: &Store) -> Option<Arc<dyn Method>> {

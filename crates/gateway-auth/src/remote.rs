@@ -48,6 +48,10 @@ pub(crate) struct Reachable {
 }
 
 impl Reachable {
+    pub(crate) fn answered(&self) -> bool {
+        !self.away.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn is_back(&self, url: &Uri) {
         if self.away.load(Ordering::Relaxed) && self.away.swap(false, Ordering::Relaxed) {
             tracing::info!(url = shown(url), "it answers about credentials again");

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::any;
-use gateway_auth::{AuthLayer, AuthPolicy, ForwardMethod, ForwardSettings};
+use gateway_auth::{AuthLayer, AuthPolicy, ForwardMethod, ForwardSettings, Method as _};
 use gateway_core::{AuthMethod, ClientAddr, Principal, Scheme};
 use http::{Method, Request};
 use server::Server;
@@ -125,13 +125,17 @@ async fn any_other_answer_is_the_clients_and_redirects_are_not_followed() {
         (&"Own".parse().unwrap(), &"w".parse().unwrap())
     );
     assert_eq!(body(response).await, "no");
-    let (_, lenient) = method(&format!("{toml}\non_failure = 'allow'"));
+    let (asking, lenient) = method(&format!("{toml}\non_failure = 'allow'"));
+    assert_eq!(asking.answered(), Some(true), "it was not asked yet");
     for case in ["large", "broken"] {
         assert!(
             outcome(&ask(&layer, get(&[("x-case", case)])).await).starts_with("auth-unavailable"),
             "{case}"
         );
         assert_eq!(outcome(&ask(&lenient, get(&[("x-case", case)])).await), "-", "{case}");
+        assert_eq!(asking.answered(), Some(false), "{case}");
+        ask(&lenient, get(&[("x-case", "no")])).await;
+        assert_eq!(asking.answered(), Some(true), "after {case}");
     }
     server.stop().await;
     let response = ask(&layer, get(&[("x-case", "no")])).await;

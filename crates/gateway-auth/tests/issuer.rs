@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use gateway_auth::{AuthLayer, AuthPolicy, JwtLayer, JwtMethod, JwtSettings};
+use gateway_auth::{AuthLayer, AuthPolicy, JwtLayer, JwtMethod, JwtSettings, Method as _};
 use gateway_core::Problem;
 use gateway_store::Store;
 use http::{Request, Response, StatusCode};
@@ -330,6 +330,7 @@ async fn what_takes_the_place_of_a_method_has_its_issuers_keys_and_its_revocatio
     let refreshing = tokio::spawn(before.refresh());
     let (good, bad) = (issuer.token(), issuer.token());
     assert_eq!(ask_method(&before, &good).await, 200);
+    assert_eq!(before.answered(), Some(true));
     before.revocations().revoke(&bad).await.unwrap();
     server.abort();
     let _ = server.await;
@@ -341,10 +342,21 @@ async fn what_takes_the_place_of_a_method_has_its_issuers_keys_and_its_revocatio
     assert_eq!(ask_method(&after, &bad).await, 401, "what was revoked stays so");
     let elsewhere = before.succeed(&settings("b", "other"), Store::memory()).unwrap();
     assert_eq!(ask_method(&elsewhere, &good).await, 503, "keys of another place are not believed");
+    wait_until_away(&after).await;
 
     tokio::time::pause();
     tokio::time::sleep(Duration::from_secs(25 * 3600)).await;
     assert_eq!(ask_method(&after, &issuer.token()).await, 503, "they do not last longer than before");
+}
+
+/// Though tokens are verified all the same.
+async fn wait_until_away(method: &JwtMethod) {
+    let away = async {
+        while method.answered() == Some(true) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), away).await.expect("it is seen that the issuer is away");
 }
 
 async fn ask_method(method: &JwtMethod, token: &str) -> u16 {

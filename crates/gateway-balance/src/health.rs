@@ -12,6 +12,7 @@ pub use status::StatusRanges;
 use crate::EndpointSet;
 use bytes::Bytes;
 use gateway_core::{BoxError, Endpoint, FailureKind, Upstream, UpstreamError};
+use gateway_lookup::Lookup;
 use http_body::Body;
 use http_body_util::Full;
 use std::fmt;
@@ -84,9 +85,10 @@ async fn check_one<U>(
 {
     let mut streak = Streak { healthy: set.members()[index].checked(), against: 0 };
     let mut due = Instant::now();
+    let lookup = Lookup::default();
     for round in 0u64.. {
         tokio::time::sleep_until(due).await;
-        let result = check(asked, settings, upstream).await;
+        let result = check(asked, &lookup, settings, upstream).await;
         // What was not asked is as well as before.
         if !matches!(result, Err(Flaw::Unasked(_))) {
             streak = streak.after(result.is_ok(), settings);
@@ -152,7 +154,12 @@ impl fmt::Display for Flaw {
     }
 }
 
-async fn check<U>(endpoint: &Endpoint, settings: &HealthSettings, upstream: &U) -> Result<(), Flaw>
+async fn check<U>(
+    endpoint: &Endpoint,
+    lookup: &Lookup,
+    settings: &HealthSettings,
+    upstream: &U,
+) -> Result<(), Flaw>
 where
     U: Upstream<Full<Bytes>>,
     U::Body: Body<Data = Bytes, Error: Into<BoxError>>,
@@ -161,7 +168,7 @@ where
         match settings.kind {
             HealthCheck::Http => http::check(upstream, endpoint, settings).await,
             HealthCheck::Grpc => grpc::check(upstream, endpoint, settings).await,
-            HealthCheck::Tcp => tcp::check(endpoint, settings).await,
+            HealthCheck::Tcp => tcp::check(endpoint, lookup, settings).await,
         }
     };
     match tokio::time::timeout(*settings.timeout, asked).await {

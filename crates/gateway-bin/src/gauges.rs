@@ -46,6 +46,7 @@ impl Gauges {
             tell_quota(metrics, name, limit);
         }
         tell_cache_store(metrics, &view.plan);
+        tell_auth(metrics, &view.plan);
         self.tell_clients(metrics);
         if let Some(log) = self.log.as_ref().and_then(Weak::upgrade) {
             metrics.counter("gateway_access_log_dropped_total", Vec::new()).absolute(log.dropped());
@@ -215,6 +216,18 @@ fn tell_cache_store(metrics: &Metrics, plan: &Plan) {
     if let Some(cache) = &plan.cache {
         metrics.gauge("gateway_cache_bytes", Vec::new()).set(cache.store.used().bytes() as f64);
         metrics.gauge("gateway_cache_entries", Vec::new()).set(cache.store.len() as f64);
+    }
+}
+
+/// Whether those answer who decide about credentials.
+fn tell_auth(metrics: &Metrics, plan: &Plan) {
+    for (name, plan) in &plan.auth.methods {
+        if let Some(answered) = plan.method.answered() {
+            metrics.gauge("gateway_auth_up", vec![("auth", name.clone())]).set(flag(answered));
+        }
+    }
+    if let Some(identity) = plan.identity.as_ref().and_then(|plan| plan.accounts.identity()) {
+        metrics.gauge("gateway_accounts_up", Vec::new()).set(flag(!identity.is_away()));
     }
 }
 

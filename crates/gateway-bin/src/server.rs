@@ -56,7 +56,7 @@ pub(crate) fn spawn_worker(
     std::thread::Builder::new().name(name).spawn(move || {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
-        runtime.block_on(async move {
+        let result = runtime.block_on(async move {
             let plan = orders.plan.borrow_and_update().clone();
             plan.clients.apply(place.doorway());
             let mut assembly = Assembly::new(&plan, observers);
@@ -70,7 +70,10 @@ pub(crate) fn spawn_worker(
             };
             worker.run(Listener::of(sockets)?, place, assembly, orders).await;
             Ok(())
-        })
+        });
+        // Without waiting for the resolver, which may be busy with a name that nobody wants any more.
+        runtime.shutdown_background();
+        result
     })
 }
 

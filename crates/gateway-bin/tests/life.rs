@@ -330,6 +330,33 @@ fn it_ends_as_asked_also_while_it_waits_for_redis() {
     assert_eq!(ended.code(), Some(0), "{}", process.stderr());
 }
 
+/// A name that nobody resolves keeps a thread as a password does whose check never ends.
+#[test]
+fn work_on_other_threads_holds_up_no_end() {
+    let hash = format!("$2b$31${}", ".".repeat(53));
+    let config = format!(
+        "access_log = false\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 1\ndrain_timeout = \"0s\"\n\
+         [auth.basic.staff]\nusers = {{ ada = \"{hash}\" }}\nmax_parallel = 1\nmax_queued = 0\n\
+         [[routes]]\npath = \"/*\"\nrespond = \"a\"\nauth = \"staff\"\n"
+    );
+    let gateway = Gateway::builder(EXE).config(&config).start();
+    let mut asked = ["YWRhOm9uZQ==", "YWRhOm90aGVy"].map(|credentials| {
+        let mut stream = TcpStream::connect(gateway.addr()).unwrap();
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Basic {credentials}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        stream
+    });
+    // Refused because of the other.
+    let mut answer = [0; 12];
+    wait_until("one of them to be refused", SOON, || {
+        asked.iter_mut().any(|stream| stream.read_exact(&mut answer).is_ok()).then_some(())
+    });
+    assert_eq!(&answer, b"HTTP/1.1 503");
+    let finished = gateway.stop();
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+}
+
 #[test]
 fn a_reload_that_comes_too_late_is_told_so() {
     let upstream = Upstream::named("a");

@@ -319,6 +319,10 @@ fn every_kind_of_mistake_names_its_place_and_what_to_do() {
         (format!("{GOOD}[services.b]\nendpoints = [\"ftp://x\"]\n"), vec!["`ftp://x` is not an endpoint"]),
         (format!("{GOOD}[services.b]\nendpoints = []\n"), vec!["the service `b` has no endpoints"]),
         (
+            format!("{GOOD}[services.b]\nendpoints = [\"http://a\", \"http://A:80\"]\n"),
+            vec!["http://A:80 is listed twice, the first time as http://a"],
+        ),
+        (
             format!("{GOOD}[services.b]\nendpoints = [\"http://x\"]\nbalance = \"round-robin\"\n"),
             vec!["`round-robin` is not a value of `services.b.balance`", "did you mean `round_robin`?"],
         ),

@@ -132,11 +132,13 @@ impl Endpoint {
         Self(Arc::new(Address { metadata, ..(*self.0).clone() }))
     }
 
-    /// Whether both are the same place, whatever their weights, priorities, zones and labels.
+    /// Whether both are the same place, whatever their weights, priorities, zones and labels, and however it is written:
+    /// `http://a` is at `http://A:80`.
     #[must_use]
     pub fn is_at(&self, other: &Self) -> bool {
         let (this, other) = (&self.0, &other.0);
-        (&this.authority, this.port, &this.place) == (&other.authority, other.port, &other.place)
+        (this.port, &this.place) == (other.port, &other.place)
+            && this.authority.host().eq_ignore_ascii_case(other.authority.host())
     }
 
     /// What tells it from the others, in logs, metrics and hashes: host and port as written, or `unix:/PATH`.
@@ -273,6 +275,9 @@ mod tests {
         let labelled = plain.with_zone("eu-1").with_metadata(labels).with_weight(2);
         assert_eq!((labelled.zone(), labelled.metadata()["version"].as_str()), (Some("eu-1"), "v2"));
         assert!(labelled.is_at(&plain) && labelled != plain && plain.metadata().is_empty());
+        let is_at = |this, other| Endpoint::parse(this).unwrap().is_at(&Endpoint::parse(other).unwrap());
+        assert!(is_at("http://a", "http://A:80") && is_at("https://a:443", "https://a"));
+        assert!(!is_at("http://a", "http://a:81") && !is_at("http://a:443", "https://a"));
         assert_ne!(Endpoint::parse("http://a:443").unwrap(), Endpoint::parse("https://a:443").unwrap());
     }
 }

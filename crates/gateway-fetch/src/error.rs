@@ -29,6 +29,14 @@ pub enum FetchError {
         /// What happened.
         why: String,
     },
+    /// It took too long to find its address.
+    #[error("{url}: its name was not resolved within {}", gateway_core::units::Timespan(*limit))]
+    Unresolved {
+        /// Who was to be asked.
+        url: String,
+        /// How long it might have taken.
+        limit: Duration,
+    },
     /// It took too long.
     #[error("{url} did not answer within {}", gateway_core::units::Timespan(*limit))]
     Timeout {

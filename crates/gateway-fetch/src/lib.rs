@@ -26,6 +26,7 @@
 
 mod client;
 mod error;
+mod resolve;
 mod settings;
 mod tls;
 

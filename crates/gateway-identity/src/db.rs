@@ -10,6 +10,7 @@ use sqlx::{AnyPool, ConnectOptions, Executor, SqlSafeStr};
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -32,6 +33,50 @@ pub(crate) struct Database {
     /// stand in line. The file's own lock is left for other processes.
     writers: Option<Arc<Semaphore>>,
     timeout: Duration,
+    reach: Arc<Reach>,
+}
+
+/// Whether the database does what it is asked. The log hears of every change, and of nothing else.
+struct Reach {
+    /// Where it is, without user and password.
+    at: String,
+    away: AtomicU8,
+}
+
+/// What fails: as long as nothing can be written, that something can be read is no news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    Reading,
+    Writing,
+}
+
+const THERE: u8 = 0;
+const AWAY: u8 = 1;
+const AWAY_FOR_WRITES: u8 = 2;
+
+impl Reach {
+    fn at(at: String) -> Self {
+        Self { at, away: AtomicU8::new(THERE) }
+    }
+
+    fn told<T>(&self, work: Work, result: &Result<T, IdentityError>) {
+        let away = self.away.load(Ordering::Relaxed);
+        match (result, away) {
+            (Err(IdentityError::Unavailable(why)), _) => {
+                let now = if work == Work::Writing { AWAY_FOR_WRITES } else { AWAY };
+                if self.away.fetch_max(now, Ordering::Relaxed) == THERE {
+                    tracing::warn!(at = self.at, why, "the database of accounts is away");
+                }
+            }
+            (_, THERE) => {}
+            (_, AWAY_FOR_WRITES) if work == Work::Reading => {}
+            _ => {
+                if self.away.swap(THERE, Ordering::Relaxed) != THERE {
+                    tracing::info!(at = self.at, "the database of accounts answers again");
+                }
+            }
+        }
+    }
 }
 
 impl Database {
@@ -66,7 +111,7 @@ impl Database {
             .await
             .map_err(|error| failed(&error))?;
         let writers = (!postgres).then(|| Arc::new(Semaphore::new(1)));
-        let database = Self { pool, writers, timeout };
+        let database = Self { pool, writers, timeout, reach: Arc::new(Reach::at(shown(at.expose()))) };
         database.migrate().await.map_err(|error| failed(&error))?;
         Ok(database)
     }
@@ -86,7 +131,7 @@ impl Database {
 
     /// [Does](Self::run) something that writes.
     async fn write<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, IdentityError> {
-        self.run(async {
+        self.within(Work::Writing, async {
             let _turn = match &self.writers {
                 // Never closed.
                 Some(writers) => Some(writers.acquire().await.map_err(|_| sqlx::Error::PoolClosed)?),
@@ -97,14 +142,42 @@ impl Database {
         .await
     }
 
-    /// Does something within the time, and says of a failure whether the database is away or the fault is ours.
+    /// [Does](Self::within) something that only reads.
     async fn run<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, IdentityError> {
-        match tokio::time::timeout(self.timeout, work).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(classify(&error)),
-            Err(_) => Err(IdentityError::Unavailable(format!("no answer within {:?}", self.timeout))),
-        }
+        self.within(Work::Reading, work).await
     }
+
+    /// Does something within the time, and says of a failure whether the database is away or the fault is ours.
+    async fn within<T>(
+        &self,
+        kind: Work,
+        work: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, IdentityError> {
+        let limit = gateway_core::units::Timespan(self.timeout);
+        let result = match tokio::time::timeout(self.timeout, work).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(sqlx::Error::PoolTimedOut)) => {
+                Err(IdentityError::Unavailable(format!("no connection within {limit}")))
+            }
+            Ok(Err(error)) => Err(classify(&error)),
+            Err(_) => Err(IdentityError::Unavailable(format!("no answer within {limit}"))),
+        };
+        self.reach.told(kind, &result);
+        result
+    }
+
+    /// Whether it did not do what it was asked last.
+    pub(crate) fn is_away(&self) -> bool {
+        self.reach.away.load(Ordering::Relaxed) != THERE
+    }
+}
+
+/// Without user, password and parameters.
+fn shown(url: &str) -> String {
+    let url = url.split('?').next().unwrap_or_default();
+    let scheme = url.find("://").map_or("", |end| &url[..end + 3]);
+    let place = &url[scheme.len()..];
+    format!("{scheme}{}", place.rsplit_once('@').map_or(place, |(_, place)| place))
 }
 
 /// The URL of an SQLite file, which is made here so that only its owner may read it.
@@ -175,6 +248,35 @@ fn classify(error: &sqlx::Error) -> IdentityError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_database_that_only_reads_stays_away_until_it_writes() {
+        let away = || Err::<(), _>(IdentityError::Unavailable(String::new()));
+        for (told, expected) in [
+            (vec![(Work::Reading, away())], true),
+            (vec![(Work::Reading, away()), (Work::Reading, Ok(()))], false),
+            (vec![(Work::Reading, away()), (Work::Writing, Err(IdentityError::NotFound("account")))], false),
+            (vec![(Work::Writing, away()), (Work::Reading, Ok(()))], true),
+            (vec![(Work::Writing, away()), (Work::Reading, Ok(())), (Work::Writing, Ok(()))], false),
+            (vec![(Work::Reading, away()), (Work::Writing, away()), (Work::Reading, Ok(()))], true),
+        ] {
+            let reach = Reach::at(String::new());
+            told.iter().for_each(|(work, result)| reach.told(*work, result));
+            assert_eq!(reach.away.load(Ordering::Relaxed) != THERE, expected, "{told:?}");
+        }
+    }
+
+    #[test]
+    fn where_it_is_is_told_without_secrets() {
+        for (url, expected) in [
+            ("postgres://ada:p@ss@db:5432/gateway?password=x", "postgres://db:5432/gateway"),
+            ("postgres://db/gateway", "postgres://db/gateway"),
+            ("sqlite://identity.db?mode=rwc", "sqlite://identity.db"),
+            ("identity.db", "identity.db"),
+        ] {
+            assert_eq!(shown(url), expected);
+        }
+    }
 
     #[test]
     fn a_database_that_can_do_nothing_now_is_away_and_a_mistake_of_ours_is_not() {

@@ -53,10 +53,9 @@ impl From<IdentityError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response<Body> {
-        match &self.0 {
-            IdentityError::Unavailable(why) => tracing::warn!(why, "the database of accounts is away"),
-            IdentityError::Internal(why) => tracing::error!(why, "a request for accounts failed"),
-            _ => {}
+        // What is away is told where that is noticed.
+        if let IdentityError::Internal(why) = &self.0 {
+            tracing::error!(why, "a request for accounts failed");
         }
         no_store(self.0.problem().into_response())
     }

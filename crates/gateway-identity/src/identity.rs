@@ -84,6 +84,12 @@ impl Identity {
         self.0.hasher.computed()
     }
 
+    /// Whether the database did not do what it was asked last.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.0.db.is_away()
+    }
+
     fn now(&self) -> Millis {
         self.0.clock.now()
     }

@@ -39,6 +39,7 @@ async fn a_database_that_is_away_is_a_503_in_time_and_is_found_again() {
     let database_timeout = Timespan::secs(1);
     let face = Face::open(IdentitySettings { database_timeout, ..settings(&place) }).await;
     let (access, refresh, _) = face.login(ADMIN, ADMIN_PASSWORD).await;
+    assert!(!face.identity.is_away());
 
     server.kill();
     for _ in 0..3 {
@@ -50,9 +51,11 @@ async fn a_database_that_is_away_is_a_503_in_time_and_is_found_again() {
     let me = timeout(DEADLINE, face.call("GET /auth/me", Some(&access), json!(null))).await.unwrap();
     assert_eq!(me.status, 503);
     assert!(face.upkeep.once().await.is_err());
+    assert!(face.identity.is_away());
     assert_eq!(face.call("GET /.well-known/jwks.json", None, json!(null)).await.status, 200, "from memory");
     server.restart();
     let refresh = until_renewed(&face, &refresh).await;
+    assert!(!face.identity.is_away());
 
     server.stall();
     assert_eq!(renewed(&face, &refresh).await.status, 503);

@@ -171,7 +171,10 @@ impl RedisStore {
         // Without a connection, whoever makes one tells the circuit.
         match (&result, used) {
             (_, None) => {}
-            (Err(Failure::Away(why)), Some(epoch)) => self.circuit.failed(Some(epoch), why),
+            (Err(Failure::Away(why)), Some(epoch)) => {
+                self.circuit.failed(Some(epoch), why);
+                self.slot.close(epoch);
+            }
             (Ok(_) | Err(Failure::Refused(_)), Some(epoch)) => self.circuit.answered(epoch),
         }
         result.map_err(|failure| self.failed(failure))

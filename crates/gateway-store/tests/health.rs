@@ -218,6 +218,29 @@ async fn a_server_that_is_slower_than_operations_may_be_stays_away() {
     }
 }
 
+#[tokio::test]
+async fn a_connection_that_failed_is_closed_before_another_is_needed() {
+    let redis = Redis::start();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let settings = RedisSettings {
+        timeout: format!("{DEADLINE:?}").parse().unwrap(),
+        ..RedisSettings::new(&format!("redis://{}", listener.local_addr().unwrap()))
+    };
+    let store = Store::open(&StoreSettings::from(settings)).unwrap();
+    let port = redis.port();
+    let closed = tokio::spawn(async move {
+        let (client, _) = listener.accept().await.unwrap();
+        let server = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let ((mut asked, mut answers), (mut from, mut to)) = (client.into_split(), server.into_split());
+        tokio::spawn(async move { tokio::io::copy(&mut from, &mut answers).await });
+        tokio::io::copy(&mut asked, &mut to).await
+    });
+    store.ping().await.unwrap();
+    redis.stall();
+    store.get(&["x"]).await.unwrap_err();
+    tokio::time::timeout(MINUTE, closed).await.expect("it is closed").unwrap().unwrap();
+}
+
 /// Accepts connections and passes them on after a while.
 async fn slow_to_connect(redis: &Redis, pause: Duration) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

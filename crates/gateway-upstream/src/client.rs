@@ -1,13 +1,13 @@
 use crate::body::UpstreamBody;
 use crate::http1::{BodyFraming, Pool};
 use crate::http2::Links;
-use crate::lookup::Lookup;
 use crate::settings::{HostHeader, Protocol, UpstreamSettings};
 use crate::slots::{ConnectionLimit, ConnectionLimits};
 use crate::tls::UpstreamTls;
 use bytes::Bytes;
 use gateway_core::{BoxError, Endpoint, FailureKind, ProxyError, Scheme, Upstream, UpstreamError};
 use gateway_http1::ReadSize;
+use gateway_lookup::Lookup;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response};
 use http_body::Body;

@@ -1,12 +1,12 @@
 //! Making a connection: all addresses of a name, a Unix socket, TLS on top.
 
 use crate::http1::describe;
-use crate::lookup::Lookup;
 use crate::proxy_header::encode;
 use crate::settings::UpstreamSettings;
 use crate::socket::Socket;
 use crate::tls::{UpstreamTls, tls_cause};
 use gateway_core::{Endpoint, FailureKind, ProxyError, Scheme, UpstreamError};
+use gateway_lookup::Lookup;
 use socket2::{Domain, SockRef, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;

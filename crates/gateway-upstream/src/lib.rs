@@ -82,7 +82,6 @@ mod client;
 mod dial;
 mod http1;
 mod http2;
-mod lookup;
 mod proxy_header;
 mod settings;
 mod slots;

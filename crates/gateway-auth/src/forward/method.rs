@@ -249,6 +249,10 @@ impl Method for ForwardMethod {
         Check::wait(async move { shared.ask(request, key).await })
     }
 
+    fn answered(&self) -> Option<bool> {
+        Some(self.0.reachable.answered())
+    }
+
     fn strips(&self) -> bool {
         self.0.own != HeaderNames::default()
     }

@@ -305,6 +305,10 @@ impl Method for IntrospectionMethod {
         Some(&self.0.bare)
     }
 
+    fn answered(&self) -> Option<bool> {
+        Some(self.0.reachable.answered())
+    }
+
     fn strips(&self) -> bool {
         self.0.settings.hide_credentials
     }

@@ -118,6 +118,10 @@ impl Method for JwtMethod {
         }
     }
 
+    fn answered(&self) -> Option<bool> {
+        self.shared.verifier.keys.remote.as_ref()?.answered()
+    }
+
     fn challenge(&self) -> Option<&HeaderValue> {
         Some(self.shared.challenges.bare())
     }

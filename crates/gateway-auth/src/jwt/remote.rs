@@ -12,7 +12,7 @@ use crate::jwt::settings::{JwksSettings, JwtSettings, OneOrMany};
 use arc_swap::ArcSwap;
 use gateway_fetch::Fetch;
 use serde_json::Value;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -28,6 +28,8 @@ pub(crate) struct Remote {
     keys: ArcSwap<Vec<Key>>,
     /// When they were read last.
     last_good: Mutex<Option<Instant>>,
+    /// Whether the last attempt was in vain.
+    away: AtomicBool,
     progress: watch::Sender<Progress>,
     /// The number of the attempt that somebody waits for.
     wanted: AtomicU64,
@@ -102,6 +104,7 @@ impl Remote {
             settings: jwks,
             keys: ArcSwap::default(),
             last_good: Mutex::default(),
+            away: AtomicBool::new(false),
             progress: watch::Sender::default(),
             wanted: AtomicU64::new(0),
             hurry: Arc::default(),
@@ -122,11 +125,17 @@ impl Remote {
         if self.source == before.source && self.algorithms == before.algorithms {
             self.keys.store(before.keys.load_full());
             *self.last_good() = *before.last_good();
+            self.away.store(before.away.load(Ordering::Relaxed), Ordering::Relaxed);
         }
     }
 
     fn last_good(&self) -> MutexGuard<'_, Option<Instant>> {
         self.last_good.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its keys could be read last time; nothing where they are those of this process.
+    pub(crate) fn answered(&self) -> Option<bool> {
+        (self.source != Source::Given).then(|| !self.away.load(Ordering::Relaxed))
     }
 
     /// The keys of now.

@@ -91,6 +91,10 @@ impl Method for OidcMethod {
         }
     }
 
+    fn answered(&self) -> Option<bool> {
+        Some(self.shared.provider.answered())
+    }
+
     fn challenge(&self) -> Option<&HeaderValue> {
         Some(&self.shared.challenge)
     }

@@ -118,6 +118,12 @@ impl Provider {
         })
     }
 
+    /// Whether it did, when it was asked last for its configuration or tokens, and for its keys.
+    pub(crate) fn answered(&self) -> bool {
+        let keys = self.keys.verifier.keys.remote.as_ref().and_then(|remote| remote.answered());
+        self.reachable.answered() && keys.unwrap_or(true)
+    }
+
     /// The configuration, read again from time to time; while that fails, the last one.
     pub(crate) async fn configuration(self: &Arc<Self>) -> Result<Arc<Configuration>, Failure> {
         let (known, now) = (self.known.load_full(), Instant::now());

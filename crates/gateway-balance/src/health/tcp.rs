@@ -4,18 +4,23 @@ use super::Flaw;
 use super::http::MOST;
 use super::settings::HealthSettings;
 use gateway_core::{Endpoint, FailureKind};
+use gateway_lookup::Lookup;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-pub(super) async fn check(endpoint: &Endpoint, settings: &HealthSettings) -> Result<(), Flaw> {
+pub(super) async fn check(
+    endpoint: &Endpoint,
+    lookup: &Lookup,
+    settings: &HealthSettings,
+) -> Result<(), Flaw> {
     let refused = |error: std::io::Error| {
         Flaw::of(FailureKind::of_connecting(&error), format!("no connection: {error}"))
     };
     match endpoint.socket_path() {
         Some(path) => talk(UnixStream::connect(path).await.map_err(refused)?, settings).await?,
         None => {
-            let place = (endpoint.host(), endpoint.port());
-            talk(TcpStream::connect(place).await.map_err(refused)?, settings).await?;
+            let addresses = lookup.addresses(endpoint.host(), endpoint.port()).await.map_err(refused)?;
+            talk(TcpStream::connect(&addresses[..]).await.map_err(refused)?, settings).await?;
         }
     }
     Ok(())
@@ -46,6 +51,25 @@ async fn talk(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[tokio::test]
+    async fn checks_of_a_name_that_nobody_resolves_wait_for_one_answer() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = asked.clone();
+        let lookup = Lookup::by(move |_| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            std::future::pending()
+        });
+        let (endpoint, settings) =
+            (Endpoint::parse("http://silent.test").unwrap(), HealthSettings::default());
+        for _ in 0..5 {
+            let checked = check(&endpoint, &lookup, &settings);
+            assert!(tokio::time::timeout(std::time::Duration::from_millis(5), checked).await.is_err());
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
 
     #[tokio::test]
     async fn what_comes_back_is_searched_across_pieces() {

@@ -23,6 +23,8 @@ impl Upkeep {
             let done = self.once().await;
             match &done {
                 Ok(()) if away => tracing::info!("the upkeep of accounts works again"),
+                // What is away is told where that is noticed.
+                Err(IdentityError::Unavailable(_)) => continue,
                 Err(error) if !away => {
                     tracing::warn!(%error, "the upkeep of accounts failed; it is tried again")
                 }

@@ -12,7 +12,8 @@ pub(super) enum Failure {
 
 /// What an error says, and what to do about it where that is known.
 pub(super) fn explained(error: &RedisError) -> String {
-    let text = with_causes(error);
+    // The parser says where it stopped in lines of their own.
+    let text = with_causes(error).split('\n').filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
     match error.code() {
         Some("NOPERM") => {
             let role = if text.contains("'role'") { ", with sentinels also `+role`" } else { "" };
@@ -83,6 +84,8 @@ mod tests {
             let Failure::Refused(why) = answer(text) else { panic!("{text}: {:?}", answer(text)) };
             assert!(why.to_lowercase().contains(&hint.to_lowercase()), "{text}: {why}");
         }
+        let nonsense = Parser::new().parse_value(&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..]).unwrap_err();
+        assert!(matches!(Failure::from(nonsense), Failure::Away(why) if !why.contains('\n')));
         let closed = RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
         assert!(matches!(Failure::from(closed), Failure::Away(_)));
     }

@@ -63,6 +63,15 @@ impl Slot {
         })
     }
 
+    /// Closes a connection that failed as soon as nobody waits for it: whatever still comes is of no use.
+    pub(super) fn close(&self, epoch: u64) {
+        let link = self.link.load();
+        if link.as_ref().is_some_and(|link| link.0 == epoch) {
+            // Unless another has been made meanwhile.
+            self.link.compare_and_swap(&link, None);
+        }
+    }
+
     fn current(&self, circuit: &Circuit) -> Option<(u64, Link)> {
         let link = self.link.load();
         link.as_deref().filter(|(epoch, _)| *epoch == circuit.epoch()).cloned()

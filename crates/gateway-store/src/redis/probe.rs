@@ -36,7 +36,10 @@ impl RedisStore {
         match &result {
             Ok(()) => self.circuit.works(epoch),
             Err(Failure::Refused(why)) => self.circuit.refuses(epoch, why),
-            Err(Failure::Away(why)) => self.circuit.failed(Some(epoch), why),
+            Err(Failure::Away(why)) => {
+                self.circuit.failed(Some(epoch), why);
+                self.slot.close(epoch);
+            }
         }
         result.map_err(|failure| self.failed(failure))
     }

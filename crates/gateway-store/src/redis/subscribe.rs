@@ -1,10 +1,11 @@
+use super::failure::explained;
 use super::topology::Topology;
 use crate::{Event, RedisSettings};
 use bytes::Bytes;
 use deadpool_redis::redis::Value;
 use deadpool_redis::redis::aio::{PubSubSink, PubSubStream};
 use futures_util::StreamExt;
-use gateway_core::with_causes;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +58,7 @@ impl RedisSubscription {
                         self.connected(messages.split());
                         return Event::Gap;
                     }
-                    Ok(Err(e)) => self.lost(&with_causes(&e)),
+                    Ok(Err(e)) => self.lost(&explained(&e)),
                     Err(_) => self.lost("no connection in time"),
                 }
                 continue;
@@ -69,7 +70,7 @@ impl RedisSubscription {
                 },
                 () = sleep_until(self.ping_at) => match timeout(patience, sink.ping::<Value>()).await {
                     Ok(Ok(_)) => self.ping_at = Instant::now() + PING_EVERY,
-                    Ok(Err(e)) => self.lost(&with_causes(&e)),
+                    Ok(Err(e)) => self.lost(&explained(&e)),
                     Err(_) => self.lost("no answer to a PING"),
                 },
             }

@@ -55,6 +55,7 @@ impl Task {
         let remote = self.remote.upgrade()?;
         remote.progress.send_modify(|progress| progress.began += 1);
         let read = remote.read(&mut self.found).await;
+        remote.away.store(read.is_err(), Ordering::Relaxed);
         let next = match read {
             Ok(read) => self.succeeded(&remote, read, asked),
             Err(why) => self.failed(&remote, &why, asked),

@@ -30,7 +30,7 @@ pub(crate) struct AuthPlan {
 /// One way to authenticate.
 #[derive(Clone)]
 pub(crate) struct MethodPlan {
-    method: Arc<dyn Method>,
+    pub(crate) method: Arc<dyn Method>,
     /// Where it is that of tokens.
     jwt: Option<JwtMethod>,
     /// Where it is that of API keys.

@@ -93,8 +93,12 @@ impl Planner<'_> {
             let parsed = parsed.with_weight(endpoint.weight).with_priority(endpoint.priority);
             let parsed = parsed.with_metadata(endpoint.metadata.clone());
             let parsed = endpoint.zone.as_ref().map_or_else(|| parsed.clone(), |zone| parsed.with_zone(zone));
-            if endpoints.iter().any(|known: &Endpoint| known.is_at(&parsed)) {
-                self.mistakes.push(self.origin.mistake(&key, format!("{parsed} is listed twice")));
+            if let Some(known) = endpoints.iter().find(|known: &&Endpoint| known.is_at(&parsed)) {
+                let message = match known.name() == parsed.name() {
+                    true => format!("{parsed} is listed twice"),
+                    false => format!("{parsed} is listed twice, the first time as {known}"),
+                };
+                self.mistakes.push(self.origin.mistake(&key, message));
             }
             endpoints.push(parsed);
         }
