@@ -302,7 +302,7 @@ async fn transformations_keep_it() {
     keeps(RedirectLayer::new(&RedirectSettings::https()).unwrap()).await;
     keeps(MaintenanceLayer::new(&from_value(json!({ "exempt": ["192.0.2.0/24"] })).unwrap()).unwrap()).await;
     keeps(UnderscoreHeadersLayer::new(UnderscoreHeaders::Reject)).await;
-    keeps(GrpcWebLayer::default()).await;
+    keeps(GrpcWebLayer).await;
     let other = Strict::new(Does::Answer);
     keeps(FallbackLayer::new(&from_value(json!({})).unwrap(), Some(other)).unwrap()).await;
 }
