@@ -43,6 +43,9 @@ cargo test --workspace --locked "$@"
 # Policies in Cedar are a choice at build time, for their crates take minutes to build; expressions in CEL likewise.
 cargo test --locked -p gateway-auth -p gateway-bin -p gateway-routing --features gateway-bin/cedar,gateway-bin/cel \
   --test cedar --test cel "$@"
+# Who uses a crate alone may do without Redis, and what that takes to build.
+cargo test --locked -p gateway-store --no-default-features --lib "$@"
+cargo check --locked -p gateway-auth -p gateway-cache -p gateway-ratelimit --no-default-features
 # What the expressions' own crate says of them, beside its sources.
 cargo test --locked -p gateway-routing --features cel --lib "$@"
 cargo test --locked -p gateway-routing --features cel --doc "$@"

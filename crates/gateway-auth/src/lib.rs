@@ -14,7 +14,8 @@
 //!
 //! They meet in the request's extensions: [`AuthLayer`] leaves a [`Principal`](gateway_core::Principal) there, the
 //! others read it. Each works without the rest. The last three belong below whatever answers without the service, such
-//! as a cache.
+//! as a cache. What to mind in axum, hyper and tonic, and between other layers:
+//! [in a service of yours](gateway_core#the-layers-in-a-service-of-yours).
 //!
 //! ```
 //! use axum::{body::Body, extract::Request, http::HeaderMap, routing::get, Router};
@@ -122,8 +123,9 @@
 //!
 //! The key decides the algorithm, never the token. A token that was verified is remembered until it expires, so
 //! that the next request with it costs a hash and a look-up instead of a signature check, and is forgotten when its
-//! key goes. With a Redis [`Store`](gateway_store::Store) all instances remember together, and every request asks
-//! whether the token was revoked, or, with `revocation = "push"`, none does and all are told; see [`Revocations`].
+//! key goes. With a Redis [`Store`](gateway_store::Store) (the feature `redis`, on by default) all instances remember
+//! together, and every request asks whether the token was revoked, or, with `revocation = "push"`, none does and all are
+//! told; see [`Revocations`].
 //!
 //! Keys are secrets, PEM, key sets, or those of an issuer by its `jwks_url` or `discovery`. The latter two are read by
 //! a task that you spawn: `tokio::spawn(layer.refresh())`. It reads them every 5 minutes; a token with an unknown key

@@ -16,7 +16,7 @@ const KEPT: usize = 1024;
 /// To register one with the runtime and to deregister it is more work than the rest of a timeout. So a timer that is
 /// given back stays registered, for the time of the attempt that it last served, and serves the next one as it is:
 /// when it goes off too early, it is wound up for the time that is really meant. All of them belong to the runtime
-/// that they were made in.
+/// that they were made in, which lets them go off when it ends.
 #[derive(Debug, Default)]
 pub(crate) struct Timers(Mutex<Vec<Pin<Box<Sleep>>>>);
 
@@ -40,13 +40,14 @@ impl Timers {
         // A statement of its own: the lock is held no longer.
         let pooled = self.pool().pop();
         match pooled {
-            Some(mut sleep) => {
+            // One that has gone off may have done so because its runtime is gone: to poll it then is a panic.
+            Some(mut sleep) if !sleep.is_elapsed() => {
                 if sleep.deadline() > due {
                     sleep.as_mut().reset(due);
                 }
                 sleep
             }
-            None => Box::pin(sleep_until(due)),
+            _ => Box::pin(sleep_until(due)),
         }
     }
 }
@@ -191,6 +192,19 @@ mod tests {
         let other = tokio::spawn(async move { shared.until(start + 2 * SECOND).await });
         other.await.unwrap();
         assert_eq!(start.elapsed(), 2 * SECOND);
+    }
+
+    #[test]
+    fn timers_of_a_runtime_that_is_gone_are_forgotten() {
+        let runtime =
+            || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let timers = Timers::default();
+        runtime().unwrap().block_on(async { leave_one(&timers, 60 * SECOND) });
+        runtime().unwrap().block_on(async {
+            let start = Instant::now();
+            assert_eq!(timers.limit(start + SECOND, pending::<()>()).await, None);
+            assert_eq!((start.elapsed(), pooled(&timers)), (SECOND, 1));
+        });
     }
 
     #[tokio::test(start_paused = true)]

@@ -61,6 +61,17 @@
 //! [`EndpointSet::replaced_by`]. With the last clone of the old balance its idle connections are closed, and each of
 //! the others when its answer has ended.
 //!
+//! # In an app of yours
+//!
+//! | what | how |
+//! |---|---|
+//! | where it stands | it is a service, not a layer: axum's `fallback_service` or `nest_service`, or a route of `gateway-routing` |
+//! | runtimes | timers and connections belong to the one that they are first used in: where there are several at once, each has a balance of its own over the same [`EndpointSet`] |
+//! | health | [`health_checks`] is a future that you spawn; without it, only what requests meet tells |
+//! | `Host` | is passed on, unless the settings of `gateway-upstream` say otherwise |
+//! | `X-Forwarded-For`, `Via`, the path | stay as they are: for those there are the layers of `gateway-transform` |
+//! | WebSockets and other tunnels | only below a server that says [`Upgrade`](gateway_core::Upgrade), as `gateway-server` does. axum's and hyper's do not: there the request goes on without the wish to change protocols |
+//!
 //! Retrying and picking are one service because a retry must go to another endpoint, and because the request's
 //! head need not be copied for it. What sends the requests is any [`Upstream`](gateway_core::Upstream), for
 //! instance that of `gateway-upstream`.

@@ -21,7 +21,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! `examples/reverse_proxy.rs` puts it in front of a hyper client.
+//! `examples/reverse_proxy.rs` puts it in front of a hyper client. In axum, hyper and tonic, and between other layers:
+//! [in a service of yours](gateway_core#the-layers-in-a-service-of-yours).
 //!
 //! # What is stored, and for how long
 //!
@@ -41,7 +42,31 @@
 //! from answers that have this header ([`KeySettings::learn_no_vary_search`]): then the last answer of a path that is
 //! stored says what counts of the path's queries. Rules are part of keys, so that nobody is given what the rule of that
 //! very answer tells apart; a purge of any query of the path takes all that is stored by such rules. All layers that
-//! share a [`CacheStore`] and have the same name share answers.
+//! share a [`CacheStore`] and have the same name share answers: to two services that are asked for the same paths, give
+//! caches of different names. So it is within axum's `nest`, which takes the prefix off before the cache sees the path:
+//!
+//! ```
+//! use axum::{body::Body, extract::Request, http::header::CACHE_CONTROL, routing::get, Router};
+//! use gateway_cache::{CacheLayer, CacheSettings, CacheStore};
+//! use gateway_core::units::ByteSize;
+//! use tower::ServiceExt;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = CacheStore::new(ByteSize::kib(64 * 1024));
+//! let mut app: Router = Router::new();
+//! for name in ["books", "films"] {
+//!     let cache = CacheLayer::new(name, &CacheSettings::default(), &store)?;
+//!     let list = get(move || async move { ([(CACHE_CONTROL, "max-age=60")], name) });
+//!     app = app.nest(&format!("/{name}"), Router::new().route("/list", list).layer(cache));
+//! }
+//! for name in ["books", "films"] {
+//!     let response = app.clone().oneshot(Request::get(format!("/{name}/list")).body(Body::empty())?).await?;
+//!     assert_eq!(axum::body::to_bytes(response.into_body(), 1024).await?, name);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! Around the whole router, one cache sees whole paths.
 //!
 //! # `QUERY`
 //!
@@ -107,7 +132,8 @@
 //! # Where it is stored
 //!
 //! In memory, bounded in bytes, what was never asked for again forgotten first (SIEVE). With
-//! [`CacheStore::with_tier`] also in a [`Store`](gateway_store::Store) that instances share, compressed by LZ4 from
+//! [`CacheStore::with_tier`] also in a [`Store`](gateway_store::Store) that instances share (Redis: the feature `redis`, on
+//! by default), compressed by LZ4 from
 //! 1 KiB on and checksummed: a tier that fails, is slow, or holds something broken is a miss.
 //! [`CacheStore::purge`] and the method `PURGE` reach all instances.
 //!

@@ -45,6 +45,12 @@
 //!
 //! # The layers in a service of yours
 //!
+//! All of them, and their services, are `Clone + Send + Sync`; the clones of a layer, and whatever stands around different
+//! services, share its limits, keys and stored answers. They take bodies of any type, pass on whether the service below
+//! is ready, and its errors, as they are; what they refuse is an answer. A request that is given up leaves nothing behind
+//! but what it was counted for: its place in a queue, or among those in progress, is free. What has to run beside is a future that you spawn; what more than one request waits for, such
+//! as a token or the refreshing of a stale answer, is a task of its own until it is there.
+//!
 //! | server | who connects, as [`ClientAddr`] in the request's extensions | bodies of answers |
 //! |---|---|---|
 //! | axum | a middleware copies it from `ConnectInfo` | as they are |
@@ -54,6 +60,15 @@
 //! Without a [`ClientAddr`] all clients are one: a limit by caller is one limit for all who are not authenticated. What
 //! layers refuse is a problem (RFC 9457) without any help; a [`ProblemLayer`] around them shows it in another format, and
 //! to gRPC clients as `grpc-status`. Programs to copy: `ratelimit.rs` and `tonic.rs` in `examples/axum/src/bin`.
+//!
+//! | where | to mind |
+//! |---|---|
+//! | around a layer with a body of its own, as most of tower-http's | who answers instead makes the answer's body `From<Bytes>`, which theirs are not. axum's `Router::layer` makes them axum's each time; in a `ServiceBuilder`, tower-http's `MapResponseBodyLayer::new(axum::body::Body::new)` does so in between |
+//! | order | of axum's layers the one added last meets the request first, in a `ServiceBuilder` the one named first |
+//! | paths in axum | routes are found before their layers are asked: what changes the path belongs around the router, `layer.layer(router)`. Within `nest`, layers do not see the prefix |
+//! | panics | what catches them belongs right around the service: then limits and metrics see an answer of 500. What passes through the layers is an answer that never came |
+//! | tokio | whatever waits needs its runtime, with time enabled: for a turn, a delay, an answer that another request fetches, a store, a connection. The rest needs none |
+//! | several runtimes | share the layers; what is over Redis takes a store by `per_worker` for each. A balance and its connections belong to one runtime: each has its own, over the same set of endpoints |
 
 mod body;
 mod broke;

@@ -179,9 +179,36 @@ impl Observation {
         }
     }
 
+    /// Asks the service for its answer, or for a piece of it. A panic on the way is no client that left: whoever catches
+    /// it makes some answer of it, or breaks off the one that has begun.
+    pub(crate) fn asking<T>(observation: &mut Option<Box<Self>>, ask: impl FnOnce() -> T) -> T {
+        struct Panicked<'a>(&'a mut Option<Box<Observation>>);
+        impl Drop for Panicked<'_> {
+            fn drop(&mut self) {
+                if let Some(observation) = self.0 {
+                    match observation.status {
+                        None => observation.failed(),
+                        Some(_) => observation.cut_off("the service panicked"),
+                    }
+                }
+            }
+        }
+        let panicked = Panicked(observation);
+        let asked = ask();
+        std::mem::forget(panicked);
+        asked
+    }
+
+    /// There is no answer of the service, and the client is still there.
+    #[cold]
+    fn failed(&mut self) {
+        self.status = Some(StatusCode::INTERNAL_SERVER_ERROR);
+        self.progress = Progress::Whole;
+    }
+
     /// Its body failed.
     #[cold]
-    pub(crate) fn cut_off(&mut self, why: &impl std::fmt::Display) {
+    pub(crate) fn cut_off(&mut self, why: impl std::fmt::Display) {
         self.progress = Progress::CutOff;
         self.broke_for = self.request.is_some().then(|| why.to_string());
     }
@@ -280,9 +307,10 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let observed = self.route.metrics.is_some() || self.route.lines.is_some();
-        let observation =
+        let mut observation =
             observed.then(|| Box::new(Observation::begin(&self.route, self.has_cache, &request)));
-        ObserveFuture { inner: Some(self.inner.call(request)), observation }
+        let inner = Observation::asking(&mut observation, || self.inner.call(request));
+        ObserveFuture { inner: Some(inner), observation }
     }
 }
 
@@ -315,16 +343,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Some(inner) = this.inner.as_pin_mut() else { return Poll::Pending };
-        let result = ready!(inner.poll(cx));
+        let result = ready!(Observation::asking(this.observation, || inner.poll(cx)));
         let mut observation = this.observation.take();
         if let Some(observation) = &mut observation {
             match &result {
                 Ok(response) => observation.answered(response),
                 // Whoever gets the error makes some answer of it.
-                Err(_) => {
-                    observation.status = Some(StatusCode::INTERNAL_SERVER_ERROR);
-                    observation.progress = Progress::Whole;
-                }
+                Err(_) => observation.failed(),
             }
         }
         Poll::Ready(result.map(|response| response.map(|body| ObservedBody::new(body, observation))))

@@ -27,6 +27,9 @@
 //! Where written policies were asked, `decision` and `policies` tell what they said
 //! ([`PolicyDecision`](gateway_core::PolicyDecision)).
 //!
+//! What to mind in axum, hyper and tonic, and between other layers:
+//! [in a service of yours](gateway_core#the-layers-in-a-service-of-yours).
+//!
 //! [`ServerTimingLayer`] tells clients, who ask for it seldom, how much of the time was the service's.
 //!
 //! ```

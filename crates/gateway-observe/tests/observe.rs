@@ -166,6 +166,35 @@ async fn a_request_given_up_before_or_within_its_answer_is_counted_all_the_same(
     assert!(text.contains(r#"status="200",service="users",code="client-gone"} 1"#), "{text}");
 }
 
+#[tokio::test]
+async fn a_service_that_panics_is_not_a_client_that_left() {
+    use futures_util::{FutureExt, StreamExt};
+    use std::panic::AssertUnwindSafe;
+    let (recorder, handle) = prometheus().unwrap();
+    let layer = ObserveLayer::new(labels(), Some(Metrics::new(recorder)), None);
+    let later = service_fn(async |request: Request<()>| {
+        assert_ne!(request.uri().path(), "/", "on purpose");
+        answer(request).await
+    });
+    assert!(AssertUnwindSafe(layer.layer(later).oneshot(request("/"))).catch_unwind().await.is_err());
+    let at_once = service_fn(|request: Request<()>| {
+        assert_ne!(request.uri().path(), "/", "on purpose");
+        answer(request)
+    });
+    assert!(AssertUnwindSafe(layer.layer(at_once).oneshot(request("/"))).catch_unwind().await.is_err());
+    let within = service_fn(async |_: Request<()>| {
+        let frames = futures_util::stream::iter([Some(Bytes::from_static(b"hel")), None]);
+        let frame = |part: Option<Bytes>| Ok::<_, Infallible>(Frame::data(part.expect("on purpose")));
+        let body = StreamBody::new(frames.map(frame));
+        Ok::<_, Infallible>(Response::new(body))
+    });
+    let response = layer.layer(within).oneshot(request("/")).await.unwrap();
+    assert!(AssertUnwindSafe(response.into_body().collect()).catch_unwind().await.is_err());
+    let text = handle.render();
+    assert!(text.contains(r#"status="500",service="users"} 2"#), "{text}");
+    assert!(text.contains(r#"status="200",service="users",code="answer-cut-off"} 1"#), "{text}");
+}
+
 async fn futures_poll_once<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
     std::future::poll_fn(|cx| match std::pin::Pin::new(&mut future).poll(cx) {
         std::task::Poll::Ready(output) => std::task::Poll::Ready(Some(output)),

@@ -32,6 +32,10 @@
 //! # Ok(()) }
 //! ```
 //!
+//! Who calls is told by the [`ClientAddr`](gateway_core::ClientAddr) and the [`Principal`](gateway_core::Principal) in the
+//! request's extensions, which something further out puts there. That, and what else to mind in axum, hyper and tonic, and
+//! between other layers: [in a service of yours](gateway_core#the-layers-in-a-service-of-yours).
+//!
 //! # How many at once
 //!
 //! | setting | meaning |

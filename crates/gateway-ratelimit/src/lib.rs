@@ -60,9 +60,12 @@
 //! # }
 //! ```
 //!
+//! What else to mind in axum, hyper and tonic, and between other layers:
+//! [in a service of yours](gateway_core#the-layers-in-a-service-of-yours).
+//!
 //! # Over Redis
 //!
-//! [`RateLimitLayer::with_store`] shares the counts; each caller has one key, `rate_limit:{principal=ada}:standard`,
+//! With the feature `redis`, which is on by default, [`RateLimitLayer::with_store`] shares the counts; each caller has one key, `rate_limit:{principal=ada}:standard`,
 //! never without a time to live.
 //!
 //! | `shared` | a request | instances together pass |

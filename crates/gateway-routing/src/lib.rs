@@ -34,6 +34,9 @@
 //! that another one always comes before is [`Unreachable`], which [`RouteTable::lint`] finds.
 //! [`RouteTable::explain`] tells why a request finds the route it finds, and what kept each of the others from it.
 //!
+//! A [`Dispatch`] is always ready; the route that a request finds is made ready for it. What to mind in axum, hyper and
+//! tonic: [in a service of yours](gateway_core#the-layers-in-a-service-of-yours).
+//!
 //! ```
 //! use axum::{body::Body, extract::Request, response::IntoResponse};
 //! use gateway_routing::{Dispatch, RouteMatch, RouteTable};

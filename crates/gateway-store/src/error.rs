@@ -16,6 +16,15 @@ pub enum StoreError {
     /// Settings that contradict each other, or lack something.
     #[error("{0}")]
     Settings(String),
+    /// Settings with a Redis, in a program that was built without the feature `redis`.
+    #[error(
+        "Redis at {url}: this program was built without it; enable the feature `redis` of gateway-store, or of the \
+         crate that uses it"
+    )]
+    NoRedis {
+        /// The URL without its password.
+        url: String,
+    },
     /// A file that the settings name cannot be used.
     #[error("cannot use `{path}`: {why}", path = path.display())]
     File {

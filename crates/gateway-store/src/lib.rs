@@ -2,7 +2,8 @@
 //! memory or on Redis. What rate limits, caches and revocations stand on.
 //!
 //! One process needs no server: [`Store::memory`]. Several share a Redis (or Valkey): [`Store::open`] with its
-//! settings.
+//! settings, and the feature `redis`, which is on by default; without it, the crate has half as many dependencies and
+//! [`Store::open`] refuses settings with a Redis ([`StoreError::NoRedis`]).
 //!
 //! ```
 //! use gateway_store::Store;
@@ -76,6 +77,10 @@
 mod error;
 mod health;
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(not(feature = "redis"))]
+#[path = "no_redis.rs"]
 mod redis;
 mod script;
 mod settings;

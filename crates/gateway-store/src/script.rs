@@ -1,4 +1,6 @@
+#[cfg(feature = "redis")]
 use deadpool_redis::redis;
+#[cfg(feature = "redis")]
 use std::sync::OnceLock;
 
 /// A Lua script that Redis runs as one step, undisturbed by other commands.
@@ -17,6 +19,7 @@ use std::sync::OnceLock;
 #[derive(Debug)]
 pub struct Script {
     source: &'static str,
+    #[cfg(feature = "redis")]
     digest: OnceLock<String>,
 }
 
@@ -24,7 +27,11 @@ impl Script {
     /// A script with this source.
     #[must_use]
     pub const fn new(source: &'static str) -> Self {
-        Self { source, digest: OnceLock::new() }
+        Self {
+            source,
+            #[cfg(feature = "redis")]
+            digest: OnceLock::new(),
+        }
     }
 
     /// The Lua source.
@@ -34,13 +41,14 @@ impl Script {
     }
 
     /// The SHA-1 of the source in hexadecimal digits: the name by which the server knows it.
+    #[cfg(feature = "redis")]
     #[must_use]
     pub fn digest(&self) -> &str {
         self.digest.get_or_init(|| redis::Script::new(self.source).get_hash().to_owned())
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "redis"))]
 mod tests {
     use super::*;
 

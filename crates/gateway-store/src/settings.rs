@@ -1,6 +1,7 @@
 mod redis;
 
 pub use redis::{RedisSettings, SentinelSettings};
+#[cfg(feature = "redis")]
 pub(crate) use redis::{Topology, without_user};
 
 use gateway_core::units::ByteSize;

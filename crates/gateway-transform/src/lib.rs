@@ -23,6 +23,10 @@
 //! and limits, what the upstream is to see (headers, forwarded, via) and last what it is asked (strip, rewrite,
 //! gRPC-Web).
 //!
+//! In axum, layers of a router are asked once it has found a route: what changes the path goes around the router,
+//! `StripPrefixLayer::new("/api")?.layer(router)`, or around a service that is put into one. What else to mind there, in
+//! hyper and in tonic: [in a service of yours](gateway_core#the-layers-in-a-service-of-yours).
+//!
 //! Where a rewrite, a redirect or a header of the request is to hold a part of what the client asked, `{id}` stands
 //! for what the route captured by that name (core's [`Captures`](gateway_core::Captures)): a parameter of its path, a
 //! named group of an expression, or `{*}` for the rest below a prefix. `{{id}}` is the text `{id}`.

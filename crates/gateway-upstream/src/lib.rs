@@ -26,7 +26,8 @@
 //! the request is sent. Another is opened when the peer's or our own limit of streams is reached. Requests that
 //! come back unprocessed (`REFUSED_STREAM`, `GOAWAY`) are sent again as long as nothing of their body was taken,
 //! and are [`Refused`](gateway_core::FailureKind::Refused) otherwise. A connection that answers no ping is closed.
-//! Requests to change the protocol ([`Upgrade`](gateway_core::Upgrade)) are streams of their own (RFC 8441) where only
+//! Requests to change the protocol, which the server in front tells by [`Upgrade`](gateway_core::Upgrade) in their
+//! extensions (axum's and hyper's do not), are streams of their own (RFC 8441) where only
 //! HTTP/2 is spoken, and go without that wish to an upstream that does not know of those.
 //! What one client does, be it cancelling request after request, closes no connection that others share.
 //!

@@ -73,6 +73,7 @@ pub struct SentinelSettings {
 }
 
 /// What of the three was given.
+#[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "nobody connects"))]
 pub(crate) enum Topology<'a> {
     Single(&'a str),
     Sentinel(&'a SentinelSettings),
