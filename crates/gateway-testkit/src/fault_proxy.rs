@@ -199,7 +199,7 @@ impl Shared {
                 let shared = shared.clone();
                 std::thread::spawn(move || shared.serve(number, &near, how));
             }
-            upstream::close(listener);
+            upstream::close(&listener);
         })
     }
 

@@ -214,8 +214,8 @@ pub(crate) fn listen(addr: SocketAddr) -> TcpListener {
 
 /// Ends listening at once. Dropping it alone would not: a process that another test just starts has a copy of it until
 /// it begins its program.
-pub(crate) fn close(listener: TcpListener) {
-    let _ = SockRef::from(&listener).shutdown(Shutdown::Both);
+pub(crate) fn close(listener: &TcpListener) {
+    let _ = SockRef::from(listener).shutdown(Shutdown::Both);
 }
 
 impl Shared {
@@ -238,7 +238,7 @@ impl Shared {
                     locked(&shared.open).remove(&number);
                 });
             }
-            close(listener);
+            close(&listener);
         })
     }
 
