@@ -264,8 +264,9 @@ async fn requests_wait_for_the_first_keys_and_are_told_when_there_are_none() {
     tokio::spawn(late.refresh());
     assert_eq!(waiting.await.unwrap(), PASSED);
 
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let nobody = layer(json!({ "jwks_url": format!("http://{closed}/keys"), "jwks": { "wait": "2s" } }));
+    let closed = gateway_testkit::free_port();
+    let nobody =
+        layer(json!({ "jwks_url": format!("http://127.0.0.1:{closed}/keys"), "jwks": { "wait": "2s" } }));
     tokio::spawn(nobody.refresh());
     assert_eq!(ask(&nobody, &issuer.token()).await, AWAY);
     assert_eq!(ask(&nobody, "no.to.ken").await, INVALID, "what is no token needs no keys");

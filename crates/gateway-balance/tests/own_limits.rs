@@ -72,8 +72,9 @@ async fn an_endpoint_whose_connections_are_all_in_use_is_as_healthy_as_before() 
 
 #[tokio::test]
 async fn one_that_finds_no_connection_leaves_the_race_to_the_other() {
+    // The other is to be in the race long before the first gives up, and to answer after that.
     let connection: UpstreamSettings =
-        serde_json::from_str(r#"{"max_connections": 1, "connect_timeout": "50ms"}"#).unwrap();
+        serde_json::from_str(r#"{"max_connections": 1, "connect_timeout": "1s"}"#).unwrap();
     let settings: BalanceSettings =
         serde_json::from_str(r#"{"retry": {"attempts": 1, "hedge": "20ms"}}"#).unwrap();
     let takes = |millis| async move {
@@ -83,7 +84,7 @@ async fn one_that_finds_no_connection_leaves_the_race_to_the_other() {
         };
         serving(Router::new().route("/", get(answer))).await
     };
-    let endpoints = vec![takes(0).await, takes(150).await];
+    let endpoints = vec![takes(0).await, takes(1200).await];
     let full = HttpUpstream::new(endpoints[0].clone(), connection.clone());
     let (head, body) =
         Request::get("/").header("Host", "a").body(Empty::<Bytes>::new()).unwrap().into_parts();

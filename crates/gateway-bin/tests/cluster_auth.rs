@@ -13,10 +13,14 @@ use std::time::{Duration, Instant};
 
 const EXE: &str = env!("CARGO_BIN_EXE_gateway");
 const SOON: Duration = Duration::from_secs(20);
+/// For how long Redis is frozen at least.
+const FROZEN: Duration = Duration::from_secs(4);
 /// What scheduling may add on a busy machine, on top of a deadline; with it, less than Redis is frozen.
-const SLACK: Duration = Duration::from_millis(1500);
+const SLACK: Duration = Duration::from_secs(3);
 /// Redis' deadline where it goes away.
 const STORE: Duration = Duration::from_millis(100);
+/// PostgreSQL's, where it does.
+const DATABASE: Duration = Duration::from_secs(2);
 /// How long a single change may take to be known on the other gateway while the machine is busy; most take far less.
 const LATE: Duration = Duration::from_secs(3);
 const PASSWORD: &str = "correct horse battery";
@@ -37,10 +41,11 @@ fn store(redis: &Redis, timeout: Duration) -> String {
     format!("[store.redis]\nurl = \"{}\"\ntimeout = \"{}ms\"\n", redis.url(), timeout.as_millis())
 }
 
-/// Accounts whose passwords cost next to nothing, unless said otherwise.
+/// Accounts whose passwords cost next to nothing, unless said otherwise. Where PostgreSQL is there all the time, no answer
+/// of it is too late.
 fn identity(postgres: &PostgresServer, password: &str) -> String {
     format!(
-        "[identity]\ndatabase = \"{}\"\ndatabase_timeout = \"1s\"\n[identity.password]\n{password}\n\
+        "[identity]\ndatabase = \"{}\"\ndatabase_timeout = \"10s\"\n[identity.password]\n{password}\n\
          [identity.throttle]\nregistrations = 1000\n[identity.keys]\nsecret = \"{KEY_SECRET}\"\n",
         postgres.url()
     )
@@ -245,7 +250,7 @@ fn tokens_are_verified_and_given_while_redis_is_killed_stalled_and_restarted() {
             assert_eq!(bearer(addr, "/mine", &ended).status, 401, "{how}: known to be over");
             tokens.push(token);
         }
-        sleep(Duration::from_secs(2));
+        sleep(FROZEN);
         if how == "killed" {
             redis.restart()
         } else {
@@ -276,7 +281,9 @@ fn tokens_are_verified_and_given_while_redis_is_killed_stalled_and_restarted() {
 #[test]
 fn while_postgres_is_away_tokens_are_verified_and_logins_are_told_so_in_time() {
     let (upstream, redis, mut postgres) = (Upstream::named("a"), Redis::start(), PostgresServer::start());
-    let tables = store(&redis, STORE) + &identity(&postgres, CHEAP);
+    let timeout = format!("database_timeout = \"{DATABASE:?}\"");
+    let tables =
+        store(&redis, STORE) + &identity(&postgres, CHEAP).replace("database_timeout = \"10s\"", &timeout);
     let gateways = [(); 2].map(|()| gateway(&upstream, &tables, ACCOUNTS));
     let [one, other] = gateways.each_ref().map(Gateway::addr);
     register(one, "ada@example.org");
@@ -295,7 +302,7 @@ fn while_postgres_is_away_tokens_are_verified_and_logins_are_told_so_in_time() {
             let took = since.elapsed();
             println!("{how}: login answered {} {} after {took:?}", answer.status, code(&answer));
             assert_eq!((answer.status, code(&answer).as_str()), (503, "store-unavailable"), "{how}");
-            assert!(took < Duration::from_secs(1) + SLACK, "{how}: {took:?}");
+            assert!(took < DATABASE + SLACK, "{how}: {took:?}");
         }
         if how == "killed" {
             postgres.restart()
@@ -323,9 +330,7 @@ fn a_flood_of_logins_does_not_stop_what_is_proxied() {
     let password = "memory = \"1MiB\"\niterations = 1\nmax_parallel = 1\nmax_queued = 400";
     // All come from one address, for one account.
     let tables = identity(&postgres, password)
-        .replace("registrations = 1000", "account_attempts = 1000\naddress_attempts = 1000")
-        // They come at once, and share eight connections and one account: the last may wait long.
-        .replace("database_timeout = \"1s\"", "database_timeout = \"10s\"");
+        .replace("registrations = 1000", "account_attempts = 1000\naddress_attempts = 1000");
     let gateway = gateway(&upstream, &tables, ACCOUNTS);
     let addr = gateway.addr();
     register(addr, "ada@example.org");

@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 
 const EXE: &str = env!("CARGO_BIN_EXE_gateway");
 const SOON: Duration = Duration::from_secs(10);
+/// For how long Redis is frozen at least.
+const FROZEN: Duration = Duration::from_secs(4);
 /// What scheduling may add on a busy machine, on top of the store's deadline; with it, less than Redis is frozen.
-const SLACK: Duration = Duration::from_millis(1500);
+const SLACK: Duration = Duration::from_secs(3);
 /// Per second, and at once.
 const RATE: usize = 100;
 
@@ -67,12 +69,23 @@ fn due(seen: &[Seen]) -> f64 {
     in_time(last.duration_since(first))
 }
 
-/// What it admits at least, however long the first and the last of them took: a request is counted at some time while it
-/// is under way.
+/// What it admits at least of what was sent: as an ideal limit does that sees each request at some time while it is under
+/// way. What nobody asks for in time, because the machine stood still, is lost.
 fn due_at_least(seen: &[Seen]) -> f64 {
-    let first = seen.iter().map(|one| one.at + one.took).min().unwrap();
-    let last = seen.iter().map(|one| one.at).max().unwrap();
-    in_time(last.duration_since(first))
+    let ideal = |at: fn(&Seen) -> Instant| {
+        let mut times: Vec<_> = seen.iter().map(at).collect();
+        times.sort_unstable();
+        let (mut last, mut left, mut admitted) = (times[0], RATE as f64, 0.0);
+        for time in times {
+            left = (left + RATE as f64 * time.duration_since(last).as_secs_f64()).min(RATE as f64);
+            last = time;
+            if left >= 1.0 {
+                (left, admitted) = (left - 1.0, admitted + 1.0);
+            }
+        }
+        admitted
+    };
+    f64::min(ideal(|one| one.at), ideal(|one| one.at + one.took))
 }
 
 fn code(answer: &Response) -> String {
@@ -110,7 +123,7 @@ fn two_gateways_at_four_times_the_limit_admit_it_within_one_percent() {
     let admitted = Seen::with(&seen, 200) as f64;
     let off = |due: f64| (admitted / due - 1.0) * 100.0;
     println!("exact: {least:.0} to {most:.0} due, off by {:+.2} % and {:+.2} %", off(least), off(most));
-    assert!(seen.len() as f64 > 1.5 * most, "too few were sent to tell: {line}");
+    assert!(Seen::with(&seen, 429) > RATE, "too few were sent to tell: {line}");
     assert!(0.99 * least <= admitted && admitted <= 1.01 * most, "{line}, {least:.0} to {most:.0} due");
     assert_eq!(upstream.hits(), Seen::with(&seen, 200), "who is refused does not reach the service");
     let keys = redis.keys("*rate_limit*");
@@ -130,11 +143,11 @@ fn two_gateways_that_lease_pass_at_most_one_lease_each_beyond_the_limit() {
     let load = four_times(&gateways);
     sleep(Duration::from_secs(seconds()));
     let seen = load.stop();
-    let (line, due) = (summary("leased", &seen), due(&seen));
+    let (line, least, due) = (summary("leased", &seen), due_at_least(&seen), due(&seen));
     let admitted = Seen::with(&seen, 200) as f64;
     println!("leased: {due:.0} due, {:+.0} beyond it, at most +{:.0} stated", admitted - due, 2.0 * LEASE);
     assert!(admitted <= due + 2.0 * LEASE, "{line}, {due:.0} due");
-    assert!(admitted >= 0.95 * due, "what is due is given: {line}, {due:.0} due");
+    assert!(admitted >= 0.95 * least, "what is due is given: {line}, {least:.0} due");
 }
 
 /// How many decisions were made without the store so far, on both.
@@ -182,7 +195,7 @@ fn through_a_killed_and_a_stalled_redis_no_request_fails_or_waits_and_the_stated
             } else {
                 redis.stall()
             }
-            sleep(phase);
+            sleep(FROZEN);
             if how == "killed" {
                 redis.restart()
             } else {
@@ -196,7 +209,7 @@ fn through_a_killed_and_a_stalled_redis_no_request_fails_or_waits_and_the_stated
         }
         between += without_store(&gateways) - calm;
         let seen = load.stop();
-        let (line, due) = (summary(shared, &seen), due(&seen));
+        let (line, least, due) = (summary(shared, &seen), due_at_least(&seen), due(&seen));
         let admitted = Seen::with(&seen, 200) as f64;
         let most = due + away + leases + between;
         println!(
@@ -209,7 +222,7 @@ fn through_a_killed_and_a_stalled_redis_no_request_fails_or_waits_and_the_stated
         let most_took = Seen::took(&seen, 0.9);
         assert!(most_took < deadline + Duration::from_millis(150), "most wait for nothing: {line}");
         assert!(admitted <= most, "limited all the time: {line}, {due:.0} due, at most {most:.0}");
-        assert!(admitted >= 0.8 * due, "what is due is given: {line}, {due:.0} due");
+        assert!(admitted >= 0.8 * least, "what is due is given: {line}, {least:.0} due");
         // And it is one limit again.
         sleep(Duration::from_millis(1500));
         let (started, before) = (Instant::now(), without_store(&gateways));
@@ -240,24 +253,32 @@ fn whatever_is_wrong_with_redis_decisions_take_no_longer_than_its_deadline() {
             "[store.redis]\nurl = \"{url}\"\nconnect_timeout = \"60s\"\nrequired = false\n\
              [rate_limits.all]\nkey = \"all\"\nlimit = \"{REQUESTS}/s\"\nshared = \"exact\"\n"
         );
-        let gateway = gateway(&upstream, &tables, &route("\"all\""));
+        let free = "[[routes]]\npath = \"/free\"\nservice = \"a\"\n";
+        let gateway = gateway(&upstream, &tables, &(route("\"all\"") + free));
+        let start = started.elapsed();
         let mut client = Client::new(gateway.addr());
         if how == "it stalls" {
             client.send(&Request::get("/"));
             redis.stall();
         }
-        let mut took = [(); REQUESTS].map(|()| {
-            let asked = Instant::now();
-            let status = client.send(&Request::get("/")).status;
-            assert!(matches!(status, 200 | 429), "{how}: {status}");
-            asked.elapsed()
-        });
-        let all = started.elapsed();
+        // In turn with those that no limit counts, which say how busy the machine is.
+        let (mut took, mut free) = (Vec::new(), Vec::new());
+        for _ in 0..REQUESTS {
+            for (path, took) in [("/", &mut took), ("/free", &mut free)] {
+                let asked = Instant::now();
+                let status = client.send(&Request::get(path)).status;
+                assert!(matches!(status, 200 | 429), "{how}: {status}");
+                took.push(asked.elapsed());
+            }
+        }
         took.sort();
-        let (quick, longest) = (took[REQUESTS / 4], took[REQUESTS - 1]);
-        println!("{how}: all after {all:?}, a quarter of them in {quick:?}, the longest {longest:?}");
-        assert!(all < Duration::from_secs(30), "{how}: the start waits for no connection: {all:?}");
-        assert!(quick < deadline - Duration::from_millis(1), "{how}: they wait for nothing: {quick:?}");
+        free.sort();
+        let (quick, longest, unlimited) = (took[REQUESTS / 4], took[REQUESTS - 1], free[REQUESTS / 4]);
+        println!(
+            "{how}: up after {start:?}, a quarter in {quick:?}, {unlimited:?} without a limit, the longest {longest:?}"
+        );
+        assert!(start < Duration::from_secs(30), "{how}: the start waits for no connection: {start:?}");
+        assert!(quick < unlimited + deadline / 2, "{how}: they wait for nothing: {quick:?}, {unlimited:?}");
         assert!(longest < deadline + SLACK, "{how}: the longest {longest:?}");
     }
     redis.resume();

@@ -402,18 +402,14 @@ fn an_access_log_that_nobody_reads_holds_up_no_end() {
 
 /// A gateway that says what it has to say into a file, whatever that is.
 fn saying_into(file: &std::path::Path, upstream: &Upstream) -> Gateway {
-    use std::os::unix::fs::PermissionsExt;
     let config = format!(
         "access_log = false\nserver.listen = \"127.0.0.1:@PORT@\"\nadmin.listen = \"127.0.0.1:@ADMIN@\"\n\
          services.a.endpoints = [\"{}\"]\nauth.api_keys.k = {{}}\n\
          [[routes]]\npath = \"/*\"\nservice = \"a\"\nauth = {{ methods = [\"k\"], mode = \"report\" }}\n",
         upstream.url()
     );
-    let dir = tempfile::tempdir().unwrap();
-    let script = dir.path().join("gateway");
-    std::fs::write(&script, format!("#!/bin/sh\nexec '{EXE}' \"$@\" 2>'{}'\n", file.display())).unwrap();
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
-    Gateway::builder(script.to_str().unwrap()).config(&config).start()
+    let script = format!("exec '{EXE}' run --config gateway.toml 2>'{}'", file.display());
+    Gateway::builder("/bin/sh").config(&config).args(&["-c", &script]).start()
 }
 
 #[test]

@@ -563,5 +563,6 @@ fn the_admin_listener_takes_the_sockets_of_its_name_whatever_their_kind() {
     assert!(asked("/readyz").ends_with("\r\n\r\nready\n"), "{}", gateway.stderr());
     assert!(asked("/anything").starts_with("HTTP/1.1 404 "), "it is no listener of clients");
     assert_eq!(get(addr, "/").text(), "a");
-    assert!(gateway.stderr().contains(&format!("admin on unix:{}", path.display())), "{}", gateway.stderr());
+    let told = format!("admin on unix:{}", path.display());
+    wait_until(&told, SOON, || gateway.stderr().contains(&told).then_some(()));
 }

@@ -443,7 +443,8 @@ fn another_store_waits_for_a_restart_and_what_was_revoked_stays_so() {
     assert_eq!(with_token(&gateway, "GET", "/mine", &token), 200);
     assert_eq!(with_token(&gateway, "POST", "/auth/logout", &token), 204);
     assert_eq!(with_token(&gateway, "GET", "/mine", &token), 401);
-    let warnings = || gateway.process().stderr().matches("`store` has changed since the start").count();
+    let warning = "`store` has changed since the start";
+    let warnings = || gateway.process().stderr().matches(warning).count();
     for (from, to, warned) in [
         ("max_keys = 100000", "max_keys = 200000", 1),
         ("[[routes]]", "# Something else.\n[[routes]]", 2),
@@ -454,10 +455,12 @@ fn another_store_waits_for_a_restart_and_what_was_revoked_stays_so() {
         for _ in 0..8 {
             assert_eq!(with_token(&gateway, "GET", "/mine", &token), 401, "{to}: it is forgotten");
         }
-        assert_eq!(warnings(), warned, "{to}");
+        wait_until("the warning", SOON, || (warnings() >= warned).then_some(()));
     }
     let token = account(&gateway, "/auth/login").json()["access_token"].as_str().unwrap().to_owned();
     assert_eq!(with_token(&gateway, "GET", "/mine", &token), 200);
+    let said = gateway.stop().stderr;
+    assert_eq!(said.matches(warning).count(), 2, "one for each time that it is another: {said}");
 }
 
 #[test]

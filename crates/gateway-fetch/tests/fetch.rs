@@ -62,8 +62,11 @@ async fn whoever_does_not_answer_is_not_waited_for() {
     let error = Fetch::new(&settings).unwrap().get_json::<Value>(&url).await.unwrap_err().to_string();
     assert!(error.ends_with("/keys did not answer within 50ms") && !error.contains("secret"), "{error}");
 
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let error = fetch().get_json::<Value>(&format!("http://{closed}/")).await.unwrap_err().to_string();
+    // Nobody else gets its port, and nobody listens.
+    let closed = tokio::net::TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed_url = format!("http://{}/", closed.local_addr().unwrap());
+    let error = fetch().get_json::<Value>(&closed_url).await.unwrap_err().to_string();
     assert!(error.contains("refused"), "{error}");
     for url in ["/keys", "not a url", "auth.example"] {
         let error = fetch().get_json::<Value>(url).await.unwrap_err().to_string();

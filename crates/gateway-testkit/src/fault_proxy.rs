@@ -1,3 +1,5 @@
+use crate::free_port;
+use crate::upstream::{self, listen};
 use socket2::SockRef;
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -81,8 +83,9 @@ impl FaultProxy {
     /// No port is free.
     #[must_use]
     pub fn start(upstream: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let addr = listener.local_addr().expect("a bound socket has an address");
+        // A port that nobody else gets once connections are refused.
+        let addr = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let listener = listen(addr);
         let state = State { disturbance: Disturbance::None, times: None, open: HashMap::new() };
         let shared = Arc::new(Shared {
             upstream,
@@ -188,7 +191,7 @@ impl Shared {
         std::thread::spawn(move || {
             for near in listener.incoming() {
                 if shared.stopped.load(Ordering::SeqCst) {
-                    return;
+                    break;
                 }
                 let Ok(near) = near else { continue };
                 let number = shared.connections.fetch_add(1, Ordering::SeqCst);
@@ -196,6 +199,7 @@ impl Shared {
                 let shared = shared.clone();
                 std::thread::spawn(move || shared.serve(number, &near, how));
             }
+            upstream::close(&listener);
         })
     }
 

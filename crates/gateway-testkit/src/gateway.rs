@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+/// How long an end may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a start may take: what is not optimized reads tens of thousands of routes for many seconds on a busy machine.
+const START: Duration = Duration::from_secs(60);
 
 /// The gateway as a process, with a configuration of its own.
 #[derive(Debug)]
@@ -178,7 +181,7 @@ impl GatewayBuilder {
         let with_admin = std::fs::read_to_string(self.dir.path().join("gateway.toml"))
             .is_ok_and(|text| text.contains(&self.admin.to_string()));
         let (mut process, dir) = self.spawn();
-        wait_until("the gateway to listen", PATIENCE, || {
+        wait_until("the gateway to listen", START, || {
             if let Some(status) = process.try_wait() {
                 process.wait(PATIENCE);
                 panic!("the gateway ended with {status}:\n{}{}", process.stdout(), process.stderr());

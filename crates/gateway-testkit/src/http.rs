@@ -150,17 +150,19 @@ pub fn get(addr: SocketAddr, target: &str) -> Response {
     Client::new(addr).send(&Request::get(target))
 }
 
-/// Sends bytes as they are and reads until the server closes, or says nothing for two seconds.
+/// Sends bytes as they are and reads until the server closes, or says nothing for two seconds after it has begun.
 ///
 /// # Panics
 /// Nobody listens.
 #[must_use]
 pub fn raw(addr: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = connect(addr).expect("a listening server");
-    stream.set_read_timeout(Some(Duration::from_secs(2))).expect("a timeout");
     // The server may refuse before all is written.
     let _ = stream.write_all(bytes);
-    let mut seen = Vec::new();
+    let mut first = [0];
+    let begun = stream.read_exact(&mut first).is_ok();
+    let mut seen = first[..usize::from(begun)].to_vec();
+    stream.set_read_timeout(Some(Duration::from_secs(2))).expect("a timeout");
     let _ = stream.read_to_end(&mut seen);
     String::from_utf8_lossy(&seen).into_owned()
 }

@@ -1,6 +1,6 @@
 use crate::free_port;
 use crate::http::{find, read_body, read_head};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use std::collections::HashMap;
 use std::io::{BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -204,12 +204,18 @@ impl Drop for Upstream {
     }
 }
 
-fn listen(addr: SocketAddr) -> TcpListener {
+pub(crate) fn listen(addr: SocketAddr) -> TcpListener {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.set_reuse_address(true).expect("an option");
     socket.bind(&addr.into()).unwrap_or_else(|e| panic!("cannot listen on {addr}: {e}"));
     socket.listen(1024).expect("a listener");
     socket.into()
+}
+
+/// Ends listening at once. Dropping it alone would not: a process that another test just starts has a copy of it until
+/// it begins its program.
+pub(crate) fn close(listener: &TcpListener) {
+    let _ = SockRef::from(listener).shutdown(Shutdown::Both);
 }
 
 impl Shared {
@@ -218,7 +224,7 @@ impl Shared {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if shared.stopped.load(Ordering::SeqCst) {
-                    return;
+                    break;
                 }
                 let Ok(stream) = stream else { continue };
                 let number = shared.connections.fetch_add(1, Ordering::SeqCst);
@@ -232,6 +238,7 @@ impl Shared {
                     locked(&shared.open).remove(&number);
                 });
             }
+            close(&listener);
         })
     }
 
@@ -315,7 +322,7 @@ pub fn failing(fault: Fault) -> (SocketAddr, Arc<AtomicUsize>) {
                     Fault::ResetBeforeResponse | Fault::ResetInHead => {
                         // Lets the bytes arrive; with no time to linger, closing is a reset.
                         std::thread::sleep(Duration::from_millis(20));
-                        let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+                        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
                     }
                     _ => {}
                 }

@@ -225,8 +225,8 @@ mod tests {
     async fn every_address_is_tried_and_the_last_failure_is_told() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let open = listener.local_addr().unwrap();
-        // Nobody listens where somebody did until now.
-        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        // Nobody listens.
+        let closed = ([127, 0, 0, 1], gateway_testkit::free_port()).into();
         for addresses in [vec![open], vec![closed, open], vec![closed, closed, open]] {
             assert_eq!(connect_tcp(&addresses).await.unwrap().peer_addr().unwrap(), open, "{addresses:?}");
         }

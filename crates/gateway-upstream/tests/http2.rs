@@ -106,13 +106,20 @@ async fn a_hundred_requests_at_once_share_one_connection() {
     assert_eq!(connections.load(Ordering::SeqCst), 1);
 }
 
-/// Answers when all of `streams` requests are there, so that they are in flight together.
-async fn serve_together(stream: TcpStream, streams: u32, together: Arc<tokio::sync::Barrier>) {
+/// Allows so many streams, and answers when as many requests are there as are waited for, so that they are in flight
+/// together. Counts those that are.
+async fn serve_together(
+    stream: TcpStream,
+    streams: u32,
+    together: Arc<tokio::sync::Barrier>,
+    there: Arc<AtomicUsize>,
+) {
     let mut builder = h2::server::Builder::new();
     let mut connection: h2::server::Connection<_, Bytes> =
         builder.max_concurrent_streams(streams).handshake(stream).await.unwrap();
     while let Some(Ok((_, mut respond))) = connection.accept().await {
         let together = together.clone();
+        there.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(async move {
             together.wait().await;
             let _ = respond.send_response(Response::new(()), true);
@@ -123,15 +130,19 @@ async fn serve_together(stream: TcpStream, streams: u32, together: Arc<tokio::sy
 #[tokio::test]
 async fn what_the_upstream_allows_is_kept_to_and_another_connection_opened_for_the_rest() {
     let together = Arc::new(tokio::sync::Barrier::new(10));
-    let barrier = together.clone();
-    let (port, connections) = counted(move |stream, _| serve_together(stream, 4, barrier.clone())).await;
+    let there = Arc::new(AtomicUsize::new(0));
+    let (barrier, count) = (together.clone(), there.clone());
+    let (port, connections) =
+        counted(move |stream, _| serve_together(stream, 4, barrier.clone(), count.clone())).await;
     let upstream = plain(port, settings());
     let mut requests = JoinSet::new();
-    for _ in 0..10 {
+    for number in 1..=10 {
         let upstream = upstream.clone();
         requests.spawn(async move { get(&upstream, "/").await.unwrap().status() });
-        // Until the settings of the new connection have come.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        // The settings of a new connection are sent before a request is taken from it.
+        while there.load(Ordering::SeqCst) < number {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
     while let Some(done) = requests.join_next().await {
         assert_eq!(done.unwrap(), 200);
@@ -143,7 +154,8 @@ async fn what_the_upstream_allows_is_kept_to_and_another_connection_opened_for_t
 async fn at_the_limit_requests_share_a_connection_and_a_client_that_has_none_opens_its_first() {
     let together = Arc::new(tokio::sync::Barrier::new(20));
     let barrier = together.clone();
-    let (port, connections) = counted(move |stream, _| serve_together(stream, 100, barrier.clone())).await;
+    let (port, connections) =
+        counted(move |stream, _| serve_together(stream, 100, barrier.clone(), Arc::default())).await;
     let settings = UpstreamSettings { max_streams: NonZeroU32::new(4).unwrap(), ..settings() };
     let limit = ConnectionLimit::new(NonZeroUsize::new(1).unwrap());
     let limits = ConnectionLimits { endpoint: Some(limit.clone()), total: None };

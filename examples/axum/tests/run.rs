@@ -54,7 +54,9 @@ fn auth_lets_its_own_token_and_key_pass_where_they_may() {
     let (process, addr) = start(env!("CARGO_BIN_EXE_auth"), &[]);
     assert_eq!(get(addr, "/").status, 401);
     assert_eq!(get(addr, "/health").text(), "fine\n");
-    let said = process.stdout();
+    let said = wait_until("the token and the key", Duration::from_secs(10), || {
+        Some(process.stdout()).filter(|said| said.matches('\'').count() == 4)
+    });
     let headers: Vec<_> = said.split('\'').skip(1).step_by(2).map(|h| h.split_once(": ").unwrap()).collect();
     let [token, key] = headers.try_into().unwrap();
     let send =

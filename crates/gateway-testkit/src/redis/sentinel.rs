@@ -3,7 +3,8 @@ use crate::{Process, free_port, wait_until};
 use std::process::Command;
 use std::time::Duration;
 
-/// A master and a replica, watched by a sentinel that promotes the replica half a second after the master fails.
+/// A master and a replica, watched by a sentinel that promotes the replica two seconds after the master fails: one that
+/// is only slow on a busy machine stays.
 #[derive(Debug)]
 pub struct RedisSentinel {
     /// Two servers; the first is the master at the start.
@@ -41,7 +42,7 @@ impl RedisSentinel {
         let name = Self::MASTER;
         let settings = format!(
             "port {port}\nbind 127.0.0.1\ndir {dir}\nsentinel monitor {name} 127.0.0.1 {master} 1\n\
-             sentinel down-after-milliseconds {name} 500\nsentinel failover-timeout {name} 3000\n{sentinel}\n",
+             sentinel down-after-milliseconds {name} 2000\nsentinel failover-timeout {name} 3000\n{sentinel}\n",
             dir = dir.path().display(),
             master = master.port(),
         );
