@@ -204,18 +204,15 @@ async fn what_one_instance_revokes_the_others_refuse_within_a_second_and_without
     revocations.revoke_session("s1", until).await.unwrap();
     revocations.revoke_id("j1", until).await.unwrap();
     revocations.revoke_subject("bob", SystemTime::now(), None).await.unwrap();
-    let mut took = Vec::new();
     for bad in [&token, &session, &id, &old] {
         assert_eq!(ask(&a, bad).await.as_deref().map_err(|e| *e), REVOKED, "where it was revoked");
-        took.push(becomes(&b, bad, REVOKED, 10 * SECOND).await);
+        becomes(&b, bad, REVOKED, SECOND).await;
         assert_eq!(
             ask(&strict, bad).await.as_deref().map_err(|e| *e),
             REVOKED,
             "whoever asks each time knows at once"
         );
     }
-    // One of them may have had to wait for its turn on a busy machine.
-    assert!(took.iter().filter(|took| **took < SECOND).count() >= 3, "{took:?}");
     assert_eq!(ask(&b, &new).await.as_deref(), Ok("bob"), "issued later");
     for key in redis.keys("gateway:revoked:*") {
         let RedisValue::Int(ttl) = redis.command(&["TTL", &key]) else { panic!("{key}") };
