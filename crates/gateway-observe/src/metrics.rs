@@ -146,11 +146,12 @@ pub struct RouteLabels {
 }
 
 /// The metrics of one route. Each combination of method, status and code is registered when it first occurs, and
-/// found again by a look through a short list.
+/// found again by a look through a short list, which clones share.
+#[derive(Clone)]
 pub(crate) struct RouteMetrics {
     metrics: Metrics,
     labels: RouteLabels,
-    known: ArcSwap<Vec<Known>>,
+    known: Arc<ArcSwap<Vec<Known>>>,
 }
 
 #[derive(Clone)]
@@ -164,7 +165,7 @@ struct Known {
 
 impl RouteMetrics {
     pub(crate) fn new(metrics: Metrics, labels: RouteLabels) -> Self {
-        Self { metrics, labels, known: ArcSwap::default() }
+        Self { metrics, labels, known: Arc::default() }
     }
 
     /// Counts a request. `reason` is its label `code`: why the gateway itself answered, or there is no whole answer.
