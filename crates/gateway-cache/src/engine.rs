@@ -8,11 +8,10 @@ use crate::semantics::cache_control::RequestDirectives;
 use crate::semantics::status::{CACHE_STATUS, Told};
 use crate::semantics::terms::{Rules, is_of_request};
 use crate::settings::{CacheError, CacheMethod, CacheSettings};
-use gateway_core::{CacheResult, Grpc, Mode, Upgrade};
+use gateway_core::{CacheResult, Grpc, Mode, Network, Upgrade};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use http_body::Body;
-use ipnet::IpNet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -27,7 +26,7 @@ pub(crate) struct Engine {
     pub(crate) collapse: bool,
     pub(crate) collapse_timeout: Duration,
     pub(crate) is_report: bool,
-    pub(crate) purgers: Option<Vec<IpNet>>,
+    pub(crate) purgers: Option<Vec<Network>>,
     /// How often it did what, in the order of the results.
     counts: Arc<[AtomicU64; CacheResult::ALL.len()]>,
     get: bool,

@@ -31,7 +31,7 @@ use super::settings::{ServerSettings, Settings};
 use crate::doorway::Doorway;
 use auth::AuthLayers;
 use gateway_auth::{HeaderNames, IdentityHeadersLayer};
-use gateway_core::ProblemLayer;
+use gateway_core::{Network, ProblemLayer};
 use gateway_routing::RouteTable;
 use gateway_server::Limits;
 use gateway_store::Store;
@@ -40,7 +40,6 @@ use gateway_transform::{
 };
 use gateway_upstream::ConnectionLimit;
 use http::HeaderName;
-use ipnet::IpNet;
 use planner::Planner;
 use route::Shared;
 use std::collections::{BTreeMap, HashMap};
@@ -62,7 +61,7 @@ pub(crate) struct Plan {
     pub(crate) normalize: NormalizeSettings,
     pub(crate) connections: Limits,
     /// Whose connections begin with a PROXY header.
-    pub(crate) proxy_protocol: Arc<[IpNet]>,
+    pub(crate) proxy_protocol: Arc<[Network]>,
     pub(crate) clients: ClientLimits,
     /// On the connections to all services.
     pub(crate) upstream_connections: Option<ConnectionLimit>,
