@@ -23,7 +23,7 @@
 //! | [`once`] | a header value that HTTP/2 need not remember |
 //! | [`Mode`] | whether a policy is carried out, or only says what it would have done |
 //! | [`Network`] | a range of addresses, or one address, as settings write it |
-//! | [`Place`] | one of a bounded number, given back when it is dropped |
+//! | [`Place`], [`civil`] | one of a bounded number, given back; days since 1970 as dates |
 //! | [`cookie`], [`percent`] | the cookies of a request, and what percent-encoded text stands for |
 //! | [`units`] | settings with units in their values: `"5s"`, `"64KiB"`, and short forms of tables |
 //!
@@ -61,6 +61,7 @@ mod broke;
 mod cache_result;
 mod captures;
 mod certificate;
+pub mod civil;
 mod client;
 mod code;
 pub mod cookie;
