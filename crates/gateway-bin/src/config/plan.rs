@@ -6,6 +6,7 @@ mod cache;
 mod cedar;
 mod chore;
 mod contents;
+mod groups;
 mod identity;
 mod levels;
 mod limit;
@@ -21,8 +22,8 @@ pub(crate) use cedar::{Cedar, of_policies};
 pub(crate) use chore::Chore;
 use identity::{AssertionPlan, IdentityPlan};
 pub(crate) use levels::Levels;
-pub(crate) use limit::LimitPlan;
-pub(crate) use route::{RouteLimit, RoutePlan};
+pub(crate) use limit::{LimitPlan, RouteLimit};
+pub(crate) use route::RoutePlan;
 pub(crate) use service::ServicePlan;
 
 use super::Config;
