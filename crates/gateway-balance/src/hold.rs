@@ -1,7 +1,6 @@
 use gateway_core::units::{Scalar, ShortForm, Timespan};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Requests wait for an endpoint rather than fail (Caddy: `lb_try_duration`; linkerd: its queue). Short form: the time,
 /// `"5s"`.
@@ -33,25 +32,6 @@ impl ShortForm for HoldSettings {
     }
 }
 
-/// A place among those who wait, until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    /// One more, unless there are `most` already.
-    pub(crate) fn begin(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
-        // Gives the place back if there is none.
-        let place = Self(waiting);
-        (waiting.fetch_add(1, Ordering::Relaxed) < most).then_some(place)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,15 +51,5 @@ mod tests {
             let error = read(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
         }
-    }
-
-    #[test]
-    fn no_more_wait_than_may_and_places_are_given_back() {
-        let waiting = AtomicUsize::new(0);
-        let first = Waiting::begin(&waiting, 1);
-        assert!(first.is_some() && Waiting::begin(&waiting, 1).is_none());
-        drop(first);
-        assert!(Waiting::begin(&waiting, 1).is_some());
-        assert_eq!(waiting.into_inner(), 0);
     }
 }

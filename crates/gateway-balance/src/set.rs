@@ -2,7 +2,7 @@ use crate::budget::{RetryBudget, RetryBudgetSettings};
 use crate::circuit::{Breaker, CircuitSettings, CircuitState};
 use crate::departures::Departures;
 use crate::hedge::{HedgeSettings, Latencies};
-use crate::hold::{HoldSettings, Waiting};
+use crate::hold::HoldSettings;
 use crate::member::{Clock, Member};
 use crate::outlier::Sweep;
 use crate::pick::Turns;
@@ -12,7 +12,7 @@ use crate::sticky::Sticky;
 use crate::subset::Subsets;
 use arc_swap::ArcSwap;
 use gateway_core::units::Switch;
-use gateway_core::{Endpoint, Mode, Refusals};
+use gateway_core::{Endpoint, Mode, Place, Refusals};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -399,8 +399,8 @@ impl EndpointSet {
     }
 
     /// A place among the requests that wait, if there is one.
-    pub(crate) fn wait(&self) -> Option<Waiting<'_>> {
-        Waiting::begin(&self.0.waiting, self.hold()?.max_waiting)
+    pub(crate) fn wait(&self) -> Option<Place<'_>> {
+        Place::take(&self.0.waiting, self.hold()?.max_waiting)
     }
 
     pub(crate) fn changed(&self) -> &Notify {

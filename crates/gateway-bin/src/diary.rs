@@ -5,6 +5,7 @@
 //! lines can be written again. Of each kind of line only so many are written in a second, for what every request says
 //! fills the disk.
 
+use gateway_observe::WholeLines;
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -85,7 +86,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_to(&self, mut out: impl Write) {
+    fn write_to(&self, out: impl Write) {
+        let mut out = WholeLines::new(out);
         loop {
             let mut state = self.lock();
             loop {
@@ -99,13 +101,11 @@ impl Shared {
             let bytes = std::mem::take(&mut state.waiting);
             state.writing = true;
             drop(state);
-            let failing = out.write_all(&bytes).is_err();
+            let (lost, result) = out.write(&bytes);
             let mut state = self.lock();
             state.writing = false;
-            if failing {
-                state.lost += lines_of(&bytes);
-            }
-            let lost = if failing { 0 } else { std::mem::take(&mut state.lost) };
+            state.lost += lost;
+            let lost = if result.is_ok() { std::mem::take(&mut state.lost) } else { 0 };
             self.written.notify_all();
             drop(state);
             if lost > 0 {
@@ -161,10 +161,6 @@ impl State {
         }
         self.append(&line);
     }
-}
-
-fn lines_of(bytes: &[u8]) -> u64 {
-    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
 /// Who signs in and out is a record, and `debug` is there to see everything.
@@ -242,7 +238,7 @@ mod tests {
         for _ in 0..100 {
             diary.say(b"a login\n", None, Instant::now());
         }
-        assert_eq!(lines_of(waiting(&diary).as_bytes()), 100);
+        assert_eq!(waiting(&diary).lines().count(), 100);
         let long = vec![b'x'; ROOM / 2];
         for _ in 0..5 {
             diary.say(&long, None, Instant::now());

@@ -186,16 +186,8 @@ fn tell_caches(metrics: &Metrics, routes: &[RoutePlan]) {
     let mut sums = HashMap::<_, u64>::new();
     for route in routes {
         let Some(cache) = &route.cache else { continue };
-        let counts = cache.layer.counts();
-        for (result, count) in [
-            (CacheResult::Hit, counts.hits),
-            (CacheResult::Stale, counts.stale),
-            (CacheResult::Revalidated, counts.revalidated),
-            (CacheResult::Collapsed, counts.collapsed),
-            (CacheResult::Miss, counts.misses),
-            (CacheResult::Bypass, counts.bypassed),
-        ] {
-            *sums.entry((route.name.as_str(), result.name())).or_default() += count;
+        for result in CacheResult::ALL {
+            *sums.entry((route.name.as_str(), result.name())).or_default() += cache.layer.count(result);
         }
     }
     for ((name, result), count) in sums {

@@ -7,14 +7,13 @@ use crate::doorway::{Doorway, Inside, OfAddress};
 use crate::seats::{Handed, Place, Taken};
 use crate::stack::{AnswerBody, Answering, Edge};
 use futures_util::FutureExt;
-use gateway_core::{ClientAddr, Code, Problem, given_up};
+use gateway_core::{ClientAddr, Code, Network, Problem, given_up};
 use gateway_observe::ConnectionGauge;
 use gateway_server::{
-    Accepted, Drain, Handler, Limits, Listener, Proxied, ProxyHeaderError, RequestBody, Socket, may_proxy,
+    Accepted, Drain, Handler, Limits, Listener, Proxied, ProxyHeaderError, RequestBody, Socket,
     read_proxy_header, serve_connection, serve_connection_from,
 };
 use http::Request;
-use ipnet::IpNet;
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
@@ -81,7 +80,7 @@ struct Worker {
     shared: Rc<Shared>,
     limits: RefCell<Rc<Limits>>,
     /// Whose connections begin with a PROXY header.
-    proxies: RefCell<Arc<[IpNet]>>,
+    proxies: RefCell<Arc<[Network]>>,
     gauge: ConnectionGauge,
     doorway: Doorway,
     draining: Drain,
@@ -169,7 +168,7 @@ impl Worker {
     where
         I: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        if may_proxy(peer.ip(), &self.proxies.borrow()) {
+        if self.proxies.borrow().iter().any(|network| network.contains(peer.ip())) {
             self.serve_proxied(stream, peer, seat);
         } else {
             // Over a Unix socket nobody has an address.

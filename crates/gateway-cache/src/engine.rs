@@ -8,11 +8,10 @@ use crate::semantics::cache_control::RequestDirectives;
 use crate::semantics::status::{CACHE_STATUS, Told};
 use crate::semantics::terms::{Rules, is_of_request};
 use crate::settings::{CacheError, CacheMethod, CacheSettings};
-use gateway_core::{CacheResult, Grpc, Mode, Upgrade};
+use gateway_core::{CacheResult, Grpc, Mode, Network, Upgrade};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use http_body::Body;
-use ipnet::IpNet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -27,8 +26,9 @@ pub(crate) struct Engine {
     pub(crate) collapse: bool,
     pub(crate) collapse_timeout: Duration,
     pub(crate) is_report: bool,
-    pub(crate) purgers: Option<Vec<IpNet>>,
-    pub(crate) counts: Arc<Counts>,
+    pub(crate) purgers: Option<Vec<Network>>,
+    /// How often it did what, in the order of the results.
+    counts: Arc<[AtomicU64; CacheResult::ALL.len()]>,
     get: bool,
     head: bool,
     /// Whether answers to it are kept for `GET`.
@@ -40,35 +40,6 @@ pub(crate) struct Engine {
     tells: bool,
     /// Whether somebody further out reads what happened.
     pub(crate) notes: bool,
-}
-
-/// How often what happened.
-#[derive(Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) hits: AtomicU64,
-    pub(crate) stale: AtomicU64,
-    pub(crate) revalidated: AtomicU64,
-    pub(crate) collapsed: AtomicU64,
-    pub(crate) misses: AtomicU64,
-    pub(crate) bypassed: AtomicU64,
-}
-
-impl Counts {
-    fn of(&self, result: CacheResult) -> &AtomicU64 {
-        match result {
-            CacheResult::Hit => &self.hits,
-            CacheResult::Stale => &self.stale,
-            CacheResult::Revalidated => &self.revalidated,
-            CacheResult::Collapsed => &self.collapsed,
-            CacheResult::Miss => &self.misses,
-            CacheResult::Bypass => &self.bypassed,
-        }
-    }
-}
-
-/// One more.
-pub(crate) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 fn status(key: &'static str, found: &str) -> Result<StatusCode, CacheError> {
@@ -202,10 +173,14 @@ impl Engine {
         tags
     }
 
+    pub(crate) fn count(&self, result: CacheResult) -> u64 {
+        self.counts[result as usize].load(Ordering::Relaxed)
+    }
+
     /// Says in the answer what happened, and counts it.
     pub(crate) fn tell<R>(&self, response: &mut Response<R>, told: Told) {
         let result = told.result();
-        count(self.counts.of(result));
+        self.counts[result as usize].fetch_add(1, Ordering::Relaxed);
         if self.notes {
             response.extensions_mut().insert(result);
         }

@@ -8,9 +8,9 @@ use crate::semantics::reuse::{Reuse, reuse};
 use crate::service::Cache;
 use crate::settings::{CacheError, CacheSettings};
 use crate::store::shard::Found;
+use gateway_core::CacheResult;
 use http::{HeaderName, Request};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tower::Layer;
 
@@ -19,23 +19,6 @@ use tower::Layer;
 pub struct CacheLayer<X = TokioExecutor> {
     pub(crate) engine: Arc<Engine>,
     executor: X,
-}
-
-/// How often a cache did what, since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CacheCounts {
-    /// Answered from the store, fresh.
-    pub hits: u64,
-    /// Answered from the store, stale: while it is refreshed, because the upstream failed, or at the client's wish.
-    pub stale: u64,
-    /// Answered from the store after the upstream said that it still is right.
-    pub revalidated: u64,
-    /// Answered with what another request fetched at the same time.
-    pub collapsed: u64,
-    /// Answered by the upstream.
-    pub misses: u64,
-    /// Answered by the upstream, as they are not for the cache.
-    pub bypassed: u64,
 }
 
 impl CacheLayer {
@@ -64,7 +47,7 @@ impl<X> CacheLayer<X> {
         self
     }
 
-    /// Leaves the [`CacheResult`](gateway_core::CacheResult) out of the answers' extensions, which then cost nothing: for
+    /// Leaves the [`CacheResult`] out of the answers' extensions, which then cost nothing: for
     /// where nobody reads it.
     #[must_use]
     pub fn without_results(mut self) -> Self {
@@ -130,19 +113,10 @@ impl<X> CacheLayer<X> {
         engine.keys.key(request).map(|key| key.text.replace(SEPARATOR, " "))
     }
 
-    /// How often it did what.
+    /// How often it did this with a request since it was made.
     #[must_use]
-    pub fn counts(&self) -> CacheCounts {
-        let counts = &self.engine.counts;
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        CacheCounts {
-            hits: read(&counts.hits),
-            stale: read(&counts.stale),
-            revalidated: read(&counts.revalidated),
-            collapsed: read(&counts.collapsed),
-            misses: read(&counts.misses),
-            bypassed: read(&counts.bypassed),
-        }
+    pub fn count(&self, result: CacheResult) -> u64 {
+        self.engine.count(result)
     }
 }
 

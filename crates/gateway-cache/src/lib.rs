@@ -141,7 +141,7 @@
 //!
 //! `Cache-Status` (RFC 9211) in each answer: `gateway; hit; ttl=30`, `fwd=uri-miss`, `vary-miss`, `stale`, `request`,
 //! `bypass` or `method`, with `fwd-status`, `stored` and `collapsed`; in one word, for logs, the extension
-//! [`CacheResult`](gateway_core::CacheResult). [`CacheLayer::counts`] for metrics.
+//! [`CacheResult`](gateway_core::CacheResult). [`CacheLayer::count`] for metrics.
 //! [`CacheLayer::fresh_for`] tells beforehand whether a request would be a hit.
 //!
 //! # Not done
@@ -175,7 +175,7 @@ pub use fill::SharedBodyError;
 pub use future::{CacheFuture, RefreshFuture};
 pub use gateway_core::Mode;
 pub use invalidation::{Invalidate, InvalidateFuture, InvalidateLayer};
-pub use layer::{CacheCounts, CacheLayer};
+pub use layer::CacheLayer;
 pub use query::{Query, QueryFuture, QueryLayer};
 pub use service::Cache;
 pub use settings::{

@@ -5,10 +5,9 @@ use crate::engine::Engine;
 use crate::entry::{purgeable, tags};
 use crate::store::purge::{Purge, PurgeMode};
 use bytes::Bytes;
-use gateway_core::{ClientAddr, Code, Problem};
+use gateway_core::{ClientAddr, Code, Network, Problem};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderName, Request, Response};
-use ipnet::IpNet;
 
 /// As at other caches: `1` makes stale instead of removing.
 static SOFT: HeaderName = HeaderName::from_static("soft-purge");
@@ -17,11 +16,11 @@ static SOFT: HeaderName = HeaderName::from_static("soft-purge");
 /// begin so where it ends in `*`.
 pub(crate) fn answer<B, R>(
     engine: &Engine,
-    allowed: &[IpNet],
+    allowed: &[Network],
     request: &Request<B>,
 ) -> Response<CacheBody<R>> {
     let client = request.extensions().get::<ClientAddr>().map(ClientAddr::ip);
-    if !client.is_some_and(|ip| allowed.iter().any(|network| network.contains(&ip))) {
+    if !client.is_some_and(|ip| allowed.iter().any(|network| network.contains(ip))) {
         return Problem::new(Code::Forbidden).into_response();
     }
     let is_soft = request.headers().get(&SOFT).is_some_and(|value| value.as_bytes() == b"1");

@@ -1,6 +1,5 @@
-use gateway_core::Mode;
 use gateway_core::units::{ByteSize, Scalar, ShortForm, Timespan};
-use ipnet::IpNet;
+use gateway_core::{Mode, Network};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -152,9 +151,7 @@ pub struct BypassSettings {
 #[serde(deny_unknown_fields)]
 pub struct PurgeSettings {
     /// The networks of those who may: `["10.0.0.0/8"]`. All others are answered 403.
-    #[serde(deserialize_with = "gateway_core::Network::list")]
-    #[schemars(with = "Vec<String>")]
-    pub networks: Vec<IpNet>,
+    pub networks: Vec<Network>,
 }
 
 /// A method that can be answered from the cache.

@@ -5,7 +5,7 @@ mod support;
 
 use gateway_cache::CacheSettings;
 use gateway_core::units::{ByteSize, Timespan};
-use gateway_core::{AuthMethod, Principal};
+use gateway_core::{AuthMethod, CacheResult, Principal};
 use http_body_util::BodyExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -33,7 +33,7 @@ async fn a_thousand_requests_at_once_make_one_of_the_upstream() {
         collapsed += usize::from(got.cache() == "fwd=uri-miss; collapsed");
     }
     assert_eq!((world.upstream.calls(), collapsed), (1, 999));
-    assert_eq!(world.layer.counts().collapsed, 999);
+    assert_eq!(world.layer.count(CacheResult::Collapsed), 999);
     assert!(world.get("/").await.is_hit());
 }
 

@@ -4,7 +4,7 @@
 mod support;
 
 use gateway_cache::CacheSettings;
-use gateway_core::spare;
+use gateway_core::{CacheResult, spare};
 use http::StatusCode;
 use std::time::{Duration, SystemTime};
 use support::{Got, World, answer, later, ok, world};
@@ -255,7 +255,7 @@ async fn conditional_etag_strong_generate_and_304_etag_update_response() {
     );
     assert_eq!(got.header("cache-control"), "max-age=100");
     assert_eq!(got.header("age"), "50");
-    assert_eq!(world.layer.counts().revalidated, 1);
+    assert_eq!(world.layer.count(CacheResult::Revalidated), 1);
 }
 
 #[tokio::test(start_paused = true)]

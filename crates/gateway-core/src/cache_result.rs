@@ -18,6 +18,10 @@ pub enum CacheResult {
 }
 
 impl CacheResult {
+    /// All there are, in the order in which they are declared.
+    pub const ALL: [Self; 6] =
+        [Self::Hit, Self::Stale, Self::Revalidated, Self::Collapsed, Self::Miss, Self::Bypass];
+
     /// The word for it, in logs and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -23,6 +23,7 @@
 //! | [`once`] | a header value that HTTP/2 need not remember |
 //! | [`Mode`] | whether a policy is carried out, or only says what it would have done |
 //! | [`Network`] | a range of addresses, or one address, as settings write it |
+//! | [`Place`], [`civil`] | one of a bounded number, given back; days since 1970 as dates |
 //! | [`cookie`], [`percent`] | the cookies of a request, and what percent-encoded text stands for |
 //! | [`units`] | settings with units in their values: `"5s"`, `"64KiB"`, and short forms of tables |
 //!
@@ -75,6 +76,7 @@ mod broke;
 mod cache_result;
 mod captures;
 mod certificate;
+pub mod civil;
 mod client;
 mod code;
 pub mod cookie;
@@ -91,6 +93,7 @@ mod mode;
 mod network;
 mod once;
 pub mod percent;
+mod place;
 mod principal;
 mod problem;
 mod problem_layer;
@@ -123,6 +126,7 @@ pub use limited::Limited;
 pub use mode::Mode;
 pub use network::{Network, NetworkError, client_network};
 pub use once::once;
+pub use place::Place;
 pub use principal::{AuthMethod, Principal};
 pub use problem::{Problem, ProblemFormat};
 pub use problem_layer::{Override, Overrides, ProblemLayer, ProblemService};

@@ -35,14 +35,6 @@ impl Network {
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
     }
-
-    /// Reads a list of them: for `#[serde(deserialize_with = "Network::list")]`.
-    ///
-    /// # Errors
-    /// One is none.
-    pub fn list<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<IpNet>, D::Error> {
-        Ok(Vec::<Self>::deserialize(d)?.into_iter().map(|network| network.0).collect())
-    }
 }
 
 impl FromStr for Network {

@@ -158,11 +158,10 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let mut response = ready!(this.inner.poll(cx))?;
-        // Over HTTP/2 any success is the beginning of the tunnel (RFC 8441 §4): the answer would be taken for its bytes.
-        if *this.tunnel && response.status().is_success() {
-            response = Problem::new(Code::UpstreamProtocolError)
-                .with_detail("the upstream does not change protocols")
-                .into_response();
+        if *this.tunnel
+            && let Some(problem) = Upgrade::not_granted(response.status())
+        {
+            response = problem.into_response();
         }
         if let Some(problem) = response.extensions().get::<Problem>() {
             let shown = match *this.grpc {

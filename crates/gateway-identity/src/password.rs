@@ -5,6 +5,7 @@ use crate::{IdentityError, PasswordSettings, Secret, Violation};
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
+use gateway_core::Place;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Semaphore;
@@ -31,14 +32,6 @@ pub(crate) struct Hasher {
     computed: Arc<AtomicU64>,
     /// What is checked where there is no account: the same work, never right.
     nobody: String,
-}
-
-struct Admission<'a>(&'a AtomicUsize);
-
-impl Drop for Admission<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl Hasher {
@@ -121,11 +114,7 @@ impl Hasher {
         &self,
         work: impl FnOnce(&Argon2<'static>) -> T + Send + 'static,
     ) -> Result<T, IdentityError> {
-        if self.admitted.fetch_add(1, Ordering::Relaxed) >= self.max_admitted {
-            self.admitted.fetch_sub(1, Ordering::Relaxed);
-            return Err(IdentityError::Busy);
-        }
-        let _admission = Admission(&self.admitted);
+        let _admission = Place::take(&self.admitted, self.max_admitted).ok_or(IdentityError::Busy)?;
         let internal = |what: &str| IdentityError::Internal(what.to_owned());
         let permit = self.permits.clone().acquire_owned().await.map_err(|_| internal("closed"))?;
         let (argon2, computed) = (self.argon2.clone(), self.computed.clone());

@@ -28,13 +28,14 @@ const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
 #[derive(Clone, Debug)]
 pub struct ObserveLayer {
     route: Arc<Route>,
-    has_cache: bool,
 }
 
+#[derive(Clone)]
 struct Route {
     labels: RouteLabels,
     metrics: Option<RouteMetrics>,
     lines: Option<Lines>,
+    has_cache: bool,
 }
 
 impl std::fmt::Debug for Route {
@@ -48,20 +49,21 @@ impl ObserveLayer {
     #[must_use]
     pub fn new(labels: RouteLabels, metrics: Option<Metrics>, lines: Option<Lines>) -> Self {
         let metrics = metrics.map(|metrics| RouteMetrics::new(metrics, labels.clone()));
-        Self { route: Arc::new(Route { labels, metrics, lines }), has_cache: false }
+        Self { route: Arc::new(Route { labels, metrics, lines, has_cache: false }) }
     }
 
     /// Logs what the cache did, on routes that have one: nobody else pays for a look at it.
     #[must_use]
-    pub fn with_cache(self) -> Self {
-        Self { has_cache: true, ..self }
+    pub fn with_cache(mut self) -> Self {
+        Arc::make_mut(&mut self.route).has_cache = true;
+        self
     }
 }
 
 impl<S> Layer<S> for ObserveLayer {
     type Service = Observe<S>;
     fn layer(&self, inner: S) -> Observe<S> {
-        Observe { inner, route: self.route.clone(), has_cache: self.has_cache }
+        Observe { inner, route: self.route.clone() }
     }
 }
 
@@ -70,7 +72,6 @@ impl<S> Layer<S> for ObserveLayer {
 pub struct Observe<S> {
     inner: S,
     route: Arc<Route>,
-    has_cache: bool,
 }
 
 /// A request under way. Dropping it means that it is over, and writes it down.
@@ -93,7 +94,6 @@ pub(crate) struct Observation {
     endpoint: Option<Endpoint>,
     limited: Option<Limited>,
     unenforced: Option<Unenforced>,
-    has_cache: bool,
     cached: Option<CacheResult>,
     /// Boxed: few routes have written policies.
     decision: Option<Box<PolicyDecision>>,
@@ -147,7 +147,7 @@ impl BytesIn {
 }
 
 impl Observation {
-    fn begin<B>(route: &Arc<Route>, has_cache: bool, request: &Request<B>) -> Self {
+    fn begin<B>(route: &Arc<Route>, request: &Request<B>) -> Self {
         let headers = request.headers();
         let asked = || Asked {
             id: request.extensions().get().cloned(),
@@ -172,7 +172,6 @@ impl Observation {
             endpoint: None,
             limited: None,
             unenforced: None,
-            has_cache,
             cached: None,
             decision: None,
             bytes_out: 0,
@@ -232,7 +231,7 @@ impl Observation {
             self.endpoint = facts.get().cloned();
             self.limited = facts.get().cloned();
             self.decision = facts.get().cloned().map(Box::new);
-            if self.has_cache {
+            if self.route.has_cache {
                 self.cached = facts.get().copied();
             }
         }
@@ -307,8 +306,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let observed = self.route.metrics.is_some() || self.route.lines.is_some();
-        let mut observation =
-            observed.then(|| Box::new(Observation::begin(&self.route, self.has_cache, &request)));
+        let mut observation = observed.then(|| Box::new(Observation::begin(&self.route, &request)));
         let inner = Observation::asking(&mut observation, || self.inner.call(request));
         ObserveFuture { inner: Some(inner), observation }
     }

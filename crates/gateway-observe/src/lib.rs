@@ -63,6 +63,7 @@ mod metrics;
 mod server_timing;
 mod settings;
 mod time;
+mod whole_lines;
 
 pub use self::log::{AccessLog, AccessLogError, Lines};
 pub use self::metrics::{ConnectionGauge, ConnectionGuard, Metrics, RouteLabels, prometheus, snapshot};
@@ -72,3 +73,4 @@ pub use layer::{Observe, ObserveFuture, ObserveLayer};
 pub use server_timing::{ServerTiming, ServerTimingFuture, ServerTimingLayer};
 pub use settings::{AccessLogSettings, LogFormat};
 pub use time::format_go_duration;
+pub use whole_lines::WholeLines;

@@ -153,6 +153,13 @@ pub(crate) struct RouteMetrics {
     known: ArcSwap<Vec<Known>>,
 }
 
+/// With a list of its own, of the same series.
+impl Clone for RouteMetrics {
+    fn clone(&self) -> Self {
+        Self::new(self.metrics.clone(), self.labels.clone())
+    }
+}
+
 #[derive(Clone)]
 struct Known {
     method: &'static str,

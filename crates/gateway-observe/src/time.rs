@@ -1,5 +1,6 @@
 //! Times and durations as text, without allocation.
 
+use gateway_core::civil;
 use std::cell::Cell;
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -30,17 +31,9 @@ impl Utc {
     }
 }
 
-/// Days to a date after Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
 fn write_second(unix: u64) -> Second {
     let (days, time) = (unix / 86_400, unix % 86_400);
-    let z = days + 719_468;
-    let (era, doe) = (z / 146_097, z % 146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let day = doy - (153 * mp + 2) / 5 + 1;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    let year = yoe + era * 400 + u64::from(month <= 2);
+    let (year, month, day) = civil::date(days.cast_signed());
     let mut text = *b"0000-00-00T00:00:00";
     let mut put = |at: usize, width: usize, mut value: u64| {
         for i in (at..at + width).rev() {
@@ -48,9 +41,9 @@ fn write_second(unix: u64) -> Second {
             value /= 10;
         }
     };
-    put(0, 4, year);
-    put(5, 2, month);
-    put(8, 2, day);
+    put(0, 4, year.unsigned_abs());
+    put(5, 2, month.into());
+    put(8, 2, day.into());
     put(11, 2, time / 3600);
     put(14, 2, time / 60 % 60);
     put(17, 2, time % 60);

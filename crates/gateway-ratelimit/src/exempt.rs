@@ -11,7 +11,7 @@ impl ExemptSettings {
     }
 
     pub(crate) fn covers(&self, facts: &Facts<'_>) -> bool {
-        let near = || facts.ip().is_some_and(|ip| self.networks.iter().any(|network| network.contains(&ip)));
+        let near = || facts.ip().is_some_and(|ip| self.networks.iter().any(|network| network.contains(ip)));
         let known = || {
             facts.principal().is_some_and(|principal| {
                 let by_key = principal.method() == AuthMethod::ApiKey;

@@ -63,14 +63,14 @@ impl fmt::Display for Networks {
 
 impl<'de> Deserialize<'de> for Networks {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let networks = Network::list(d)?;
+        let networks = Vec::<Network>::deserialize(d)?;
         if networks.is_empty() {
             // Whoever empties a list of those who may come hardly means everybody.
             return Err(serde::de::Error::custom(
                 "the list of networks is empty; expected at least one such as \"10.0.0.0/8\", or no list at all",
             ));
         }
-        Ok(Self::new(networks))
+        Ok(Self::new(networks.into_iter().map(|network| network.0)))
     }
 }
 

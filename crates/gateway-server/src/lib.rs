@@ -75,7 +75,6 @@ pub use listen::{
     inherited_sockets,
 };
 pub use proxy_protocol::{
-    MAX_PROXY_HEADER, Proxied, ProxyHeader, ProxyHeaderError, may_proxy, parse_proxy_header,
-    read_proxy_header,
+    MAX_PROXY_HEADER, Proxied, ProxyHeader, ProxyHeaderError, parse_proxy_header, read_proxy_header,
 };
 pub use serve::{serve_connection, serve_connection_from};

@@ -7,8 +7,7 @@ mod v1;
 mod v2;
 
 use bytes::BytesMut;
-use ipnet::IpNet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -78,22 +77,6 @@ pub enum ProxyHeader {
 /// The first byte that cannot be part of one.
 pub fn parse_proxy_header(bytes: &[u8]) -> Result<ProxyHeader, ProxyHeaderError> {
     if bytes.first() == v2::SIGNATURE.first() { v2::parse(bytes) } else { v1::parse(bytes) }
-}
-
-/// Whether a peer may say for whom it speaks: whether its address is in one of the trusted networks. An IPv4 address
-/// mapped into IPv6, as a socket for both has it, is compared as IPv4.
-///
-/// ```
-/// use gateway_server::may_proxy;
-///
-/// let trusted = ["192.0.2.0/24".parse().unwrap()];
-/// assert!(may_proxy("::ffff:192.0.2.1".parse().unwrap(), &trusted));
-/// assert!(!may_proxy("198.51.100.1".parse().unwrap(), &trusted));
-/// ```
-#[must_use]
-pub fn may_proxy(peer: IpAddr, trusted: &[IpNet]) -> bool {
-    let peer = peer.to_canonical();
-    trusted.iter().any(|network| network.contains(&peer))
 }
 
 /// Reads the header that a connection must begin with, and what came behind it in the same reads: that is to be

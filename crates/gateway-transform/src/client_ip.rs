@@ -1,8 +1,7 @@
 use crate::forwarded::{ClientFrom, ForwardedSettings, node};
-use gateway_core::{ClientAddr, PeerAddr, Scheme};
+use gateway_core::{ClientAddr, Network, PeerAddr, Scheme};
 use http::header::{FORWARDED, HeaderName};
 use http::{HeaderMap, Request};
-use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -28,7 +27,7 @@ static REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// Without trusted proxies and a depth nothing is looked at.
 #[derive(Clone, Debug)]
 pub struct ClientIpLayer {
-    trusted: Arc<[IpNet]>,
+    trusted: Arc<[Network]>,
     depth: Option<NonZeroU32>,
     from: ClientFrom,
 }
@@ -76,7 +75,7 @@ impl ClientIpLayer {
     }
 
     fn is_trusted(&self, address: SocketAddr) -> bool {
-        is_in(&self.trusted, address)
+        self.trusted.iter().any(|network| network.contains(address.ip()))
     }
 
     fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
@@ -139,11 +138,6 @@ impl ClientIpLayer {
         let nearest = headers.get_all(FORWARDED).iter().next_back()?.to_str().ok()?;
         node::parameter(node::elements(nearest).next()?, "proto").and_then(scheme)
     }
-}
-
-pub(crate) fn is_in(networks: &[IpNet], address: SocketAddr) -> bool {
-    let ip = address.ip().to_canonical();
-    networks.iter().any(|network| network.contains(&ip))
 }
 
 fn scheme(text: &str) -> Option<Scheme> {

@@ -4,14 +4,12 @@ mod settings;
 pub use settings::{MaintenanceSettings, RespondSettings};
 
 use crate::answer::OwnOrInner;
-use crate::client_ip::is_in;
 use crate::error::TransformError;
 pub(crate) use answer::Answer;
 use bytes::Bytes;
-use gateway_core::{ClientAddr, Grpc};
+use gateway_core::{ClientAddr, Grpc, Network};
 use http::header::{HeaderValue, RETRY_AFTER};
 use http::{Extensions, HeaderMap, Request, Response, StatusCode};
-use ipnet::IpNet;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower::{Layer, Service};
@@ -55,7 +53,7 @@ pub struct MaintenanceLayer {
     answer: Arc<Answer>,
     /// Whether the answer has no words of its own.
     is_problem: bool,
-    exempt: Arc<[IpNet]>,
+    exempt: Arc<[Network]>,
 }
 
 impl MaintenanceLayer {
@@ -96,7 +94,7 @@ enum Served {
     Nobody,
     /// Those of some networks, during maintenance.
     Clients {
-        exempt: Arc<[IpNet]>,
+        exempt: Arc<[Network]>,
         is_problem: bool,
     },
 }
@@ -106,7 +104,8 @@ impl Served {
         match self {
             Self::Nobody => false,
             Self::Clients { exempt, .. } => {
-                facts.get::<ClientAddr>().is_some_and(|client| is_in(exempt, client.0))
+                let client = facts.get::<ClientAddr>().map(ClientAddr::ip);
+                client.is_some_and(|ip| exempt.iter().any(|network| network.contains(ip)))
             }
         }
     }

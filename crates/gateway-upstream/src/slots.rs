@@ -1,6 +1,7 @@
 //! How many connections there may be, counted over all clients that share the count.
 
 use crate::client::Shared;
+use gateway_core::Place;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -114,7 +115,7 @@ impl ConnectionLimits {
     /// The same, after a wait if need be.
     pub(crate) async fn permit(&self, time: Duration, most: usize) -> Result<Permit, Full> {
         let Some(first) = self.each().next() else { return Ok(Permit::default()) };
-        let _waiting = Waiting::begin(&first.0.waiting, most).ok_or(Full::Queue)?;
+        let _waiting = Place::take(&first.0.waiting, most).ok_or(Full::Queue)?;
         let wait = async |limit: &Option<ConnectionLimit>| match limit {
             // Not reached: it is never closed.
             Some(limit) => limit.0.in_use.clone().acquire_owned().await.map(Some).map_err(|_| Full::Time),
@@ -152,24 +153,5 @@ struct Counted(ConnectionLimit);
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A place among those who wait, until it is dropped.
-#[derive(Debug)]
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    /// One more, unless there are `most` already.
-    fn begin(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
-        // Gives the place back if there is none.
-        let place = Self(waiting);
-        (waiting.fetch_add(1, Ordering::Relaxed) < most).then_some(place)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -8,7 +8,7 @@ use crate::text::unix_now;
 use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use gateway_core::{Code, Principal, Problem};
+use gateway_core::{Code, Place, Principal, Problem};
 use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, request};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -124,11 +124,7 @@ impl BasicMethod {
 impl Shared {
     /// Checks a password, as one of a bounded number.
     async fn verify(self: Arc<Self>, users: Arc<Users>, credentials: String) -> Outcome {
-        if self.admitted.fetch_add(1, Ordering::Relaxed) >= self.max_admitted {
-            self.admitted.fetch_sub(1, Ordering::Relaxed);
-            return Outcome::Busy;
-        }
-        let _admission = Admission(&self.admitted);
+        let Some(_admission) = Place::take(&self.admitted, self.max_admitted) else { return Outcome::Busy };
         // Never closed.
         let Ok(permit) = self.permits.clone().acquire_owned().await else { return Outcome::Busy };
         self.checks.fetch_add(1, Ordering::Relaxed);
@@ -150,14 +146,6 @@ impl Shared {
             }
             _ => Outcome::Wrong,
         }
-    }
-}
-
-struct Admission<'a>(&'a AtomicUsize);
-
-impl Drop for Admission<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -176,13 +176,19 @@ fn basic(id: &str, secret: &str) -> Result<HeaderValue, AuthError> {
 
 fn read_key(settings: &ClientAssertion) -> Result<Option<String>, AuthError> {
     match (&settings.key, &settings.key_file) {
-        (None, None) => Ok(None),
-        (Some(key), None) => Ok(Some(key.clone())),
-        (None, Some(path)) => secret_file(path).map(Some),
         (Some(_), Some(_)) => Err(AuthError::setting(
             "client_assertion",
             "`key` and `key_file` are given; expected one of them",
         )),
+        (key, file) => secret_or_file(key.as_deref(), file.as_deref()),
+    }
+}
+
+/// A secret as it is given, or else in a file.
+pub(crate) fn secret_or_file(text: Option<&str>, file: Option<&Path>) -> Result<Option<String>, AuthError> {
+    match (text, file) {
+        (Some(text), _) => Ok(Some(text.to_owned())),
+        (None, file) => file.map(secret_file).transpose(),
     }
 }
 

@@ -1,8 +1,7 @@
 //! Header names as services may read them.
 
-use gateway_core::{ClientAddr, PeerAddr};
+use gateway_core::{ClientAddr, Network, PeerAddr};
 use http::{Extensions, HeaderMap, HeaderName};
-use ipnet::IpNet;
 
 /// Headers that tell a service who calls, which an edge takes out of every request, whatever its route: names, how
 /// further names begin, and names that only some peers may send. A name stands for all that a service may take for
@@ -23,7 +22,7 @@ pub struct HeaderNames {
     /// What begins with a prefix and is none of them all the same.
     except: Vec<HeaderName>,
     /// Those that these peers may send.
-    from: Vec<(HeaderName, Vec<IpNet>)>,
+    from: Vec<(HeaderName, Vec<Network>)>,
 }
 
 impl HeaderNames {
@@ -43,7 +42,7 @@ impl HeaderNames {
 
     /// A name, too, unless the connection is held by one of these peers.
     #[must_use]
-    pub fn unless_from(mut self, name: HeaderName, peers: &[IpNet]) -> Self {
+    pub fn unless_from(mut self, name: HeaderName, peers: &[Network]) -> Self {
         self.from.push((name, peers.to_vec()));
         self
     }
@@ -97,10 +96,10 @@ impl HeaderNames {
 }
 
 /// Whether one of these holds the connection.
-pub(crate) fn is_held_by(facts: &Extensions, peers: &[IpNet]) -> bool {
+pub(crate) fn is_held_by(facts: &Extensions, peers: &[Network]) -> bool {
     let peer = facts.get::<PeerAddr>().map(PeerAddr::ip);
     let peer = peer.or_else(|| facts.get::<ClientAddr>().map(ClientAddr::ip));
-    peer.is_some_and(|ip| peers.iter().any(|network| network.contains(&ip)))
+    peer.is_some_and(|ip| peers.iter().any(|network| network.contains(ip)))
 }
 
 fn begins_to_a_service(name: &str, prefix: &str) -> bool {

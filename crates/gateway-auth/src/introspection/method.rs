@@ -1,5 +1,5 @@
 use crate::AuthError;
-use crate::client::proof::{Client, secret_file};
+use crate::client::proof::{Client, secret_or_file};
 use crate::client::settings::ClientAuth;
 use crate::credential::{Found, authorization, challenge};
 use crate::flight::Flights;
@@ -91,11 +91,8 @@ impl IntrospectionMethod {
     /// The URL is none, the secret's file cannot be read, or TLS cannot be set up.
     pub fn new(settings: &IntrospectionSettings) -> Result<Self, AuthError> {
         let url = remote::needed_url(&settings.url)?;
-        let secret = match (&settings.client_secret, &settings.client_secret_file) {
-            (Some(secret), _) => Some(secret.clone()),
-            (None, Some(path)) => Some(secret_file(path)?),
-            (None, None) => None,
-        };
+        let secret =
+            secret_or_file(settings.client_secret.as_deref(), settings.client_secret_file.as_deref())?;
         let client = match (&settings.client_id, secret, settings.client_auth) {
             (None, None, ClientAuth::Basic) => None,
             (None, _, _) => return Err(AuthError::NoClient),

@@ -4,10 +4,9 @@ use crate::method::{Check, Head, Method, Verdict};
 use crate::mtls::settings::{AllowedCertificates, CertificateName, MtlsSettings};
 use crate::mtls::xfcc;
 use crate::{AuthError, HeaderNames};
-use gateway_core::{AuthMethod, ClientCertificate, Code, Principal, Problem};
+use gateway_core::{AuthMethod, ClientCertificate, Code, Network, Principal, Problem};
 use http::header::WWW_AUTHENTICATE;
 use http::{Extensions, HeaderName, HeaderValue, request};
-use ipnet::IpNet;
 use serde_json::{Map, Value};
 
 /// Recognises callers by the certificate that they showed to the listener ([`ClientCertificate`]) or to a trusted
@@ -21,7 +20,7 @@ use serde_json::{Map, Value};
 #[derive(Clone, Debug)]
 pub struct MtlsMethod {
     header: HeaderName,
-    trusted: Vec<IpNet>,
+    trusted: Vec<Network>,
     allow: AllowedCertificates,
     anybody: bool,
     principal: CertificateName,

@@ -1,4 +1,4 @@
-use ipnet::IpNet;
+use gateway_core::Network;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,9 +14,7 @@ pub struct MtlsSettings {
     /// Default `x-forwarded-client-cert`.
     pub header: String,
     /// The networks of those proxies. From all others the header is removed, and not believed. Default: none.
-    #[serde(deserialize_with = "gateway_core::Network::list")]
-    #[schemars(with = "Vec<String>")]
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: Vec<Network>,
     /// Who may pass; if it is empty, everybody with a verified certificate.
     pub allow: AllowedCertificates,
     /// What the principal is called by. Default `auto`.

@@ -1,6 +1,6 @@
 //! What all requests of a login share: settings that were found good, and sessions as they are sealed and read.
 
-use crate::client::proof::secret_file;
+use crate::client::proof::{secret_file, secret_or_file};
 use crate::credential::challenge;
 use crate::flight::Flights;
 use crate::forward::key::host;
@@ -83,11 +83,8 @@ impl Shared {
             remote::url(&settings.post_logout)?;
         }
         let origin = settings.external_url.as_deref().map(origin).transpose()?;
-        let secret = match (&settings.client_secret, &settings.client_secret_file) {
-            (Some(secret), _) => Some(secret.clone()),
-            (None, Some(path)) => Some(secret_file(path)?),
-            (None, None) => None,
-        };
+        let secret =
+            secret_or_file(settings.client_secret.as_deref(), settings.client_secret_file.as_deref())?;
         let owner = format!("{} {}", settings.client_id, settings.issuer);
         let form_action = settings.login_path.replace('"', "%22");
         Ok(Self {

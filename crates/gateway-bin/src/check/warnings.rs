@@ -445,7 +445,7 @@ impl Reader<'_> {
         let networks = lists.into_iter().flat_map(|(key, list)| {
             list.iter().enumerate().map(move |(i, network)| (format!("{key}[{i}]"), network))
         });
-        let everybody = networks.filter(|(_, network)| network.prefix_len() == 0);
+        let everybody = networks.filter(|(_, network)| network.0.prefix_len() == 0);
         let warning = |(key, network): (String, _)| {
             let message = format!("{network} is everybody: any client may say that it is somebody else");
             self.origin.warning(&key, message).with_help("name the networks of your own proxies")

@@ -6,6 +6,7 @@ mod cache;
 mod cedar;
 mod chore;
 mod contents;
+mod groups;
 mod identity;
 mod levels;
 mod limit;
@@ -21,8 +22,8 @@ pub(crate) use cedar::{Cedar, of_policies};
 pub(crate) use chore::Chore;
 use identity::{AssertionPlan, IdentityPlan};
 pub(crate) use levels::Levels;
-pub(crate) use limit::LimitPlan;
-pub(crate) use route::{RouteLimit, RoutePlan};
+pub(crate) use limit::{LimitPlan, RouteLimit};
+pub(crate) use route::RoutePlan;
 pub(crate) use service::ServicePlan;
 
 use super::Config;
@@ -31,7 +32,7 @@ use super::settings::{ServerSettings, Settings};
 use crate::doorway::Doorway;
 use auth::AuthLayers;
 use gateway_auth::{HeaderNames, IdentityHeadersLayer};
-use gateway_core::ProblemLayer;
+use gateway_core::{Network, ProblemLayer};
 use gateway_routing::RouteTable;
 use gateway_server::Limits;
 use gateway_store::Store;
@@ -40,7 +41,6 @@ use gateway_transform::{
 };
 use gateway_upstream::ConnectionLimit;
 use http::HeaderName;
-use ipnet::IpNet;
 use planner::Planner;
 use route::Shared;
 use std::collections::{BTreeMap, HashMap};
@@ -62,7 +62,7 @@ pub(crate) struct Plan {
     pub(crate) normalize: NormalizeSettings,
     pub(crate) connections: Limits,
     /// Whose connections begin with a PROXY header.
-    pub(crate) proxy_protocol: Arc<[IpNet]>,
+    pub(crate) proxy_protocol: Arc<[Network]>,
     pub(crate) clients: ClientLimits,
     /// On the connections to all services.
     pub(crate) upstream_connections: Option<ConnectionLimit>,

@@ -11,7 +11,7 @@ pub(crate) use route::{Policies, PolicySet, RouteSettings};
 use gateway_auth::{AssertionSettings, CedarSettings, OutboundSettings};
 use gateway_balance::{BalanceSettings, HealthSettings, PolicySettings, RetrySettings, TimeoutSettings};
 use gateway_core::units::{ByteSize, Scalar, Short, ShortForm, Switch, Timespan};
-use gateway_core::{ProblemFormat, ProxyStatus};
+use gateway_core::{Network, ProblemFormat, ProxyStatus};
 use gateway_identity::IdentitySettings;
 use gateway_observe::AccessLogSettings;
 use gateway_overload::{AdaptiveSettings, AdmissionSettings};
@@ -20,7 +20,6 @@ use gateway_server::{Limits, ListenAddress};
 use gateway_store::StoreSettings;
 use gateway_transform::{ForwardedSettings, NormalizeSettings, UnderscoreHeaders, ViaSettings};
 use gateway_upstream::UpstreamSettings;
-use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -191,9 +190,7 @@ pub(crate) struct ServerSettings {
     pub(crate) listen: ListenAddress,
     /// Networks of load balancers whose connections begin with a PROXY protocol header (v1 or v2), which says who
     /// the client is: `10.0.0.0/8`, or the address `192.0.2.7`. Default: none.
-    #[serde(deserialize_with = "gateway_core::Network::list")]
-    #[schemars(with = "Vec<String>")]
-    pub(crate) proxy_protocol: Vec<IpNet>,
+    pub(crate) proxy_protocol: Vec<Network>,
     /// Threads that serve requests, each with its own connections. Default: one per core.
     pub(crate) workers: Option<NonZeroUsize>,
     /// How many clients may be connected at once, to all workers together; the next wait until one leaves. Default: half of

@@ -1,6 +1,7 @@
 //! The policies of a route in the order in which a request meets them, each with where it was said.
 
 use crate::config::{AuthSettings, Checked, Levels, Origin, Policies, RouteLimit, RoutePlan, join};
+use gateway_balance::BalanceSettings;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -90,9 +91,9 @@ pub(super) fn policies(checked: &Checked, index: usize) -> Vec<Policy> {
             all.of_levels(route.circuit.is_some(), "circuit", |p| p.circuit.map(drop));
             let (timeout, retry) = (&service.timeout, &service.retry);
             all.add(true, "timeout", &of_service("timeout"), json!(timeout.total));
-            all.over_service("timeout", |p| p.timeout.map(drop));
+            all.over_service(route, "timeout", |p| p.timeout.map(drop));
             all.add(retry.attempts > 1, "retry", &of_service("retry"), json!(retry.attempts));
-            all.over_service("retry", |p| p.retry.map(drop));
+            all.over_service(route, "retry", |p| p.retry.map(drop));
             let connection = of_service("connection");
             all.add(is_written(&connection), "connection", &connection, Value::Null);
             all.add(true, "balance", &of_service("balance"), json!(service.balance.strategy));
@@ -135,12 +136,18 @@ impl<'a> Policed<'a> {
     }
 
     /// What a route or its group says otherwise than the service, whose policy is the last: shown with what is left of that.
-    fn over_service(&mut self, name: &'static str, of: impl Fn(&Policies<'a>) -> Option<()>) {
-        let (key, Some(())) = self.levels.first(name, of) else { return };
+    fn over_service(
+        &mut self,
+        route: &RoutePlan,
+        name: &'static str,
+        of: impl Fn(&Policies<'a>) -> Option<()>,
+    ) {
+        let ((key, Some(())), Some(holds)) = (self.levels.first(name, of), &route.balancing) else { return };
         let of_service = self.policies.pop_if(|policy| policy.name == name).map(|policy| policy.value);
         self.add(true, name, &key, Value::Null);
         if let Some(policy) = self.policies.last_mut() {
-            policy.value = over(of_service.unwrap_or_default(), std::mem::take(&mut policy.value), name);
+            let own = std::mem::take(&mut policy.value);
+            policy.value = over(of_service.unwrap_or_default(), own, name, holds);
         }
     }
 
@@ -253,8 +260,8 @@ impl<'a> Policed<'a> {
     }
 }
 
-/// What a service's `timeout` or `retry` comes to on a route that says this of it, as `over` of their settings has it.
-fn over(service: Value, route: Value, name: &str) -> Value {
+/// What is written of a service's `timeout` or `retry` and, before that, of a route's, without what does not hold there.
+fn over(service: Value, route: Value, name: &str, holds: &BalanceSettings) -> Value {
     let short = if name == "timeout" { "total" } else { "attempts" };
     let table = |value: Value| match value {
         Value::Object(table) => table,
@@ -262,13 +269,14 @@ fn over(service: Value, route: Value, name: &str) -> Value {
         value => Map::from_iter([(short.to_owned(), value)]),
     };
     let (mut all, mut own) = (table(service), table(route));
-    if own.contains_key("total") {
-        all.remove("per_try");
-    }
-    if own.remove("hedge") == Some(Value::Bool(false)) {
-        all.remove("hedge");
-    }
+    // Says no more than whether the service's holds.
+    own.remove("hedge");
     all.extend(own);
+    all.retain(|key, _| match key.as_str() {
+        "per_try" => holds.timeout.per_try.is_some(),
+        "hedge" => holds.retry.hedge.is_some(),
+        _ => true,
+    });
     match all.remove(short) {
         Some(value) if all.is_empty() => value,
         value => {

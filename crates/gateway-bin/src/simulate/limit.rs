@@ -101,7 +101,8 @@ impl<'a> Limit<'a> {
     /// Whose request it is; `None` if it is not limited.
     pub(super) fn caller(&mut self, logged: &Logged, route: &RoutePlan) -> Option<usize> {
         let exempt = &self.settings.exempt;
-        let of_network = logged.client.is_some_and(|ip| exempt.networks.iter().any(|net| net.contains(&ip)));
+        let of_network =
+            logged.client.is_some_and(|ip| exempt.networks.iter().any(|network| network.contains(ip)));
         let is_exempt =
             of_network || logged.user.as_ref().is_some_and(|user| exempt.principals.contains(user));
         let tier = self.kinds[usize::from(logged.user.is_some())];

@@ -1,8 +1,9 @@
 //! The file that lines go to, wherever its name leads.
 
 use crate::log::AccessLogError;
+use crate::whole_lines::WholeLines;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,11 +16,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// to a new one within a second, without a signal.
 #[derive(Debug)]
 pub(super) struct Output {
-    file: File,
+    lines: WholeLines<File>,
     /// Where it is followed, and when it was looked for last.
     followed: Option<(PathBuf, Instant)>,
-    /// Whether it ends within a line, the rest of which could not be written.
-    torn: bool,
 }
 
 impl Output {
@@ -33,7 +32,7 @@ impl Output {
             let path = path.unwrap_or(Path::new("to standard output")).to_owned();
             AccessLogError::Open { path, source }
         })?;
-        Ok(Self { file, followed, torn: false })
+        Ok(Self { lines: WholeLines::new(file), followed })
     }
 
     /// Writes whole lines. Says how many of them are lost, and why.
@@ -42,44 +41,20 @@ impl Output {
             && looked.elapsed() >= LOOK
         {
             *looked = Instant::now();
-            // A new file begins with a line of its own.
-            self.torn &= !follow(path, &mut self.file);
+            if let Some(new) = follow(path, self.lines.get_ref()) {
+                self.lines = WholeLines::new(new);
+            }
         }
-        write_lines(&mut self.file, &mut self.torn, batch)
+        self.lines.write(batch)
     }
 }
 
-/// `torn` is whether what was written before ends within a line.
-fn write_lines(file: &mut impl Write, torn: &mut bool, batch: &[u8]) -> (u64, io::Result<()>) {
-    let (mut rest, mut result) = (batch, Ok(()));
-    if *torn {
-        result = file.write_all(b"\n");
-        *torn = result.is_err();
-    }
-    while !rest.is_empty() && result.is_ok() {
-        match file.write(rest) {
-            Ok(0) => result = Err(io::ErrorKind::WriteZero.into()),
-            Ok(taken) => rest = &rest[taken..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => result = Err(error),
-        }
-    }
-    if let Some(end) = batch[..batch.len() - rest.len()].last() {
-        *torn = *end != b'\n';
-    }
-    (rest.iter().filter(|byte| **byte == b'\n').count() as u64, result)
-}
-
-/// Whether it is another one now. Where no new one can be made, the old one is still better than none.
-fn follow(path: &Path, file: &mut File) -> bool {
+/// Another one, where this is not the one of that name any more. Where none can be made, the old one is still better
+/// than none.
+fn follow(path: &Path, file: &File) -> Option<File> {
     let id = |metadata: Metadata| (metadata.dev(), metadata.ino());
-    if path.metadata().map(id).ok() != file.metadata().map(id).ok()
-        && let Ok(new) = append_to(path)
-    {
-        *file = new;
-        return true;
-    }
-    false
+    let is_another = path.metadata().map(id).ok() != file.metadata().map(id).ok();
+    is_another.then(|| append_to(path).ok()).flatten()
 }
 
 fn append_to(path: &Path) -> io::Result<File> {
@@ -104,42 +79,5 @@ mod tests {
         output.write(b"three\n").1.unwrap();
         assert_eq!(fs::read_to_string(&moved).unwrap(), "one\ntwo\n");
         assert_eq!(fs::read_to_string(&path).unwrap(), "three\n");
-    }
-
-    /// A disk with room for so many bytes.
-    struct Disk {
-        room: usize,
-        bytes: Vec<u8>,
-    }
-
-    impl Write for Disk {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let taken = bytes.len().min(self.room);
-            if taken == 0 {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            self.room -= taken;
-            self.bytes.extend_from_slice(&bytes[..taken]);
-            Ok(taken)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn what_a_full_disk_does_not_take_is_counted_and_its_half_line_ends_before_the_next() {
-        let mut disk = Disk { room: 6, bytes: Vec::new() };
-        let mut torn = false;
-        let mut write = |disk: &mut Disk, batch: &[u8]| {
-            let (lines, result) = write_lines(disk, &mut torn, batch);
-            (lines, result.is_ok())
-        };
-        assert_eq!(write(&mut disk, b"one\ntwo\nthree\n"), (2, false));
-        assert_eq!(write(&mut disk, b"four\n"), (1, false));
-        disk.room = 100;
-        assert_eq!(write(&mut disk, b"five\nsix\n"), (0, true));
-        assert_eq!(write(&mut disk, b"seven\n"), (0, true));
-        assert_eq!(String::from_utf8(disk.bytes).unwrap(), "one\ntw\nfive\nsix\nseven\n");
     }
 }

@@ -6,9 +6,8 @@ use crate::refusal::{header, is_success, refuse, report, told};
 use crate::settings::{OverloadError, header_name, within};
 use bytes::Bytes;
 use gateway_core::units::Timespan;
-use gateway_core::{ClientAddr, Code, Limited, Mode, Refusals};
+use gateway_core::{ClientAddr, Code, Limited, Mode, Network, Refusals};
 use http::{HeaderName, Request, Response};
-use ipnet::IpNet;
 use pin_project_lite::pin_project;
 use std::future::Future;
 use std::pin::Pin;
@@ -40,7 +39,7 @@ struct State {
     told: Limited,
     priority: Priority,
     header: Option<HeaderName>,
-    trusted: Vec<IpNet>,
+    trusted: Vec<Network>,
     start: Instant,
     bucket: u64,
     /// When the probabilities are next worked out.
@@ -125,7 +124,7 @@ impl State {
         let Some(name) = &self.header else { return self.priority };
         let Some(value) = header(request.headers(), name) else { return self.priority };
         let peer = request.extensions().get::<ClientAddr>().map(ClientAddr::ip);
-        let is_trusted = peer.is_some_and(|peer| self.trusted.iter().any(|network| network.contains(&peer)));
+        let is_trusted = peer.is_some_and(|peer| self.trusted.iter().any(|network| network.contains(peer)));
         if is_trusted { Priority::from_name(value).unwrap_or(self.priority) } else { self.priority }
     }
 

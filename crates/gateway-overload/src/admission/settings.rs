@@ -1,7 +1,6 @@
 use super::Priority;
-use gateway_core::Mode;
 use gateway_core::units::{Scalar, ShortForm, Timespan};
-use ipnet::IpNet;
+use gateway_core::{Mode, Network};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -26,9 +25,7 @@ pub struct AdmissionSettings {
     /// A header whose value names the class. Default: none. Needs `trusted`.
     pub priority_header: Option<String>,
     /// The clients whose header is believed, not the proxies they come through; `["0.0.0.0/0", "::/0"]` believes everyone. Default: none.
-    #[serde(deserialize_with = "gateway_core::Network::list")]
-    #[schemars(with = "Vec<String>")]
-    pub trusted: Vec<IpNet>,
+    pub trusted: Vec<Network>,
     /// `enforce`, or `report` to count whom it would shed but refuse nobody. Default `enforce`.
     pub mode: Mode,
 }

@@ -1,6 +1,7 @@
 //! A count that begins and ends with the calendar: quotas. The state is when the period began and what was counted.
 
 use super::{Decision, Rule, State, add, fixed_window};
+use gateway_core::civil;
 
 const SECOND: u64 = 1_000_000;
 const DAY: i64 = 86_400;
@@ -50,22 +51,10 @@ impl Calendar {
 }
 
 /// The first days of this month and the next, as days since the epoch.
-/// After Howard Hinnant, "chrono-compatible low-level date algorithms".
 fn month(day: i64) -> (i64, i64) {
-    let shifted = day + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let of_era = shifted.rem_euclid(146_097);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    // Counted from March.
-    let month = (5 * of_year + 2) / 153;
-    let first = |year: i64, month: i64| {
-        let (year, month) = (year + month.div_euclid(12), month.rem_euclid(12));
-        let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
-        era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + (153 * month + 2) / 5 - 719_468
-    };
-    let year = year + era * 400;
-    (first(year, month), first(year, month + 1))
+    let (year, month, _) = civil::date(day);
+    let next = if month == 12 { civil::days(year + 1, 1, 1) } else { civil::days(year, month + 1, 1) };
+    (civil::days(year, month, 1), next)
 }
 
 /// When the period of this moment began, when it ends, and its count.

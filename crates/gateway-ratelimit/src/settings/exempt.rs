@@ -1,4 +1,4 @@
-use ipnet::IpNet;
+use gateway_core::Network;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -9,9 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[serde(deny_unknown_fields, default)]
 pub struct ExemptSettings {
     /// Clients in these networks, such as `10.0.0.0/8`. Default: none.
-    #[serde(deserialize_with = "gateway_core::Network::list")]
-    #[schemars(with = "Vec<String>")]
-    pub networks: Vec<IpNet>,
+    pub networks: Vec<Network>,
     /// These principals, however they are authenticated. Default: none.
     pub principals: BTreeSet<String>,
     /// The principals of these API keys. Default: none.

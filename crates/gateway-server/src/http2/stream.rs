@@ -7,7 +7,7 @@ use crate::body::Signals;
 use crate::http1::{is_bodiless, is_for_this_connection};
 use crate::{Handler, date};
 use bytes::Bytes;
-use gateway_core::{Code, Problem, Recall, interim};
+use gateway_core::{Recall, Upgrade, interim};
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, TE};
@@ -180,13 +180,10 @@ impl<H: Handler + Clone> Waiting<H> {
                 );
             }
             extended.refuse();
-            if !head.status.is_success() {
-                return Poll::Ready(self.begin_answer(head, body));
+            match Upgrade::not_granted(head.status) {
+                Some(problem) => self.future = shared.handler.refuse(problem),
+                None => return Poll::Ready(self.begin_answer(head, body)),
             }
-            // HTTP/2 would take its body for the tunnel's bytes.
-            let problem = Problem::new(Code::UpstreamProtocolError)
-                .with_detail("the upstream does not change protocols");
-            self.future = shared.handler.refuse(problem);
         }
     }
 

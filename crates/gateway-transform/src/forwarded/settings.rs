@@ -1,5 +1,4 @@
-use crate::client_ip::is_in;
-use ipnet::IpNet;
+use gateway_core::Network;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -11,9 +10,7 @@ use std::num::NonZeroU32;
 pub struct ForwardedSettings {
     /// Networks whose `Forwarded`, `X-Forwarded-*` and `X-Real-IP` headers are believed and kept, such as
     /// `10.0.0.0/8`, or the address `192.0.2.7`. Default: none; what clients send of them is removed.
-    #[serde(deserialize_with = "gateway_core::Network::list")]
-    #[schemars(with = "Vec<String>")]
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: Vec<Network>,
     /// How many proxies stand in front of the gateway, where their addresses are not known: the client is the address
     /// that the furthest of them saw, at this place from the right, whatever the others are. 1 is the last address of
     /// `X-Forwarded-For`, 2 the one before it; of fewer, the first. With `trusted_proxies`, who connects must still be
@@ -39,7 +36,7 @@ impl ForwardedSettings {
         if self.trusted_proxies.is_empty() {
             self.depth.is_some()
         } else {
-            is_in(&self.trusted_proxies, peer)
+            self.trusted_proxies.iter().any(|network| network.contains(peer.ip()))
         }
     }
 }

@@ -1,5 +1,5 @@
+use gateway_core::Network;
 use gateway_core::units::{Scalar, ShortForm, Timespan};
-use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -47,9 +47,7 @@ pub struct MaintenanceSettings {
     /// out.
     pub retry_after: Timespan,
     /// Networks of clients that are served as ever, such as `10.0.0.0/8`. Default: none.
-    #[serde(deserialize_with = "gateway_core::Network::list")]
-    #[schemars(with = "Vec<String>")]
-    pub exempt: Vec<IpNet>,
+    pub exempt: Vec<Network>,
     /// The answer. Default: a problem document (RFC 9457) with status 503.
     pub answer: RespondSettings,
 }

@@ -1,13 +1,17 @@
 //! Rate limits and quotas.
 
+use super::auth::key_of_name as name_key;
 use super::chore::Chore;
 use super::planner::Planner;
+use super::route::Shared;
 use crate::config::load::{join, of_expression};
+use crate::config::settings::{Names, RouteSettings};
 use gateway_core::units::Short;
 use gateway_ratelimit::{Condition, CountWhat, MetaSource, RateLimitLayer, RateLimitSettings, TierSettings};
-use gateway_routing::{CallerWhen, WhenMistakes};
+use gateway_routing::{CallerWhen, HostPattern, WhenMistakes};
 use gateway_store::Store;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// One limit.
 #[derive(Clone)]
@@ -33,6 +37,34 @@ impl LimitPlan {
             })
         });
         Self { layer, counts_failures: settings.count == CountWhat::Failures, chore }
+    }
+}
+
+/// A limit on a route.
+#[derive(Clone)]
+pub(crate) struct RouteLimit {
+    pub(crate) name: String,
+    pub(crate) layer: RateLimitLayer,
+    /// Whether it stands outside of authentication.
+    pub(crate) counts_failures: bool,
+}
+
+impl Shared<'_> {
+    /// What a limit with `key = "route"` counts a route's requests under. That of a route without a name says more than
+    /// its path, which others may have as well.
+    fn counted_as(&mut self, route: &RouteSettings) -> String {
+        if let Some(name) = &route.name {
+            return name.clone();
+        }
+        let hosts: Vec<String> = route.hosts.iter().map(HostPattern::to_string).collect();
+        let methods = route.methods.join(",");
+        let mut key = format!("{methods} {}{}", hosts.join(","), route.path.as_str()).trim_start().to_owned();
+        let count = self.unnamed.entry(key.clone()).or_default();
+        *count += 1;
+        if *count > 1 {
+            key.push_str(&format!("#{count}"));
+        }
+        key
     }
 }
 
@@ -88,5 +120,47 @@ impl Planner<'_> {
         if !self.origin.is_known_wrong(key) {
             self.mistakes.extend(of_expression(key, text, found, self.origin));
         }
+    }
+
+    /// The limits that a route names.
+    pub(super) fn limits_of(
+        &mut self,
+        key: &str,
+        names: &Names,
+        route: &RouteSettings,
+        shared: &mut Shared<'_>,
+    ) -> Vec<RouteLimit> {
+        let mut found = Vec::new();
+        let counted_as = shared.counted_as(route);
+        for i in 0..names.all().len() {
+            let Some(name) = self.limit_name(key, names, i) else { continue };
+            // Missing only where it has a mistake itself.
+            let Some(limit) = shared.limits.get(&name) else { continue };
+            let mut layer = limit.layer.with_route(route.name()).counted_as(&counted_as);
+            if let Some(service) = &route.service {
+                layer = layer.with_service(service);
+            }
+            found.push(RouteLimit { name, layer, counts_failures: limit.counts_failures });
+        }
+        found
+    }
+
+    /// The limit that one of these names stands for.
+    pub(super) fn limit_name(&mut self, key: &str, names: &Names, i: usize) -> Option<String> {
+        let (before, name) = (&names.all()[..i], &names.all()[i]);
+        let origin = self.origin;
+        let key = fmt::from_fn(|f| f.write_str(&name_key(origin, key, i)));
+        let wrong = if name == "none" && names.all().len() > 1 {
+            Some("`none` stands alone: it is for no limit at all".to_owned())
+        } else {
+            before
+                .contains(name)
+                .then(|| format!("`{name}` is listed twice; it would count every request twice"))
+        };
+        if let Some(wrong) = wrong {
+            self.mistakes.push(origin.mistake(&key.to_string(), wrong));
+            return None;
+        }
+        self.reference(key, Some(name), "rate limit", "/rate_limits")
     }
 }

@@ -1,21 +1,20 @@
 //! Routes: what they match, and the layers that their requests pass.
 
-use super::auth::{AuthLayers, AuthPlan, RouteAuth, key_of_name as name_key};
+use super::auth::{AuthLayers, AuthPlan, RouteAuth};
 use super::cache::{Behind, CachePlan, RouteCache};
 use super::cedar::{Authorization, Cedar, RouteCedar};
 use super::levels::Levels;
-use super::limit::LimitPlan;
+use super::limit::{LimitPlan, RouteLimit};
 use super::planner::Planner;
 use crate::body_limit::BodyLimitLayer;
-use crate::config::settings::Names;
 use crate::config::settings::RouteSettings;
 use gateway_auth::{AuthorizeLayer, IdentityHeadersLayer};
 use gateway_balance::{BalanceSettings, CircuitSettings, RouteCircuit};
-use gateway_cache::{CacheError, CacheLayer, CacheSettings, CacheStore, InvalidateLayer};
-use gateway_core::units::{ByteSize, Switch};
+use gateway_cache::InvalidateLayer;
+use gateway_core::units::Switch;
 use gateway_overload::{ConcurrencyLimitLayer, ConcurrencySettings, FaultLayer, Priority};
-use gateway_ratelimit::{OnMissing, RateLimitLayer};
-use gateway_routing::{Conflict, Conflicts, HostPattern, RouteMatch, RouteTable};
+use gateway_ratelimit::OnMissing;
+use gateway_routing::{Conflict, Conflicts, RouteMatch, RouteTable};
 use gateway_transform::{
     CorrelationIdLayer, CorsLayer, FallbackLayer, FallbackSettings, HeaderRules, HeadersLayer,
     MaintenanceLayer, RedirectLayer, RespondLayer, RewriteLayer, SecurityHeadersLayer, StripPrefixLayer,
@@ -150,20 +149,6 @@ impl RoutePlan {
     }
 }
 
-/// Checks settings that no route may have taken over.
-fn check_cache(settings: &CacheSettings) -> Result<CacheLayer, CacheError> {
-    CacheLayer::new("", settings, &CacheStore::new(ByteSize(u64::MAX)))
-}
-
-/// A limit on a route.
-#[derive(Clone)]
-pub(crate) struct RouteLimit {
-    pub(crate) name: String,
-    pub(crate) layer: RateLimitLayer,
-    /// Whether it stands outside of authentication.
-    pub(crate) counts_failures: bool,
-}
-
 /// A key of a route, written out only for what is said of it: there may be very many.
 #[derive(Clone, Copy)]
 struct RouteKey {
@@ -189,25 +174,6 @@ pub(super) struct Shared<'a> {
     pub(super) correlation_id: Option<&'a CorrelationIdLayer>,
     /// How many routes without a name there are of the same requests so far, as far as their keys say.
     pub(super) unnamed: HashMap<String, usize>,
-}
-
-impl Shared<'_> {
-    /// What a limit with `key = "route"` counts a route's requests under. That of a route without a name says more than
-    /// its path, which others may have as well.
-    fn counted_as(&mut self, route: &RouteSettings) -> String {
-        if let Some(name) = &route.name {
-            return name.clone();
-        }
-        let hosts: Vec<String> = route.hosts.iter().map(HostPattern::to_string).collect();
-        let methods = route.methods.join(",");
-        let mut key = format!("{methods} {}{}", hosts.join(","), route.path.as_str()).trim_start().to_owned();
-        let count = self.unnamed.entry(key.clone()).or_default();
-        *count += 1;
-        if *count > 1 {
-            key.push_str(&format!("#{count}"));
-        }
-        key
-    }
 }
 
 impl Planner<'_> {
@@ -394,53 +360,11 @@ impl Planner<'_> {
     }
 
     /// Whether a fallback names a service that there is, and can be made.
-    fn fallback_is_good(&mut self, key: &str, fallback: &FallbackSettings) -> bool {
+    pub(super) fn fallback_is_good(&mut self, key: &str, fallback: &FallbackSettings) -> bool {
         let name = fallback.service.as_deref();
         let service = self.reference(format_args!("{key}.service"), name, "service", "/services");
         let made = FallbackLayer::new(fallback, name.map(drop));
         self.noted(key, made).is_some() && service.is_some() == name.is_some()
-    }
-
-    /// The limits that a route names.
-    fn limits_of(
-        &mut self,
-        key: &str,
-        names: &Names,
-        route: &RouteSettings,
-        shared: &mut Shared<'_>,
-    ) -> Vec<RouteLimit> {
-        let mut found = Vec::new();
-        let counted_as = shared.counted_as(route);
-        for i in 0..names.all().len() {
-            let Some(name) = self.limit_name(key, names, i) else { continue };
-            // Missing only where it has a mistake itself.
-            let Some(limit) = shared.limits.get(&name) else { continue };
-            let mut layer = limit.layer.with_route(route.name()).counted_as(&counted_as);
-            if let Some(service) = &route.service {
-                layer = layer.with_service(service);
-            }
-            found.push(RouteLimit { name, layer, counts_failures: limit.counts_failures });
-        }
-        found
-    }
-
-    /// The limit that one of these names stands for.
-    fn limit_name(&mut self, key: &str, names: &Names, i: usize) -> Option<String> {
-        let (before, name) = (&names.all()[..i], &names.all()[i]);
-        let origin = self.origin;
-        let key = fmt::from_fn(|f| f.write_str(&name_key(origin, key, i)));
-        let wrong = if name == "none" && names.all().len() > 1 {
-            Some("`none` stands alone: it is for no limit at all".to_owned())
-        } else {
-            before
-                .contains(name)
-                .then(|| format!("`{name}` is listed twice; it would count every request twice"))
-        };
-        if let Some(wrong) = wrong {
-            self.mistakes.push(origin.mistake(&key.to_string(), wrong));
-            return None;
-        }
-        self.reference(key, Some(name), "rate limit", "/rate_limits")
     }
 
     fn concurrency(
@@ -486,48 +410,6 @@ impl Planner<'_> {
             return None;
         }
         self.noted(key, HeadersLayer::new(rules))
-    }
-
-    /// What is wrong with groups and defaults, whether or not any route takes it over.
-    pub(super) fn shared_policies(&mut self, cedar: &BTreeMap<String, Cedar>) {
-        let settings = self.settings;
-        let groups = settings.groups.iter().map(|(name, group)| (format!("groups.{name}"), group.policies()));
-        for (place, set) in groups.chain([("defaults".to_owned(), settings.defaults.policies())]) {
-            let key = |name: &str| format!("{place}.{name}");
-            set.auth.map(|auth| self.auth_is_known(&key("auth"), auth));
-            if let Some(names) = set.rate_limit {
-                (0..names.all().len()).for_each(|i| drop(self.limit_name(&key("rate_limit"), names, i)));
-            }
-            self.authorization(&key("authorize"), set.authorize, ("", ""), cedar);
-            let told = set.identity_headers;
-            told.and_then(|on| self.switch(&key("identity_headers"), on, IdentityHeadersLayer::new));
-            let fallback = set.fallback.and_then(Switch::on);
-            fallback.map(|fallback| self.fallback_is_good(&key("fallback"), fallback));
-            set.cache.and_then(|on| self.switch(&key("cache"), on, check_cache));
-            set.cors.and_then(|on| self.switch(&key("cors"), on, CorsLayer::new));
-            let security = set.security_headers;
-            security.and_then(|on| self.switch(&key("security_headers"), on, SecurityHeadersLayer::new));
-            set.maintenance.and_then(|on| self.switch(&key("maintenance"), on, MaintenanceLayer::new));
-            set.concurrency.and_then(|on| self.switch(&key("concurrency"), on, ConcurrencyLimitLayer::new));
-            set.fault.and_then(|on| self.switch(&key("fault"), on, FaultLayer::new));
-            let correlation = set.correlation_id;
-            correlation.and_then(|on| self.switch(&key("correlation_id"), on, CorrelationIdLayer::new));
-            self.headers(&key("headers"), set.headers);
-            if let Some(timeout) = set.timeout {
-                self.timeout_makes_sense(&key("timeout"), timeout);
-            }
-            if let Some(retry) = set.retry {
-                self.retry_makes_sense(&key("retry"), retry);
-            }
-            for (name, is_said) in [("timeout", set.timeout.is_some()), ("retry", set.retry.is_some())] {
-                if is_said && place == "defaults" {
-                    let message =
-                        format!("`{name}` for all routes would come before what their services say");
-                    let mistake = self.origin.mistake(&key(name), message);
-                    self.mistakes.push(mistake.with_help("set it in services, groups or routes"));
-                }
-            }
-        }
     }
 
     /// Compiled once, for all workers.

@@ -1,10 +1,13 @@
 //! Times as logs write them, in microseconds since 1970.
 
+use gateway_core::civil;
+
 /// `2024-01-15T10:30:00.123456789Z`, or with an offset such as `+01:00` (RFC 3339).
 pub(super) fn rfc3339(text: &str) -> Option<u64> {
     let (date, rest) = text.split_once(['T', 't', ' '])?;
-    let mut date = date.splitn(3, '-').map(str::parse);
-    let (year, month, day) = (date.next()?.ok()?, date.next()?.ok()?, date.next()?.ok()?);
+    let mut date = date.splitn(3, '-');
+    let (year, month, day) =
+        (date.next()?.parse().ok()?, date.next()?.parse().ok()?, date.next()?.parse().ok()?);
     let offset_at = rest.find(['Z', 'z', '+', '-'])?;
     let (clock, offset) = rest.split_at(offset_at);
     let (clock, fraction) = clock.split_once('.').unwrap_or((clock, ""));
@@ -25,34 +28,22 @@ pub(super) fn common(text: &str) -> Option<u64> {
     let mut date = date.splitn(3, '/');
     let (day, month, year) = (date.next()?.parse().ok()?, date.next()?, date.next()?.parse().ok()?);
     let month = MONTHS.iter().position(|name| *name == month)?;
-    let days = days(year, i64::try_from(month).ok()? + 1, day)?;
+    let days = days(year, u8::try_from(month).ok()? + 1, day)?;
     micros_since_1970(days, seconds(clock)? - offset_seconds(offset)?, 0)
 }
 
 /// The same to the millisecond, by RFC 3339.
 pub(crate) fn shown(micros: u64) -> String {
     let (days, of_day) = (micros / 86_400_000_000, micros / 1000 % 86_400_000);
-    // The way back from `days`.
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let (day, month) = (of_year - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
-    let year = era * 400 + year + u64::from(month <= 2);
+    let (year, month, day) = civil::date(days.cast_signed());
     let (seconds, millis) = (of_day / 1000, of_day % 1000);
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{millis:03}Z")
 }
 
-/// Days since 1970 in the Gregorian calendar, counted in years that begin in March.
-fn days(year: i64, month: i64, day: i64) -> Option<i64> {
+fn days(year: i64, month: u8, day: u8) -> Option<i64> {
     let fits = (1970..10_000).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
-    let shifted = if month <= 2 { year - 1 } else { year };
-    let of_era = shifted % 400;
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = shifted / 400 * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
-    fits.then_some(days)
+    fits.then(|| civil::days(year, month, day))
 }
 
 /// `10:30:00` in seconds.
