@@ -5,7 +5,6 @@ use bytes::Bytes;
 use deadpool_redis::redis::Value;
 use deadpool_redis::redis::aio::{PubSubSink, PubSubStream};
 use futures_util::StreamExt;
-
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
