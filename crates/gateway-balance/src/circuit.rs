@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::time::Instant;
-use window::{Sum, Window};
+pub(crate) use window::{Sum, Window};
 
 /// When a circuit opens and how it closes again. Short form: `true`, for the defaults.
 ///
@@ -262,7 +262,7 @@ impl Breaker {
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub(crate) enum End {
     Good,
     Failed,
 }

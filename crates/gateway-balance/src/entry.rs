@@ -1,9 +1,11 @@
 //! What a request passes before any endpoint is picked for it: the limit and the circuit of the whole service.
 
+use crate::bulkhead::{Change, Waiting};
 use crate::circuit::Admission;
 use crate::retry::Verdict;
 use crate::set::{EndpointSet, Unavailable};
-use gateway_core::Mode;
+use gateway_core::{Mode, Priority};
+use http::Extensions;
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
@@ -44,6 +46,45 @@ impl EndpointSet {
             }
         }
         Ok(Some(entry))
+    }
+}
+
+impl EndpointSet {
+    /// Lets a request wait for an answer.
+    pub(crate) fn wait_for_answer(
+        &self,
+        now: Instant,
+        extensions: &Extensions,
+    ) -> Result<Option<Waiting<'_>>, Unavailable> {
+        let Some(bulkhead) = &self.gate().bulkhead else { return Ok(None) };
+        let class = || extensions.get::<Priority>().copied().unwrap_or_default();
+        let entered = bulkhead.enter(self.clock().at(now), class, |change| self.tell(change));
+        let waiting = entered.map_err(|_| Unavailable::Stuck)?;
+        if waiting.as_ref().is_some_and(|waiting| waiting.reported) {
+            self.count_refusal(Unavailable::Stuck);
+        }
+        Ok(waiting)
+    }
+
+    /// Learns how a request ended that waited for one.
+    pub(crate) fn answered(&self, verdict: Verdict) {
+        let Some(bulkhead) = &self.gate().bulkhead else { return };
+        if verdict != Verdict::LocalFailure && bulkhead.is_calm() {
+            return;
+        }
+        if let Some(change) = bulkhead.record(verdict, self.clock().at(Instant::now())) {
+            self.tell(change);
+        }
+    }
+
+    fn tell(&self, change: Change) {
+        let (name, most) = (self.name(), self.policy().bulkhead.max_waiting);
+        match change {
+            Change::Closed => tracing::warn!(
+                "{name}: half of the requests and more get no answer: no more than {most} wait for one at once"
+            ),
+            Change::Opened => tracing::info!("{name}: any number of requests may wait for an answer again"),
+        }
     }
 }
 

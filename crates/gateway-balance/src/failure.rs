@@ -50,6 +50,9 @@ impl Failure {
             Self::Unavailable(Unavailable::Overloaded) => {
                 Problem::new(Code::Overloaded).with_header(RETRY_AFTER, HeaderValue::from_static("1"))
             }
+            Self::Unavailable(Unavailable::Stuck) => Problem::new(Code::Overloaded)
+                .with_detail("as many requests as may wait for this service, which answers hardly any")
+                .with_header(RETRY_AFTER, HeaderValue::from_static("1")),
             Self::Unavailable(Unavailable::CircuitOpen { wait }) => {
                 let seconds = wait.as_millis().div_ceil(1000).max(1) as u64;
                 Problem::new(Code::CircuitOpen).with_header(RETRY_AFTER, HeaderValue::from(seconds))

@@ -30,6 +30,7 @@
 //! | [`PanicSettings`] | ejections are ignored when too few endpoints are left | below half |
 //! | [`SlowStartSettings`] | an endpoint that is new or comes back gets its share bit by bit | off |
 //! | [`CircuitSettings`] | too many failures stop all requests for a while, to the service or to one endpoint; by a [`RouteCircuit`], those of a route | off |
+//! | [`BulkheadSettings`] | how many requests wait at once for a service that answers hardly any of them | 1000 |
 //! | [`HoldSettings`] | requests wait while no endpoint can take them | off |
 //! | [`LimitSettings`] | how many requests may be on their way at once | any number |
 //! | [`RetrySettings`], [`RetryOn`], [`RetryHeader`] | what is tried again, at another endpoint: failures, statuses, gRPC statuses, headers of answers | once, where it is safe |
@@ -103,6 +104,7 @@
 mod backoff;
 mod bias;
 mod budget;
+mod bulkhead;
 mod circuit;
 mod client_deadline;
 mod deadline;
@@ -140,6 +142,7 @@ mod timeout;
 pub use backoff::Backoff;
 pub use bias::RequestBias;
 pub use budget::RetryBudgetSettings;
+pub use bulkhead::BulkheadSettings;
 pub use circuit::{CircuitSettings, CircuitState};
 pub use client_deadline::MillisHeader;
 pub use ewma::EwmaSettings;

@@ -1,6 +1,6 @@
 use crate::{
-    CircuitSettings, EwmaSettings, HashOn, HoldSettings, LimitSettings, LoadFactor, OutlierSettings,
-    PanicSettings, RequestBias, SlowStartSettings, StickySettings, Strategy, SubsetSettings,
+    BulkheadSettings, CircuitSettings, EwmaSettings, HashOn, HoldSettings, LimitSettings, LoadFactor,
+    OutlierSettings, PanicSettings, RequestBias, SlowStartSettings, StickySettings, Strategy, SubsetSettings,
 };
 use gateway_core::units::{Scalar, Short, ShortForm, Switch};
 use schemars::JsonSchema;
@@ -42,6 +42,9 @@ pub struct PolicySettings {
     pub slow_start: Option<Short<SlowStartSettings>>,
     /// How many requests may be on their way at once. Default: any number.
     pub limits: LimitSettings,
+    /// How many requests wait at once while the service gives hardly any of them an answer: a number, `false` or a table.
+    /// Default 1000.
+    pub bulkhead: Short<BulkheadSettings>,
     /// A circuit breaker for the service as a whole: `true`, or a table. Default false.
     pub circuit: Switch<CircuitSettings>,
     /// A circuit breaker for each endpoint: `true`, or a table. Default false.

@@ -154,14 +154,22 @@ where
                     return Ok(refuse(why));
                 }
             };
+            let waiting = match inner.set.wait_for_answer(now, &head.extensions) {
+                Ok(waiting) => waiting,
+                Err(why) => {
+                    inner.set.count_refusal(why);
+                    return Ok(refuse(why));
+                }
+            };
             inner.set.count_request(now);
             let mut since = now;
             let settings = own.as_deref().unwrap_or(&inner.settings);
             let answer = inner.sending(settings).send(&mut head, body, &mut since).await;
-            let mut reported = None;
+            inner.set.answered(verdict(&answer));
+            let mut reported = waiting.and_then(|waiting| waiting.reported.then_some("bulkhead"));
             if let Some(entry) = &mut entry {
                 entry.record(verdict(&answer), since);
-                reported = entry.reported();
+                reported = entry.reported().or(reported);
             }
             if let Some(mut passage) = passage {
                 passage.record(verdict(&answer), since);

@@ -1,4 +1,5 @@
 use crate::budget::{RetryBudget, RetryBudgetSettings};
+use crate::bulkhead::Bulkhead;
 use crate::circuit::{Breaker, CircuitSettings, CircuitState};
 use crate::departures::Departures;
 use crate::hedge::{HedgeSettings, Latencies};
@@ -66,6 +67,8 @@ struct Totals {
     hedges_won: AtomicU64,
     /// Requests refused for want of room.
     overloaded: Refusals,
+    /// Requests refused because too many wait for no answer.
+    stuck: Refusals,
     /// Requests refused by the circuit of the service.
     broken: Refusals,
     /// Requests refused by those of its endpoints.
@@ -85,6 +88,7 @@ fn mode_of(circuit: &Switch<CircuitSettings>) -> Mode {
 pub(crate) struct Gate {
     pub(crate) most: Option<usize>,
     pub(crate) breaker: Option<Arc<Breaker>>,
+    pub(crate) bulkhead: Option<Arc<Bulkhead>>,
     pub(crate) inside: Arc<AtomicUsize>,
 }
 
@@ -149,6 +153,7 @@ impl EndpointSet {
             gate: Gate {
                 most: policy.limits.max_requests.map(|most| most.get() as usize),
                 breaker: Breaker::renewed(known.and_then(|gate| gate.breaker.as_ref()), policy.circuit.on()),
+                bulkhead: Bulkhead::renewed(known.and_then(|gate| gate.bulkhead.as_ref()), *policy.bulkhead),
                 inside: known.map(|gate| gate.inside.clone()).unwrap_or_default(),
             },
             waiting: AtomicUsize::new(0),
@@ -263,6 +268,20 @@ impl EndpointSet {
         self.0.totals.overloaded.of(self.policy().limits.mode)
     }
 
+    /// How many requests were refused because too many waited for a service that answers hardly any; in report mode, how
+    /// many would have been.
+    #[must_use]
+    pub fn refused_by_bulkhead(&self) -> u64 {
+        self.0.totals.stuck.of(self.policy().bulkhead.mode)
+    }
+
+    /// Whether the service has answered so few requests of late that no more than
+    /// [`max_waiting`](crate::BulkheadSettings::max_waiting) wait for it.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.gate().bulkhead.as_ref().is_some_and(|bulkhead| bulkhead.is_stuck(self.now()))
+    }
+
     /// How many requests were refused because the service's circuit was open; in report mode, how many would have been.
     #[must_use]
     pub fn refused_by_circuit(&self) -> u64 {
@@ -347,6 +366,7 @@ impl EndpointSet {
     fn count(&self, why: Unavailable, broken: &Refusals, circuit: &Switch<CircuitSettings>) {
         match why {
             Unavailable::Overloaded => self.0.totals.overloaded.count(self.policy().limits.mode),
+            Unavailable::Stuck => self.0.totals.stuck.count(self.policy().bulkhead.mode),
             Unavailable::CircuitOpen { .. } => broken.count(mode_of(circuit)),
             Unavailable::NoEndpoint | Unavailable::NoneOfSubset => {}
         }

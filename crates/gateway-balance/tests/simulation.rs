@@ -4,9 +4,9 @@
 mod simulated;
 
 use gateway_balance::CircuitState::{Closed, HalfOpen, Open};
-use gateway_balance::{Balance, Strategy};
+use gateway_balance::{Balance, EndpointSet, Strategy};
 use gateway_core::FailureKind::{Connect, Reset};
-use simulated::{Simulated, answers, fails, get, hosts, policy, settings, simulate};
+use simulated::{Simulated, answers, fails, get, hosts, policy, request, send, settings, simulate};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -253,4 +253,80 @@ async fn a_failure_names_the_endpoint_that_was_tried_last_if_names_are_wanted() 
     let nameless = balance.without_endpoint_names();
     let answer = tower::ServiceExt::oneshot(nameless, simulated::request("GET")).await.unwrap();
     assert!(answer.extensions().get::<Endpoint>().is_none());
+}
+
+/// The most that wait at once, looked at ten times a second.
+async fn most_waiting(set: &EndpointSet, time: Duration) -> usize {
+    let (end, mut most) = (Instant::now() + time, 0);
+    while Instant::now() < end {
+        most = most.max(set.states().map(|state| state.in_flight).sum());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    most
+}
+
+#[tokio::test(start_paused = true)]
+async fn o12_a_service_that_answers_nobody_keeps_a_thousand_waiting_and_one_that_is_slow_any_number() {
+    for (outlier, timeouts) in [("report", true), ("eject", true), ("eject", false)] {
+        let policy = policy(&format!(r#"{{"outlier": "{outlier}"}}"#));
+        // It stands still from the tenth second to the hundredth; or it only takes its time.
+        let (balance, set, _) = simulate(hosts(["a", "b"]), policy, &settings(ONCE), move |_, at, _| {
+            let still = (secs(10)..secs(100)).contains(&at);
+            answers(
+                200,
+                if !still {
+                    5
+                } else if timeouts {
+                    60_000
+                } else {
+                    14_000
+                },
+            )
+        });
+        let loading = {
+            let balance = balance.clone();
+            tokio::spawn(async move { load(&balance, 200, secs(140)).await })
+        };
+        let before = most_waiting(&set, secs(60)).await;
+        let meanwhile = most_waiting(&set, secs(30)).await;
+        let done = loading.await.unwrap();
+        let counts = count(&done);
+        if !timeouts {
+            assert_eq!(counts, [(200, 28_000)].into(), "{outlier}");
+            assert!(meanwhile >= 2_800, "{meanwhile} wait for 14 s each");
+            assert_eq!(set.refused_by_bulkhead(), 0);
+            continue;
+        }
+        // 15 s until the first knows, 10 s until that is sure.
+        assert!((2_900..=3_000).contains(&before), "{outlier}: {before}");
+        assert!(meanwhile <= 900, "{outlier}: {meanwhile}; the last tenth is for the critical");
+        assert_eq!(counts[&503] as u64, set.refused_by_bulkhead(), "{outlier}: {counts:?}");
+        let slow = done.iter().filter(|(status, took)| *status == 503 && *took > Duration::ZERO).count();
+        assert_eq!(slow, 0, "{outlier}: refused at once");
+        assert!(counts[&200] >= 200 * 40, "{outlier}: {counts:?}");
+        assert!(!set.is_stuck(), "{outlier}");
+        assert_eq!(load(&balance, 2_000, secs(1)).await.len(), 2_000);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn o12_who_waits_for_too_short_a_time_does_not_make_a_service_stuck() {
+    let (balance, set, _) =
+        simulate(hosts(["a"]), Strategy::RoundRobin, &settings(ONCE), |_, _, _| answers(200, 300));
+    let mut asked = Vec::new();
+    for _ in 0..3_000 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let balance = balance.clone();
+        asked.push(tokio::spawn(async move {
+            let mut request = request("POST");
+            let headers = request.headers_mut();
+            headers.insert("content-type", http::HeaderValue::from_static("application/grpc"));
+            headers.insert("grpc-timeout", http::HeaderValue::from_static("100m"));
+            send(&balance, request).await
+        }));
+    }
+    for answer in asked {
+        assert_eq!(answer.await.unwrap(), (504, Some("upstream-timeout")));
+    }
+    assert!(!set.is_stuck());
 }

@@ -73,6 +73,7 @@ fn tell_service(metrics: &Metrics, set: &EndpointSet) {
     metrics.counter("gateway_upstream_hedges_total", vec![service()]).absolute(set.hedges());
     metrics.counter("gateway_upstream_hedges_won_total", vec![service()]).absolute(set.hedges_won());
     metrics.gauge("gateway_upstream_panic", vec![service()]).set(flag(set.is_panicking()));
+    metrics.gauge("gateway_upstream_stuck", vec![service()]).set(flag(set.is_stuck()));
     metrics.gauge("gateway_upstream_circuit_open", vec![service()]).set(flag(is_open(set.circuit())));
     for state in set.states() {
         let labels = || vec![service(), ("endpoint", state.endpoint.to_string())];
@@ -97,6 +98,9 @@ fn tell_overload_of_service(metrics: &Metrics, name: &str, service: &ServicePlan
     let (set, policy) = (&service.set, service.set.policy());
     if policy.limits.max_requests.is_some() || policy.limits.max_requests_per_endpoint.is_some() {
         tell_refused(metrics, "limits", name, policy.limits.mode, set.refused_by_limits());
+    }
+    if policy.bulkhead.max_waiting > 0 {
+        tell_refused(metrics, "bulkhead", name, policy.bulkhead.mode, set.refused_by_bulkhead());
     }
     if let Some(circuit) = policy.circuit.on() {
         tell_refused(metrics, "circuit", name, circuit.mode, set.refused_by_circuit());

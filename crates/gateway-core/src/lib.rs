@@ -8,6 +8,7 @@
 //! | [`ProxyStatus`], [`ProxyError`] | the same cause in the words of RFC 9209, in `Proxy-Status` |
 //! | [`Grpc`], [`is_event_stream`] | whether a request is a gRPC call, and an answer a stream of events |
 //! | [`ClientAddr`], [`PeerAddr`], [`Scheme`], [`RequestId`], [`Principal`], [`ClientCertificate`], [`Captures`] | request extensions: the only channel between layers |
+//! | [`Priority`] | request extension: how much a request matters when not all can be served |
 //! | [`Limited`] | response extension: the rate limit that a request went beyond |
 //! | [`Unenforced`] | response extension: why a request would have been refused that passes all the same |
 //! | [`CacheResult`] | response extension: what a cache did with a request |
@@ -95,6 +96,7 @@ mod once;
 pub mod percent;
 mod place;
 mod principal;
+mod priority;
 mod problem;
 mod problem_layer;
 mod proxy_status;
@@ -128,6 +130,7 @@ pub use network::{Network, NetworkError, client_network};
 pub use once::once;
 pub use place::Place;
 pub use principal::{AuthMethod, Principal};
+pub use priority::Priority;
 pub use problem::{Problem, ProblemFormat};
 pub use problem_layer::{Override, Overrides, ProblemLayer, ProblemService};
 pub use proxy_status::{ProxyError, ProxyStatus};

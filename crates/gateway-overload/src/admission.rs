@@ -2,11 +2,9 @@
 
 mod decide;
 mod layer;
-mod priority;
 mod ring;
 mod settings;
 
 pub use decide::{Seen, rejection, shed_by_class};
 pub use layer::{Admission, AdmissionFuture, AdmissionLayer};
-pub use priority::Priority;
 pub use settings::AdmissionSettings;

@@ -104,7 +104,7 @@ pub use adaptive::{
     Bounds, Gradient2, Sample, Vegas,
 };
 pub use admission::{
-    Admission, AdmissionFuture, AdmissionLayer, AdmissionSettings, Priority, Seen, rejection, shed_by_class,
+    Admission, AdmissionFuture, AdmissionLayer, AdmissionSettings, Seen, rejection, shed_by_class,
 };
 pub use concurrency::{
     CodelSettings, ConcurrencyFuture, ConcurrencyKey, ConcurrencyLimit, ConcurrencyLimitLayer,
@@ -113,5 +113,5 @@ pub use concurrency::{
 pub use fault::{
     AbortFault, DelayFault, Fault, FaultFuture, FaultLayer, FaultSettings, Faults, PacedBody, RateFault,
 };
-pub use gateway_core::Mode;
+pub use gateway_core::{Mode, Priority};
 pub use settings::OverloadError;

@@ -2,9 +2,9 @@ use super::End;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sum {
-    pub(super) total: u32,
-    pub(super) failed: u32,
+pub(crate) struct Sum {
+    pub(crate) total: u32,
+    pub(crate) failed: u32,
 }
 
 const BUCKETS: u64 = 10;
@@ -15,17 +15,17 @@ const MOST: u64 = (1 << BITS) - 1;
 /// Counts over a time that moves on, in tenths of it. Each is one atomic, so that old counts are never mixed with
 /// new ones.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(crate) struct Window {
     width: u64,
     buckets: [AtomicU64; BUCKETS as usize],
 }
 
 impl Window {
-    pub(super) fn new(length: u64) -> Self {
+    pub(crate) fn new(length: u64) -> Self {
         Self { width: (length / BUCKETS).max(1), buckets: Default::default() }
     }
 
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         for bucket in &self.buckets {
             bucket.store(0, Relaxed);
         }
@@ -36,7 +36,7 @@ impl Window {
     }
 
     /// Counts one request and returns the sums if it failed: nobody asks after those that did not.
-    pub(super) fn add(&self, now: u64, end: End) -> Sum {
+    pub(crate) fn add(&self, now: u64, end: End) -> Sum {
         let turn = self.turn(now);
         let mark = (turn << (2 * BITS)) >> (2 * BITS);
         let count = |old: u64| {
@@ -46,10 +46,11 @@ impl Window {
             Some(mark << (2 * BITS) | (total + 1).min(MOST) << BITS | failed)
         };
         let _ = self.buckets[(turn % BUCKETS) as usize].fetch_update(Relaxed, Relaxed, count);
-        if end == End::Failed { self.sum(turn) } else { Sum::default() }
+        if end == End::Failed { self.sum(now) } else { Sum::default() }
     }
 
-    fn sum(&self, turn: u64) -> Sum {
+    pub(crate) fn sum(&self, now: u64) -> Sum {
+        let turn = self.turn(now);
         let mut sum = Sum::default();
         for turn in turn.saturating_sub(BUCKETS - 1)..=turn {
             let bucket = self.buckets[(turn % BUCKETS) as usize].load(Relaxed);

@@ -27,6 +27,8 @@ pub(crate) enum Unavailable {
     CircuitOpen { wait: Duration },
     /// As many requests are on their way as are allowed.
     Overloaded,
+    /// Hardly any request has an answer, and as many wait for one as may.
+    Stuck,
 }
 
 impl Unavailable {
@@ -36,6 +38,7 @@ impl Unavailable {
             Self::NoEndpoint | Self::NoneOfSubset => None,
             Self::CircuitOpen { .. } => Some("circuit"),
             Self::Overloaded => Some("limits"),
+            Self::Stuck => Some("bulkhead"),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::*;
 use gateway_testkit::Reply;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -372,6 +373,63 @@ fn o8_who_is_refused_and_who_would_be_is_in_the_log_and_in_metrics() {
             assert_eq!(told(&gateway, 2), expected, "{policy} {mode}");
         }
     }
+}
+
+#[test]
+fn o12_a_service_that_stands_still_keeps_only_so_many_waiting_until_it_answers_again() {
+    let (upstream, other) = (Upstream::named("a"), Upstream::named("b"));
+    let config = format!(
+        "[services.a]\nendpoints = [\"{}\"]\ntimeout = \"300ms\"\nretry = 1\nbalance = {{ bulkhead = 3 }}\n\
+         [services.b]\nendpoints = [\"{}\"]\n\
+         [[routes]]\npath = \"/a\"\nservice = \"a\"\n\
+         [[routes]]\npath = \"/b\"\nservice = \"b\"\n",
+        upstream.url(),
+        other.url()
+    );
+    let gateway = gateway(&config);
+    let addr = gateway.addr();
+    assert_eq!(get(addr, "/a").status, 200);
+    upstream.stall();
+    let over = Arc::new(AtomicBool::new(false));
+    let (to, answers) = channel();
+    let clients: Vec<_> = (0..6)
+        .map(|_| {
+            let (to, over) = (to.clone(), over.clone());
+            std::thread::spawn(move || {
+                while !over.load(Relaxed) {
+                    let answer = get(addr, "/a");
+                    if answer.status != 200 {
+                        let _ = to.send((code(&answer), answer.header("retry-after").map(str::to_owned)));
+                    }
+                }
+            })
+        })
+        .collect();
+    // All wait for their timeouts, until those of ten seconds are known.
+    let refused = answers.iter().find(|((_, code), _)| code != "upstream-timeout").unwrap();
+    assert_eq!(refused, ((503, "overloaded".to_owned()), Some("1".to_owned())));
+    assert_eq!(metric(&gateway, "gateway_upstream_stuck{service=\"a\"}"), 1);
+    wait_until("what was counted", SOON, || {
+        (overload(&gateway, "bulkhead", "a", "refused") > 0).then_some(())
+    });
+    assert!(
+        gateway.process().stderr().contains("a: half of the requests and more get no answer: no more than 3")
+    );
+    wait_until("a line of the access log", SOON, || {
+        let lines = gateway.access_log();
+        lines.iter().any(|line| line["limited_by"] == "bulkhead" && line["status"] == 503).then_some(())
+    });
+    assert_eq!(get(addr, "/b").status, 200, "the other service is as it was");
+    upstream.resume();
+    wait_until("any number to wait again", 2 * SOON, || {
+        (metric(&gateway, "gateway_upstream_stuck{service=\"a\"}") == 0).then_some(())
+    });
+    over.store(true, Relaxed);
+    for client in clients {
+        client.join().unwrap();
+    }
+    assert_eq!(get(addr, "/a").status, 200);
+    assert_eq!(metric(&gateway, "gateway_upstream_stuck{service=\"b\"}"), 0);
 }
 
 #[test]

@@ -1,11 +1,10 @@
 use super::AdaptiveSettings;
 use super::window::{Outcome, Window, nanos};
-use crate::admission::Priority;
 use crate::concurrency::take_one;
 use crate::refusal::{is_drop, refuse, report, told};
 use crate::settings::OverloadError;
 use bytes::Bytes;
-use gateway_core::{Code, Limited, Mode, Refusals};
+use gateway_core::{Code, Limited, Mode, Priority, Refusals};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use std::future::Future;
@@ -105,19 +104,9 @@ pub struct AdaptiveLimit<S> {
     state: Arc<State>,
 }
 
-/// How much of the limit a class may use: the last tenth is kept for the critical, the last quarter from the
-/// sheddable.
-fn room(class: Priority, limit: u32) -> u32 {
-    match class {
-        Priority::Sheddable => limit - limit / 4,
-        Priority::Default => limit - limit / 10,
-        Priority::Critical => limit,
-    }
-}
-
 impl State {
     fn enter(self: &Arc<Self>, class: Priority) -> Option<Turn> {
-        let over = !take_one(&self.in_flight, room(class, self.limit.load(Relaxed)));
+        let over = !take_one(&self.in_flight, class.room(self.limit.load(Relaxed)));
         if over {
             self.refused.count(self.mode);
             if self.mode == Mode::Enforce {

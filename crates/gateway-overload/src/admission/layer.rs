@@ -1,12 +1,12 @@
+use super::AdmissionSettings;
 use super::decide::{Seen, rejection, shed_by_class};
 use super::ring::{BUCKETS, Ring};
-use super::{AdmissionSettings, Priority};
 use crate::adaptive::nanos;
 use crate::refusal::{header, is_success, refuse, report, told};
 use crate::settings::{OverloadError, header_name, within};
 use bytes::Bytes;
 use gateway_core::units::Timespan;
-use gateway_core::{ClientAddr, Code, Limited, Mode, Network, Refusals};
+use gateway_core::{ClientAddr, Code, Limited, Mode, Network, Priority, Refusals};
 use http::{HeaderName, Request, Response};
 use pin_project_lite::pin_project;
 use std::future::Future;

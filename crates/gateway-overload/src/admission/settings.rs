@@ -1,6 +1,5 @@
-use super::Priority;
 use gateway_core::units::{Scalar, ShortForm, Timespan};
-use gateway_core::{Mode, Network};
+use gateway_core::{Mode, Network, Priority};
 use schemars::JsonSchema;
 use serde::Deserialize;
 

@@ -1,4 +1,4 @@
-use gateway_core::units::{Scalar, ShortForm};
+use crate::units::{Scalar, ShortForm};
 use schemars::JsonSchema;
 use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ pub enum Priority {
     Critical,
 }
 
-/// Only so that it may stand in a [`Switch`](gateway_core::units::Switch): it has no table.
+/// Only so that it may stand in a [`Switch`](crate::units::Switch): it has no table.
 impl ShortForm for Priority {
     const EXPECTED: &'static str = "`critical`, `default` or `sheddable`";
     const TYPE: &'static str = "string";
@@ -47,6 +47,16 @@ impl Priority {
             Self::Sheddable => "sheddable",
             Self::Default => "default",
             Self::Critical => "critical",
+        }
+    }
+
+    /// How much of a limit it may use: the last tenth is kept for the critical, the last quarter from the sheddable.
+    #[must_use]
+    pub fn room(self, limit: u32) -> u32 {
+        match self {
+            Self::Sheddable => limit - limit / 4,
+            Self::Default => limit - limit / 10,
+            Self::Critical => limit,
         }
     }
 
