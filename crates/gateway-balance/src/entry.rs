@@ -1,6 +1,7 @@
 //! What a request passes before any endpoint is picked for it: the limit and the circuit of the whole service.
 
-use crate::bulkhead::{Change, Waiting};
+use crate::BulkheadSettings;
+use crate::bulkhead::{Bulkhead, Change, Waiting};
 use crate::circuit::Admission;
 use crate::retry::Verdict;
 use crate::set::{EndpointSet, Unavailable};
@@ -50,7 +51,13 @@ impl EndpointSet {
 }
 
 impl EndpointSet {
+    /// Whether nothing is to be counted of who waits for an answer, and who has one.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.gate().bulkhead.as_ref().is_none_or(Bulkhead::is_calm)
+    }
+
     /// Lets a request wait for an answer.
+    #[cold]
     pub(crate) fn wait_for_answer(
         &self,
         now: Instant,
@@ -66,24 +73,25 @@ impl EndpointSet {
         Ok(waiting)
     }
 
-    /// Learns how a request ended that waited for one.
+    /// Learns how a request ended that waited for one: where it was not calm, and of one that failed.
+    #[cold]
     pub(crate) fn answered(&self, verdict: Verdict) {
         let Some(bulkhead) = &self.gate().bulkhead else { return };
-        if verdict != Verdict::LocalFailure && bulkhead.is_calm() {
-            return;
-        }
         if let Some(change) = bulkhead.record(verdict, self.clock().at(Instant::now())) {
             self.tell(change);
         }
     }
 
     fn tell(&self, change: Change) {
-        let (name, most) = (self.name(), self.policy().bulkhead.max_waiting);
+        let (name, BulkheadSettings { max_waiting: most, mode }) = (self.name(), *self.policy().bulkhead);
+        let or_not = if mode == Mode::Report { "would be" } else { "are" };
         match change {
-            Change::Closed => tracing::warn!(
-                "{name}: half of the requests and more get no answer: no more than {most} wait for one at once"
+            Change::Stuck => tracing::warn!(
+                "{name}: half of the requests and more have no answer: of those who wait for one, all above {most} {or_not} refused"
             ),
-            Change::Opened => tracing::info!("{name}: any number of requests may wait for an answer again"),
+            Change::Well => {
+                tracing::info!("{name}: most requests have an answer again: any number may wait for one")
+            }
         }
     }
 }

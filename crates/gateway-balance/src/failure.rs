@@ -51,7 +51,7 @@ impl Failure {
                 Problem::new(Code::Overloaded).with_header(RETRY_AFTER, HeaderValue::from_static("1"))
             }
             Self::Unavailable(Unavailable::Stuck) => Problem::new(Code::Overloaded)
-                .with_detail("as many requests as may wait for this service, which answers hardly any")
+                .with_detail("as many requests as may wait already, and hardly any has an answer")
                 .with_header(RETRY_AFTER, HeaderValue::from_static("1")),
             Self::Unavailable(Unavailable::CircuitOpen { wait }) => {
                 let seconds = wait.as_millis().div_ceil(1000).max(1) as u64;

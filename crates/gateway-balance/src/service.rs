@@ -154,18 +154,23 @@ where
                     return Ok(refuse(why));
                 }
             };
-            let waiting = match inner.set.wait_for_answer(now, &head.extensions) {
-                Ok(waiting) => waiting,
-                Err(why) => {
-                    inner.set.count_refusal(why);
-                    return Ok(refuse(why));
-                }
-            };
+            let mut waiting = None;
+            if !inner.set.is_calm() {
+                waiting = match inner.set.wait_for_answer(now, &head.extensions) {
+                    Ok(waiting) => waiting,
+                    Err(why) => {
+                        inner.set.count_refusal(why);
+                        return Ok(refuse(why));
+                    }
+                };
+            }
             inner.set.count_request(now);
             let mut since = now;
             let settings = own.as_deref().unwrap_or(&inner.settings);
             let answer = inner.sending(settings).send(&mut head, body, &mut since).await;
-            inner.set.answered(verdict(&answer));
+            if answer.is_err() || !inner.set.is_calm() {
+                inner.set.answered(verdict(&answer));
+            }
             let mut reported = waiting.and_then(|waiting| waiting.reported.then_some("bulkhead"));
             if let Some(entry) = &mut entry {
                 entry.record(verdict(&answer), since);

@@ -88,7 +88,7 @@ fn mode_of(circuit: &Switch<CircuitSettings>) -> Mode {
 pub(crate) struct Gate {
     pub(crate) most: Option<usize>,
     pub(crate) breaker: Option<Arc<Breaker>>,
-    pub(crate) bulkhead: Option<Arc<Bulkhead>>,
+    pub(crate) bulkhead: Option<Bulkhead>,
     pub(crate) inside: Arc<AtomicUsize>,
 }
 
@@ -275,8 +275,8 @@ impl EndpointSet {
         self.0.totals.stuck.of(self.policy().bulkhead.mode)
     }
 
-    /// Whether the service has answered so few requests of late that no more than
-    /// [`max_waiting`](crate::BulkheadSettings::max_waiting) wait for it.
+    /// Whether the service has answered so few requests of late that those above
+    /// [`max_waiting`](crate::BulkheadSettings::max_waiting) are refused, or would be.
     #[must_use]
     pub fn is_stuck(&self) -> bool {
         self.gate().bulkhead.as_ref().is_some_and(|bulkhead| bulkhead.is_stuck(self.now()))

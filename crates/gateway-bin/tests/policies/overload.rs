@@ -412,16 +412,17 @@ fn o12_a_service_that_stands_still_keeps_only_so_many_waiting_until_it_answers_a
     wait_until("what was counted", SOON, || {
         (overload(&gateway, "bulkhead", "a", "refused") > 0).then_some(())
     });
-    assert!(
-        gateway.process().stderr().contains("a: half of the requests and more get no answer: no more than 3")
-    );
+    wait_until("a line that says so", SOON, || {
+        let said = "a: half of the requests and more have no answer: of those who wait for one, all above 3 are refused";
+        gateway.process().stderr().contains(said).then_some(())
+    });
     wait_until("a line of the access log", SOON, || {
         let lines = gateway.access_log();
         lines.iter().any(|line| line["limited_by"] == "bulkhead" && line["status"] == 503).then_some(())
     });
     assert_eq!(get(addr, "/b").status, 200, "the other service is as it was");
     upstream.resume();
-    wait_until("any number to wait again", 2 * SOON, || {
+    wait_until("any number to wait again", 3 * SOON, || {
         (metric(&gateway, "gateway_upstream_stuck{service=\"a\"}") == 0).then_some(())
     });
     over.store(true, Relaxed);
