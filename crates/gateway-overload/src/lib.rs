@@ -60,7 +60,7 @@
 //! | `vegas` | the latency implies a queue over `6 log₁₀ limit` | less by `log₁₀ limit` | more, up to `6 log₁₀ limit` |
 //! | `aimd` | it is slower than `slow` | a tenth less | one more |
 //!
-//! A window in which more than one answer in twenty was a 503, 504 or an error is too slow whatever its latency.
+//! A window in which more than one answer in twenty was a 503, a 504, an error or a panic is too slow whatever its latency.
 //! With `mode = "report"` the limit is measured, and who is over it counted, but nobody is refused.
 //!
 //! # The least important first
@@ -96,6 +96,7 @@ mod adaptive;
 mod admission;
 mod concurrency;
 mod fault;
+mod panicked;
 mod refusal;
 mod settings;
 

@@ -216,6 +216,23 @@ async fn over_the_limit_is_503_overloaded_and_report_mode_only_counts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn panics_are_drops_and_give_their_place_back() {
+    for at_once in [true, false] {
+        let json = serde_json::json!({ "algorithm": "aimd", "initial": 50 });
+        let layer = AdaptiveLimitLayer::new(&settings(json)).unwrap();
+        let service = layer.layer(service_fn(move |_: Request<()>| {
+            assert!(!at_once, "it panics as it is called");
+            async { panic!("it panics later") as Result<Response<Full<Bytes>>, &str> }
+        }));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        for _ in 0..10 {
+            assert!(tokio::spawn(service.clone().oneshot(Request::new(()))).await.unwrap_err().is_panic());
+        }
+        assert_eq!((layer.limit(), layer.in_flight()), (45, 0), "at once: {at_once}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn answers_503_and_504_and_errors_are_drops_and_500_is_not() {
     for (status, falls) in
         [(Some(503), true), (Some(504), true), (None, true), (Some(500), false), (Some(200), false)]

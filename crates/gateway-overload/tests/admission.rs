@@ -93,6 +93,22 @@ async fn the_least_important_are_shed_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn panics_are_failures() {
+    for at_once in [true, false] {
+        let layer = layer(serde_json::json!({ "mode": "report" }));
+        let service = layer.layer(service_fn(move |_: Request<()>| {
+            assert!(!at_once, "it panics as it is called");
+            async { panic!("it panics later") as Result<Response<Full<Bytes>>, &str> }
+        }));
+        for _ in 0..100 {
+            assert!(tokio::spawn(service.clone().oneshot(Request::new(()))).await.unwrap_err().is_panic());
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(layer.probability(Priority::Default) > 0.0, "at once: {at_once}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn errors_and_5xx_are_failures_and_4xx_are_not() {
     for (below, sheds) in [
         (Below::Error, true),

@@ -1,6 +1,7 @@
 use super::AdaptiveSettings;
 use super::window::{Outcome, Window, nanos};
 use crate::concurrency::take_one;
+use crate::panicked::or_panicked;
 use crate::refusal::{is_drop, refuse, report, told};
 use crate::settings::OverloadError;
 use bytes::Bytes;
@@ -21,8 +22,8 @@ use tower::{Layer, Service};
 /// Latency and concurrency are both measured up to the head of the answer: that is where Little's law relates
 /// them, and where a stream does not count as slow. To bound streams, add a
 /// [`ConcurrencyLimitLayer`](crate::ConcurrencyLimitLayer). Put it as near as possible to the service it
-/// protects, one for each; clones share their limit. Answers 503 and 504, and errors, count as drops. What the
-/// client gave up counts as nothing.
+/// protects, one for each; clones share their limit. Answers 503 and 504, errors, and panics below count as
+/// drops. What the client gave up counts as nothing.
 ///
 /// The last tenth of the limit is kept for requests whose extensions hold [`Priority::Critical`], and those with
 /// [`Priority::Sheddable`] get no more than three quarters of it.
@@ -159,7 +160,10 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let class = request.extensions().get::<Priority>().copied().unwrap_or_default();
         let kind = match self.state.enter(class) {
-            Some(turn) => Kind::Inner { future: self.inner.call(request), turn: Some(turn) },
+            Some(turn) => {
+                let future = or_panicked(|| self.inner.call(request), || turn.ends(true));
+                Kind::Inner { future, turn: Some(turn) }
+            }
             None => Kind::Refused { told: self.state.told.clone() },
         };
         AdaptiveFuture { kind }
@@ -192,7 +196,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         match self.project().kind.project() {
             KindProj::Inner { future, turn } => {
-                let mut outcome = ready!(future.poll(cx));
+                let panicked = || turn.iter().for_each(|turn| turn.ends(true));
+                let mut outcome = ready!(or_panicked(|| future.poll(cx), panicked));
                 if let Some(turn) = turn.take() {
                     turn.ends(outcome.as_ref().map_or(true, |response| is_drop(response.status())));
                     if let (true, Ok(response)) = (turn.over, &mut outcome) {

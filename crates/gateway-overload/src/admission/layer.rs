@@ -2,6 +2,7 @@ use super::AdmissionSettings;
 use super::decide::{Seen, rejection, shed_by_class};
 use super::ring::{BUCKETS, Ring};
 use crate::adaptive::nanos;
+use crate::panicked::or_panicked;
 use crate::refusal::{header, is_success, refuse, report, told};
 use crate::settings::{OverloadError, header_name, within};
 use bytes::Bytes;
@@ -23,7 +24,7 @@ const UPDATES_PER_BUCKET: u64 = 10;
 /// Sheds a share of the requests while too many of them fail, the least important first; see the
 /// [crate's page](crate).
 ///
-/// An answer of 500 or above, or an error, is a failure. What the client gave up is neither failure nor success.
+/// An answer of 500 or above, an error, or a panic below is a failure. What the client gave up is neither failure nor success.
 /// Clones share their window. The class of an admitted request, if it is not `default`, is left in its extensions
 /// for the layers below.
 #[derive(Clone, Debug)]
@@ -223,7 +224,8 @@ where
             if class != Priority::Default {
                 request.extensions_mut().insert(class);
             }
-            Kind::Inner { future: self.inner.call(request), state: self.state.clone(), shed }
+            let future = or_panicked(|| self.inner.call(request), || self.state.ends(false));
+            Kind::Inner { future, state: self.state.clone(), shed }
         };
         AdmissionFuture { kind }
     }
@@ -255,7 +257,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         match self.project().kind.project() {
             KindProj::Inner { future, state, shed } => {
-                let mut outcome = ready!(future.poll(cx));
+                let mut outcome = ready!(or_panicked(|| future.poll(cx), || state.ends(false)));
                 state.ends(outcome.as_ref().is_ok_and(|response| is_success(response.status())));
                 if let (true, Ok(response)) = (*shed, &mut outcome) {
                     report(response, &state.told);
