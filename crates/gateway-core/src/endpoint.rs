@@ -2,6 +2,7 @@ use crate::Scheme;
 use http::Uri;
 use http::uri::Authority;
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -133,12 +134,12 @@ impl Endpoint {
     }
 
     /// Whether both are the same place, whatever their weights, priorities, zones and labels, and however it is written:
-    /// `http://a` is at `http://A:80`.
+    /// `http://a` is at `http://A:80`, and `http://[::1]` at `http://[0:0::1]`.
     #[must_use]
     pub fn is_at(&self, other: &Self) -> bool {
         let (this, other) = (&self.0, &other.0);
         (this.port, &this.place) == (other.port, &other.place)
-            && this.authority.host().eq_ignore_ascii_case(other.authority.host())
+            && is_same_host(this.authority.host(), other.authority.host())
     }
 
     /// What tells it from the others, in logs, metrics and hashes: host and port as written, or `unix:/PATH`.
@@ -212,6 +213,12 @@ impl Endpoint {
     }
 }
 
+/// Names in capitals or not, and IPv6 addresses however many of their zeros are written.
+fn is_same_host(one: &str, other: &str) -> bool {
+    let address = |host: &str| host.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok();
+    one.eq_ignore_ascii_case(other) || address(one).is_some_and(|one| address(other) == Some(one))
+}
+
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0.place {
@@ -277,6 +284,9 @@ mod tests {
         assert!(labelled.is_at(&plain) && labelled != plain && plain.metadata().is_empty());
         let is_at = |this, other| Endpoint::parse(this).unwrap().is_at(&Endpoint::parse(other).unwrap());
         assert!(is_at("http://a", "http://A:80") && is_at("https://a:443", "https://a"));
+        assert!(is_at("http://[::1]", "http://[0:0:0:0:0:0:0:1]:80") && is_at("http://[FE80::a]", "http://[fe80::A]"));
+        assert!(is_at("http://[2001:db8::0:1]:81", "http://[2001:DB8::1]:81"));
+        assert!(!is_at("http://[::1]", "http://[::2]") && !is_at("http://[::1]:1", "http://[0::1]"));
         assert!(!is_at("http://a", "http://a:81") && !is_at("http://a:443", "https://a"));
         assert_ne!(Endpoint::parse("http://a:443").unwrap(), Endpoint::parse("https://a:443").unwrap());
     }
