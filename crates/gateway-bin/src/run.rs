@@ -58,7 +58,7 @@ pub(crate) fn run(config: Config, path: &Path) -> Result<(), RunError> {
     result
 }
 
-/// How long the last lines of the log may take to be written: nobody may read them.
+/// How long the last lines of a log may take to be said, and to be written: nobody may read them.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 fn start_logging(config: &Config) -> std::io::Result<Diary> {
@@ -266,7 +266,7 @@ async fn serve(config: Config, path: &Path, inherited: Inherited, may_open: usiz
     drop(handover);
     // Nobody is left to listen only if every worker has ended already.
     let _ = end.send(Some(*drain_timeout));
-    let ended =
+    let mut ended =
         tokio::task::spawn_blocking(move || threads.into_iter().map(std::thread::JoinHandle::join).collect());
     let insisted = async {
         if at_once {
@@ -279,8 +279,12 @@ async fn serve(config: Config, path: &Path, inherited: Inherited, may_open: usiz
         asked_to_end(&mut terminate, &mut interrupt).await;
     };
     let ended: Vec<std::thread::Result<std::io::Result<()>>> = tokio::select! {
-        ended = ended => ended.unwrap_or_default(),
-        () = insisted => Vec::new(),
+        ended = &mut ended => ended.unwrap_or_default(),
+        () = insisted => {
+            // What is given up has its line in the access log: it is written once the workers have let go of it.
+            let _ = end.send(Some(Duration::ZERO));
+            tokio::time::timeout(LAST_WORDS, ended).await.unwrap_or(Ok(Vec::new())).unwrap_or_default()
+        }
     };
     for error in ended.into_iter().filter_map(|thread| thread.unwrap_or(Ok(())).err()) {
         tracing::error!("a worker failed: {error}");

@@ -39,7 +39,8 @@ const UNIX_CLIENT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCAL
 pub(crate) struct Orders {
     /// The plan in force.
     pub(crate) plan: watch::Receiver<Arc<Plan>>,
-    /// Whether to take no more connections and end: with how long requests may take to finish.
+    /// Whether to take no more connections and end: with how long requests may take to finish. No time at all is for those
+    /// that are finishing, too.
     pub(crate) end: watch::Receiver<Option<Duration>>,
 }
 
@@ -140,10 +141,14 @@ impl Worker {
             self.serve_handed(handed);
         }
         self.draining.begin();
-        if tokio::time::timeout(timeout, place.none_taken()).await.is_err() {
-            tracing::warn!("{} connections were still busy when the time to drain was up", place.taken());
-            given_up::cut_off();
-        }
+        let why = tokio::select! {
+            biased;
+            () = place.none_taken() => return,
+            () = tokio::time::sleep(timeout) => "the time to drain was up",
+            _ = orders.end.wait_for(|end| end.is_some_and(|left| left.is_zero())) => "it was to end at once",
+        };
+        tracing::warn!("{} connections were still busy when {why}", place.taken());
+        given_up::cut_off();
     }
 
     fn serve(&self, accepted: Accepted, inside: Inside, place: &Place) {

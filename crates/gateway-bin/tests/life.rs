@@ -278,15 +278,18 @@ fn a_second_signal_ends_it_at_once() {
     upstream.stall();
     let gateway = gateway(&[upstream.url()], "");
     let addr = gateway.addr();
-    let busy = std::thread::spawn(move || Client::new(addr).try_send(&Request::get("/")).is_err());
+    let busy = std::thread::spawn(move || Client::new(addr).try_send(&Request::get("/given-up")).is_err());
     wait_until("the request upstream", SOON, || (upstream.hits() == 1).then_some(()));
     gateway.process().signal(Signal::SIGTERM);
     wait_until("the listener to close", SOON, || TcpStream::connect(addr).is_err().then_some(()));
+    let log = std::fs::File::open(gateway.dir().join("access.log")).unwrap();
     let start = Instant::now();
     let finished = gateway.stop();
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     assert!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
     assert!(busy.join().unwrap(), "the request was given up");
+    let lines = std::io::read_to_string(log).unwrap();
+    assert!(lines.contains("\"uri\":\"/given-up\""), "no line of what was given up: {lines}");
 }
 
 #[test]
