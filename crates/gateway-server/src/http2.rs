@@ -82,7 +82,7 @@ where
     let shared = Rc::new(Shared { handler, limits, drain, streams: Streams::default(), heard });
     let mut conversation = Conversation { phase: Phase::Opening(opening), leaving: false };
     let mut begins = pin!(shared.drain.begins());
-    let (mut listening, mut timer) = (false, Timer::default());
+    let (mut listening, mut timer, mut is_late) = (false, Timer::default(), false);
     // How a connection ends is the client's affair: there is nobody to tell.
     poll_fn(|cx| {
         if !listening {
@@ -101,13 +101,25 @@ where
             if ended {
                 break Poll::Ready(());
             }
+            let within_head = wire.is_within_head();
             match shared.streams.is_idle(cx) {
-                false => timer.clear(),
+                // Nobody will finish it; the client was told.
+                true if is_late && within_head => {
+                    let problem = Problem::new(Code::RequestTimeout);
+                    tokio::task::spawn_local(shared.handler.refuse(problem));
+                    break Poll::Ready(());
+                }
                 true if conversation.leaving => timer.set(Wait::Linger, GOODBYE),
+                _ if within_head && !is_late => timer.set(Wait::Head, shared.limits.header_timeout),
+                false => timer.clear(),
                 true => timer.set(Wait::Idle, shared.limits.idle_timeout),
             }
             match timer.poll(cx) {
                 Poll::Pending => break Poll::Pending,
+                Poll::Ready(Wait::Head) => {
+                    is_late = true;
+                    conversation.leave();
+                }
                 Poll::Ready(_) if conversation.leaving => break Poll::Ready(()),
                 Poll::Ready(_) => conversation.leave(),
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// |---|---|---|
 /// | `max_head` | 414 or 431, and the connection is closed | 414 or 431; by more than 16 KiB, a bare 431 of which the handler is only told |
 /// | `max_headers` | 431, and the connection is closed | 431 |
-/// | `header_timeout` | 408; silence where nothing was sent | 408 where the preface stops |
+/// | `header_timeout` | 408; silence where nothing was sent | 408 where the preface stops; where a head does, GOAWAY, and a 408 of which the handler is only told |
 /// | `idle_timeout` | closed silently | GOAWAY once there is no stream, then closed |
 /// | `body_timeout`, `min_body_rate` | 408; closed where the answer has begun | 408; the body fails where the answer has begun |
 /// | `write_timeout` | closed | the stream is reset (CANCEL), the others go on; who is gone is found by PING within 50 s |

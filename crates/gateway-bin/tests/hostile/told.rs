@@ -137,6 +137,18 @@ fn heads() -> Vec<Row> {
             Waits,
             "unmatched 400 bad-request",
         ),
+        http2(
+            "a head that stops between two frames",
+            frame(HEADERS, END_STREAM, 1, &block(&[(":method", "GET"), (":scheme", "http")])),
+            Waits,
+            "unmatched 408 request-timeout",
+        ),
+        http2(
+            "a head that stops within a frame",
+            request(1, "/x", &[])[..20].to_vec(),
+            Waits,
+            "unmatched 408 request-timeout",
+        ),
         http2("no HPACK", frame(HEADERS, WHOLE, 1, &[0xff; 20]), Waits, "unmatched 400 bad-request"),
         http2(
             "a tunnel that is not granted",

@@ -11,6 +11,8 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
+/// The flag of the frame that a head ends with.
+const END_HEADERS: u8 = 4;
 /// How the h2 crate explains to a client that its head is far too large.
 const TOO_LARGE: [&[u8]; 2] = [b"header_list_way_too_large", b"too_many_continuations"];
 /// The least bytes that a target beyond 65,534 of them, the most that it takes for one, is packed into (RFC 7541: five
@@ -26,10 +28,23 @@ pub(super) struct Watch {
     output: Frames,
     /// The latest stream that the client has opened.
     latest: u32,
+    /// How far the head is that came last.
+    head: Progress,
     /// Requests that were not handed over yet.
     heads: VecDeque<Head>,
     /// How the connection is ended, if for what the client did.
     ended: Option<Problem>,
+}
+
+/// How far a request's head has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// It is there; so are trailers, which are their body's affair.
+    Whole,
+    /// Its last frame has begun.
+    Last,
+    /// Further frames are to come.
+    More,
 }
 
 #[derive(Debug)]
@@ -54,6 +69,7 @@ impl Watch {
             input: Frames::after(crate::http1::HTTP2_PREFACE.len()),
             output: Frames::after(0),
             latest: 0,
+            head: Progress::Whole,
             heads: VecDeque::new(),
             ended: None,
         }
@@ -61,16 +77,20 @@ impl Watch {
 
     /// So much came from the client.
     pub(super) fn read(&mut self, bytes: &[u8]) {
-        let Self { input, latest, heads, .. } = self;
+        let Self { input, latest, head, heads, .. } = self;
         input.pass(bytes, |frame| match frame.kind {
             HEADERS if frame.stream > *latest => {
                 *latest = frame.stream;
+                *head = frame.progress();
                 if heads.len() == MAX_HEADS {
                     heads.pop_front();
                 }
                 heads.push_back(Head { stream: frame.stream, size: frame.length, refused: None });
             }
             CONTINUATION => {
+                if *head == Progress::More {
+                    *head = frame.progress();
+                }
                 if let Some(head) = heads.back_mut().filter(|head| head.stream == frame.stream) {
                     head.size += frame.length;
                 }
@@ -79,6 +99,14 @@ impl Watch {
             RST_STREAM => heads.retain(|head| head.stream != frame.stream),
             _ => {}
         });
+        if *head == Progress::Last && input.skip == 0 {
+            *head = Progress::Whole;
+        }
+    }
+
+    /// Whether a request's head has begun and is not there. Nothing else can come before the rest of it does.
+    pub(super) fn is_within_head(&self) -> bool {
+        self.head != Progress::Whole
     }
 
     /// So much went to the client.
@@ -147,11 +175,17 @@ fn end(frame: &Frame<'_>) -> Problem {
 struct Frame<'a> {
     length: usize,
     kind: u8,
+    flags: u8,
     stream: u32,
     payload: &'a [u8],
 }
 
 impl Frame<'_> {
+    /// How far the head is once all of this frame has come.
+    fn progress(&self) -> Progress {
+        if self.flags & END_HEADERS == 0 { Progress::More } else { Progress::Last }
+    }
+
     /// The reason that stands there in its payload.
     fn reason(&self, at: usize) -> Reason {
         let four = self.payload.get(at..).and_then(|rest| rest.first_chunk());
@@ -194,10 +228,10 @@ impl Frames {
             if self.length < wanted || self.wanted() > wanted {
                 continue;
             }
-            let [a, b, c, kind, _, d, e, f, g, ..] = self.part;
+            let [a, b, c, kind, flags, d, e, f, g, ..] = self.part;
             let length = u32::from_be_bytes([0, a, b, c]) as usize;
             let stream = u32::from_be_bytes([d, e, f, g]) & 0x7fff_ffff;
-            seen(&Frame { length, kind, stream, payload: &self.part[Self::HEAD..self.length] });
+            seen(&Frame { length, kind, flags, stream, payload: &self.part[Self::HEAD..self.length] });
             self.skip = length - (self.length - Self::HEAD);
             self.length = 0;
         }

@@ -34,6 +34,11 @@ impl<I> Wire<I> {
         self.0.borrow_mut().watch.handed_over(stream);
     }
 
+    /// See [`Watch::is_within_head`].
+    pub(super) fn is_within_head(&self) -> bool {
+        self.0.borrow().watch.is_within_head()
+    }
+
     /// What the h2 crate has refused by itself since this was last asked; see [`Watch::refused`].
     pub(super) fn refused(&self) -> Vec<Problem> {
         self.0.borrow_mut().watch.refused()
