@@ -41,7 +41,7 @@ pub(crate) struct Shared {
 enum Language {
     Http1,
     Http2,
-    /// What it chose in the last TLS handshake, where that was HTTP/1.1.
+    /// What it chose in the last TLS handshake, where that was HTTP/1.1, or has asked for since (`HTTP_1_1_REQUIRED`).
     Chosen {
         http1: AtomicBool,
     },
@@ -140,7 +140,7 @@ impl HttpUpstream {
         self.failure(FailureKind::Connect, message).with_cause(ProxyError::TlsAlertReceived)
     }
 
-    /// Whether the upstream chose HTTP/1.1 where it could have chosen HTTP/2.
+    /// Whether the upstream chose HTTP/1.1, or asked for it, where it could have chosen HTTP/2.
     pub(crate) fn chose_http1(&self) -> bool {
         matches!(&self.0.language, Language::Chosen { http1 } if http1.load(Ordering::Relaxed))
     }

@@ -75,7 +75,7 @@ fn failure(error: &h2::Error, attempt: Attempt) -> (FailureKind, String) {
 }
 
 impl HttpUpstream {
-    /// The request over a shared connection. Gives the body back if the upstream chose HTTP/1.1.
+    /// The request over a shared connection. Gives the body back if the upstream chose HTTP/1.1, or asks for it.
     pub(crate) async fn send_http2<B>(
         &self,
         head: &Parts,
@@ -109,6 +109,9 @@ impl HttpUpstream {
                 return Ok(Err(error));
             }
             body = again;
+            if self.chose_http1() {
+                return Err(body);
+            }
             attempt += 1;
         }
     }
@@ -286,6 +289,15 @@ impl HttpUpstream {
                 lease.leave();
             }
             let attempt = if lease.reused { Attempt::Reused } else { Attempt::First };
+            // It asks for other words and has done nothing. RFC 9113 does not say so (§8.7), but nothing else makes sense: curl
+            // and browsers take it so for any method.
+            if error.is_remote()
+                && error.reason() == Some(Reason::HTTP_1_1_REQUIRED)
+                && !self.must_speak_http2()
+            {
+                self.note_http1();
+                return self.failure(FailureKind::Refused, "the upstream asks for HTTP/1.1");
+            }
             match failure(&error, attempt) {
                 (FailureKind::Connect, message) => self.refused_by_alert(message),
                 (kind, message) => self.failure(kind, message),

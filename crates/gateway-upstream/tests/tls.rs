@@ -8,6 +8,8 @@ use gateway_testkit::Authority;
 use gateway_upstream::{HttpUpstream, Protocol, TlsSettings, TlsVersion, UpstreamSettings, UpstreamTls};
 use http::{HeaderValue, Request};
 use http_body_util::Full;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use support::{acceptor, get, read, send, serve_http2_echo, serving};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -153,6 +155,53 @@ async fn an_upgrade_goes_over_http1_even_where_http2_is_spoken() {
     let settings = UpstreamSettings { protocol: Protocol::Http2, ..trusting(&authority, "users") };
     let answer = upstream(port, settings).send(&upgrade(), Full::default()).await;
     assert_eq!(read(answer).await.0, "nothing", "it was asked as if no other protocol were wanted");
+}
+
+#[tokio::test]
+async fn an_upstream_that_asks_for_http1_after_all_is_asked_over_that_and_it_is_remembered() {
+    let authority = Authority::of(&["users"]);
+    let acceptor = acceptor(&authority, "users", &["h2", "http/1.1"], false);
+    let streams = Arc::new(AtomicUsize::new(0));
+    let reset = streams.clone();
+    let port = serving(move |stream, _| {
+        let (acceptor, reset) = (acceptor.clone(), reset.clone());
+        async move {
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                let mut connection: h2::server::Connection<_, bytes::Bytes> =
+                    h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    reset.fetch_add(1, Ordering::SeqCst);
+                    respond.send_reset(h2::Reason::HTTP_1_1_REQUIRED);
+                }
+                return;
+            }
+            let mut request = Vec::new();
+            while stream.read_buf(&mut request).await.unwrap_or(0) > 0 {
+                if request.ends_with(b"\r\n\r\n") {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none").await.unwrap();
+                    request.clear();
+                }
+            }
+        }
+    })
+    .await;
+    let auto = upstream(port, trusting(&authority, "users"));
+    for _ in 0..2 {
+        let post = Request::post("/").header("Host", "a").body("").unwrap();
+        assert_eq!(read(send(&auto, post).await).await.0, "one");
+    }
+    assert_eq!(streams.load(Ordering::SeqCst), 1, "it is asked over HTTP/2 once");
+
+    // What has been taken of a body may be with somebody who kept a copy.
+    let auto = upstream(port, trusting(&authority, "users"));
+    let post = || Request::post("/").header("Host", "a").body("a body").unwrap();
+    assert_eq!(send(&auto, post()).await.unwrap_err().kind(), FailureKind::Refused);
+    assert_eq!(read(get(&auto, "/").await).await.0, "one");
+
+    let settings = UpstreamSettings { protocol: Protocol::Http2, ..trusting(&authority, "users") };
+    let error = get(&upstream(port, settings), "/").await.unwrap_err();
+    assert_eq!(error.kind(), FailureKind::Protocol, "where nothing but HTTP/2 may be spoken: {error}");
 }
 
 #[tokio::test]
