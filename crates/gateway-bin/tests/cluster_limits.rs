@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use gateway_testkit::{
-    Client, Gateway, Load, Redis, Reply, Request, Response, Seen, Upstream, get, wait_until,
+    Client, Gateway, Load, Redis, Reply, Request, Response, Seen, Upstream, daytime, get, wait_until,
 };
 use serde_json::json;
 use std::fmt::Write as _;
@@ -334,7 +334,11 @@ fn while_redis_is_away_the_limit_is_local_or_none_or_nobody_passes() {
 fn a_quota_goes_on_after_a_restart_of_the_gateway() {
     let (upstream, dir) = (Upstream::named("a"), tempfile::tempdir().unwrap());
     let file = dir.path().join("quotas");
-    let limit = format!("[rate_limits.paid]\nquota = \"5/month\"\nquota_file = \"{}\"\n", file.display());
+    let limit = format!(
+        "[rate_limits.paid]\nquota = \"5/month\"\ntimezone = \"{}\"\nquota_file = \"{}\"\n",
+        daytime(),
+        file.display()
+    );
     let first = gateway(&upstream, &limit, &route("\"paid\""));
     assert_eq!(admitted(first.addr(), 3), 3);
     assert_eq!(first.stop().code, Some(0));
@@ -349,10 +353,11 @@ fn a_quota_goes_on_after_a_restart_of_the_gateway() {
 #[test]
 fn a_quota_in_redis_is_one_for_all_and_outlives_them() {
     let (upstream, redis) = (Upstream::named("a"), Redis::start());
-    let gateways = pair(&upstream, &redis, "2s", "quota = \"5/month\"\n");
+    let limit = format!("quota = \"5/month\"\ntimezone = \"{}\"\n", daytime());
+    let gateways = pair(&upstream, &redis, "2s", &limit);
     assert_eq!(gateways.each_ref().map(|gateway| admitted(gateway.addr(), 2)), [2, 2]);
     drop(gateways);
-    let gateways = pair(&upstream, &redis, "2s", "quota = \"5/month\"\n");
+    let gateways = pair(&upstream, &redis, "2s", &limit);
     assert_eq!(gateways.each_ref().map(|gateway| admitted(gateway.addr(), 2)), [1, 0]);
 }
 

@@ -1,7 +1,7 @@
 //! Several limits on one route, in memory and on Redis, and what operators see of limits.
 #![allow(clippy::unwrap_used)]
 
-use gateway_testkit::{Client, Gateway, Redis, Reply, Request, Response, Upstream, get, wait_until};
+use gateway_testkit::{Client, Gateway, Redis, Reply, Request, Response, Upstream, daytime, get, wait_until};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -205,10 +205,10 @@ fn events(gateways: &[Gateway]) -> [u64; 2] {
 
 #[test]
 fn of_a_quota_that_nears_its_end_one_instance_tells_once_also_over_a_restart() {
-    let upstream = Upstream::named("a");
+    let (upstream, zone) = (Upstream::named("a"), daytime());
     for shared in ["exact", "leased"] {
         let redis = Redis::start();
-        let tables = store(&redis, "5s") + QUOTA + &format!("shared = \"{shared}\"\n");
+        let tables = store(&redis, "5s") + QUOTA + &format!("shared = \"{shared}\"\ntimezone = \"{zone}\"\n");
         let start = || [(); 2].map(|()| gateway(&upstream, &tables, "\"plan\""));
         let gateways = start();
         let ask = |gateways: &[Gateway; 2], times: usize| {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use gateway_core::{AuthMethod, Limited};
 use gateway_ratelimit::{LimitCounts, RateLimitLayer, RateLimitsLayer};
 use gateway_store::{RedisSettings, Store, StoreSettings};
-use gateway_testkit::{Redis, RedisValue};
+use gateway_testkit::{Redis, RedisValue, daytime};
 use http::{Request, Response};
 use http_body_util::Full;
 use serde_json::json;
@@ -78,8 +78,8 @@ async fn s4_21_the_key_names_client_and_limit_and_is_never_without_time_to_live(
 #[tokio::test]
 async fn several_limits_take_all_or_nothing_in_one_step() {
     let redis = Redis::start();
-    let limit = instance(&redis, json!({ "limit": ["2/h", "5/d"], "quota": "3/month" }));
-    let other = instance(&redis, json!({ "limit": ["2/h", "5/d"], "quota": "3/month" }));
+    let settings = json!({ "limit": ["2/h", "5/d"], "quota": "3/month", "timezone": daytime() });
+    let (limit, other) = (instance(&redis, settings.clone()), instance(&redis, settings));
     assert_eq!(statuses(&limit, 1, || from("192.0.2.1")).await, [200]);
     assert_eq!(statuses(&other, 3, || from("192.0.2.1")).await, [200, 429, 429]);
     let refused = ask(&limit, from("192.0.2.1")).await;
@@ -327,9 +327,11 @@ async fn a_rule_that_is_new_begins_anew_on_the_server_and_the_others_go_on() {
     let _ = redis.command(&["FLUSHALL"]);
 
     // Who limits a rate as well forgets nobody's month.
-    assert_eq!(left(json!({ "quota": "10/month" }), 3).await, "7");
-    assert_eq!(left(json!({ "limit": "9/d", "quota": ["20/month", "9/week"] }), 1).await, "8 16 8");
-    assert_eq!(left(json!({ "quota": "10/month", "penalty": "1h" }), 1).await, "5");
+    let zone = daytime();
+    assert_eq!(left(json!({ "quota": "10/month", "timezone": zone }), 3).await, "7");
+    let rates = json!({ "limit": "9/d", "quota": ["20/month", "9/week"], "timezone": zone });
+    assert_eq!(left(rates, 1).await, "8 16 8");
+    assert_eq!(left(json!({ "quota": "10/month", "timezone": zone, "penalty": "1h" }), 1).await, "5");
     let RedisValue::Int(ttl) = redis.command(&["PTTL", "gateway:rate_limit:{ip=192.0.2.1}:demo"]) else {
         panic!("no TTL")
     };

@@ -39,6 +39,6 @@ pub use process::Process;
 pub use redis::{Redis, RedisCluster, RedisSentinel, RedisValue};
 pub use streaming::{Exchange, scripted};
 pub use upstream::{Fault, Recorded, Reply, Upstream, failing};
-pub use wait::{free_port, wait_until};
+pub use wait::{daytime, free_port, wait_until};
 pub use websocket::{Frame, Opcode, WebSocket, websocket_echo};
 pub use wire::Wire;

@@ -1,7 +1,7 @@
 use std::net::{TcpListener, UdpSocket};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Asks until there is an answer, and panics with what was waited for when there is none in time.
 pub fn wait_until<T>(what: &str, timeout: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
@@ -13,6 +13,14 @@ pub fn wait_until<T>(what: &str, timeout: Duration, mut ask: impl FnMut() -> Opt
         assert!(start.elapsed() < timeout, "waited {timeout:?} for {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// The `timezone` in which it is day now: what goes by the calendar goes on for hours. To be asked once in a test.
+#[must_use]
+pub fn daytime() -> &'static str {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let hour = now.as_secs() / 3600 % 24;
+    if (6..18).contains(&hour) { "+00:00" } else { "+12:00" }
 }
 
 /// Below the range from which the system takes ports for outgoing connections and for who asks for any.
