@@ -105,9 +105,9 @@ impl RateLimitLayer {
         })
     }
 
-    /// This layer with the counts of an earlier one, where they mean the same: after a reload that changed
-    /// numbers, but neither the key nor the algorithm nor the periods. A tier that is new or has other periods begins
-    /// anew, the others go on. Both layers count together from then on. What is counted for metrics goes on in any
+    /// This layer with the counts of an earlier one, where they mean the same: after a reload that changed numbers, or
+    /// added and removed limits, but not the key. Of a tier each limit or quota goes on that has the algorithm and the
+    /// period of an earlier one; under `limit_from` only where all of them do. Both layers count together from then on. What is counted for metrics goes on in any
     /// case, and final costs of the earlier layer's requests are told by this one's [background](Self::background).
     #[must_use]
     pub fn learn_from(&self, earlier: &Self) -> Self {
@@ -119,7 +119,7 @@ impl RateLimitLayer {
         });
         counting.scope = Arc::new(Scope { tally, ..(*self.scope).clone() });
         let own = &counting.limiter;
-        if own.by != other.by || !own.plans.are_like(&other.plans) {
+        if own.by != other.by || !own.plans.go_on_from(&other.plans) {
             return counting;
         }
         other.counts.resize(own.max_keys);

@@ -2,7 +2,7 @@
 
 mod note;
 
-use crate::algorithm::Decision;
+use crate::algorithm::{Decision, Rule};
 use crate::clock::Clock;
 use crate::condition::Condition;
 use crate::cost::{Cost, Settle};
@@ -10,7 +10,7 @@ use crate::events::{QuotaEvent, QuotaHook, say};
 use crate::facts::Facts;
 use crate::headers::whole_seconds;
 use crate::key::{Key, KeyBy, KeyPart, OnMissing};
-use crate::plan::{Chosen, Outcome, Plan, Plans};
+use crate::plan::{Before, Chosen, Outcome, Plan, Plans};
 use crate::settings::{ExemptSettings, RateLimitSettings};
 use crate::store::Counts;
 use crate::tally::{Fate, Tallies, Tally};
@@ -151,7 +151,23 @@ impl Limiter {
         if !whole && self.on_missing == OnMissing::Skip {
             return None;
         }
+        if let Some(before) = plan.before.get() {
+            self.carry_on(key, &plan.rules, before, facts);
+        }
         Some(Case { key, cost: self.cost.of(facts), plan })
+    }
+
+    /// Moves to a new key what a caller had used up by the rules before a reload.
+    fn carry_on(&self, key: Key, rules: &[Rule], before: &[Before], facts: &Facts<'_>) {
+        if self.counts.knows(key) {
+            return;
+        }
+        for Before { salt, from } in before {
+            let (earlier, _) = crate::key::key(&self.hash, &self.by, *salt, facts);
+            if self.counts.carry_on(earlier, key, self.clock.now(), rules, from) {
+                return;
+            }
+        }
     }
 
     /// Failures are taken when they have happened.

@@ -8,6 +8,7 @@ use crate::RateLimitError;
 use crate::algorithm::{Algorithm, Decision, Kind, Rule, State, decide, penalty, take};
 use crate::headers::Names;
 use std::fmt::Display;
+use std::sync::OnceLock;
 
 /// More limits than this for one request are a mistake, and would only cost time.
 pub(crate) const MOST_RULES: usize = 6;
@@ -27,7 +28,23 @@ pub(crate) struct Plan {
     pub(crate) salt: u64,
     /// Tells tiers apart on a server.
     pub(crate) label: String,
+    /// Tells tiers apart whatever their rules.
+    tier: u64,
+    /// What this process has counted by other rules of the same tier, the latest first.
+    pub(crate) before: OnceLock<Vec<Before>>,
 }
+
+/// How the states of an earlier plan become those of another.
+#[derive(Clone, Debug)]
+pub(crate) struct Before {
+    /// The earlier plan's.
+    pub(crate) salt: u64,
+    /// For each rule of now, which of the earlier ones it was, if it is not new.
+    pub(crate) from: Vec<Option<usize>>,
+}
+
+/// More reloads than so many ago, what a caller had used and has not come back to is forgotten.
+const MOST_BEFORE: usize = 4;
 
 /// What remains of one rule, for the headers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,13 +108,19 @@ fn salt(tier: Tier<'_>, rules: &[Rule]) -> u64 {
     let mut hasher = DefaultHasher::new();
     tier.hash(&mut hasher);
     for rule in rules {
-        // How long a penalty lasts may change.
-        let period = if rule.is_penalty() { 0 } else { rule.period };
-        // A bucket of tokens counts in units of its own.
-        let drain = (rule.kind == Kind::Counted(Algorithm::TokenBucket)).then_some(rule.drain);
-        (format!("{:?}", rule.kind), period, drain).hash(&mut hasher);
+        let (kind, period, drain) = meaning(rule);
+        (format!("{kind:?}"), period, drain).hash(&mut hasher);
     }
     hasher.finish()
+}
+
+/// What must be the same of two rules for their states to mean the same.
+fn meaning(rule: &Rule) -> (Kind, u64, Option<u64>) {
+    // How long a penalty lasts may change.
+    let period = if rule.is_penalty() { 0 } else { rule.period };
+    // A bucket of tokens counts in units of its own.
+    let drain = (rule.kind == Kind::Counted(Algorithm::TokenBucket)).then_some(rule.drain);
+    (rule.kind, period, drain)
 }
 
 /// Of refusals the one that lasts longest, then the longest delay, then the least remaining.
@@ -180,8 +203,38 @@ impl Plan {
         let texts = rules.iter().map(|(_, text, _)| text.to_string()).collect();
         let rules: Vec<_> = rules.into_iter().map(|(rule, ..)| rule).chain(penalty).collect();
         let shares = rules.iter().map(|rule| rule.share(replicas)).collect();
-        let salt = salt(tier, &rules);
-        Self { rules, shares, names, lease, texts, salt, label }
+        let (salt, tier) = (salt(tier, &rules), salt(tier, &[]));
+        Self { rules, shares, names, lease, texts, salt, label, tier, before: OnceLock::new() }
+    }
+
+    /// Goes on where an earlier plan of the same tier has come to, as far as they have rules in common. Says whether any
+    /// state of it means something here.
+    fn goes_on_from(&self, earlier: &Self) -> bool {
+        if self.tier != earlier.tier {
+            return false;
+        }
+        let mut taken = vec![false; earlier.rules.len()];
+        let from = self.rules.iter().map(|rule| {
+            let same = |i: &usize| !taken[*i] && meaning(&earlier.rules[*i]) == meaning(rule);
+            let found = (0..taken.len()).find(same)?;
+            taken[found] = true;
+            Some(found)
+        });
+        let from: Vec<Option<usize>> = from.collect();
+        let known = earlier.before.get().into_iter().flatten();
+        let further = known.map(|before| Before {
+            salt: before.salt,
+            from: from.iter().map(|i| before.from[(*i)?]).collect(),
+        });
+        let latest = Before { salt: earlier.salt, from: from.clone() };
+        let all = std::iter::once(latest).chain(further);
+        let all = all.filter(|before| before.salt != self.salt && before.from.iter().any(Option::is_some));
+        let all: Vec<_> = all.take(MOST_BEFORE).collect();
+        if !all.is_empty() {
+            // Not set before: a plan is new once.
+            let _ = self.before.set(all);
+        }
+        from.iter().any(Option::is_some)
     }
 
     /// Whether a request of this cost ever fits.

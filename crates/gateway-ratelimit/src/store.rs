@@ -137,6 +137,32 @@ impl Counts {
         decide_all(&mut states, now, 0, rules, false).decision.remaining()
     }
 
+    /// Whether anything is counted under a key.
+    pub(crate) fn knows(&self, key: Key) -> bool {
+        self.shard(key).get(key).is_some()
+    }
+
+    /// Goes on under a key, and its rules, with what was counted under an earlier one: for each rule which of the earlier
+    /// states is its own. Says whether there was anything.
+    pub(crate) fn carry_on(
+        &self,
+        earlier: Key,
+        key: Key,
+        now: u64,
+        rules: &[Rule],
+        from: &[Option<usize>],
+    ) -> bool {
+        let known = self.shard(earlier).get(earlier).map(|entry| entry.states.as_ref().to_vec());
+        let Some(known) = known else { return false };
+        self.forget(earlier);
+        self.with(key, now, rules, |states| {
+            for (state, from) in states.iter_mut().zip(from) {
+                *state = from.and_then(|i| known.get(i)).copied().unwrap_or_default();
+            }
+        });
+        true
+    }
+
     /// Forgets a key.
     pub(crate) fn forget(&self, key: Key) {
         self.shard(key).remove(key);

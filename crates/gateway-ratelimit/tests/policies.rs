@@ -445,14 +445,14 @@ async fn a_quota_has_a_code_of_its_own_ends_with_its_month_and_says_when_it_near
 async fn quotas_outlive_the_process_in_their_file() {
     let dir = tempfile::tempdir().unwrap();
     let settings = json!({ "quota": "3/month", "quota_file": dir.path().join("quotas") });
+    let layer = |settings| layer(settings).starting_at(at("2024-02-15T12:00:00Z"));
     let first = layer(settings.clone()).restored().unwrap();
     assert_eq!(statuses(&first, 2, || from("192.0.2.1")).await, [200, 200]);
     first.background().unwrap().run(async {}).await;
-    let second = layer(settings).restored().unwrap();
+    let second = layer(settings.clone()).restored().unwrap();
     assert_eq!(statuses(&second, 2, || from("192.0.2.1")).await, [200, 429]);
     std::fs::write(dir.path().join("quotas"), "damaged").unwrap();
-    let third =
-        layer(json!({ "quota": "3/month", "quota_file": dir.path().join("quotas") })).restored().unwrap();
+    let third = layer(settings).restored().unwrap();
     assert_eq!(ask(&third, from("192.0.2.1")).await.status(), 200);
 }
 
@@ -606,9 +606,38 @@ async fn a_reload_that_adds_or_changes_a_tier_leaves_the_counts_of_others() {
         assert_eq!(statuses(&more, 1, caller(plan)).await, [expected], "{plan}");
     }
     let other = settings(json!({ "free": "9/h", "gold": "9/min" })).learn_from(&more);
-    for (plan, expected) in [("none", [429, 429]), ("gold", [200, 200]), ("free", [200, 429])] {
+    for (plan, expected) in [("none", [429, 429]), ("gold", [429, 429]), ("free", [200, 429])] {
         assert_eq!(statuses(&other, 2, caller(plan)).await, expected, "{plan}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_adds_a_limit_beside_a_quota_leaves_what_is_used_of_it() {
+    let time = at("2024-02-15T12:00:00Z");
+    let caller = |ip: &'static str| move || from(ip);
+    let left = async |limit: &RateLimitLayer, ip| {
+        let answer = ask(limit, from(ip)).await;
+        answer.headers()["ratelimit"].to_str().unwrap().to_owned()
+    };
+    let old = layer(json!({ "quota": "5/month" })).starting_at(time);
+    assert_eq!(statuses(&old, 3, caller("192.0.2.1")).await, [200, 200, 200]);
+    assert_eq!(statuses(&old, 4, caller("192.0.2.2")).await, [200, 200, 200, 200]);
+    assert_eq!(statuses(&old, 5, caller("192.0.2.3")).await, [200; 5]);
+
+    let both = json!({ "quota": "5/month", "limit": "9/h", "algorithm": "fixed_window" });
+    let both = layer(both).learn_from(&old);
+    let said = left(&both, "192.0.2.1").await;
+    assert!(said.contains("\"demo-h\";r=8;") && said.contains("\"demo-month\";r=1;"), "{said}");
+    assert_eq!(statuses(&both, 2, caller("192.0.2.1")).await, [200, 429], "five in all");
+
+    // Others come back only after another reload, to other limits in another order.
+    let more = json!({ "quota": ["100/week", "5/month"], "limit": "20/h", "algorithm": "fixed_window" });
+    let more = layer(more).learn_from(&both);
+    assert_eq!(statuses(&more, 2, caller("192.0.2.2")).await, [200, 429]);
+    assert_eq!(statuses(&more, 1, caller("192.0.2.1")).await, [429]);
+    let again = layer(json!({ "quota": "6/month" })).learn_from(&more);
+    assert_eq!(statuses(&again, 2, caller("192.0.2.1")).await, [200, 429], "one more than before");
+    assert_eq!(statuses(&again, 2, caller("192.0.2.3")).await, [200, 429]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -208,10 +208,15 @@ impl Plans {
         self.plans.iter()
     }
 
-    /// Whether some states counted by the others mean the same here: those of plans with the same salt.
-    pub(crate) fn are_like(&self, others: &Self) -> bool {
-        let from = self.from.is_some() && others.from.is_some();
-        from || self.plans.iter().any(|own| others.plans.iter().any(|other| own.salt == other.salt))
+    /// Goes on where the plans before a reload have come to. Says whether any state counted by those means something here.
+    pub(crate) fn go_on_from(&self, earlier: &Self) -> bool {
+        let mut any = self.from.is_some() && earlier.from.is_some();
+        for own in &self.plans {
+            for other in &earlier.plans {
+                any |= own.goes_on_from(other);
+            }
+        }
+        any
     }
 }
 
