@@ -13,7 +13,7 @@ use crate::sticky::Sticky;
 use crate::subset::Subsets;
 use arc_swap::ArcSwap;
 use gateway_core::units::Switch;
-use gateway_core::{Endpoint, Mode, Place, Refusals};
+use gateway_core::{Endpoint, Mode, Refusals, Slot};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -419,8 +419,8 @@ impl EndpointSet {
     }
 
     /// A place among the requests that wait, if there is one.
-    pub(crate) fn wait(&self) -> Option<Place<'_>> {
-        Place::take(&self.0.waiting, self.hold()?.max_waiting)
+    pub(crate) fn wait(&self) -> Option<Slot<'_>> {
+        Slot::take(&self.0.waiting, self.hold()?.max_waiting)
     }
 
     pub(crate) fn changed(&self) -> &Notify {

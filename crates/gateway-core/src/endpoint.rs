@@ -284,7 +284,10 @@ mod tests {
         assert!(labelled.is_at(&plain) && labelled != plain && plain.metadata().is_empty());
         let is_at = |this, other| Endpoint::parse(this).unwrap().is_at(&Endpoint::parse(other).unwrap());
         assert!(is_at("http://a", "http://A:80") && is_at("https://a:443", "https://a"));
-        assert!(is_at("http://[::1]", "http://[0:0:0:0:0:0:0:1]:80") && is_at("http://[FE80::a]", "http://[fe80::A]"));
+        assert!(
+            is_at("http://[::1]", "http://[0:0:0:0:0:0:0:1]:80")
+                && is_at("http://[FE80::a]", "http://[fe80::A]")
+        );
         assert!(is_at("http://[2001:db8::0:1]:81", "http://[2001:DB8::1]:81"));
         assert!(!is_at("http://[::1]", "http://[::2]") && !is_at("http://[::1]:1", "http://[0::1]"));
         assert!(!is_at("http://a", "http://a:81") && !is_at("http://a:443", "https://a"));

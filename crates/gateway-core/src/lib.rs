@@ -24,7 +24,7 @@
 //! | [`once`] | a header value that HTTP/2 need not remember |
 //! | [`Mode`] | whether a policy is carried out, or only says what it would have done |
 //! | [`Network`] | a range of addresses, or one address, as settings write it |
-//! | [`Place`], [`civil`] | one of a bounded number, given back; days since 1970 as dates |
+//! | [`Slot`], [`civil`] | one of a bounded number, given back; days since 1970 as dates |
 //! | [`cookie`], [`percent`] | the cookies of a request, and what percent-encoded text stands for |
 //! | [`units`] | settings with units in their values: `"5s"`, `"64KiB"`, and short forms of tables |
 //!
@@ -94,7 +94,6 @@ mod mode;
 mod network;
 mod once;
 pub mod percent;
-mod place;
 mod principal;
 mod priority;
 mod problem;
@@ -105,6 +104,7 @@ mod recall;
 mod received;
 mod refusals;
 mod request_id;
+mod slot;
 pub mod spare;
 mod unenforced;
 pub mod units;
@@ -128,7 +128,6 @@ pub use limited::Limited;
 pub use mode::Mode;
 pub use network::{Network, NetworkError, client_network};
 pub use once::once;
-pub use place::Place;
 pub use principal::{AuthMethod, Principal};
 pub use priority::Priority;
 pub use problem::{Problem, ProblemFormat};
@@ -139,6 +138,7 @@ pub use recall::{Recall, Recalled};
 pub use received::Received;
 pub use refusals::Refusals;
 pub use request_id::RequestId;
+pub use slot::Slot;
 pub use unenforced::Unenforced;
 pub use upgrade::Upgrade;
 pub use upstream::{BodyTimedOut, BodyTooLarge, FailureKind, Upstream, UpstreamError};

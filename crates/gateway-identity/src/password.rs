@@ -5,7 +5,7 @@ use crate::{IdentityError, PasswordSettings, Secret, Violation};
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
-use gateway_core::Place;
+use gateway_core::Slot;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Semaphore;
@@ -114,7 +114,7 @@ impl Hasher {
         &self,
         work: impl FnOnce(&Argon2<'static>) -> T + Send + 'static,
     ) -> Result<T, IdentityError> {
-        let _admission = Place::take(&self.admitted, self.max_admitted).ok_or(IdentityError::Busy)?;
+        let _admission = Slot::take(&self.admitted, self.max_admitted).ok_or(IdentityError::Busy)?;
         let internal = |what: &str| IdentityError::Internal(what.to_owned());
         let permit = self.permits.clone().acquire_owned().await.map_err(|_| internal("closed"))?;
         let (argon2, computed) = (self.argon2.clone(), self.computed.clone());

@@ -1,7 +1,7 @@
 //! How many connections there may be, counted over all clients that share the count.
 
 use crate::client::Shared;
-use gateway_core::Place;
+use gateway_core::Slot;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -115,7 +115,7 @@ impl ConnectionLimits {
     /// The same, after a wait if need be.
     pub(crate) async fn permit(&self, time: Duration, most: usize) -> Result<Permit, Full> {
         let Some(first) = self.each().next() else { return Ok(Permit::default()) };
-        let _waiting = Place::take(&first.0.waiting, most).ok_or(Full::Queue)?;
+        let _waiting = Slot::take(&first.0.waiting, most).ok_or(Full::Queue)?;
         let wait = async |limit: &Option<ConnectionLimit>| match limit {
             // Not reached: it is never closed.
             Some(limit) => limit.0.in_use.clone().acquire_owned().await.map(Some).map_err(|_| Full::Time),

@@ -8,7 +8,7 @@ use crate::text::unix_now;
 use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use gateway_core::{Code, Place, Principal, Problem};
+use gateway_core::{Code, Principal, Problem, Slot};
 use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, request};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -124,7 +124,7 @@ impl BasicMethod {
 impl Shared {
     /// Checks a password, as one of a bounded number.
     async fn verify(self: Arc<Self>, users: Arc<Users>, credentials: String) -> Outcome {
-        let Some(_admission) = Place::take(&self.admitted, self.max_admitted) else { return Outcome::Busy };
+        let Some(_admission) = Slot::take(&self.admitted, self.max_admitted) else { return Outcome::Busy };
         // Never closed.
         let Ok(permit) = self.permits.clone().acquire_owned().await else { return Outcome::Busy };
         self.checks.fetch_add(1, Ordering::Relaxed);
