@@ -154,3 +154,49 @@ async fn the_handler_is_told_of_what_http_2_refuses_by_itself_and_of_nothing_twi
         }
     }
 }
+
+/// Answers with a script, and remembers what was refused.
+#[derive(Clone)]
+struct Answers(Script, Told);
+
+impl Handler for Answers {
+    type Body = AnyBody;
+    type Future = <Told as Handler>::Future;
+
+    fn call(&self, _: Request<RequestBody>) -> Self::Future {
+        let body = self.0.body();
+        Box::pin(async { Ok(Response::new(body)) })
+    }
+
+    fn refuse(&self, problem: Problem) -> Self::Future {
+        self.1.refuse(problem)
+    }
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_head_that_stops_ends_the_connection_after_what_is_being_answered() {
+    let (script, told) = (Script::of(&["begun"]), Told::default());
+    let mut client = connect(Answers(script.clone(), told.clone()));
+    let whole = END_HEADERS | END_STREAM;
+    let stops = frame(HEADERS, END_STREAM, 3, GET);
+    client.send([PREFACE, SETTINGS, &frame(HEADERS, whole, 1, GET), &stops].concat()).await;
+    let begun = tokio::time::Instant::now();
+    let until = async |client: &mut Client, kind: u8| loop {
+        let mut head = [0; 9];
+        client.io.read_exact(&mut head).await.unwrap();
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        client.io.read_exact(&mut payload).await.unwrap();
+        if head[3] == kind {
+            return payload;
+        }
+    };
+    until(&mut client, GOAWAY).await;
+    assert_eq!(begun.elapsed(), Limits::default().header_timeout);
+    script.data("the end");
+    assert_eq!(until(&mut client, DATA).await, b"the end");
+    assert_eq!(*told.0.borrow(), [], "it may still come");
+    script.end();
+    client.server.await.unwrap();
+    assert_eq!(*told.0.borrow(), [Code::RequestTimeout]);
+    assert_eq!(begun.elapsed(), Limits::default().header_timeout);
+}
