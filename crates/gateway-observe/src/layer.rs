@@ -246,7 +246,8 @@ fn has_no_body(status: StatusCode) -> bool {
 
 impl Drop for Observation {
     fn drop(&mut self) {
-        let took = self.start.elapsed();
+        let now = Instant::now();
+        let took = now.duration_since(self.start);
         let broke = match self.progress {
             Progress::Whole => None,
             Progress::UnderWay if !given_up::is_cut_off() => Some(Break::ClientGone),
@@ -264,7 +265,7 @@ impl Drop for Observation {
             && (lines.wants(status.as_u16()) || broke == Some(Break::AnswerCutOff))
         {
             lines.write(&Record {
-                time: Utc::now(),
+                time: Utc::at(now),
                 id: asked.id.as_ref(),
                 client: asked.client.map(|client| client.ip()),
                 scheme: asked.scheme,

@@ -3,7 +3,7 @@
 use gateway_core::civil;
 use std::cell::Cell;
 use std::io::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The date and time of one second, such as `2024-01-15T10:30:00`.
 pub(crate) type Second = [u8; 19];
@@ -16,12 +16,23 @@ pub(crate) struct Utc {
 }
 
 impl Utc {
-    pub(crate) fn now() -> Self {
+    /// What the system's clock says now. It is asked once a second of a thread's lines, and each of them is as much
+    /// later as has passed since.
+    pub(crate) fn at(now: Instant) -> Self {
         thread_local! {
+            static ASKED: Cell<Option<(Instant, Duration)>> = const { Cell::new(None) };
             /// The second that was written last: there are many lines in one.
             static LAST: Cell<(u64, Second)> = const { Cell::new((0, *b"1970-01-01T00:00:00")) };
         }
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let passed = |(asked, said)| Some((now.checked_duration_since(asked)?, said));
+        let since = match ASKED.get().and_then(passed) {
+            Some((passed, said)) if passed < Duration::from_secs(1) => said + passed,
+            _ => {
+                let said = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                ASKED.set(Some((now, said)));
+                said
+            }
+        };
         let (mut seconds, mut text) = LAST.get();
         if seconds != since.as_secs() {
             (seconds, text) = (since.as_secs(), write_second(since.as_secs()));
@@ -94,6 +105,14 @@ pub(crate) fn write_go_duration(into: &mut Vec<u8>, nanos: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_as_far_apart_as_their_requests() {
+        let (now, quarter) = (Instant::now(), Duration::from_millis(250));
+        let (first, later) = (Utc::at(now), Utc::at(now + quarter));
+        let between = (later.nanos + 1_000_000_000 - first.nanos) % 1_000_000_000;
+        assert_eq!(between, quarter.subsec_nanos());
+    }
 
     #[test]
     fn s3_22_durations_are_written_as_go_writes_them() {
