@@ -1,18 +1,6 @@
 use crate::once;
 use http::HeaderValue;
 
-/// Each byte in hexadecimal digits.
-const HEX: [[u8; 2]; 256] = {
-    let (digits, mut pairs, mut byte) = (b"0123456789abcdef", [[0; 2]; 256], 0);
-    while byte < 256 {
-        pairs[byte] = [digits[byte >> 4], digits[byte & 15]];
-        byte += 1;
-    }
-    pairs
-};
-/// Where in the text of a UUID each of its bytes stands.
-const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
-
 /// Request extension: the identifier of one request, in the log, in the problem body and on the way upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(HeaderValue);
@@ -23,13 +11,17 @@ impl RequestId {
     /// From the thread's own fast generator: unique, but not a secret.
     #[must_use]
     pub fn generate() -> Self {
-        let mut bytes = fastrand::u128(..).to_be_bytes();
-        bytes[6] = (bytes[6] & 0x0f) | 0x40;
-        bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        let (high, low) = (fastrand::u64(..), fastrand::u64(..));
+        let (high, low) = ((high & !0xf000) | 0x4000, (low & (u64::MAX >> 2)) | (1 << 63));
+        let (first, second) = (hex((high >> 32) as u32), hex(high as u32));
+        let (third, fourth) = (hex((low >> 32) as u32), hex(low as u32));
         let mut text = [b'-'; 36];
-        for (byte, at) in bytes.into_iter().zip(PLACES) {
-            text[at..at + 2].copy_from_slice(&HEX[usize::from(byte)]);
-        }
+        text[..8].copy_from_slice(&first);
+        text[9..13].copy_from_slice(&second[..4]);
+        text[14..18].copy_from_slice(&second[4..]);
+        text[19..23].copy_from_slice(&third[..4]);
+        text[24..28].copy_from_slice(&third[4..]);
+        text[28..].copy_from_slice(&fourth);
         // Hex digits and dashes are always valid in a header value; the empty value is never reached.
         Self(once(HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(""))))
     }
@@ -49,6 +41,12 @@ impl RequestId {
         &self.0
     }
 
+    /// As a header value, without a copy.
+    #[must_use]
+    pub fn into_header(self) -> HeaderValue {
+        self.0
+    }
+
     /// As text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -56,9 +54,29 @@ impl RequestId {
     }
 }
 
+/// In hexadecimal digits, all eight at once: there is an identifier for each request.
+fn hex(number: u32) -> [u8; 8] {
+    const ONES: u64 = u64::MAX / 255;
+    // Each digit in a byte of its own.
+    let mut spread = u64::from(number);
+    spread = (spread | (spread << 16)) & 0x0000_ffff_0000_ffff;
+    spread = (spread | (spread << 8)) & 0x00ff_00ff_00ff_00ff;
+    spread = (spread | (spread << 4)) & (ONES * 0x0f);
+    // `a` does not follow `9`.
+    let letters = ((spread + ONES * 6) >> 4) & ONES;
+    (spread + ONES * u64::from(b'0') + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_written_as_hexadecimal_digits() {
+        for number in [0, 9, 10, 0x1234_5678, 0x9abc_def0, 0x0f0f_f0f0, 0x8000_0001, u32::MAX] {
+            assert_eq!(hex(number), format!("{number:08x}").as_bytes());
+        }
+    }
 
     #[test]
     fn generated_ids_are_version_4_uuids_and_differ() {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 /// Changes the headers of an answer, once.
 pub(crate) trait Edit {
     /// The version is that in which the answer came.
-    fn edit(&self, version: Version, headers: &mut HeaderMap);
+    fn edit(&mut self, version: Version, headers: &mut HeaderMap);
 }
 
 pin_project! {

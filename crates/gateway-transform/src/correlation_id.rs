@@ -85,15 +85,17 @@ where
         let id = inbound.and_then(RequestId::from_inbound).unwrap_or_else(RequestId::generate);
         request.headers_mut().insert(header.clone(), id.as_header().clone());
         request.extensions_mut().insert(id.clone());
-        AnswerFuture { inner: self.inner.call(request), edit: Echo(header.clone(), id) }
+        AnswerFuture { inner: self.inner.call(request), edit: Echo(Some((header.clone(), id))) }
     }
 }
 
 /// Puts the id into the answer.
-pub struct Echo(HeaderName, RequestId);
+pub struct Echo(Option<(HeaderName, RequestId)>);
 
 impl Edit for Echo {
-    fn edit(&self, _: Version, headers: &mut HeaderMap) {
-        headers.insert(self.0.clone(), self.1.as_header().clone());
+    fn edit(&mut self, _: Version, headers: &mut HeaderMap) {
+        if let Some((name, id)) = self.0.take() {
+            headers.insert(name, id.into_header());
+        }
     }
 }

@@ -261,7 +261,7 @@ pub struct Marks {
 }
 
 impl Edit for Marks {
-    fn edit(&self, _: Version, headers: &mut HeaderMap) {
+    fn edit(&mut self, _: Version, headers: &mut HeaderMap) {
         self.rules.mark(self.origin.as_ref(), headers);
         if let Some(expose) = &self.rules.expose {
             headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, expose.clone());

@@ -237,7 +237,7 @@ where
 }
 
 impl Edit for HeadersLayer {
-    fn edit(&self, _: Version, headers: &mut HeaderMap) {
+    fn edit(&mut self, _: Version, headers: &mut HeaderMap) {
         for rules in &*self.rules {
             rules.response.apply(headers, None);
         }

@@ -126,7 +126,7 @@ where
 pub struct ViaAnswer(Option<Arc<Told>>);
 
 impl Edit for ViaAnswer {
-    fn edit(&self, version: Version, headers: &mut HeaderMap) {
+    fn edit(&mut self, version: Version, headers: &mut HeaderMap) {
         if let Some(told) = &self.0 {
             headers.append(VIA, told.value(version));
         }
