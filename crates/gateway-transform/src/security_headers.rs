@@ -79,7 +79,15 @@ impl SecurityHeadersLayer {
         let headers = headers
             .into_iter()
             .filter(|(_, value)| !value.is_empty())
-            .map(|(name, value)| Ok((HeaderName::from_static(name), error::value(name, value)?)))
+            .map(|(name, value)| {
+                // Of the program itself where they are the usual ones: to copy those costs no count of who refers to them.
+                let usual = ["nosniff", "DENY", "1; mode=block"].into_iter().find(|usual| usual == value);
+                let value = match usual {
+                    Some(usual) => HeaderValue::from_static(usual),
+                    None => error::value(name, value)?,
+                };
+                Ok((HeaderName::from_static(name), value))
+            })
             .collect::<Result<_, _>>()?;
         Ok(Self(Arc::new(Rules { headers, overrides: settings.overrides })))
     }
@@ -117,7 +125,7 @@ where
 }
 
 impl Edit for SecurityHeadersLayer {
-    fn edit(&self, _: Version, headers: &mut HeaderMap) {
+    fn edit(&mut self, _: Version, headers: &mut HeaderMap) {
         for (name, value) in &self.0.headers {
             if self.0.overrides {
                 headers.insert(name.clone(), value.clone());
