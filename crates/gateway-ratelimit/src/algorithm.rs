@@ -170,6 +170,15 @@ pub fn used(state: &State, now: u64, rule: &Rule) -> u64 {
     }
 }
 
+/// The microseconds until the limit is whole again, without the rest of what [`decide`] says.
+pub(crate) fn reset(state: &State, now: u64, rule: &Rule) -> u64 {
+    match rule.kind {
+        Kind::Counted(Algorithm::Gcra) => gcra::debt(state, now, rule).div_ceil(rule.drain),
+        Kind::Counted(Algorithm::TokenBucket) => token_bucket::debt(state, now, rule).div_ceil(rule.drain),
+        _ => u64::try_from(decide(state, now, 0, rule).reset().as_micros()).unwrap_or(u64::MAX),
+    }
+}
+
 /// More than this is not added up: 2³², the most that one request may cost.
 pub(crate) const MOST: u64 = 1 << 32;
 

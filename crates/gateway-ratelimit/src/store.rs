@@ -2,7 +2,7 @@
 
 mod table;
 
-use crate::algorithm::{Rule, State, decide, used};
+use crate::algorithm::{Rule, State, reset, used};
 use crate::key::Key;
 use crate::plan::{Outcome, decide_all, take_all};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -204,7 +204,7 @@ impl Counts {
 fn warmth(states: &[State], now: u64, rules: &[Rule]) -> Warmth {
     let mut most = Warmth { whole_at: now, rank: now };
     for (state, rule) in states.iter().zip(rules) {
-        let reset = u64::try_from(decide(state, now, 0, rule).reset().as_micros()).unwrap_or(u64::MAX);
+        let reset = reset(state, now, rule);
         let warm = if rule.is_window() {
             let part = u128::from(reset) * u128::from(used(state, now, rule).min(rule.count));
             u64::try_from(part / u128::from(rule.count)).unwrap_or(reset)

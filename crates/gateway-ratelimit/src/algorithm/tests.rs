@@ -60,6 +60,22 @@ fn s4_22_the_last_of_the_limit_passes_and_the_next_does_not_by_every_algorithm()
 }
 
 #[test]
+fn a_limit_is_whole_again_when_an_answer_says_so() {
+    for algorithm in ALL {
+        let rule = rule("7/min", algorithm);
+        let mut state = State::default();
+        for (after, cost) in
+            [(0, 1), (1, 3), (2_000_001, 3), (2_000_002, -1), (9_999_999, 40), (200_000_000, 1)]
+        {
+            state = take(&state, NOON + after, cost, &rule);
+            let now = NOON + after + 17;
+            let told = decide(&state, now, 0, &rule).reset();
+            assert_eq!(Duration::from_micros(reset(&state, now, &rule)), told, "{algorithm:?} after {after}");
+        }
+    }
+}
+
+#[test]
 fn a_window_begins_with_the_first_request_and_forgets_debt_when_it_ends() {
     let rule = rule("2/10s", Algorithm::FixedWindow);
     let mut state = take(&State::default(), NOON, 7, &rule);
