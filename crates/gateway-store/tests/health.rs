@@ -270,7 +270,8 @@ async fn a_connection_that_takes_longer_than_an_operation_is_not_one_that_failed
     let health = store.health();
     let start = Instant::now();
     store.get(&["x"]).await.unwrap_err();
-    assert!(start.elapsed() >= DEADLINE);
+    // Timers are set a tick earlier, so that nobody waits for longer.
+    assert!(start.elapsed() >= DEADLINE - Duration::from_millis(1), "{:?}", start.elapsed());
     let start = Instant::now();
     let error = store.get(&["x"]).await.unwrap_err();
     assert!(error.to_string().contains("still connecting") && start.elapsed() < DEADLINE, "{error}");
