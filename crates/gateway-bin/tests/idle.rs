@@ -21,8 +21,10 @@ fn an_idle_connection_holds_little_and_gives_it_back() {
     let count: u64 = if long { 10_000 } else { 2_000 };
     let upstream = Upstream::named("a");
     let config = format!(
-        "access_log = false\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 2\nidle_timeout = \"10m\"\n\
+        "access_log = false\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 2\nidle_timeout = \"10m\"\nmax_connections = {}\n\
          [services.a]\nendpoints = [\"{}\"]\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n",
+        // By default half of the files that may be open are for services.
+        count + 100,
         upstream.url()
     );
     let gateway = Gateway::builder(env!("CARGO_BIN_EXE_gateway")).config(&config).start();
