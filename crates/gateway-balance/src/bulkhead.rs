@@ -3,12 +3,12 @@
 use crate::circuit::{End, Sum, Window};
 use crate::retry::Verdict;
 use gateway_core::units::{Scalar, ShortForm};
-use gateway_core::{Mode, Priority};
+use gateway_core::{Mode, Priority, Slot};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 /// How many requests wait for the head of their answer at once, from when most of them come to nothing. Short form: the
 /// number, or `false`.
@@ -82,7 +82,7 @@ struct State {
     stuck_until: AtomicU64,
     /// When the last one was let in on top.
     probed: AtomicU64,
-    waiting: AtomicU32,
+    waiting: AtomicUsize,
 }
 
 /// What has changed, to be told.
@@ -95,15 +95,9 @@ pub(crate) enum Change {
 /// A request that waits for the head of its answer, where those are counted; no longer when dropped.
 #[derive(Debug)]
 pub(crate) struct Waiting<'a> {
-    waiting: &'a AtomicU32,
+    _slot: Slot<'a>,
     /// Whether it would have been refused, if that were not only reported.
     pub(crate) reported: bool,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.waiting.fetch_sub(1, Relaxed);
-    }
 }
 
 /// As many wait as may.
@@ -120,7 +114,7 @@ impl Bulkhead {
                 watched_from: AtomicU64::new(0),
                 stuck_until: AtomicU64::new(0),
                 probed: AtomicU64::new(0),
-                waiting: AtomicU32::new(0),
+                waiting: AtomicUsize::new(0),
             })
         };
         let state = || earlier.map_or_else(fresh, |earlier| earlier.state.clone());
@@ -151,24 +145,24 @@ impl Bulkhead {
         if watched == 0 {
             return Ok(None);
         }
-        let before = state.waiting.fetch_add(1, Relaxed);
-        let mut waiting = Waiting { waiting: &state.waiting, reported: false };
         // Nobody is left to say how the service does: whoever comes finds out.
-        if before == 0 && state.is_over(now) {
+        if state.waiting.load(Relaxed) == 0 && state.is_over(now) {
             tell(Change::Well);
         }
-        if state.stuck_until.load(Relaxed) == 0 {
-            if now >= watched {
-                // Whoever fails at this moment begins anew.
-                let _ = state.watched_until.compare_exchange(watched, 0, Relaxed, Relaxed);
-            }
-        } else if before >= class().room(self.settings.max_waiting).max(1) && !state.probes(now) {
-            if self.settings.mode == Mode::Enforce {
-                return Err(Full);
-            }
-            waiting.reported = true;
+        let stuck = state.stuck_until.load(Relaxed) != 0;
+        if !stuck && now >= watched {
+            // Whoever fails at this moment begins anew.
+            let _ = state.watched_until.compare_exchange(watched, 0, Relaxed, Relaxed);
         }
-        Ok(Some(waiting))
+        let any = usize::MAX;
+        let room = if stuck { class().room(self.settings.max_waiting).max(1) as usize } else { any };
+        let slot = Slot::take(&state.waiting, room);
+        let full = slot.is_none() && !state.probes(now);
+        if full && self.settings.mode == Mode::Enforce {
+            return Err(Full);
+        }
+        let slot = slot.or_else(|| Slot::take(&state.waiting, any));
+        Ok(slot.map(|slot| Waiting { _slot: slot, reported: full }))
     }
 
     /// Learns how a request ended, all its attempts taken together.
@@ -243,7 +237,7 @@ mod tests {
         bulkhead.enter(now, || class, |_| {})
     }
 
-    fn waiting(bulkhead: &Bulkhead) -> u32 {
+    fn waiting(bulkhead: &Bulkhead) -> usize {
         bulkhead.state.waiting.load(Relaxed)
     }
 

@@ -271,17 +271,12 @@ async fn o12_a_service_that_answers_nobody_keeps_a_thousand_waiting_and_one_that
         let policy = policy(&format!(r#"{{"outlier": "{outlier}"}}"#));
         // It stands still from the tenth second to the hundredth; or it only takes its time.
         let (balance, set, _) = simulate(hosts(["a", "b"]), policy, &settings(ONCE), move |_, at, _| {
-            let still = (secs(10)..secs(100)).contains(&at);
-            answers(
-                200,
-                if !still {
-                    5
-                } else if timeouts {
-                    60_000
-                } else {
-                    14_000
-                },
-            )
+            let takes = match (secs(10)..secs(100)).contains(&at) {
+                false => 5,
+                true if timeouts => 60_000,
+                true => 14_000,
+            };
+            answers(200, takes)
         });
         let loading = {
             let balance = balance.clone();

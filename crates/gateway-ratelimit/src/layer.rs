@@ -107,8 +107,9 @@ impl RateLimitLayer {
 
     /// This layer with the counts of an earlier one, where they mean the same: after a reload that changed numbers, or
     /// added and removed limits, but not the key. Of a tier each limit or quota goes on that has the algorithm and the
-    /// period of an earlier one; under `limit_from` only where all of them do. Both layers count together from then on. What is counted for metrics goes on in any
-    /// case, and final costs of the earlier layer's requests are told by this one's [background](Self::background).
+    /// period of an earlier one; under `limit_from` only where all of them do. Both layers count together from then on.
+    /// What is counted for metrics goes on in any case, and final costs of the earlier layer's requests are told by this
+    /// one's [background](Self::background).
     #[must_use]
     pub fn learn_from(&self, earlier: &Self) -> Self {
         let other = &earlier.limiter;
