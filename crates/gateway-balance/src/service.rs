@@ -10,7 +10,9 @@ use crate::set::{EndpointSet, LastResort, Picked, Unavailable};
 use crate::settings::{BalanceSettings, RetrySettings, TimeoutSettings};
 use crate::timeout::{Limit, Time};
 use bytes::Bytes;
-use gateway_core::{BoxError, Endpoint, FailureKind, Limited, Upstream, UpstreamError, spare};
+use gateway_core::{
+    BoxError, Endpoint, FailureKind, Limited, Splice, Spliced, Upstream, UpstreamError, spare,
+};
 use http::header::{HeaderName, HeaderValue, SET_COOKIE};
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
@@ -18,6 +20,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use std::convert::Infallible;
 use std::future::Future;
+use std::os::fd::BorrowedFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -507,5 +510,16 @@ impl<B: Body> Body for BalancedBody<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// Only of a body that has an end of its own: the others are watched between their pieces.
+impl<B: Splice> Splice for BalancedBody<B> {
+    fn poll_splice(self: Pin<&mut Self>, cx: &mut Context<'_>, to: BorrowedFd<'_>) -> Poll<Spliced> {
+        let this = self.project();
+        match this.stay {
+            Stay::Unlimited => this.body.poll_splice(cx, to),
+            Stay::Waiting(..) | Stay::Watched(..) | Stay::Over => Poll::Ready(Spliced::default()),
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::doorway::{Doorway, Inside, OfAddress};
 use crate::seats::{Handed, Place, Taken};
 use crate::stack::{AnswerBody, Answering, Edge};
 use futures_util::FutureExt;
-use gateway_core::{ClientAddr, Code, Network, Problem, given_up};
+use gateway_core::{ClientAddr, Code, Network, Problem, Splice, Spliced, given_up};
 use gateway_observe::ConnectionGauge;
 use gateway_server::{
     Accepted, Drain, Handler, Limits, Listener, Proxied, ProxyHeaderError, RequestBody, Socket,
@@ -18,8 +18,11 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::fd::BorrowedFd;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -276,5 +279,9 @@ impl Handler for ToEdge {
 
     fn refuse(&self, problem: Problem) -> Self::Future {
         self.shared.edge.borrow().refuse_unread(problem, self.client)
+    }
+
+    fn splice(body: Pin<&mut Self::Body>, cx: &mut Context<'_>, to: BorrowedFd<'_>) -> Poll<Spliced> {
+        body.poll_splice(cx, to)
     }
 }

@@ -3,7 +3,7 @@
 
 use gateway_testkit::{
     Client, Exchange, Frame, Gateway, Opcode, Reply, Request, Upstream, WebSocket, Wire, scripted,
-    websocket_echo,
+    wait_until, websocket_echo,
 };
 use std::net::SocketAddr;
 use std::process::{Command, Output};
@@ -433,6 +433,54 @@ fn a_slow_reader_of_a_fast_upstream_costs_little_memory() {
     let grown = most.saturating_sub(before);
     // 1 MiB for each, where 256 MiB were on their way.
     assert!(grown < (COUNT * MIB) as u64, "it has grown by {} KiB", grown / 1024);
+}
+
+/// Pipes that the process has open.
+fn pipes(gateway: &Gateway) -> usize {
+    let files = std::fs::read_dir(format!("/proc/{}/fd", gateway.process().id())).unwrap();
+    let links = files.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok());
+    links.filter(|link| link.to_string_lossy().starts_with("pipe:")).count()
+}
+
+#[test]
+fn long_answers_pass_within_the_kernel_by_one_pipe_and_are_logged_as_long_as_they_were() {
+    const SIZE: usize = 16 * MIB;
+    let (addr, requests) = scripted();
+    let config = format!(
+        "[access_log]\npath = \"@DIR@/access.log\"\nflush = \"10ms\"\n[server]\nlisten = \"127.0.0.1:@PORT@\"\n\
+         workers = 1\n[services.a]\nendpoints = [\"http://{addr}\"]\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n"
+    );
+    let gateway = Gateway::builder(env!("CARGO_BIN_EXE_gateway")).config(&config).start();
+    warm_up(&gateway, &requests);
+    let before = pipes(&gateway);
+    let sent = bytes(SIZE);
+    // How much the service sends, and how much at a time the client takes.
+    for (size, at_once) in [(SIZE, SIZE), (SIZE, 100_000), (SIZE / 2, SIZE)] {
+        let mut client = Wire::connect(gateway.addr()).with_patience(SOON);
+        client.send(b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        let mut upstream = next(&requests);
+        let piece = sent[..size].to_vec();
+        let sending = std::thread::spawn(move || {
+            upstream.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n").as_bytes()).unwrap();
+            upstream.send(&piece).unwrap();
+        });
+        while client.line().unwrap() != "\r\n" {}
+        for piece in sent[..size].chunks(at_once) {
+            assert!(client.bytes(piece.len()).unwrap() == piece, "the bytes have changed");
+        }
+        sending.join().unwrap();
+        assert!(client.bytes(1).is_err(), "nothing follows");
+    }
+    assert_eq!(pipes(&gateway), before + 2, "one pipe for all");
+    let lines = wait_until("four lines of the log", SOON, || {
+        Some(gateway.access_log()).filter(|lines| lines.len() == 4)
+    });
+    let said: Vec<_> = lines[1..]
+        .iter()
+        .map(|line| (line["bytes_out"].as_u64().unwrap(), line["reason"].as_str()))
+        .collect();
+    let size = SIZE as u64;
+    assert_eq!(said, [(size, None), (size, None), (size / 2, Some("answer-cut-off"))]);
 }
 
 #[test]

@@ -1,6 +1,8 @@
+use crate::{Splice, Spliced};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -91,6 +93,15 @@ impl<S: http_body::Body<Data = Bytes>> http_body::Body for Body<S> {
             Kind::Full { bytes } => SizeHint::with_exact(bytes.len() as u64),
             Kind::Stream { stream } => stream.size_hint(),
             Kind::Boxed { boxed } => boxed.size_hint(),
+        }
+    }
+}
+
+impl<S: Splice<Data = Bytes>> Splice for Body<S> {
+    fn poll_splice(self: Pin<&mut Self>, cx: &mut Context<'_>, to: BorrowedFd<'_>) -> Poll<Spliced> {
+        match self.project().kind.project() {
+            KindProj::Stream { stream } => stream.poll_splice(cx, to),
+            KindProj::Full { .. } | KindProj::Boxed { .. } => Poll::Ready(Spliced::default()),
         }
     }
 }

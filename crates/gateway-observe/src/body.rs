@@ -1,7 +1,9 @@
 use crate::layer::{Observation, Progress};
 use bytes::{Buf, Bytes};
+use gateway_core::{Splice, Spliced};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -77,5 +79,19 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+impl<B: Splice<Error: std::fmt::Display>> Splice for ObservedBody<B> {
+    fn poll_splice(self: Pin<&mut Self>, cx: &mut Context<'_>, to: BorrowedFd<'_>) -> Poll<Spliced> {
+        let mut this = self.project();
+        let polled = Observation::asking(this.observation, || this.inner.as_mut().poll_splice(cx, to));
+        if let (Poll::Ready(spliced), Some(observation)) = (&polled, this.observation) {
+            observation.bytes_out += spliced.total();
+            if *this.length == Some(observation.bytes_out) {
+                observation.progress = Progress::Whole;
+            }
+        }
+        polled
     }
 }

@@ -18,12 +18,15 @@ use gateway_core::{Code, Problem, Recall};
 use gateway_http1::{RequestError, parse_request};
 use http::HeaderValue;
 use io::Input;
+use std::any::Any;
 use std::future::Future;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep};
 use upload::Discarded;
@@ -115,7 +118,7 @@ enum Turn {
 
 impl<I, H> Connection<I, H>
 where
-    I: AsyncRead + AsyncWrite + Unpin,
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
     H: Handler,
 {
     /// `read` is what was read of it already.
@@ -265,7 +268,8 @@ where
         let age = self.age(cx);
         let old = age != Age::Young;
         let State::Exchange(exchange) = &mut self.state else { return Turn::Close };
-        let mut progress = exchange.poll_answer(&mut self.output, self.draining || old, cx);
+        let socket = stream_socket(io);
+        let mut progress = exchange.poll_answer(&mut self.output, socket, self.draining || old, cx);
         progress |= exchange.poll_upload(&mut self.input, &mut self.output, io, cx);
         if exchange.broken {
             // Without the words that would make its end an end in order, such as TLS's `close_notify`.
@@ -403,7 +407,7 @@ where
 
 impl<I, H> Future for Connection<I, H>
 where
-    I: AsyncRead + AsyncWrite + Unpin,
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
     H: Handler,
 {
     type Output = Ended<I>;
@@ -445,6 +449,13 @@ where
             }
         }
     }
+}
+
+/// What is written to `io` as it is.
+fn stream_socket<I: 'static>(io: &I) -> Option<BorrowedFd<'_>> {
+    let io: &dyn Any = io;
+    let tcp = || io.downcast_ref::<TcpStream>().map(AsFd::as_fd);
+    tcp().or_else(|| io.downcast_ref::<UnixStream>().map(AsFd::as_fd))
 }
 
 fn problem(error: RequestError) -> Problem {

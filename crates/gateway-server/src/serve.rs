@@ -35,7 +35,7 @@ where
 /// Serves until the end, and tells the connection when it is to drain.
 pub(crate) async fn run<I, H>(connection: Connection<I, H>, drain: &Drain) -> Ended<I>
 where
-    I: AsyncRead + AsyncWrite + Unpin,
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
     H: Handler,
 {
     let mut begins = pin!(drain.begins());

@@ -1,8 +1,9 @@
 use crate::http1::Http1Body;
 use crate::http2::Http2Body;
 use bytes::Bytes;
-use gateway_core::{BoxError, UpstreamError};
+use gateway_core::{BoxError, Splice, Spliced, UpstreamError};
 use http_body::{Body, Frame, SizeHint};
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -61,6 +62,19 @@ where
         match &self.0 {
             Kind::Http1(body) => body.size_hint(),
             Kind::Http2(body) => body.size_hint(),
+        }
+    }
+}
+
+impl<B> Splice for UpstreamBody<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    fn poll_splice(self: Pin<&mut Self>, cx: &mut Context<'_>, to: BorrowedFd<'_>) -> Poll<Spliced> {
+        match &mut self.get_mut().0 {
+            Kind::Http1(body) => Pin::new(body).poll_splice(cx, to),
+            Kind::Http2(_) => Poll::Ready(Spliced::default()),
         }
     }
 }

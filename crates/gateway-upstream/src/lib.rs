@@ -87,6 +87,8 @@ mod proxy_header;
 mod settings;
 mod slots;
 mod socket;
+#[cfg_attr(not(target_os = "linux"), path = "splice/elsewhere.rs")]
+mod splice;
 mod tls;
 
 pub use body::UpstreamBody;

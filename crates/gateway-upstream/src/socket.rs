@@ -1,10 +1,13 @@
 //! The byte stream under a connection: TCP, a Unix socket, or TLS.
 
+use crate::splice::pass;
 use crate::tls::in_words;
+use gateway_core::Spliced;
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use std::task::{Context, Poll, Waker, ready};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
@@ -27,6 +30,31 @@ impl Socket {
         match written {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(0),
             result => result,
+        }
+    }
+
+    /// Moves what has come, up to `most` bytes, to `to`, if it can be done without reading it.
+    pub(crate) fn poll_splice(
+        &self,
+        cx: &mut Context<'_>,
+        to: BorrowedFd<'_>,
+        most: u64,
+    ) -> Poll<io::Result<Spliced>> {
+        loop {
+            let spliced = match self {
+                Self::Tcp(stream) => {
+                    ready!(stream.poll_read_ready(cx))?;
+                    stream.try_io(Interest::READABLE, || pass(stream.as_fd(), to, most))
+                }
+                Self::Unix(stream) => {
+                    ready!(stream.poll_read_ready(cx))?;
+                    stream.try_io(Interest::READABLE, || pass(stream.as_fd(), to, most))
+                }
+                Self::Tls(_) => Ok(Spliced::default()),
+            };
+            if !spliced.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock) {
+                return Poll::Ready(spliced);
+            }
         }
     }
 

@@ -5,18 +5,22 @@ mod support;
 
 use bytes::Bytes;
 use gateway_core::units::Timespan;
-use gateway_core::{Endpoint, FailureKind, ProxyError, Upgrade, Upstream};
-use gateway_upstream::{ConnectionLimit, ConnectionLimits, HttpUpstream, UpstreamSettings};
+use gateway_core::{Endpoint, FailureKind, ProxyError, Splice, Upgrade, Upstream};
+use gateway_upstream::{ConnectionLimit, ConnectionLimits, HttpUpstream, UpstreamBody, UpstreamSettings};
 use http::{HeaderValue, Request};
 use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::{BodyExt, Full, StreamBody};
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::os::fd::AsFd;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use support::{get, get_listening, plain, read, serving};
+use support::{get, get_listening, listen, plain, read, serving};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// Answers every request of a connection with these bytes.
 async fn answer_with<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, answer: &[u8]) {
@@ -238,6 +242,85 @@ async fn answers_of_all_sizes_come_whole_in_any_order() {
     let upstream = plain(port.await, UpstreamSettings::default());
     for size in sizes {
         assert_eq!(read(get(&upstream, "/").await).await.0.len(), size);
+    }
+}
+
+/// What comes of a body of which as much as possible goes to a socket: the bytes that arrive there, how many of them went
+/// from socket to socket, and how it failed.
+async fn spliced(body: UpstreamBody<Full<Bytes>>) -> (Vec<u8>, u64, Option<FailureKind>) {
+    let (listener, port) = listen().await;
+    let (near, far) = tokio::join!(TcpStream::connect(("127.0.0.1", port)), listener.accept());
+    let (mut near, (mut far, _)) = (near.unwrap(), far.unwrap());
+    let arrived = tokio::spawn(async move {
+        let mut arrived = Vec::new();
+        far.read_to_end(&mut arrived).await.unwrap();
+        arrived
+    });
+    let (mut body, mut moved) = (pin!(body), 0);
+    let failed = loop {
+        let spliced = poll_fn(|cx| body.as_mut().poll_splice(cx, near.as_fd())).await;
+        moved += spliced.moved;
+        near.write_all(&spliced.rest).await.unwrap();
+        if spliced.total() == 0 {
+            match body.frame().await {
+                None => break None,
+                Some(Ok(frame)) => near.write_all(&frame.into_data().unwrap()).await.unwrap(),
+                Some(Err(error)) => break Some(error.kind()),
+            }
+        }
+    };
+    drop(near);
+    (arrived.await.unwrap(), moved, failed)
+}
+
+#[tokio::test]
+async fn a_long_answer_goes_from_socket_to_socket_and_its_connection_is_kept() {
+    let text = "0123456789abcdef".repeat(1 << 16);
+    let long = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+    let chunked = format!(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{text}\r\n0\r\n\r\n",
+        text.len()
+    );
+    let short = String::from_utf8(HELLO.to_vec()).unwrap();
+    for (answer, expected, goes) in
+        [(&long, text.as_str(), true), (&chunked, text.as_str(), false), (&short, "hello", false)]
+    {
+        let bytes = answer.clone();
+        let port = serving(move |stream, _| {
+            let bytes = bytes.clone();
+            async move { answer_with(stream, bytes.as_bytes()).await }
+        });
+        let upstream = plain(port.await, UpstreamSettings::default());
+        for _ in 0..3 {
+            let body = get(&upstream, "/").await.unwrap().into_body();
+            let (arrived, moved, failed) = spliced(body).await;
+            assert!(arrived == expected.as_bytes(), "the bytes have changed");
+            assert_eq!((moved > 0, failed), (goes, None));
+            assert_eq!(upstream.idle_connections(), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_long_answer_that_breaks_off_or_falls_silent_on_its_way_from_socket_to_socket_says_so() {
+    for (ends, kind) in [(true, FailureKind::Reset), (false, FailureKind::Timeout)] {
+        let port = serving(move |mut stream, _| async move {
+            stream.read_u8().await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n").await.unwrap();
+            stream.write_all(&[b'x'; 1_000_000]).await.unwrap();
+            if !ends {
+                std::future::pending::<()>().await;
+            }
+        });
+        let settings =
+            UpstreamSettings { body_idle_timeout: Timespan::millis(200), ..UpstreamSettings::default() };
+        let upstream = plain(port.await, settings);
+        let (arrived, moved, failed) = spliced(get(&upstream, "/").await.unwrap().into_body()).await;
+        // An end with unread bytes on the other side is a reset, which may overtake some.
+        assert!(arrived.len() == 1_000_000 || ends, "{}", arrived.len());
+        assert!(moved > 0);
+        assert_eq!(failed, Some(kind));
+        assert_eq!(upstream.idle_connections(), 0);
     }
 }
 

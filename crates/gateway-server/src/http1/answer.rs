@@ -3,6 +3,7 @@
 use super::io::Output;
 use crate::date;
 use bytes::{Bytes, BytesMut};
+use gateway_core::Spliced;
 use gateway_http1::{put_chunk_size, put_field, put_last_chunk, put_length};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, TRANSFER_ENCODING, UPGRADE};
 use http::response::Parts;
@@ -139,12 +140,23 @@ pub(crate) fn is_for_this_connection(name: &HeaderName) -> bool {
 }
 
 /// What a piece made of an answer.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Put {
     More,
     End,
     /// More than its length, or less: the client must not take it for whole, nor its rest for another answer.
     Broken,
+}
+
+/// Notes what of the body went past the output, which was empty, and puts in what did not.
+pub(crate) fn put_spliced(output: &mut Output, framing: &mut AnswerFraming, spliced: Spliced) -> Put {
+    let AnswerFraming::Length(left) = framing else { return Put::Broken };
+    let Some(rest) = left.checked_sub(spliced.moved) else { return Put::Broken };
+    *left = rest;
+    if rest == 0 && spliced.rest.is_empty() {
+        return Put::End;
+    }
+    put_frame(output, framing, Frame::data(spliced.rest))
 }
 
 /// Puts one frame of the body into the output, which must have room.

@@ -1,7 +1,7 @@
 //! One request and its answer.
 
 use super::MAX_DISCARD;
-use super::answer::{AnswerFraming, Asked, Put, put_frame, put_head, put_interim};
+use super::answer::{AnswerFraming, Asked, Put, put_frame, put_head, put_interim, put_spliced};
 use super::io::{Input, Output};
 use super::upload::{Pumped, Upload};
 use super::websocket::{Frames, GOING_AWAY};
@@ -12,6 +12,7 @@ use gateway_http1::{Framing, RequestHead, put_last_chunk};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use http_body::{Body, Frame};
 use std::future::Future;
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -188,8 +189,14 @@ impl<H: Handler> Exchange<H> {
         }
     }
 
-    /// Moves the answer on; says whether it did.
-    pub(crate) fn poll_answer(&mut self, output: &mut Output, draining: bool, cx: &mut Context<'_>) -> bool {
+    /// Moves the answer on; says whether it did. `socket` is the client's, if it is one.
+    pub(crate) fn poll_answer(
+        &mut self,
+        output: &mut Output,
+        socket: Option<BorrowedFd<'_>>,
+        draining: bool,
+        cx: &mut Context<'_>,
+    ) -> bool {
         let mut progress = false;
         if let Phase::Waiting(future) = &mut self.phase {
             let listening = interim::listen();
@@ -210,9 +217,23 @@ impl<H: Handler> Exchange<H> {
             self.take_leave(output, Bytes::new());
             progress |= self.is_leaving();
         }
-        while let Phase::Answering { body, .. } = &mut self.phase
+        while let Phase::Answering { body, framing } = &mut self.phase
             && output.has_room()
         {
+            if let (Some(socket), AnswerFraming::Length(_)) = (socket, &framing)
+                && output.keeps_up()
+            {
+                match H::splice(Pin::new(body), cx, socket) {
+                    Poll::Pending => break,
+                    Poll::Ready(spliced) if spliced.total() == 0 => {}
+                    Poll::Ready(spliced) => {
+                        progress = true;
+                        let put = put_spliced(output, framing, spliced);
+                        self.put(put);
+                        continue;
+                    }
+                }
+            }
             let mut polled = Pin::new(body).poll_frame(cx);
             if self.tunnel {
                 polled = polled.map_ok(|frame| self.follow(output, frame, draining));
@@ -232,16 +253,21 @@ impl<H: Handler> Exchange<H> {
                 },
             };
             progress = true;
-            match put {
-                Put::More => {}
-                Put::End => self.phase = Phase::Answered,
-                Put::Broken => {
-                    self.phase = Phase::Answered;
-                    self.broken = true;
-                }
-            }
+            self.put(put);
         }
         progress
+    }
+
+    /// A piece of the answer was put.
+    fn put(&mut self, put: Put) {
+        match put {
+            Put::More => {}
+            Put::End => self.phase = Phase::Answered,
+            Put::Broken => {
+                self.phase = Phase::Answered;
+                self.broken = true;
+            }
+        }
     }
 
     fn begin_answer(&mut self, response: Response<H::Body>, output: &mut Output, draining: bool) {

@@ -171,6 +171,11 @@ impl Output {
             && self.waiting() < self.room
     }
 
+    /// Whether nothing waits to be written, and the client has taken all at once that it was given before.
+    pub(crate) fn keeps_up(&self) -> bool {
+        self.is_empty() && !self.unflushed && self.room > LITTLE
+    }
+
     /// The bytes in pieces.
     fn waiting(&self) -> usize {
         self.pieces.iter().map(Bytes::len).sum()

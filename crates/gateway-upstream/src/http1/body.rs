@@ -3,15 +3,18 @@ use super::request::{Upload, UploadError};
 use crate::client::Shared;
 use bytes::Bytes;
 use gateway_core::units::Timespan;
-use gateway_core::{BoxError, FailureKind, UpstreamError};
+use gateway_core::{BoxError, FailureKind, Splice, Spliced, UpstreamError};
 use gateway_http1::{ChunkDecoder, Decoded, Framing, READ};
 use http_body::{Body, Frame, SizeHint};
 use std::future::Future;
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::time::{Instant, Sleep};
 
+/// So much of a body, where it is known to be that long, is passed on without being read, if it can be.
+const LONG: u64 = 64 * 1024;
 /// The most that one read of a body asks for.
 const MAX_READ: usize = 64 * 1024;
 
@@ -94,6 +97,15 @@ impl<B> Http1Body<B> {
         }
     }
 
+    /// Ready when nothing has come for as long as that may last.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Timespan> {
+        let Some(limit) = self.exchange.as_ref().and_then(|exchange| exchange.silence) else {
+            return Poll::Pending;
+        };
+        let begin = || Box::pin(tokio::time::sleep_until(Instant::now() + *limit));
+        self.idle.get_or_insert_with(begin).as_mut().poll(cx).map(|()| limit)
+    }
+
     fn fail<T>(
         &mut self,
         kind: FailureKind,
@@ -129,7 +141,14 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
         let this = self.get_mut();
         loop {
-            let Some(exchange) = this.exchange.as_mut() else { return Poll::Ready(None) };
+            let Some(exchange) = this.exchange.as_mut() else {
+                return match this.state {
+                    State::Length(1..) => {
+                        this.fail(FailureKind::Reset, "a part of the answer's body was lost")
+                    }
+                    _ => Poll::Ready(None),
+                };
+            };
             if let Some(upload) = exchange.upload.as_mut() {
                 match upload.poll_send(&mut exchange.connection, cx) {
                     Poll::Ready(Ok(())) => exchange.upload = None,
@@ -189,13 +208,7 @@ where
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(e)) => return this.fail(FailureKind::Reset, describe(&e)),
                 Poll::Pending => {
-                    let Some(limit) = exchange.silence else { return Poll::Pending };
-                    let idle = this
-                        .idle
-                        .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + *limit)));
-                    if idle.as_mut().poll(cx).is_pending() {
-                        return Poll::Pending;
-                    }
+                    let limit = ready!(this.poll_silence(cx));
                     let message = format!("the answer's body made no progress for {limit}");
                     return this.fail(FailureKind::Timeout, message);
                 }
@@ -213,5 +226,36 @@ where
             State::Done => SizeHint::with_exact(0),
             State::Chunked(_) | State::UntilClose => SizeHint::default(),
         }
+    }
+}
+
+impl<B> Splice for Http1Body<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    fn poll_splice(self: Pin<&mut Self>, cx: &mut Context<'_>, to: BorrowedFd<'_>) -> Poll<Spliced> {
+        let this = self.get_mut();
+        let (State::Length(left @ LONG..), Some(exchange @ Exchange { upload: None, .. })) =
+            (&mut this.state, &mut this.exchange)
+        else {
+            return Poll::Ready(Spliced::default());
+        };
+        let Poll::Ready(spliced) = exchange.connection.poll_splice(cx, to, *left) else {
+            return this.poll_silence(cx).map(|_| Spliced::default());
+        };
+        let Ok(spliced) = spliced else {
+            // Whoever asks for the next frame is told.
+            this.exchange = None;
+            return Poll::Ready(Spliced::default());
+        };
+        if spliced.total() > 0 {
+            this.idle = None;
+        }
+        *left -= spliced.total();
+        if *left == 0 {
+            this.finish();
+        }
+        Poll::Ready(spliced)
     }
 }

@@ -4,10 +4,12 @@ use crate::slots::{Open, Permit};
 use crate::socket::Socket;
 use crate::tls::describe_tls;
 use bytes::BytesMut;
+use gateway_core::Spliced;
 use gateway_http1::READ;
 use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
@@ -65,6 +67,23 @@ impl Connection {
     /// processor's cache, once its body has passed on.
     pub(crate) fn rest(&mut self) {
         SPARE.set(std::mem::take(&mut self.buffer));
+    }
+
+    /// Moves what has come to another socket, if it can be done without reading it, up to `most` bytes. Where something was
+    /// read before, that comes first.
+    pub(crate) fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: BorrowedFd<'_>,
+        most: u64,
+    ) -> Poll<io::Result<Spliced>> {
+        if !self.buffer.is_empty() {
+            return Poll::Ready(Ok(Spliced::default()));
+        }
+        if self.buffer.capacity() > 0 {
+            self.rest();
+        }
+        self.socket.poll_splice(cx, to, most)
     }
 
     /// Writes what fits of the one and, behind it, of the other; not both are empty.
