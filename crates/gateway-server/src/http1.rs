@@ -18,15 +18,12 @@ use gateway_core::{Code, Problem, Recall};
 use gateway_http1::{RequestError, parse_request};
 use http::HeaderValue;
 use io::Input;
-use std::any::Any;
 use std::future::Future;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep};
 use upload::Discarded;
@@ -268,8 +265,7 @@ where
         let age = self.age(cx);
         let old = age != Age::Young;
         let State::Exchange(exchange) = &mut self.state else { return Turn::Close };
-        let socket = stream_socket(io);
-        let mut progress = exchange.poll_answer(&mut self.output, socket, self.draining || old, cx);
+        let mut progress = exchange.poll_answer(&mut self.output, io, self.draining || old, cx);
         progress |= exchange.poll_upload(&mut self.input, &mut self.output, io, cx);
         if exchange.broken {
             // Without the words that would make its end an end in order, such as TLS's `close_notify`.
@@ -449,13 +445,6 @@ where
             }
         }
     }
-}
-
-/// What is written to `io` as it is.
-fn stream_socket<I: 'static>(io: &I) -> Option<BorrowedFd<'_>> {
-    let io: &dyn Any = io;
-    let tcp = || io.downcast_ref::<TcpStream>().map(AsFd::as_fd);
-    tcp().or_else(|| io.downcast_ref::<UnixStream>().map(AsFd::as_fd))
 }
 
 fn problem(error: RequestError) -> Problem {

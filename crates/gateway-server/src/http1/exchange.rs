@@ -11,12 +11,14 @@ use gateway_core::{Recall, Recalled, Upgrade, interim, spare};
 use gateway_http1::{Framing, RequestHead, put_last_chunk};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use http_body::{Body, Frame};
+use std::any::Any;
 use std::future::Future;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::AsyncRead;
+use tokio::net::{TcpStream, UnixStream};
 
 pub(crate) struct Exchange<H: Handler> {
     pub(crate) phase: Phase<H>,
@@ -189,11 +191,11 @@ impl<H: Handler> Exchange<H> {
         }
     }
 
-    /// Moves the answer on; says whether it did. `socket` is the client's, if it is one.
-    pub(crate) fn poll_answer(
+    /// Moves the answer on; says whether it did.
+    pub(crate) fn poll_answer<I: 'static>(
         &mut self,
         output: &mut Output,
-        socket: Option<BorrowedFd<'_>>,
+        io: &I,
         draining: bool,
         cx: &mut Context<'_>,
     ) -> bool {
@@ -220,8 +222,9 @@ impl<H: Handler> Exchange<H> {
         while let Phase::Answering { body, framing } = &mut self.phase
             && output.has_room()
         {
-            if let (Some(socket), AnswerFraming::Length(_)) = (socket, &framing)
+            if let AnswerFraming::Length(_) = framing
                 && output.keeps_up()
+                && let Some(socket) = stream_socket(io)
             {
                 match H::splice(Pin::new(body), cx, socket) {
                     Poll::Pending => break,
@@ -349,4 +352,11 @@ impl<H: Handler> Exchange<H> {
             }
         }
     }
+}
+
+/// The client's socket, if bytes go over it as they are.
+fn stream_socket<I: 'static>(io: &I) -> Option<BorrowedFd<'_>> {
+    let io: &dyn Any = io;
+    let tcp = || io.downcast_ref::<TcpStream>().map(AsFd::as_fd);
+    tcp().or_else(|| io.downcast_ref::<UnixStream>().map(AsFd::as_fd))
 }
