@@ -20,7 +20,14 @@ pub struct Replay<B>(Kind<B>);
 #[derive(Debug)]
 enum Kind<B> {
     Empty,
-    Taped { tape: Arc<Mutex<Tape<B>>>, at: usize, left: Option<u64>, ended: bool },
+    Taped {
+        tape: Arc<Mutex<Tape<B>>>,
+        at: usize,
+        left: Option<u64>,
+        ended: bool,
+    },
+    /// What is left of it, for which nobody will ask again. Boxed, as it is rare.
+    Last(Box<B>),
 }
 
 #[derive(Debug)]
@@ -92,6 +99,21 @@ impl<B: Body<Data = Bytes>> Replay<B> {
     fn at_start(tape: &Arc<Mutex<Tape<B>>>, length: Option<u64>) -> Self {
         Self(Kind::Taped { tape: tape.clone(), at: 0, left: length, ended: false })
     }
+
+    /// Where nobody is left who could have it sent again, keeps no more than what is still to be read: a stream or a tunnel
+    /// may go on for days once it has its answer. With nothing of it left on the tape, that is put away.
+    fn forget(&mut self) {
+        let Kind::Taped { tape, at, .. } = &mut self.0 else { return };
+        if Arc::strong_count(tape) > 1 || !lock(tape).forget(at) {
+            return;
+        }
+        if let Kind::Taped { tape, .. } = std::mem::replace(&mut self.0, Kind::Empty)
+            && let Some(tape) = Arc::into_inner(tape)
+        {
+            let tape = tape.into_inner().unwrap_or_else(PoisonError::into_inner);
+            self.0 = Kind::Last(Box::new(tape.source));
+        }
+    }
 }
 
 fn lock<B>(tape: &Mutex<Tape<B>>) -> MutexGuard<'_, Tape<B>> {
@@ -156,15 +178,13 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.get_mut().0 {
+        let this = self.get_mut();
+        this.forget();
+        match &mut this.0 {
             Kind::Empty => Poll::Ready(None),
+            Kind::Last(source) => Pin::new(&mut **source).poll_frame(cx).map_err(Into::into),
             Kind::Taped { tape, at, left, ended } => {
-                // It is sent for the last time where nobody is left who could have it sent again.
-                let last = Arc::strong_count(tape) == 1;
                 let mut tape = lock(tape);
-                if last {
-                    tape.forget(at);
-                }
                 let piece = if let Some(piece) = tape.pieces.get(*at) {
                     *at += 1;
                     Some(piece.clone())
@@ -195,6 +215,7 @@ where
         match &self.0 {
             Kind::Empty => true,
             Kind::Taped { ended, .. } => *ended,
+            Kind::Last(source) => source.is_end_stream(),
         }
     }
 
@@ -202,7 +223,20 @@ where
         match &self.0 {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Taped { left, .. } => left.map_or_else(SizeHint::default, SizeHint::with_exact),
+            Kind::Last(source) => source.size_hint(),
         }
+    }
+}
+
+impl<B> Tape<B> {
+    /// Keeps no more than what is still to be read. Says whether all of that is still to come.
+    fn forget(&mut self, at: &mut usize) -> bool {
+        self.over = true;
+        if *at > 0 {
+            self.pieces = self.pieces.split_off((*at).min(self.pieces.len()));
+            *at = 0;
+        }
+        self.pieces.is_empty() && !self.ended
     }
 }
 
@@ -211,15 +245,6 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
-    /// Keeps no more than what is still to be read: a stream or a tunnel may go on for days once it has its answer.
-    fn forget(&mut self, at: &mut usize) {
-        self.over = true;
-        if *at > 0 {
-            self.pieces = self.pieces.split_off((*at).min(self.pieces.len()));
-            *at = 0;
-        }
-    }
-
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Piece>, BoxError>> {
         let polled = Pin::new(&mut self.source).poll_frame(cx);
         self.waiting = polled.is_pending();
@@ -328,7 +353,7 @@ mod tests {
     async fn what_nobody_can_have_sent_again_is_not_kept() {
         let kept = |body: &Replay<_>| match &body.0 {
             Kind::Taped { tape, .. } => lock(tape).pieces.len(),
-            Kind::Empty => 0,
+            Kind::Empty | Kind::Last(_) => 0,
         };
         let (mut first, rewind) = Replay::prepare(pieces(&["ab", "cd", "ef"]), &keeping(100), None);
         first.frame().await.unwrap().unwrap();

@@ -7,6 +7,7 @@
 mod answer;
 mod exchange;
 mod io;
+mod recall;
 mod timer;
 mod upload;
 mod websocket;
@@ -158,10 +159,8 @@ where
     }
 
     fn turn(&mut self, io: &mut I, cx: &mut Context<'_>) -> Turn {
-        let flushed = match self.output.poll_flush(io, &mut self.timer, cx) {
-            Poll::Ready(Ok(())) => true,
-            Poll::Ready(Err(_)) => return Turn::Close,
-            Poll::Pending => false,
+        let Ok(flushed) = is_done(self.output.poll_flush(io, &mut self.timer, cx)) else {
+            return Turn::Close;
         };
         match &mut self.state {
             State::Exchange(_) => self.exchange(io, flushed, cx),
@@ -242,9 +241,8 @@ where
         let State::Exchange(exchange @ Exchange { tunnel: true, .. }) = &mut self.state else {
             return Age::Young;
         };
-        let recalled = exchange.recalled.as_mut();
-        if recalled.is_some_and(|due| pin!(unconstrained(due.as_mut())).poll(cx).is_ready()) {
-            exchange.recalled = None;
+        if exchange.recalling.as_mut().is_some_and(|recall| recall.is_due(cx)) {
+            exchange.recalling = None;
             if !matches!(self.age, Some((Age::Old | Age::Overdue, _))) {
                 self.age = Some((Age::Old, Box::pin(sleep(FAREWELL))));
             }
@@ -261,12 +259,17 @@ where
         *age
     }
 
-    fn exchange(&mut self, io: &mut I, flushed: bool, cx: &mut Context<'_>) -> Turn {
+    fn exchange(&mut self, io: &mut I, mut flushed: bool, cx: &mut Context<'_>) -> Turn {
         let age = self.age(cx);
         let old = age != Age::Young;
+        let ends = self.draining || old;
         let State::Exchange(exchange) = &mut self.state else { return Turn::Close };
-        let mut progress = exchange.poll_answer(&mut self.output, io, self.draining || old, cx);
-        progress |= exchange.poll_upload(&mut self.input, &mut self.output, io, cx);
+        // What comes through a tunnel is handed over before its answer is asked for, for that is what sends it on.
+        let is_open = exchange.tunnel;
+        let handed = is_open && exchange.poll_upload(&mut self.input, &mut self.output, io, cx);
+        let answered = exchange.poll_answer(&mut self.output, io, ends, cx);
+        let waits = is_open && exchange.is_waiting_for_client();
+        let more = !waits && exchange.poll_upload(&mut self.input, &mut self.output, io, cx);
         if exchange.broken {
             // Without the words that would make its end an end in order, such as TLS's `close_notify`.
             return self.become_state(State::Closing { shut: true, linger: false });
@@ -275,11 +278,20 @@ where
         if exchange.tunnel && old && (age == Age::Overdue || !exchange.has_farewell()) {
             return self.close(false);
         }
-        if progress {
+        if handed || answered || more {
             if !exchange.is_leaving() && !old {
                 self.timer.clear();
             }
-            return Turn::Again;
+            // A tunnel that has nothing more in either direction for now needs only to be written to. One that was only just
+            // opened begins to grow old.
+            let is_still = is_open && exchange.is_answering() && self.output.has_room();
+            if more || ends || !is_still {
+                return Turn::Again;
+            }
+            match is_done(self.output.poll_flush(io, &mut self.timer, cx)) {
+                Ok(done) => flushed = done,
+                Err(_) => return Turn::Close,
+            }
         }
         if !flushed {
             return self.wait(Wait::Write, self.limits.write_timeout);
@@ -445,6 +457,11 @@ where
             }
         }
     }
+}
+
+/// Whether that is all, or more has to be waited for.
+fn is_done(polled: Poll<std::io::Result<()>>) -> std::io::Result<bool> {
+    Ok(polled?.is_ready())
 }
 
 fn problem(error: RequestError) -> Problem {

@@ -3,11 +3,12 @@
 use super::MAX_DISCARD;
 use super::answer::{AnswerFraming, Asked, Put, put_frame, put_head, put_interim, put_spliced};
 use super::io::{Input, Output};
+use super::recall::Recalling;
 use super::upload::{Pumped, Upload};
 use super::websocket::{Frames, GOING_AWAY};
 use crate::{Handler, Limits, RequestBody};
 use bytes::Bytes;
-use gateway_core::{Recall, Recalled, Upgrade, interim, spare};
+use gateway_core::{Recall, Upgrade, interim, spare};
 use gateway_http1::{Framing, RequestHead, put_last_chunk};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use http_body::{Body, Frame};
@@ -33,7 +34,7 @@ pub(crate) struct Exchange<H: Handler> {
     /// Whether the client was told that nothing follows, while it may go on to send: half a tunnel.
     pub(crate) half_closed: bool,
     /// Ready when the tunnel is to end because its other side is gone.
-    pub(crate) recalled: Option<Recalled>,
+    pub(crate) recalling: Option<Recalling>,
     farewell: Farewell,
     asked: Asked,
     waiting_for_client: bool,
@@ -75,7 +76,7 @@ impl<H: Handler> Exchange<H> {
             broken: false,
             tunnel: false,
             half_closed: false,
-            recalled: None,
+            recalling: None,
             farewell: Farewell::None,
             asked,
             waiting_for_client: false,
@@ -94,7 +95,7 @@ impl<H: Handler> Exchange<H> {
         let phase = Phase::Answering { body, framing: AnswerFraming::UntilClose };
         Self {
             tunnel: true,
-            recalled: recall.map(|recall| recall.due()),
+            recalling: recall.map(Recalling::from),
             farewell: Farewell::of(protocol),
             ..Self::new(phase, Some(upload), false, asked)
         }
@@ -131,6 +132,11 @@ impl<H: Handler> Exchange<H> {
 
     pub(crate) fn is_waiting_for_client(&self) -> bool {
         self.waiting_for_client
+    }
+
+    /// Whether the answer has begun and not ended.
+    pub(crate) fn is_answering(&self) -> bool {
+        matches!(self.phase, Phase::Answering { .. })
     }
 
     /// How long the client may be waited for, from the beginning of this wait.
@@ -279,7 +285,7 @@ impl<H: Handler> Exchange<H> {
         match head.status {
             StatusCode::SWITCHING_PROTOCOLS if asked_for_tunnel => {
                 self.tunnel = true;
-                self.recalled = head.extensions.remove::<Recall>().map(|recall| recall.due());
+                self.recalling = head.extensions.remove::<Recall>().map(Recalling::from);
                 if let Some(upload) = &mut self.upload {
                     upload.open_tunnel();
                 }

@@ -167,8 +167,7 @@ impl Output {
     pub(crate) fn has_room(&self) -> bool {
         self.tail.is_empty()
             && self.lead.len() < MAX_OUTPUT
-            && self.pieces.len() < MAX_PIECES
-            && self.waiting() < self.room
+            && (self.pieces.is_empty() || self.pieces.len() < MAX_PIECES && self.waiting() < self.room)
     }
 
     /// Whether nothing waits to be written, and the client has taken all at once that it was given before.

@@ -140,6 +140,19 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
         let this = self.get_mut();
+        if let Some(exchange) = &mut this.exchange
+            && let Some(upload) = &mut exchange.upload
+        {
+            match upload.poll_send(&mut exchange.connection, cx) {
+                Poll::Ready(Ok(())) => exchange.upload = None,
+                // The answer goes on; the connection is of no further use.
+                Poll::Ready(Err(UploadError::Connection(_) | UploadError::Body(_))) => {
+                    exchange.upload = None;
+                    exchange.keep_alive = false;
+                }
+                Poll::Pending => {}
+            }
+        }
         loop {
             let Some(exchange) = this.exchange.as_mut() else {
                 return match this.state {
@@ -149,17 +162,6 @@ where
                     _ => Poll::Ready(None),
                 };
             };
-            if let Some(upload) = exchange.upload.as_mut() {
-                match upload.poll_send(&mut exchange.connection, cx) {
-                    Poll::Ready(Ok(())) => exchange.upload = None,
-                    // The answer goes on; the connection is of no further use.
-                    Poll::Ready(Err(UploadError::Connection(_) | UploadError::Body(_))) => {
-                        exchange.upload = None;
-                        exchange.keep_alive = false;
-                    }
-                    Poll::Pending => {}
-                }
-            }
             let buffer = &mut exchange.connection.buffer;
             let want = match &mut this.state {
                 State::Done => return Poll::Ready(None),
