@@ -221,6 +221,43 @@ async fn an_old_websocket_within_a_frame_has_a_little_time_and_other_tunnels_non
     }
 }
 
+/// Counts how often it is asked for more.
+struct Counted(RequestBody, Rc<RefCell<usize>>);
+
+impl http_body::Body for Counted {
+    type Data = bytes::Bytes;
+    type Error = gateway_server::BodyError;
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
+        *self.1.borrow_mut() += 1;
+        std::pin::Pin::new(&mut self.0).poll_frame(cx)
+    }
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_message_asks_the_answer_for_itself_and_for_the_next() {
+    let asked = Rc::new(RefCell::new(0));
+    let counted = asked.clone();
+    let echoing = move |request: Request<RequestBody>| {
+        let body = Counted(request.into_body(), counted.clone());
+        async move { switching("chat", boxed(body)) }
+    };
+    let mut client = connect(answer(echoing));
+    client.send(asks_for("chat")).await;
+    client.until(&head("chat")).await;
+    // Whoever has nothing to do has done all it will.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for message in ["one", "two", "three"] {
+        asked.replace(0);
+        client.send(message).await;
+        assert_eq!(client.until(message).await, message);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(*asked.borrow(), 2, "{message}");
+    }
+}
+
 /// Echoes, until it is recalled after a minute.
 async fn recalled(request: Request<RequestBody>) -> Response<AnyBody> {
     let mut answer = echoing(request).await;
