@@ -24,12 +24,14 @@ pub(crate) struct Snapshots {
     limiter: Arc<Limiter>,
     path: PathBuf,
     written: Option<Vec<u8>>,
+    /// Why they are not written, as the log says already.
+    failing: Option<String>,
 }
 
 impl RateLimitLayer {
     pub(crate) fn snapshots(&self) -> Option<Snapshots> {
         let path = self.limiter.quota_file.clone().filter(|_| self.store.is_none())?;
-        Some(Snapshots { limiter: self.limiter.clone(), path, written: None })
+        Some(Snapshots { limiter: self.limiter.clone(), path, written: None, failing: None })
     }
 
     /// This layer with the counts in its `quota_file`, where there is one. A file of other limits or of another
@@ -88,16 +90,29 @@ impl Snapshots {
             let bytes = encode(&limiter.hash, limiter.shape(), limiter.counts.dump(limiter.clock.now()));
             if written.as_ref() != Some(&bytes) {
                 let beside = path.with_extension("new");
-                if let Err(error) =
-                    std::fs::write(&beside, &bytes).and_then(|()| std::fs::rename(&beside, &path))
-                {
-                    tracing::warn!(path = %path.display(), "quotas were not written: {error}");
-                    return None;
-                }
+                std::fs::write(&beside, &bytes).and_then(|()| std::fs::rename(&beside, &path))?;
             }
-            Some(bytes)
+            Ok::<_, io::Error>(bytes)
         });
-        self.written = writing.await.ok().flatten();
+        let result = writing.await.unwrap_or_else(|failed| Err(io::Error::other(failed)));
+        self.tell(result.as_ref().err());
+        self.written = result.ok();
+    }
+
+    /// A line for each change: a full disk is tried every few seconds, and may stay full all night.
+    fn tell(&mut self, error: Option<&io::Error>) {
+        let why = error.map(ToString::to_string);
+        if why == self.failing {
+            return;
+        }
+        let path = self.path.display();
+        match &why {
+            Some(why) => {
+                tracing::warn!(%path, "quotas are not written: {why}; tried again every few seconds")
+            }
+            None => tracing::info!(%path, "quotas are written again"),
+        }
+        self.failing = why;
     }
 }
 
@@ -175,7 +190,52 @@ fn key(rest: &mut &[u8]) -> Option<Key> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::RateLimitSettings;
     use proptest::prelude::*;
+    use std::sync::Mutex;
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Level, Metadata, Subscriber};
+
+    /// How grave the lines of the log are.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<Level>>>);
+
+    impl Subscriber for Lines {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.target().starts_with("gateway_ratelimit")
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn event(&self, event: &Event<'_>) {
+            self.0.lock().unwrap().push(*event.metadata().level());
+        }
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_written_is_told_of_once_and_once_when_it_can() {
+        let lines = Lines::default();
+        let _logging = tracing::subscriber::set_default(lines.clone());
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("away").join("quotas");
+        let settings = serde_json::json!({ "quota": "3/month", "quota_file": file });
+        let settings: RateLimitSettings = serde_json::from_value(settings).unwrap();
+        let mut snapshots = RateLimitLayer::new("demo", &settings).unwrap().snapshots().unwrap();
+        for _ in 0..3 {
+            snapshots.write().await;
+        }
+        assert_eq!(*lines.0.lock().unwrap(), [Level::WARN]);
+        std::fs::create_dir(file.parent().unwrap()).unwrap();
+        for _ in 0..3 {
+            snapshots.write().await;
+        }
+        assert_eq!(*lines.0.lock().unwrap(), [Level::WARN, Level::INFO]);
+        assert!(file.exists());
+    }
 
     #[test]
     fn what_is_written_is_read_and_only_by_the_same_limits() {
