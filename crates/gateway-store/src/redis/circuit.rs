@@ -1,5 +1,6 @@
 use crate::Health;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -21,6 +22,28 @@ pub(super) struct Circuit {
     until: AtomicU64,
     epoch: AtomicU64,
     health: watch::Sender<Health>,
+    /// Why they are away; nobody asks for it but who tells that they are.
+    reasons: Mutex<Reasons>,
+}
+
+/// Whoever broke off may stay away for another reason: a password that has changed, a server that is gone for good.
+#[derive(Debug, Default)]
+struct Reasons {
+    told: String,
+    last: String,
+}
+
+impl Reasons {
+    /// Returns whether a reason is to be told: when it is the first, or another one that came twice in a row, so that
+    /// reasons which take turns make no flood.
+    fn are_news(&mut self, why: &str, first: bool) -> bool {
+        let news = first || (why == self.last && why != self.told);
+        if news {
+            why.clone_into(&mut self.told);
+        }
+        why.clone_into(&mut self.last);
+        news
+    }
 }
 
 impl Circuit {
@@ -31,6 +54,7 @@ impl Circuit {
             until: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
             health: watch::Sender::new(Health::Up),
+            reasons: Mutex::default(),
         }
     }
 
@@ -92,7 +116,8 @@ impl Circuit {
             }
         }
         self.until.store(self.now() + millis(PAUSE), Ordering::Relaxed);
-        if self.becomes(Health::Away) {
+        let first = self.becomes(Health::Away);
+        if self.reasons.lock().unwrap_or_else(PoisonError::into_inner).are_news(why, first) {
             tracing::warn!("Redis at {}: {why}; tried again every second", self.at);
         }
     }
@@ -131,6 +156,17 @@ fn millis(time: Duration) -> u64 {
 mod tests {
     use super::*;
     use tokio::time::advance;
+
+    #[test]
+    fn another_reason_is_told_once_it_lasts() {
+        let mut reasons = Reasons::default();
+        assert!(reasons.are_news("broken pipe", true));
+        let told: Vec<_> = ["NOAUTH", "NOAUTH", "NOAUTH", "refused", "NOAUTH", "refused", "refused"]
+            .map(|why| reasons.are_news(why, false))
+            .to_vec();
+        assert_eq!(told, [false, true, false, false, false, false, true]);
+        assert!(reasons.are_news("refused", true), "they were back meanwhile");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn after_a_failure_one_operation_tries_each_second() {
