@@ -25,6 +25,9 @@ const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "identity", include_str!("../mig
 /// Not sqlx's own table, which the services of a shared database may use.
 const MIGRATIONS_TABLE: &str = "identity_migrations";
 
+/// Who is refused hears it at once; nobody waits much longer for the reason of what took too long.
+const ASKED_WHY: Duration = Duration::from_millis(200);
+
 /// A pool of connections, and how long anything may take.
 #[derive(Clone)]
 pub(crate) struct Database {
@@ -107,11 +110,16 @@ impl Database {
                     Ok(())
                 })
             })
-            .connect_with(options)
-            .await
-            .map_err(|error| failed(&error))?;
+            .connect_lazy_with(options);
         let writers = (!postgres).then(|| Arc::new(Semaphore::new(1)));
         let database = Self { pool, writers, timeout, reach: Arc::new(Reach::at(shown(at.expose()))) };
+        if let Err(error) = database.pool.acquire().await {
+            let why = match error {
+                sqlx::Error::PoolTimedOut => database.no_connection().await,
+                other => other.to_string(),
+            };
+            return Err(OpenError::Database(format!("{}: {why}", database.reach.at)));
+        }
         database.migrate().await.map_err(|error| failed(&error))?;
         Ok(database)
     }
@@ -157,13 +165,25 @@ impl Database {
         let result = match tokio::time::timeout(self.timeout, work).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(sqlx::Error::PoolTimedOut)) => {
-                Err(IdentityError::Unavailable(format!("no connection within {limit}")))
+                let why =
+                    if self.is_away() { "no connection".to_owned() } else { self.no_connection().await };
+                Err(IdentityError::Unavailable(why))
             }
             Ok(Err(error)) => Err(classify(&error)),
             Err(_) => Err(IdentityError::Unavailable(format!("no answer within {limit}"))),
         };
         self.reach.told(kind, &result);
         result
+    }
+
+    /// Why there is none. The pool goes on trying where connections are refused, and then only knows that it is late.
+    async fn no_connection(&self) -> String {
+        let limit = gateway_core::units::Timespan(self.timeout);
+        let options = self.pool.connect_options();
+        match tokio::time::timeout(ASKED_WHY, options.connect()).await {
+            Ok(Err(error)) => format!("no connection within {limit}: {error}"),
+            Ok(Ok(_)) | Err(_) => format!("no connection within {limit}"),
+        }
     }
 
     /// Whether it did not do what it was asked last.

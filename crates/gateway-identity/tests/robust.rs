@@ -65,9 +65,15 @@ async fn a_database_that_is_away_is_a_503_in_time_and_is_found_again() {
 
 #[tokio::test]
 async fn a_database_that_cannot_be_opened_is_told_without_its_password() {
-    for database in
-        ["postgres://ada:hunter2@127.0.0.1:1/none", "postgres://ada:hunter2@[::/none", "/nowhere/at/all.db"]
-    {
+    for (database, why) in [
+        (
+            "postgres://ada:hunter2@127.0.0.1:1/none",
+            "postgres://127.0.0.1:1/none: no connection within 200ms: ",
+        ),
+        ("postgres://ada:hunter2@127.0.0.1:1/none", "Connection refused"),
+        ("postgres://ada:hunter2@[::/none", "no URL"),
+        ("/nowhere/at/all.db", "/nowhere/at/all.db"),
+    ] {
         let settings = IdentitySettings {
             database: Secret::new(database),
             database_timeout: Timespan::millis(200),
@@ -76,6 +82,7 @@ async fn a_database_that_cannot_be_opened_is_told_without_its_password() {
         let error = Identity::builder(settings).open().await.map(drop).unwrap_err();
         let shown = format!("{error} {error:?}");
         assert!(shown.contains("the database of accounts cannot be opened"), "{shown}");
+        assert!(shown.contains(why), "{shown}");
         assert!(!shown.contains("hunter2"), "{shown}");
     }
 }
