@@ -49,6 +49,9 @@ fn a_mistake_stands_where_its_value_does_with_what_was_found_and_expected() {
             format!("[server]\nlisten = \"0.0.0.0:9\"\n[admin]\nlisten = \"127.0.0.1:9\"\n{GOOD}"),
             ":4:10: `admin.listen` is 127.0.0.1:9, and `server.listen` is 0.0.0.0:9; expected another port",
         ),
+        // What may be chosen is said to whoever writes no text at all, too.
+        (route("[access_log]\nformat = true"), ":7:10: `access_log.format` is `true`; expected one of json,"),
+        (jwt("revocation = true"), ":8:14: `auth.jwt.x.revocation` is `true`; expected one of push, strict"),
         // No number passes for nothing at all.
         (route("max_body = inf"), ":6:12: `routes[0].max_body`: `inf` is no size; expected"),
         (format!("[server]\nworkers = nan\n{GOOD}"), ":2:11: `server.workers` is the text \"NaN\"; expected"),

@@ -68,7 +68,14 @@ impl<'de> Deserializer<'de> for Strict<'de> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        self.0.deserialize_enum(name, variants, visitor)
+        match self.0 {
+            Value::String(_) | Value::Object(_) => self.0.deserialize_enum(name, variants, visitor),
+            // serde would ask for "string or map" without a word of which.
+            _ => {
+                let expected = format!("one of {}", variants.join(", "));
+                Err(Error::invalid_type(Unexpected::Other("value"), &expected.as_str()))
+            }
+        }
     }
 
     forward_to_deserialize_any! {
