@@ -110,6 +110,11 @@ impl Database {
                     Ok(())
                 })
             })
+            // What SQLite rolls back by itself, as on a full disk, confuses who counts transactions: one that is left open
+            // would keep everybody else from writing for as long as the process lives.
+            .after_release(move |connection, _| {
+                Box::pin(async move { Ok(postgres || connection.execute("ROLLBACK").await.is_err()) })
+            })
             .connect_lazy_with(options);
         let writers = (!postgres).then(|| Arc::new(Semaphore::new(1)));
         let database = Self { pool, writers, timeout, reach: Arc::new(Reach::at(shown(at.expose()))) };

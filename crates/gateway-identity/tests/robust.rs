@@ -63,6 +63,26 @@ async fn a_database_that_is_away_is_a_503_in_time_and_is_found_again() {
     until_renewed(&face, &refresh).await;
 }
 
+/// SQLite rolls a transaction back by itself when the disk is full, and only the statement when something else is wrong.
+#[tokio::test]
+async fn what_sqlite_rolled_back_by_itself_keeps_nobody_from_writing() {
+    let place = Place::sqlite();
+    let face = Face::open(IdentitySettings { database_connections: 1, ..settings(&place) }).await;
+    let credentials = json!({ "email": ADMIN, "password": ADMIN_PASSWORD });
+    for end in ["ROLLBACK", "ABORT"] {
+        let trigger = format!(
+            "CREATE TRIGGER fails BEFORE INSERT ON identity_sessions BEGIN SELECT RAISE({end}, 'full'); END"
+        );
+        place.query(&trigger).await;
+        for _ in 0..2 {
+            let answer = timeout(DEADLINE, face.call("POST /auth/login", None, credentials.clone()));
+            assert!(answer.await.expect("an answer within the deadline").status.is_server_error());
+        }
+        place.query("DROP TRIGGER fails").await;
+    }
+    face.login(ADMIN, ADMIN_PASSWORD).await;
+}
+
 #[tokio::test]
 async fn a_database_that_cannot_be_opened_is_told_without_its_password() {
     for (database, why) in [
