@@ -7,7 +7,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
@@ -33,29 +33,25 @@ impl Socket {
         }
     }
 
-    /// Moves what has come, up to `most` bytes, to `to`, if it can be done without reading it.
+    /// Moves what has come, up to `most` bytes, to `to`, if it can be done without reading it. Where nothing is moved it has
+    /// to be read, which also says whether something has come.
     pub(crate) fn poll_splice(
         &self,
         cx: &mut Context<'_>,
         to: BorrowedFd<'_>,
         most: u64,
     ) -> Poll<io::Result<Spliced>> {
-        loop {
-            let spliced = match self {
-                Self::Tcp(stream) => {
-                    ready!(stream.poll_read_ready(cx))?;
-                    stream.try_io(Interest::READABLE, || pass(stream.as_fd(), to, most))
-                }
-                Self::Unix(stream) => {
-                    ready!(stream.poll_read_ready(cx))?;
-                    stream.try_io(Interest::READABLE, || pass(stream.as_fd(), to, most))
-                }
-                Self::Tls(_) => Ok(Spliced::default()),
-            };
-            if !spliced.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock) {
-                return Poll::Ready(spliced);
+        Poll::Ready(match self {
+            Self::Tcp(stream) => {
+                ready!(stream.poll_read_ready(cx))?;
+                pass(stream.as_fd(), to, most)
             }
-        }
+            Self::Unix(stream) => {
+                ready!(stream.poll_read_ready(cx))?;
+                pass(stream.as_fd(), to, most)
+            }
+            Self::Tls(_) => Ok(Spliced::default()),
+        })
     }
 
     /// Whether there is nothing to read, above all not the end. Costs a system call only when the poller has

@@ -301,6 +301,25 @@ async fn a_long_answer_goes_from_socket_to_socket_and_its_connection_is_kept() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_byte_that_the_service_calls_urgent_does_not_hold_up_a_long_answer() {
+    let port = serving(|mut stream, _| async move {
+        stream.read_u8().await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n").await.unwrap();
+        stream.write_all(&[b'x'; 1_000_000]).await.unwrap();
+        // It is beside what is read, not in it.
+        socket2::SockRef::from(&stream).send_out_of_band(b"!").unwrap();
+        stream.write_all(&[b'y'; 1_000_000]).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let upstream = plain(port.await, UpstreamSettings::default());
+    let body = get(&upstream, "/").await.unwrap().into_body();
+    let passed = tokio::time::timeout(Duration::from_secs(20), spliced(body)).await;
+    let (arrived, moved, failed) = passed.expect("all of it");
+    assert_eq!((arrived.len(), moved > 0, failed), (2_000_000, true, None));
+}
+
 #[tokio::test]
 async fn a_long_answer_that_breaks_off_or_falls_silent_on_its_way_from_socket_to_socket_says_so() {
     for (ends, kind) in [(true, FailureKind::Reset), (false, FailureKind::Timeout)] {
