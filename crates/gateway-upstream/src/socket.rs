@@ -9,7 +9,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::coop::poll_proceed;
 use tokio_rustls::client::TlsStream;
+
+/// How much of a long body one read brings at most, or so.
+const READ_AT_ONCE: u64 = 64 * 1024;
 
 #[derive(Debug)]
 pub(crate) enum Socket {
@@ -41,17 +45,24 @@ impl Socket {
         to: BorrowedFd<'_>,
         most: u64,
     ) -> Poll<io::Result<Spliced>> {
-        Poll::Ready(match self {
+        let spliced = match self {
             Self::Tcp(stream) => {
                 ready!(stream.poll_read_ready(cx))?;
-                pass(stream.as_fd(), to, most)
+                pass(stream.as_fd(), to, most)?
             }
             Self::Unix(stream) => {
                 ready!(stream.poll_read_ready(cx))?;
-                pass(stream.as_fd(), to, most)
+                pass(stream.as_fd(), to, most)?
             }
-            Self::Tls(_) => Ok(Spliced::default()),
-        })
+            Self::Tls(_) => Spliced::default(),
+        };
+        // It takes as much of the task's turn as to read it would, lest others wait for one that is fast and long.
+        for _ in 0..spliced.total() / READ_AT_ONCE {
+            if let Poll::Ready(step) = poll_proceed(cx) {
+                step.made_progress();
+            }
+        }
+        Poll::Ready(Ok(spliced))
     }
 
     /// Whether there is nothing to read, above all not the end. Costs a system call only when the poller has

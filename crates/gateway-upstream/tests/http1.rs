@@ -12,15 +12,18 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::io::{Read, Write};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 use support::{get, get_listening, listen, plain, read, serving};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::coop::poll_proceed;
 
 /// Answers every request of a connection with these bytes.
 async fn answer_with<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, answer: &[u8]) {
@@ -301,7 +304,6 @@ async fn a_long_answer_goes_from_socket_to_socket_and_its_connection_is_kept() {
     }
 }
 
-#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_byte_that_the_service_calls_urgent_does_not_hold_up_a_long_answer() {
     let port = serving(|mut stream, _| async move {
@@ -318,6 +320,47 @@ async fn a_byte_that_the_service_calls_urgent_does_not_hold_up_a_long_answer() {
     let passed = tokio::time::timeout(Duration::from_secs(20), spliced(body)).await;
     let (arrived, moved, failed) = passed.expect("all of it");
     assert_eq!((arrived.len(), moved > 0, failed), (2_000_000, true, None));
+}
+
+#[tokio::test]
+async fn a_fast_and_long_answer_leaves_others_their_turn() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // Both sides are threads, so that there is always something to be moved.
+    std::thread::spawn(move || {
+        let (mut service, _) = listener.accept().unwrap();
+        assert!(service.read(&mut [0; 1000]).unwrap() > 0);
+        service.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8000000000\r\n\r\n").unwrap();
+        while service.write_all(&[b'x'; 1 << 18]).is_ok() {}
+    });
+    let (near, mut client) = std::os::unix::net::UnixStream::pair().unwrap();
+    near.set_nonblocking(true).unwrap();
+    std::thread::spawn(move || while client.read(&mut [0; 1 << 18]).is_ok_and(|count| count > 0) {});
+
+    let upstream = plain(port, UpstreamSettings::default());
+    let mut body = get(&upstream, "/").await.unwrap().into_body();
+    body.frame().await.unwrap().unwrap();
+    let mut body = pin!(body);
+    let start = Instant::now();
+    loop {
+        tokio::task::yield_now().await;
+        let (moved, steps_left) = poll_fn(|cx| {
+            let spliced = body.as_mut().poll_splice(cx, near.as_fd());
+            let mut steps = 0;
+            while let (true, Poll::Ready(step)) = (spliced.is_ready(), poll_proceed(cx)) {
+                step.made_progress();
+                steps += 1;
+            }
+            spliced.map(|spliced| (spliced.total(), steps))
+        })
+        .await;
+        // Of the 128 steps of a task's turn as many are gone as reading would have taken.
+        assert!(steps_left + moved / (64 << 10) < 128, "{moved} bytes, {steps_left} steps left");
+        if moved >= 200_000 {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "little comes at a time");
+    }
 }
 
 #[tokio::test]
