@@ -18,8 +18,13 @@ use stream::StreamBody;
 ///
 /// Of a request that asks to change protocols ([`Upgrade`](gateway_core::Upgrade)) it is what the client sends
 /// after the answer `101 Switching Protocols`.
+///
+/// A pointer, and none where there is no body: every layer moves the request it passes on.
+#[derive(Debug, Default)]
+pub struct RequestBody(Option<Box<Inner>>);
+
 #[derive(Debug)]
-pub struct RequestBody {
+struct Inner {
     kind: Kind,
     /// How many more bytes may come; `None` once there were more.
     allowed: Option<u64>,
@@ -29,17 +34,15 @@ pub struct RequestBody {
 
 #[derive(Debug)]
 enum Kind {
-    Empty,
-    /// At hand, boxed as it is rare.
-    Whole(Box<Bytes>),
+    /// At hand.
+    Whole(Bytes),
     /// HTTP/1: the connection puts pieces in, when asked.
     Piped {
         pipe: Arc<Pipe>,
         left: Option<u64>,
         ended: bool,
     },
-    /// Boxed, that what HTTP/1 has be no larger for it.
-    Http2(Box<StreamBody>),
+    Http2(StreamBody),
 }
 
 /// Why a request's body broke off.
@@ -63,23 +66,16 @@ pub enum BodyError {
     Http2(h2::Error),
 }
 
-/// No body.
-impl Default for RequestBody {
-    fn default() -> Self {
-        Self::of(Kind::Empty)
-    }
-}
-
 /// A body that is at hand, such as one that is sent once more.
 impl From<Bytes> for RequestBody {
     fn from(bytes: Bytes) -> Self {
-        Self::of(if bytes.is_empty() { Kind::Empty } else { Kind::Whole(Box::new(bytes)) })
+        if bytes.is_empty() { Self::default() } else { Self::of(Kind::Whole(bytes)) }
     }
 }
 
 impl RequestBody {
     fn of(kind: Kind) -> Self {
-        Self { kind, allowed: Some(u64::MAX), received: None }
+        Self(Some(Box::new(Inner { kind, allowed: Some(u64::MAX), received: None })))
     }
 
     /// A body that is announced, of so many bytes if that is known, and never comes: for whoever asks what becomes of a
@@ -91,17 +87,16 @@ impl RequestBody {
 
     /// From now on at most so many bytes: with one more, reading fails with [`BodyError::TooLarge`].
     pub fn limit(&mut self, bytes: u64) {
-        self.allowed = Some(bytes);
+        if let Some(inner) = &mut self.0 {
+            inner.allowed = Some(bytes);
+        }
     }
 
     /// How much of it is read, if its client has not said how long it is.
     pub(crate) fn received(&mut self) -> Option<Received> {
-        let is_told = match &self.kind {
-            Kind::Empty | Kind::Whole(_) => true,
-            Kind::Piped { left, .. } => left.is_some(),
-            Kind::Http2(body) => body.size_hint().exact().is_some(),
-        };
-        (!is_told).then(|| self.received.get_or_insert_default().clone())
+        let inner = self.0.as_mut()?;
+        let is_told = inner.kind.size_hint().exact().is_some();
+        (!is_told).then(|| inner.received.get_or_insert_default().clone())
     }
 
     /// The body, and what its reader has to tell. `headers` are those of its request.
@@ -111,11 +106,11 @@ impl RequestBody {
         limits: &Limits,
     ) -> (Self, Option<Arc<Signals>>) {
         if stream.is_end_stream() {
-            return (Self::of(Kind::Empty), None);
+            return (Self::default(), None);
         }
         let signals = Arc::new(Signals::default());
         let body = StreamBody::new(stream, headers, limits, signals.clone());
-        (Self::of(Kind::Http2(Box::new(body))), Some(signals))
+        (Self::of(Kind::Http2(body)), Some(signals))
     }
 
     pub(crate) fn piped(length: Option<u64>) -> (Self, Arc<Pipe>) {
@@ -127,12 +122,8 @@ impl RequestBody {
 impl Kind {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self {
-            Self::Empty => Poll::Ready(None),
-            Self::Whole(bytes) => {
-                let bytes = std::mem::take(&mut **bytes);
-                *self = Self::Empty;
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
-            }
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Http2(body) => body.poll_frame(cx),
             Self::Piped { ended: true, .. } | Self::Piped { left: Some(0), .. } => Poll::Ready(None),
             Self::Piped { pipe, left, ended } => {
@@ -153,6 +144,43 @@ impl Kind {
             }
         }
     }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Http2(body) => body.is_end_stream(),
+            Self::Piped { left, ended, .. } => *ended || *left == Some(0),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Http2(body) => body.size_hint(),
+            Self::Piped { left, .. } => left.map_or_else(SizeHint::default, SizeHint::with_exact),
+        }
+    }
+}
+
+impl Inner {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(allowed) = self.allowed else {
+            return Poll::Ready(Some(Err(BodyError::TooLarge(BodyTooLarge))));
+        };
+        let frame = ready!(self.kind.poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            if let Some(received) = &self.received {
+                received.add(data.len());
+            }
+            self.allowed = allowed.checked_sub(data.len() as u64);
+            if self.allowed.is_none() {
+                return Poll::Ready(Some(Err(BodyError::TooLarge(BodyTooLarge))));
+            }
+        }
+        Poll::Ready(frame)
+    }
 }
 
 impl Body for RequestBody {
@@ -163,48 +191,21 @@ impl Body for RequestBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.get_mut();
-        let Some(allowed) = this.allowed else {
-            return Poll::Ready(Some(Err(BodyError::TooLarge(BodyTooLarge))));
-        };
-        let frame = ready!(this.kind.poll_frame(cx));
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            if let Some(received) = &this.received {
-                received.add(data.len());
-            }
-            this.allowed = allowed.checked_sub(data.len() as u64);
-            if this.allowed.is_none() {
-                return Poll::Ready(Some(Err(BodyError::TooLarge(BodyTooLarge))));
-            }
-        }
-        Poll::Ready(frame)
+        self.get_mut().0.as_mut().map_or(Poll::Ready(None), |inner| inner.poll_frame(cx))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.allowed.is_some()
-            && match &self.kind {
-                Kind::Empty => true,
-                Kind::Whole(_) => false,
-                Kind::Http2(body) => body.is_end_stream(),
-                Kind::Piped { left, ended, .. } => *ended || *left == Some(0),
-            }
+        self.0.as_ref().is_none_or(|inner| inner.allowed.is_some() && inner.kind.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
-            Kind::Empty => SizeHint::with_exact(0),
-            Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Http2(body) => body.size_hint(),
-            Kind::Piped { left, .. } => left.map_or_else(SizeHint::default, SizeHint::with_exact),
-        }
+        self.0.as_ref().map_or(SizeHint::with_exact(0), |inner| inner.kind.size_hint())
     }
 }
 
-impl Drop for RequestBody {
+impl Drop for Kind {
     fn drop(&mut self) {
-        if let Kind::Piped { pipe, .. } = &self.kind {
+        if let Self::Piped { pipe, .. } = self {
             pipe.close();
         }
     }

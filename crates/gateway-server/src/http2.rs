@@ -11,7 +11,7 @@ mod wire;
 use crate::http1::{Timer, Wait};
 use crate::{Drain, Handler, Limits, RequestBody};
 use bytes::{Bytes, BytesMut};
-use gateway_core::{Code, Problem};
+use gateway_core::{Code, Problem, spare};
 use h2::server::{Builder, Connection, Handshake, SendResponse};
 use h2::{Reason, RecvStream};
 use http::header::{COOKIE, EXPECT, HeaderValue};
@@ -231,6 +231,9 @@ fn begin<H: Handler + Clone>(
     }
     let (mut head, stream) = request.into_parts();
     let (mut body, signals) = RequestBody::http2(stream, &head.headers, limits);
+    if head.extensions.is_empty() {
+        head.extensions = spare::extensions();
+    }
     if let Some(received) = body.received() {
         head.extensions.insert(received);
     }
