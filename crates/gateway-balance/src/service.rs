@@ -17,9 +17,9 @@ use http::header::{HeaderName, HeaderValue, SET_COOKIE};
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use pin_project_lite::pin_project;
 use std::convert::Infallible;
-use std::future::Future;
+use std::fmt;
+use std::future::{Future, poll_fn};
 use std::os::fd::BorrowedFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -126,7 +126,7 @@ impl<U> Balance<U> {
 impl<U, B> Service<Request<B>> for Balance<U>
 where
     U: Upstream<Replay<B>> + Send + Sync + 'static,
-    U::Body: Body<Data = Bytes> + Send,
+    U::Body: Body<Data = Bytes, Error: Send> + Send + Unpin,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
@@ -199,9 +199,15 @@ where
                         response.extensions_mut().insert(picked.recall());
                     }
                     let stay = Stay::of(&response);
-                    response.map(|body| {
-                        gateway_core::Body::stream(BalancedBody { body, stay, picked, _entry: entry })
-                    })
+                    let (head, mut body) = response.into_parts();
+                    let body = match AtHand::of(&mut body).await {
+                        AtHand::Whole(bytes) => bytes.into(),
+                        AtHand::Part(first) => {
+                            let body = Balanced { first, body, stay, picked, _entry: entry };
+                            gateway_core::Body::stream(BalancedBody(Box::new(body)))
+                        }
+                    };
+                    Response::from_parts(head, body)
                 }
                 Err((Failure::Unavailable(why), None)) => {
                     inner.set.count_endpoint_refusal(why);
@@ -469,57 +475,108 @@ impl<U> Sending<'_, U> {
     }
 }
 
-pin_project! {
-    /// The body of an endpoint's answer; the endpoint counts as busy until it ends or is dropped.
-    #[derive(Debug)]
-    pub struct BalancedBody<B> {
-        #[pin]
-        body: B,
-        stay: Stay,
-        picked: Picked,
-        _entry: Option<Entry>,
+/// An answer up to this length is taken at once, where all of it has come with its head; one that is longer may have a
+/// shorter way to its client ([`Splice`]).
+const SHORT: u64 = 64 * 1024;
+
+/// What of an answer's body came with its head.
+enum AtHand<E> {
+    /// All of it: its endpoint is done.
+    Whole(Bytes),
+    /// What was read of it, if anything was.
+    Part(Option<Result<Frame<Bytes>, E>>),
+}
+
+impl<E> AtHand<E> {
+    async fn of<B: Body<Data = Bytes, Error = E> + Unpin>(body: &mut B) -> Self {
+        if body.is_end_stream() {
+            return Self::Whole(Bytes::new());
+        }
+        if !matches!(body.size_hint().exact(), Some(..=SHORT)) {
+            return Self::Part(None);
+        }
+        match poll_fn(|cx| Poll::Ready(Pin::new(&mut *body).poll_frame(cx))).await {
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                // Trailers may follow, over HTTP/2 also what has a length.
+                Ok(data) if body.is_end_stream() => Self::Whole(data),
+                Ok(data) => Self::Part(Some(Ok(Frame::data(data)))),
+                Err(frame) => Self::Part(Some(Ok(frame))),
+            },
+            Poll::Ready(first) => Self::Part(first),
+            Poll::Pending => Self::Part(None),
+        }
     }
 }
 
-impl<B: Body> Body for BalancedBody<B> {
-    type Data = B::Data;
+/// The body of an endpoint's answer; the endpoint counts as busy until it ends or is dropped.
+///
+/// A pointer: every layer moves the answer it passes on.
+pub struct BalancedBody<B: Body>(Box<Balanced<B>>);
+
+struct Balanced<B: Body> {
+    /// What was read of it, to come before what follows.
+    first: Option<Result<Frame<B::Data>, B::Error>>,
+    body: B,
+    stay: Stay,
+    picked: Picked,
+    _entry: Option<Entry>,
+}
+
+impl<B: Body> fmt::Debug for BalancedBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Balanced { stay, picked, .. } = &*self.0;
+        f.debug_struct("BalancedBody").field("stay", stay).field("picked", picked).finish_non_exhaustive()
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for BalancedBody<B> {
+    type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let this = self.project();
-        match this.stay {
-            Stay::Unlimited => return this.body.poll_frame(cx),
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let Balanced { first, body, stay, picked, .. } = &mut *self.get_mut().0;
+        if let Some(first) = first.take() {
+            return Poll::Ready(Some(first));
+        }
+        let mut body = Pin::new(body);
+        match stay {
+            Stay::Unlimited => return body.poll_frame(cx),
             Stay::Over => return Poll::Ready(None),
             Stay::Waiting(..) | Stay::Watched(..) => {}
         }
-        if !this.stay.is_over(cx) {
-            let polled = this.body.poll_frame(cx);
-            if polled.is_ready() || !this.stay.begin_to_watch(this.picked) || !this.stay.is_over(cx) {
+        if !stay.is_over(cx) {
+            let polled = body.as_mut().poll_frame(cx);
+            if polled.is_ready() || !stay.begin_to_watch(picked) || !stay.is_over(cx) {
                 return polled;
             }
         }
-        Poll::Ready(this.stay.end().map(|trailers| Ok(Frame::trailers(trailers))))
+        Poll::Ready(stay.end().map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.stay.has_ended() || self.body.is_end_stream()
+        self.0.first.is_none() && (self.0.stay.has_ended() || self.0.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let hint = self.0.body.size_hint();
+        let first = self.0.first.as_ref().and_then(|first| first.as_ref().ok()?.data_ref());
+        match (first, hint.exact()) {
+            (Some(first), Some(rest)) => SizeHint::with_exact(first.len() as u64 + rest),
+            _ => hint,
+        }
     }
 }
 
 /// Only of a body that has an end of its own: the others are watched between their pieces.
-impl<B: Splice> Splice for BalancedBody<B> {
+impl<B: Splice<Data = Bytes> + Unpin> Splice for BalancedBody<B> {
     fn poll_splice(self: Pin<&mut Self>, cx: &mut Context<'_>, to: BorrowedFd<'_>) -> Poll<Spliced> {
-        let this = self.project();
-        match this.stay {
-            Stay::Unlimited => this.body.poll_splice(cx, to),
-            Stay::Waiting(..) | Stay::Watched(..) | Stay::Over => Poll::Ready(Spliced::default()),
+        let Balanced { first, body, stay, .. } = &mut *self.get_mut().0;
+        match stay {
+            Stay::Unlimited if first.is_none() => Pin::new(body).poll_splice(cx, to),
+            _ => Poll::Ready(Spliced::default()),
         }
     }
 }

@@ -2,16 +2,22 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
+use futures_util::stream::{Pending, pending};
 use gateway_balance::{
     Balance, BalanceSettings, EndpointSet, PolicySettings, RetrySettings, RouteCircuit, Strategy,
 };
 use gateway_core::units::Short;
 use gateway_core::{Endpoint, FailureKind, Limited, Problem, Upstream, UpstreamError};
 use http::request::Parts;
-use http::{Request, Response};
-use http_body_util::{Empty, Full};
+use http::{HeaderMap, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
 use tower::ServiceExt;
@@ -22,6 +28,9 @@ type Script = Arc<dyn Fn(&Endpoint, &Parts) -> (Duration, Result<Response<()>, F
 /// The host of each request in order, and what its `X-Retry-Attempt` said.
 type Seen = Arc<Mutex<Vec<(String, Option<String>)>>>;
 
+/// A body that goes on until it is dropped.
+type Open = StreamBody<Pending<Result<Frame<Bytes>, Infallible>>>;
+
 struct Scripted {
     endpoint: Endpoint,
     script: Script,
@@ -29,19 +38,15 @@ struct Scripted {
 }
 
 impl<B: Send> Upstream<B> for Scripted {
-    type Body = Full<Bytes>;
-    fn send(
-        &self,
-        head: &Parts,
-        _: B,
-    ) -> impl Future<Output = Result<Response<Full<Bytes>>, UpstreamError>> + Send {
+    type Body = Open;
+    fn send(&self, head: &Parts, _: B) -> impl Future<Output = Result<Response<Open>, UpstreamError>> + Send {
         let attempt = head.headers.get("x-retry-attempt").map(|value| value.to_str().unwrap().to_owned());
         self.seen.lock().unwrap().push((self.endpoint.host().to_owned(), attempt));
         let (time, answer) = (self.script)(&self.endpoint, head);
         async move {
             tokio::time::sleep(time).await;
             let failed = |kind| UpstreamError::new(kind, &self.endpoint, "by script");
-            answer.map(|response| response.map(|()| Full::default())).map_err(failed)
+            answer.map(|response| response.map(|()| StreamBody::new(pending()))).map_err(failed)
         }
     }
 }
@@ -621,5 +626,70 @@ async fn z1_some_requests_are_sent_by_settings_of_their_own() {
         let request = Request::get("/").body(Empty::<Bytes>::new()).unwrap();
         let response = balance.oneshot(request).await.unwrap();
         assert_eq!((response.status().as_u16(), seen.lock().unwrap().len()), (code, tries));
+    }
+}
+
+/// An answer of known length that comes in pieces, the last of which may fail, or be trailers: an empty one.
+#[derive(Clone)]
+struct Pieces(VecDeque<Result<&'static str, &'static str>>);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = &'static str;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+        Poll::Ready(self.0.pop_front().map(|piece| match piece? {
+            "" => Ok(Frame::trailers(HeaderMap::new())),
+            piece => Ok(Frame::data(Bytes::from_static(piece.as_bytes()))),
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.iter().map(|piece| piece.unwrap_or_else(|why| why).len() as u64).sum())
+    }
+}
+
+impl<B: Send> Upstream<B> for Pieces {
+    type Body = Self;
+    async fn send(&self, _: &Parts, _: B) -> Result<Response<Self>, UpstreamError> {
+        Ok(Response::new(self.clone()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_is_done_once_its_answer_has_come_whole_whoever_still_has_to_read_it() {
+    for (pieces, busy, length) in [
+        (vec![], 0, 0),
+        (vec![Ok("whole")], 0, 5),
+        (vec![Ok("in "), Ok("two")], 1, 6),
+        (vec![Ok("more"), Ok("")], 1, 4),
+        (vec![Ok("cut "), Err("off")], 1, 7),
+        (vec![Err("none")], 1, 4),
+    ] {
+        let endpoints = vec![Endpoint::parse("http://a").unwrap()];
+        let set = EndpointSet::new("test", endpoints, Strategy::RoundRobin);
+        let answer = Pieces(pieces.clone().into());
+        let balance = Balance::new(set.clone(), &once(), |_| answer.clone());
+        let response = balance.oneshot(Request::new(Empty::<Bytes>::new())).await.unwrap();
+        let in_flight = || set.states().next().unwrap().in_flight;
+        let body = response.into_body();
+        assert_eq!(in_flight(), busy, "{pieces:?}");
+        if pieces.iter().all(Result::is_ok) {
+            assert_eq!(body.size_hint().exact(), Some(length), "{pieces:?}");
+        }
+        let expected: Result<Vec<&str>, &str> = pieces.iter().copied().collect();
+        let read = body.collect().await.map(|read| {
+            assert_eq!(read.trailers().is_some(), pieces.contains(&Ok("")));
+            String::from_utf8(read.to_bytes().to_vec()).unwrap()
+        });
+        assert_eq!(read, expected.map(|pieces| pieces.concat()));
+        assert_eq!(in_flight(), 0);
     }
 }
