@@ -206,8 +206,10 @@ impl FromStr for PathPattern {
         if text.contains(['?', '#']) {
             return Err(wrong("it holds a query or a fragment"));
         }
-        if !text.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(wrong("it holds white space or characters that need percent-encoding"));
+        // The names of parameters are looked at below.
+        let mut literal = text.split('/').filter(|part| !part.starts_with('{'));
+        if literal.any(|part| !part.bytes().all(|b| b.is_ascii_graphic())) {
+            return Err(because(unencoded(text)));
         }
         let (rest, prefix) = match rest.strip_suffix('*') {
             Some("") => ("", true),
@@ -264,6 +266,19 @@ fn restricted(name: &str, what: &str) -> Cow<'static, str> {
         .into()
 }
 
+/// White space, or characters that requests do not have as they are: says what they have in their place.
+fn unencoded(text: &str) -> Cow<'static, str> {
+    let mut encoded = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_ascii_graphic() {
+            encoded.push(c);
+        } else {
+            encoded += &percent::encoded_as_needed(c.encode_utf8(&mut [0; 4]));
+        }
+    }
+    format!("it holds white space or characters that requests have percent-encoded: write `{encoded}`").into()
+}
+
 /// A segment as requests have it; none, where a `%` begins no triplet.
 fn normal(segment: &str) -> Option<String> {
     let mut encoded = segment.as_bytes().split(|byte| *byte == b'%').skip(1);
@@ -315,7 +330,8 @@ mod tests {
             ("/*/a", Err("at the end")),
             ("/a/{", Err("not closed")),
             ("/a/{}", Err("plain name")),
-            ("/a/{b c}", Err("white space")),
+            ("/a/{b c}", Err("plain name")),
+            ("/a/{ü}", Err("plain name")),
             ("/a/{b|c}", Err("plain name")),
             ("/a/{*b}", Err("plain name")),
             ("/a/{b_1.c-D}", Ok((2, false))),
@@ -327,7 +343,9 @@ mod tests {
             ("/a/x{id}", Err("whole segment")),
             ("/{a}/{a}", Err("same name")),
             ("/a?b", Err("query")),
-            ("/a b", Err("white space")),
+            ("/a b", Err("percent-encoded: write `/a%20b`")),
+            ("/ä/*", Err("percent-encoded: write `/%C3%A4/*`")),
+            ("/%c3%a4/{id}/日", Err("percent-encoded: write `/%c3%a4/{id}/%E6%97%A5`")),
             ("/a/../b", Err("dot segments")),
             ("/a/%2e%2E/b", Err("dot segments")),
             ("/a%", Err("without two hexadecimal digits")),
