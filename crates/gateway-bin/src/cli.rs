@@ -8,7 +8,7 @@ use crate::{reference, routes, run, token};
 use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand, ValueEnum};
 use gateway_core::units::Timespan;
-use gateway_core::{Break, Code};
+use gateway_core::{AuthRefused, Break, Code};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -306,6 +306,8 @@ fn codes() -> Result<String, ExitCode> {
         let (name, status, grpc) = (code.name(), code.status().as_u16(), code.grpc_status());
         format!("{name:26} {status}  grpc {grpc:2}  {:26} {}\n", code.proxy_error().name(), code.title())
     };
-    let broke = |broke: Break| format!("{:26} -    {:35} {}\n", broke.name(), "", broke.title());
-    Ok(Code::all().map(line).chain(Break::ALL.map(broke)).collect())
+    let logged = |(name, title)| format!("{name:26} -    {:35} {title}\n", "");
+    let only_logged = Break::ALL.map(|broke| (broke.name(), broke.title()));
+    let only_logged = std::iter::once((AuthRefused::NAME, AuthRefused::TITLE)).chain(only_logged);
+    Ok(Code::all().map(line).chain(only_logged.map(logged)).collect())
 }

@@ -11,7 +11,7 @@ use crate::check::Format;
 use crate::config::{Checked, nearest};
 use crate::explain::{Alike, Fate, Finder, Logged, LooksAt};
 use clap::Args;
-use gateway_core::Code;
+use gateway_core::{AuthRefused, Code};
 use http::StatusCode;
 use limit::Limit;
 pub(crate) use report::Simulation;
@@ -141,12 +141,13 @@ impl Reading<'_> {
                 Some((index, of.counts_failures))
             })
             .collect();
-        let code = logged.reason.as_deref().and_then(Code::from_name);
+        let reason = logged.reason.as_deref();
+        let code = reason.and_then(Code::from_name);
         if limits.is_empty() || code.is_some_and(is_answered_outside) {
             self.simulation.elsewhere += 1;
             return Ok(());
         }
-        if route.auth.is_some() && code.is_some_and(is_of_auth) {
+        if route.auth.is_some() && (reason == Some(AuthRefused::NAME) || code.is_some_and(is_of_auth)) {
             // Limits that count failures stand outside of authentication.
             limits.retain(|(_, counts_failures)| *counts_failures);
             if limits.is_empty() {

@@ -253,6 +253,53 @@ fn what_a_forward_auth_service_says_is_not_said_by_clients_on_any_route() {
 }
 
 #[test]
+fn who_is_refused_by_a_forward_auth_service_is_told_apart_from_who_is_by_the_upstream() {
+    let asked = Upstream::start(|request| match request.header("x-forwarded-uri") {
+        Some("/asked/in") => Reply::with(200, &[], ""),
+        Some("/asked/login") => Reply::with(302, &[("Location", "https://login.example/")], ""),
+        _ => Reply::with(403, &[("X-Why", "no")], "not you"),
+    });
+    let upstream = Upstream::start(|_| Reply::with(403, &[], "nor you"));
+    let config = format!(
+        "access_log = \"@DIR@/access.log\"\n[server]\nlisten = \"127.0.0.1:@PORT@\"\nworkers = 1\n\
+         [admin]\nlisten = \"127.0.0.1:@ADMIN@\"\n[services.a]\nendpoints = [\"{}\"]\n\
+         [auth.forward.ask]\nurl = \"{}\"\n\
+         [[routes]]\npath = \"/asked/*\"\nservice = \"a\"\nauth = \"ask\"\n",
+        upstream.url(),
+        asked.url()
+    );
+    let gateway = Gateway::builder(EXE).config(&config).start();
+
+    let refused = get(gateway.addr(), "/asked/out");
+    assert_eq!(
+        (refused.status, refused.text().as_str()),
+        (403, "not you"),
+        "its answer is passed on as it is"
+    );
+    assert_eq!((refused.header("x-why"), refused.header("proxy-status")), (Some("no"), None));
+    assert_eq!(get(gateway.addr(), "/asked/login").header("location"), Some("https://login.example/"));
+    assert_eq!(get(gateway.addr(), "/asked/in").text(), "nor you");
+
+    let said = wait_until("the lines", Duration::from_secs(20), || {
+        Some(gateway.access_log()).filter(|lines| lines.len() == 3)
+    });
+    let said: Vec<_> = said
+        .iter()
+        .map(|line| (line["status"].as_u64(), line["reason"].as_str(), line["upstream"].is_null()))
+        .collect();
+    let expected = [
+        (Some(403), Some("auth-refused"), true),
+        (Some(302), Some("auth-refused"), true),
+        (Some(403), None, false),
+    ];
+    assert_eq!(said, expected);
+    let metrics = get(gateway.admin(), "/metrics").text();
+    for counted in [r#"status="403",service="a",code="auth-refused"} 1"#, r#"status="403",service="a"} 1"#] {
+        assert!(metrics.contains(counted), "no `{counted}` in\n{metrics}");
+    }
+}
+
+#[test]
 fn tokens_are_revoked_by_what_they_say() {
     let upstream = Upstream::named("a");
     let gateway = gateway(&upstream, "", "[[routes]]\npath = \"/*\"\nservice = \"a\"\nauth = \"shop\"\n");

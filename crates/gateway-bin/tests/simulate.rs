@@ -206,10 +206,12 @@ fn standard_input_is_a_log_too() {
 
 #[test]
 fn who_was_refused_for_a_token_did_not_come_to_the_limit() {
-    let refused = line(0, "192.0.2.1", None, "/b/x", 401)
-        .replace("\"status\"", "\"reason\":\"missing-credentials\",\"status\"");
-    let (limit, all) = said("\"3/min\"", &refused.repeat(5), &["access.log"]);
-    assert_eq!((&limit["requests"], &all["unauthenticated"]), (&json!(0), &json!(5)));
+    for reason in ["missing-credentials", "auth-refused"] {
+        let refused = line(0, "192.0.2.1", None, "/b/x", 401)
+            .replace("\"status\"", &format!("\"reason\":\"{reason}\",\"status\""));
+        let (limit, all) = said("\"3/min\"", &refused.repeat(5), &["access.log"]);
+        assert_eq!((&limit["requests"], &all["unauthenticated"]), (&json!(0), &json!(5)), "{reason}");
+    }
 }
 
 #[test]

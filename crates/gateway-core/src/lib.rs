@@ -72,6 +72,7 @@
 //! | tokio | whatever waits needs its runtime, with time enabled: for a turn, a delay, an answer that another request fetches, a store, a connection. The rest needs none |
 //! | several runtimes | share the layers; what is over Redis takes a store by `per_worker` for each. A balance and its connections belong to one runtime: each has its own, over the same set of endpoints |
 
+mod auth_refused;
 mod body;
 mod broke;
 mod cache_result;
@@ -112,6 +113,7 @@ pub mod units;
 mod upgrade;
 mod upstream;
 
+pub use auth_refused::AuthRefused;
 pub use body::Body;
 pub use broke::Break;
 pub use cache_result::CacheResult;

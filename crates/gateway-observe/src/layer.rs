@@ -4,8 +4,8 @@ use crate::log::Lines;
 use crate::metrics::{Metrics, RouteLabels, RouteMetrics};
 use crate::time::Utc;
 use gateway_core::{
-    Break, CacheResult, ClientAddr, Code, Endpoint, Limited, PolicyDecision, Principal, Problem, Received,
-    RequestId, Scheme, Unenforced, given_up,
+    AuthRefused, Break, CacheResult, ClientAddr, Endpoint, Limited, PolicyDecision, Principal, Problem,
+    Received, RequestId, Scheme, Unenforced, given_up,
 };
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode, Uri};
@@ -83,8 +83,8 @@ pub(crate) struct Observation {
     /// Only what a line needs.
     request: Option<Asked>,
     status: Option<StatusCode>,
-    /// Why, if the gateway itself answered.
-    code: Option<Code>,
+    /// Why, if the gateway itself answered, or refused in another's words.
+    reason: Option<&'static str>,
     pub(crate) progress: Progress,
     /// Why the answer broke off.
     broke_for: Option<String>,
@@ -164,7 +164,7 @@ impl Observation {
             method: request.method().clone(),
             request: route.lines.is_some().then(asked),
             status: None,
-            code: None,
+            reason: None,
             progress: Progress::UnderWay,
             broke_for: None,
             problem: None,
@@ -220,7 +220,12 @@ impl Observation {
         }
         let facts = response.extensions();
         let problem = facts.get::<Problem>();
-        self.code = problem.map(Problem::code);
+        self.reason = match problem {
+            Some(problem) => Some(problem.code().name()),
+            // Nobody is refused with success, which most answers are.
+            None if status.is_success() => None,
+            None => facts.get::<AuthRefused>().map(|_| AuthRefused::NAME),
+        };
         self.unenforced = facts.get().copied();
         if let (Some(unenforced), Some(metrics)) = (&self.unenforced, &self.route.metrics) {
             metrics.count_unenforced(unenforced);
@@ -257,7 +262,7 @@ impl Drop for Observation {
             Some(Break::AnswerCutOff) => StatusCode::SERVICE_UNAVAILABLE,
             _ => CLIENT_GONE,
         });
-        let reason = self.code.map(Code::name).or(broke.map(Break::name));
+        let reason = self.reason.or(broke.map(Break::name));
         if let Some(metrics) = &self.route.metrics {
             metrics.count(&self.method, status, reason, took);
         }

@@ -15,6 +15,7 @@
 //! `endpoint` is the route's pattern, never the path that was asked for. `code` is the [`Code`](gateway_core::Code) of
 //! the gateway's own answer, one of few: with it, failures of a service and of the gateway in front of it are counted
 //! apart, and a gRPC client's problems too, whose HTTP status is 200. The answers of services have no such label, but for
+//! that of a service which is asked about requests and refused this one ([`AuthRefused`](gateway_core::AuthRefused)), and for
 //! those that have no end ([`Break`](gateway_core::Break)): `client-gone`, if the client left before the answer (status 499)
 //! or within it, and `answer-cut-off`, if its body broke off.
 //!

@@ -56,7 +56,8 @@ impl ShortForm for AccessLogSettings {
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// `time`, `id`, `client`, `method`, `host`, `uri`, `route`, `service`, `upstream`, `status`, `reason`, `user`,
-    /// `duration_ms`, `bytes_in`, `bytes_out`, `user_agent`. `reason` is the code of the gateway's own answer;
+    /// `duration_ms`, `bytes_in`, `bytes_out`, `user_agent`. `reason` is the code of the gateway's own answer,
+    /// or `auth-refused` where a service that is asked about requests refused in its own words;
     /// or `client-gone` or `answer-cut-off`, where it has no end; null where a service has answered. Where that is a failure of the
     /// gateway or the service (500 and above), `error` is its error type of RFC 9209; where there is more to say than
     /// the code does, `detail` says it. Where written policies were asked, also

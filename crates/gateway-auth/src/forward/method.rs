@@ -6,7 +6,7 @@ use crate::remote::{self, Reachable};
 use crate::text::unix_now;
 use crate::{AuthError, HeaderNames};
 use bytes::Bytes;
-use gateway_core::{AuthMethod, ClientAddr, KeyedHash, Principal, Scheme};
+use gateway_core::{AuthMethod, AuthRefused, ClientAddr, KeyedHash, Principal, Scheme};
 use gateway_fetch::Fetch;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response, Uri, request};
@@ -214,9 +214,10 @@ impl Shared {
     }
 }
 
-/// An answer without the headers of its connection.
+/// An answer without the headers of its connection, which says whose it is.
 fn refusal(mut answer: Response<Bytes>) -> Refusal {
     without_connection(answer.headers_mut());
+    answer.extensions_mut().insert(AuthRefused);
     Refusal::response(answer)
 }
 
