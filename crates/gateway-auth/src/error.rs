@@ -1,4 +1,5 @@
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
 
 /// Why settings make no way to authenticate.
 #[derive(Debug, thiserror::Error)]
@@ -130,5 +131,21 @@ pub enum AuthError {
 impl AuthError {
     pub(crate) fn setting(key: impl Into<String>, why: impl Into<String>) -> Self {
         Self::Setting { key: key.into(), why: why.into() }
+    }
+
+    /// What is wrong with the text of a setting, or of the file that its `…_file` names in its place.
+    pub(crate) fn text(setting: &str, file: Option<&Path>, why: impl Display) -> Self {
+        match file {
+            Some(path) => Self::setting(format!("{setting}_file"), format!("`{}`: {why}", path.display())),
+            None => Self::setting(setting, why.to_string()),
+        }
+    }
+
+    /// The same of a secret or a key that is none, with where it comes from.
+    pub(crate) fn taken_from(self, setting: &str, file: Option<&Path>) -> Self {
+        match self {
+            Self::ShortSecret(_) | Self::NotAKey => Self::text(setting, file, self),
+            other => other,
+        }
     }
 }

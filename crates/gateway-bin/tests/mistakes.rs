@@ -571,6 +571,81 @@ fn no_secret_stands_in_what_is_said_of_it_wherever_that_is_found_out() {
 }
 
 #[test]
+fn a_secret_or_key_that_is_none_is_told_with_the_variable_or_file_that_it_is_of() {
+    let introspection = "[auth.introspection.x]\nurl = \"http://127.0.0.1:1\"\nclient_id = \"a\"\n";
+    let oidc = "[auth.oidc.x]\nissuer = \"https://a.example\"\nclient_id = \"a\"\nclient_secret = \"b\"\n";
+    let signature = "[auth.signatures.x]\n[[auth.signatures.x.keys]]\nid = \"a\"\n";
+    let more = "[[auth.jwt.x.keys]]\nsecret = \"a secret for tests, 32 bytes long\"\n[[auth.jwt.x.keys]]\n";
+    let by_key = "client_auth = \"private_key_jwt\"\n";
+    for (config, parts) in [
+        (
+            "[auth.jwt.x]\nsecret = \"${NONE}\"\n".to_owned(),
+            ["`auth.jwt.x.secret`: the secret is 0 bytes long; expected", "`${NONE}` is empty"],
+        ),
+        (
+            "[auth.jwt.x]\nsecret = \"${file:@DIR@/none}\"\n".to_owned(),
+            ["`auth.jwt.x.secret`: the secret is 0", "`${file:@DIR@/none}` is empty"],
+        ),
+        (
+            "[auth.jwt.x]\npublic_key = \"${SHORT}\"\n".to_owned(),
+            ["`auth.jwt.x.public_key`: the key is not the PEM of", "it is that of `${SHORT}`"],
+        ),
+        (
+            "[auth.jwt.x]\nsecret_file = \"@DIR@/none\"\n".to_owned(),
+            ["`auth.jwt.x.secret_file`: `@DIR@/none`: the secret is 0", ":7:15: "],
+        ),
+        (
+            format!("{more}public_key_file = \"@DIR@/text\"\n"),
+            ["`auth.jwt.x.keys[1].public_key_file`: `@DIR@/text`: the key is not the PEM of", ":9:19: "],
+        ),
+        (
+            format!("{signature}secret = \"${{NONE}}\"\n"),
+            ["`auth.signatures.x.keys[0].secret`: the secret is 0", "`${NONE}` is empty"],
+        ),
+        (
+            format!("{signature}public_key_file = \"@DIR@/text\"\n"),
+            ["`auth.signatures.x.keys[0].public_key_file`: `@DIR@/text`: the key is not the PEM", ":9:19: "],
+        ),
+        (
+            format!("{introspection}client_secret = \"${{NONE}}\"\n"),
+            ["`auth.introspection.x.client_secret`: it is empty; expected a secret", "`${NONE}` is empty"],
+        ),
+        (
+            format!("{introspection}client_secret_file = \"@DIR@/none\"\n"),
+            ["`auth.introspection.x.client_secret_file`: `@DIR@/none`: it is empty; expected", ":9:22: "],
+        ),
+        (
+            format!("{introspection}{by_key}client_assertion = {{ key_file = \"@DIR@/text\" }}\n"),
+            ["x.client_assertion.key_file`: `@DIR@/text`: it is no private key; expected PEM", ":10:33: "],
+        ),
+        (
+            format!("{oidc}cookie_secret_file = \"@DIR@/none\"\n"),
+            ["`auth.oidc.x.cookie_secret_file`: `@DIR@/none`: it is empty; expected a secret", ":10:22: "],
+        ),
+        (
+            "[assertion]\nkey_file = \"@DIR@/text\"\n".to_owned(),
+            ["`assertion.key_file`: `@DIR@/text`: it is no private key; expected PKCS #8 in PEM", ":7:12: "],
+        ),
+        (
+            "[identity]\nkeys = { secret = \"${NONE}\" }\n".to_owned(),
+            ["`keys.secret` is 0 bytes long; expected at least 16", "`${NONE}` is empty"],
+        ),
+    ] {
+        let builder = Gateway::builder(EXE).file("none", "\n").file("text", "a short text");
+        let directory = builder.dir().display().to_string();
+        let here = |text: &str| text.replace("@DIR@", &directory);
+        let builder = builder.config(&format!("{GOOD}{config}")).env("NONE", "").env("SHORT", "a short text");
+        let finished = builder.args(&["check"]).run();
+        let message = refused(&finished, 2);
+        for part in parts {
+            assert!(message.contains(&here(part)), "{part}: {message}");
+        }
+        assert!(message.contains("1 mistake in the configuration"), "{message}");
+        assert!(!message.contains("a short text"), "{message}");
+    }
+}
+
+#[test]
 fn what_a_variable_says_is_never_shown_and_is_a_text_where_that_is_wanted() {
     let redis = format!("{GOOD}[store.redis]\nurl = \"redis://127.0.0.1:1\"\nusername = \"u\"\n");
     let build = |name: &str, value: &str| Gateway::builder(EXE).config(&redis).env(name, value);

@@ -82,10 +82,14 @@ impl Assertions {
             (Some(_), Some(_)) => {
                 return Err(AuthError::setting("key", "`key_file` is given too; expected one of them"));
             }
-            (Some(pem), None) => (SigningKey::from_pem(pem).ok_or_else(|| not_a_key("key"))?, None),
+            (Some(pem), None) => {
+                let not_a_key = || AuthError::setting("key", NOT_A_KEY);
+                (SigningKey::from_pem(pem).ok_or_else(not_a_key)?, None)
+            }
             (None, Some(path)) => {
                 let pem = read(path)?;
-                (SigningKey::from_pem(&pem).ok_or_else(|| not_a_key("key_file"))?, Some(pem))
+                let not_a_key = || AuthError::text("key", Some(path), NOT_A_KEY);
+                (SigningKey::from_pem(&pem).ok_or_else(not_a_key)?, Some(pem))
             }
             (None, None) => {
                 let key = SigningKey::generate(settings.algorithm);
@@ -291,9 +295,5 @@ fn read(path: &PathBuf) -> Result<String, AuthError> {
     std::fs::read_to_string(path).map_err(|source| AuthError::File { path: path.clone(), source })
 }
 
-fn not_a_key(key: &str) -> AuthError {
-    AuthError::setting(
-        key,
-        "it is no private key; expected PKCS #8 in PEM, P-256 or Ed25519: `openssl genpkey -algorithm ed25519`",
-    )
-}
+const NOT_A_KEY: &str =
+    "it is no private key; expected PKCS #8 in PEM, P-256 or Ed25519: `openssl genpkey -algorithm ed25519`";

@@ -90,7 +90,7 @@ impl Client {
                 })?;
                 let (key, kid) = SigningKey::read(&text).ok_or_else(|| {
                     let why = "it is no private key; expected PEM or a JSON Web Key: RSA of 2048 bits or more, EC (P-256, P-384, P-521) or Ed25519";
-                    AuthError::setting("client_assertion.key", why)
+                    AuthError::text("client_assertion.key", settings.key_file.as_deref(), why)
                 })?;
                 Way::Assertion(Box::new(Assertion::new(key, kid, settings)?))
             }
@@ -180,21 +180,30 @@ fn read_key(settings: &ClientAssertion) -> Result<Option<String>, AuthError> {
             "client_assertion",
             "`key` and `key_file` are given; expected one of them",
         )),
-        (key, file) => secret_or_file(key.as_deref(), file.as_deref()),
+        (key, file) => secret_or_file("client_assertion.key", key.as_deref(), file.as_deref()),
     }
 }
 
-/// A secret as it is given, or else in a file.
-pub(crate) fn secret_or_file(text: Option<&str>, file: Option<&Path>) -> Result<Option<String>, AuthError> {
+/// A secret as this setting gives it, or else in a file.
+pub(crate) fn secret_or_file(
+    setting: &str,
+    text: Option<&str>,
+    file: Option<&Path>,
+) -> Result<Option<String>, AuthError> {
     match (text, file) {
+        (Some(text), _) if text.trim().is_empty() => Err(AuthError::setting(setting, EMPTY)),
         (Some(text), _) => Ok(Some(text.to_owned())),
-        (None, file) => file.map(secret_file).transpose(),
+        (None, file) => file.map(|path| secret_file(setting, path)).transpose(),
     }
 }
 
-/// A secret in a file; white space at its end does not count.
-pub(crate) fn secret_file(path: &Path) -> Result<String, AuthError> {
+/// Nobody gives a secret that is none: a variable is not filled, a file not written.
+const EMPTY: &str = "it is empty; expected a secret";
+
+/// A secret in a file that stands in the place of this setting; white space at its end does not count.
+pub(crate) fn secret_file(setting: &str, path: &Path) -> Result<String, AuthError> {
     match std::fs::read_to_string(path) {
+        Ok(text) if text.trim().is_empty() => Err(AuthError::text(setting, Some(path), EMPTY)),
         Ok(text) => Ok(text.trim_end().to_owned()),
         Err(source) => Err(AuthError::File { path: path.to_owned(), source }),
     }

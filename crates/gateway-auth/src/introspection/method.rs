@@ -91,8 +91,11 @@ impl IntrospectionMethod {
     /// The URL is none, the secret's file cannot be read, or TLS cannot be set up.
     pub fn new(settings: &IntrospectionSettings) -> Result<Self, AuthError> {
         let url = remote::needed_url(&settings.url)?;
-        let secret =
-            secret_or_file(settings.client_secret.as_deref(), settings.client_secret_file.as_deref())?;
+        let secret = secret_or_file(
+            "client_secret",
+            settings.client_secret.as_deref(),
+            settings.client_secret_file.as_deref(),
+        )?;
         let client = match (&settings.client_id, secret, settings.client_auth) {
             (None, None, ClientAuth::Basic) => None,
             (None, _, _) => return Err(AuthError::NoClient),

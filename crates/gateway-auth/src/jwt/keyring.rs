@@ -39,13 +39,13 @@ impl Keyring {
         }
         let (mut fixed, mut material) = (Vec::new(), Vec::new());
         if main.sources() == 1 {
-            main.add_to(&mut fixed, &mut material)?;
+            main.add_to("", &mut fixed, &mut material)?;
         }
         for (at, key) in settings.keys.iter().enumerate() {
             if key.sources() != 1 {
                 return Err(AuthError::OneKey { at, given: key.sources() });
             }
-            key.add_to(&mut fixed, &mut material)?;
+            key.add_to(&format!("keys[{at}]."), &mut fixed, &mut material)?;
         }
         let remote = match source {
             None => None,
@@ -142,25 +142,25 @@ impl KeySettings {
         given.into_iter().filter(|given| *given).count()
     }
 
-    /// The secret, if that is what it is.
-    pub(crate) fn read_secret(&self) -> Result<Option<Vec<u8>>, AuthError> {
-        let secret = match (&self.secret, &self.secret_file) {
-            (Some(secret), _) => secret.as_bytes().to_vec(),
-            (None, Some(path)) => read(path)?.trim_end().as_bytes().to_vec(),
+    /// The secret, if that is what it is. `of` stands before the names of the settings in messages.
+    pub(crate) fn read_secret(&self, of: &str) -> Result<Option<Vec<u8>>, AuthError> {
+        let (secret, file) = match (&self.secret, &self.secret_file) {
+            (Some(secret), _) => (secret.as_bytes().to_vec(), None),
+            (None, Some(path)) => (read(path)?.trim_end().as_bytes().to_vec(), Some(path.as_path())),
             (None, None) => return Ok(None),
         };
         if secret.len() < 16 {
-            return Err(AuthError::ShortSecret(secret.len()));
+            return Err(AuthError::ShortSecret(secret.len()).taken_from(&format!("{of}secret"), file));
         }
         Ok(Some(secret))
     }
 
-    fn add_to(&self, keys: &mut Vec<Key>, material: &mut Vec<u8>) -> Result<(), AuthError> {
+    fn add_to(&self, of: &str, keys: &mut Vec<Key>, material: &mut Vec<u8>) -> Result<(), AuthError> {
         // Whoever has the same keys has them in the same order.
         let id = keys.len() as KeyId;
         let kid = self.kid.as_deref();
         material.extend_from_slice(kid.unwrap_or_default().as_bytes());
-        if let Some(secret) = self.read_secret()? {
+        if let Some(secret) = self.read_secret(of)? {
             keys.push(Key::new(id, kid, &Material::Secret(&secret), &self.algorithms)?);
             material.extend_from_slice(&secret);
             return Ok(());
@@ -176,12 +176,13 @@ impl KeySettings {
             material.extend_from_slice(text.as_bytes());
             return Ok(());
         }
-        let pem = match (&self.public_key, &self.public_key_file) {
-            (Some(pem), _) => pem.clone(),
-            (None, Some(path)) => read(path)?,
+        let (pem, file) = match (&self.public_key, &self.public_key_file) {
+            (Some(pem), _) => (pem.clone(), None),
+            (None, Some(path)) => (read(path)?, Some(path.as_path())),
             (None, None) => return Err(AuthError::Keys(0)),
         };
-        keys.push(pem::key(id, kid, pem.as_bytes(), &self.algorithms)?);
+        let key = pem::key(id, kid, pem.as_bytes(), &self.algorithms);
+        keys.push(key.map_err(|error| error.taken_from(&format!("{of}public_key"), file))?);
         material.extend_from_slice(pem.as_bytes());
         Ok(())
     }

@@ -13,7 +13,7 @@ pub fn mint(settings: &JwtSettings, claims: impl Serialize) -> Result<String, Au
     let mut own = vec![main_key(settings)];
     own.extend(settings.keys.iter().cloned());
     for key in own {
-        let Some(secret) = key.read_secret()? else { continue };
+        let Some(secret) = key.read_secret("")? else { continue };
         let (algorithm, name) = match key.algorithms.first() {
             Some(Algorithm::HS384) => (hmac::HMAC_SHA384, "HS384"),
             Some(Algorithm::HS512) => (hmac::HMAC_SHA512, "HS512"),

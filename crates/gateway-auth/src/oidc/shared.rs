@@ -83,8 +83,11 @@ impl Shared {
             remote::url(&settings.post_logout)?;
         }
         let origin = settings.external_url.as_deref().map(origin).transpose()?;
-        let secret =
-            secret_or_file(settings.client_secret.as_deref(), settings.client_secret_file.as_deref())?;
+        let secret = secret_or_file(
+            "client_secret",
+            settings.client_secret.as_deref(),
+            settings.client_secret_file.as_deref(),
+        )?;
         let owner = format!("{} {}", settings.client_id, settings.issuer);
         let form_action = settings.login_path.replace('"', "%22");
         Ok(Self {
@@ -207,9 +210,12 @@ fn secrets(settings: &OidcSettings) -> Result<Vec<Vec<u8>>, AuthError> {
     match (&settings.cookie_secret, &settings.cookie_secret_file) {
         (Some(OneOrMany::One(one)), _) => Ok(vec![bytes(one)]),
         (Some(OneOrMany::Many(many)), _) => Ok(many.iter().map(|one| bytes(one)).collect()),
-        (None, Some(path)) => {
-            Ok(secret_file(path)?.lines().map(str::trim).filter(|line| !line.is_empty()).map(bytes).collect())
-        }
+        (None, Some(path)) => Ok(secret_file("cookie_secret", path)?
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .map(bytes)
+            .collect()),
         (None, None) => Ok(Vec::new()),
     }
 }

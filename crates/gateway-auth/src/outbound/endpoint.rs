@@ -179,7 +179,7 @@ pub(crate) fn secret(key: &str, text: Option<&str>, file: Option<&Path>) -> Resu
     let one = || format!("none or both of `{key}` and `{key}_file` are given; expected one of them");
     match (text, file) {
         (Some(text), None) => Ok(text.to_owned()),
-        (None, Some(path)) => secret_file(path),
+        (None, Some(path)) => secret_file(key, path),
         _ => Err(AuthError::setting(key, one())),
     }
 }

@@ -48,6 +48,9 @@ impl Signer {
             (None, Some(path)) => read(path).map(Some),
             (None, None) => Ok(None),
         };
+        let taken_from = |error: AuthError, name: &str, file: &Option<std::path::PathBuf>| {
+            error.taken_from(&format!("keys[{at}].{name}"), file.as_deref())
+        };
         let decoded = |text: &str| {
             let why = || setting("", "what follows the key's prefix is not base64".to_owned());
             STANDARD.decode(text.trim()).map_err(|_| why())
@@ -58,7 +61,7 @@ impl Signer {
                 None => secret.into_bytes(),
             };
             if bytes.len() < 16 {
-                return Err(AuthError::ShortSecret(bytes.len()));
+                return Err(taken_from(AuthError::ShortSecret(bytes.len()), "secret", secret_file));
             }
             let algorithm = settings.algorithm.unwrap_or(SignatureAlgorithm::HmacSha256);
             (algorithm, Key::new(0, None, &Material::Secret(&bytes), &[algorithm.of_tokens()])?)
@@ -71,13 +74,14 @@ impl Signer {
                 }
                 None => pem::key(0, None, pem.as_bytes(), &[algorithm.of_tokens()]),
             };
-            match settings.algorithm {
-                Some(algorithm) => (algorithm, make(algorithm)?),
+            let made = match settings.algorithm {
+                Some(algorithm) => make(algorithm).map(|key| (algorithm, key)),
                 None => BY_KEY
                     .into_iter()
                     .find_map(|algorithm| Some((algorithm, make(algorithm).ok()?)))
-                    .ok_or(AuthError::NotAKey)?,
-            }
+                    .ok_or(AuthError::NotAKey),
+            };
+            made.map_err(|error| taken_from(error, "public_key", public_key_file))?
         };
         Ok(Self { id: settings.id.as_str().into(), algorithm, principal: principal(settings), key })
     }

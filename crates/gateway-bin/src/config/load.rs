@@ -175,6 +175,11 @@ impl Origin {
         self.at(&self.original(key), String::new(), false).place_name()
     }
 
+    /// Which variables or files the text of a key of the settings is taken from, if any.
+    pub(crate) fn source_of(&self, key: &str) -> Option<String> {
+        self.put_in.get(&self.original(key))?.source()
+    }
+
     /// The text with a variable that a header's value was made of, in place of that value: it may be a secret.
     pub(crate) fn conceal<'t>(&'t self, value: &'t str) -> &'t str {
         let of_headers = self.put_in.iter().filter(|(key, _)| key.contains("headers."));

@@ -33,6 +33,17 @@ impl PutIn {
         Self { text: text.to_owned(), written: format!("${{{name}}}"), variables: Vec::new() }
     }
 
+    /// Which variables or files the text is of, if any.
+    pub(super) fn source(&self) -> Option<String> {
+        let names: Vec<_> = self.variables.iter().map(|(_, written)| format!("`{written}`")).collect();
+        let names = Some(names.join(" and ")).filter(|names| !names.is_empty())?;
+        Some(if self.text.is_empty() {
+            format!("{names} is empty")
+        } else {
+            format!("it is that of {names}")
+        })
+    }
+
     /// Whatever of it a message could tell, and what it tells instead.
     pub(super) fn parts(&self) -> impl Iterator<Item = (&str, &str)> {
         let whole = std::iter::once((&self.text, &self.written));

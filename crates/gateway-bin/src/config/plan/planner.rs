@@ -138,7 +138,12 @@ impl<'a> Planner<'a> {
             let rest = below.strip_prefix('.').and_then(|name| error.strip_prefix(&format!("`{name}`: ")));
             let shown = if rest.is_some() { &meant } else { &key };
             let message = format!("`{}`: {}", self.origin.original(shown), rest.unwrap_or(&error));
-            self.mistakes.push(self.origin.mistake(&meant, message));
+            let mistake = self.origin.mistake(&meant, message);
+            // Else what is empty, or of the wrong kind, is looked for in the configuration.
+            self.mistakes.push(match self.origin.source_of(&meant) {
+                Some(source) => mistake.with_help(source),
+                None => mistake,
+            });
         }
         None
     }
