@@ -62,6 +62,11 @@ impl PathRegex {
             }
             Some(_) => {}
         }
+        // They are compared with paths byte by byte, which are ASCII.
+        if let Some(c) = text.chars().find(|c| !c.is_ascii()) {
+            let encoded = percent::encoded_as_needed(c.encode_utf8(&mut [0; 4])).into_owned();
+            return Err(format!("requests have `{c}` percent-encoded: write `{encoded}`").into());
+        }
         Ok(Self { cased: Expression::new(text)?, uncased: OnceLock::new() })
     }
 
@@ -354,6 +359,7 @@ mod tests {
             ("~^/(a|b)$", Ok((0, false))),
             ("~", Err("empty")),
             ("~^", Err("empty")),
+            ("~/caf(é|e)", Err("have `é` percent-encoded: write `%C3%A9`")),
             ("~v1/.*", Err("do not begin with a slash")),
             ("~/a(", Err("unclosed group")),
             ("~/a)(b", Err("unopened group")),
