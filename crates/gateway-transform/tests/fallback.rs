@@ -93,7 +93,7 @@ async fn z13_the_other_service_is_asked_then_the_static_answer_is_given() {
             first(503, "hello"),
         ),
         (
-            json!({ "on": ["5xx"], "service": "b", "max_body": "5B" }),
+            json!({ "on": [503], "service": "b", "max_body": "5B" }),
             "503",
             Some("200"),
             "hello",
@@ -111,6 +111,8 @@ fn settings_that_make_no_fallback_say_why() {
         (r#"{"on": ["6xx"]}"#, "`6xx` is nothing to fall back on; expected `connect`, `failure`"),
         (r#"{"on": ["504-500"]}"#, "nothing to fall back on"),
         (r#"{"on": ["200"]}"#, "nothing to fall back on"),
+        (r#"{"on": [200]}"#, "`200` is nothing to fall back on"),
+        (r#"{"on": [true]}"#, "boolean `true`, expected `connect`, `failure`, `5xx`"),
         (r#"{"sevice": "b"}"#, "unknown field `sevice`"),
     ] {
         let error = serde_json::from_str::<FallbackSettings>(text).unwrap_err().to_string();

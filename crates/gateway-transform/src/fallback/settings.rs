@@ -3,8 +3,10 @@ use gateway_core::units::{ByteSize, Scalar, Short, ShortForm};
 use gateway_core::{Code, Problem};
 use http::StatusCode;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
+use std::fmt;
 use std::str::FromStr;
 
 /// What takes the place of an answer that is none: another service, then an answer that is always the same.
@@ -100,7 +102,24 @@ impl FromStr for FallbackOn {
 
 impl<'de> Deserialize<'de> for FallbackOn {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        Cow::<'_, str>::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+        struct Read;
+        impl Visitor<'_> for Read {
+            type Value = FallbackOn;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`connect`, `failure`, `5xx`, `503` or `500-504`")
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<FallbackOn, E> {
+                text.parse().map_err(E::custom)
+            }
+            // Statuses alone are numbers everywhere else.
+            fn visit_u64<E: Error>(self, status: u64) -> Result<FallbackOn, E> {
+                self.visit_str(&status.to_string())
+            }
+            fn visit_i64<E: Error>(self, status: i64) -> Result<FallbackOn, E> {
+                self.visit_str(&status.to_string())
+            }
+        }
+        d.deserialize_any(Read)
     }
 }
 
@@ -110,7 +129,7 @@ impl JsonSchema for FallbackOn {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "type": "string",
+            "type": ["string", "integer"],
             "pattern": "^(connect|failure|[45](xx|[0-9]{2}(-[45][0-9]{2})?))$",
             "examples": ["connect", "failure", "5xx", "500-504"]
         })
