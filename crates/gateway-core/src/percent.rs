@@ -83,6 +83,25 @@ pub fn encoded_as_needed(path: &str) -> Cow<'_, str> {
     Cow::Owned(normal)
 }
 
+/// A text with white space and all beyond ASCII encoded, for whoever wrote it as it is read.
+///
+/// ```
+/// # use gateway_core::percent;
+/// assert_eq!(percent::in_ascii("/ä b/{id}/*"), "/%C3%A4%20b/{id}/*");
+/// ```
+#[must_use]
+pub fn in_ascii(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_ascii_graphic() {
+            encoded.push(c);
+        } else {
+            encoded += &encoded_as_needed(c.encode_utf8(&mut [0; 4]));
+        }
+    }
+    encoded
+}
+
 /// The byte that the two hexadecimal digits after a `%` stand for.
 #[must_use]
 pub fn triplet(digits: &[u8]) -> Option<u8> {

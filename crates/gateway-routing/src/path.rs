@@ -64,7 +64,7 @@ impl PathRegex {
         }
         // They are compared with paths byte by byte, which are ASCII.
         if let Some(c) = text.chars().find(|c| !c.is_ascii()) {
-            let encoded = percent::encoded_as_needed(c.encode_utf8(&mut [0; 4])).into_owned();
+            let encoded = percent::in_ascii(c.encode_utf8(&mut [0; 4]));
             return Err(format!("requests have `{c}` percent-encoded: write `{encoded}`").into());
         }
         Ok(Self { cased: Expression::new(text)?, uncased: OnceLock::new() })
@@ -214,7 +214,13 @@ impl FromStr for PathPattern {
         // The names of parameters are looked at below.
         let mut literal = text.split('/').filter(|part| !part.starts_with('{'));
         if literal.any(|part| !part.bytes().all(|b| b.is_ascii_graphic())) {
-            return Err(because(unencoded(text)));
+            let encoded = percent::in_ascii(text);
+            return Err(because(
+                format!(
+                    "it holds white space or characters that requests have percent-encoded: write `{encoded}`"
+                )
+                .into(),
+            ));
         }
         let (rest, prefix) = match rest.strip_suffix('*') {
             Some("") => ("", true),
@@ -269,19 +275,6 @@ fn restricted(name: &str, what: &str) -> Cow<'static, str> {
     let what = what.strip_suffix('}').unwrap_or("…");
     format!("a parameter takes any segment; for this one alone write an expression, `~…/(?<{name}>{what})`")
         .into()
-}
-
-/// White space, or characters that requests do not have as they are: says what they have in their place.
-fn unencoded(text: &str) -> Cow<'static, str> {
-    let mut encoded = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_ascii_graphic() {
-            encoded.push(c);
-        } else {
-            encoded += &percent::encoded_as_needed(c.encode_utf8(&mut [0; 4]));
-        }
-    }
-    format!("it holds white space or characters that requests have percent-encoded: write `{encoded}`").into()
 }
 
 /// A segment as requests have it; none, where a `%` begins no triplet.

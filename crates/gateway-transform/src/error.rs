@@ -1,3 +1,4 @@
+use gateway_core::percent;
 use http::header::{HeaderName, HeaderValue};
 use std::path::PathBuf;
 
@@ -40,13 +41,13 @@ pub enum TransformError {
     #[error("`{0}` is not an origin; expected \"*\", \"https://shop.example\" or \"https://*.shop.example\"")]
     Origin(String),
     /// A prefix that is none.
-    #[error("`{0}` is not a path prefix; expected something like \"/api/users\", without a slash at the end")]
+    #[error("`{0}` is not a path prefix; expected something like \"/api/users\", without a slash at the end{hint}", hint = encoded(.0))]
     Prefix(String),
     /// What no gateway may call itself in `Via`.
     #[error("`{0}` is not a name for Via; expected a word such as \"gateway\", or a host")]
     Pseudonym(String),
     /// A path that is none, or not the normal form of one.
-    #[error("`{0}` is not a path; expected something like \"/v2/status\", without dot segments or a query")]
+    #[error("`{0}` is not a path; expected something like \"/v2/status\", without dot segments or a query{hint}", hint = encoded(.0))]
     Path(String),
     /// Several ways to make a path, or none.
     #[error("expected exactly one of `full`, `add_prefix`, `replace_prefix` and `regex`")]
@@ -126,4 +127,9 @@ pub(crate) fn name(text: &str) -> Result<HeaderName, TransformError> {
 pub(crate) fn value(name: &str, text: &str) -> Result<HeaderValue, TransformError> {
     HeaderValue::from_str(text)
         .map_err(|_| TransformError::Value { name: name.to_owned(), value: text.to_owned() })
+}
+
+/// What to write for a path that is written as it is read.
+fn encoded(path: &str) -> String {
+    if path.is_ascii() { String::new() } else { format!(", percent-encoded: `{}`", percent::in_ascii(path)) }
 }

@@ -334,6 +334,8 @@ mod tests {
             (json!({ "full": "/a", "add_prefix": "/b" }), "exactly one of"),
             (json!({ "full": "a" }), "`a` is not a path"),
             (json!({ "full": "/a/../b" }), "`/a/../b` is not a path"),
+            (json!({ "full": "/ä/{id}" }), "percent-encoded: `/%C3%A4/{id}`"),
+            (json!({ "replace_prefix": { "from": "/ä", "to": "/a" } }), "percent-encoded: `/%C3%A4`"),
             (json!({ "full": "/a?b=c" }), "is not a path"),
             (json!({ "full": "*" }), "`*` is not a path"),
             (json!({ "add_prefix": "/a/" }), "`/a/` is not a path prefix"),
