@@ -42,7 +42,7 @@ pub struct StickySettings {
 /// The key of the cookie's hash; never shown.
 #[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct StickyKey(String);
+pub struct StickyKey(#[serde(deserialize_with = "key")] String);
 
 impl StickyKey {
     /// A key; any text will do.
@@ -115,6 +115,12 @@ fn cookie_name<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
 
 fn attribute<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
     checked_attribute(String::deserialize(d)?).map_err(serde::de::Error::custom)
+}
+
+/// None at all would be known to everybody.
+fn key<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
+    let key = String::deserialize(d)?;
+    if key.is_empty() { Err(serde::de::Error::custom("it is empty; expected a secret")) } else { Ok(key) }
 }
 
 fn optional_attribute<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {

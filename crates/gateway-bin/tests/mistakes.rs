@@ -627,6 +627,14 @@ fn a_secret_or_key_that_is_none_is_told_with_the_variable_or_file_that_it_is_of(
             ["`assertion.key_file`: `@DIR@/text`: it is no private key; expected PKCS #8 in PEM", ":7:12: "],
         ),
         (
+            "[auth.basic.x]\nfile = \"@DIR@/none\"\n".to_owned(),
+            ["`auth.basic.x.file`: `@DIR@/none`: it is empty; expected lines of `NAME:HASH`", ":7:8: "],
+        ),
+        (
+            "[services.a.balance]\nsticky.key = \"${NONE}\"\n".to_owned(),
+            ["`services.a.balance.sticky.key`: it is empty; expected a secret", ":7:14: "],
+        ),
+        (
             "[identity]\nkeys = { secret = \"${NONE}\" }\n".to_owned(),
             ["`keys.secret` is 0 bytes long; expected at least 16", "`${NONE}` is empty"],
         ),

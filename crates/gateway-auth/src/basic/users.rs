@@ -38,7 +38,14 @@ impl Users {
         }
         // Of somebody who is there, so that it takes as long: of the same one each time.
         let first = by_name.iter().min_by_key(|(name, _)| *name);
-        let nobody = first.map(|(_, user)| user.hash.clone()).ok_or(AuthError::NoUsers)?;
+        let no_users = || match &settings.file {
+            Some(path) => {
+                let why = format!("`{}`: it is empty; expected lines of `NAME:HASH`", path.display());
+                AuthError::setting("file", why)
+            }
+            None => AuthError::NoUsers,
+        };
+        let nobody = first.map(|(_, user)| user.hash.clone()).ok_or_else(no_users)?;
         Ok(Self { by_name, nobody, right: Cache::new(REMEMBERED), hasher: KeyedHash::default() })
     }
 
