@@ -12,6 +12,7 @@ mod timer;
 mod upload;
 mod websocket;
 
+use crate::together::Together;
 use crate::{Handler, Limits};
 use bytes::BytesMut;
 use exchange::{Exchange, Phase};
@@ -22,7 +23,7 @@ use io::Input;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop::unconstrained;
@@ -74,9 +75,8 @@ pub(crate) struct Connection<I, H: Handler> {
     /// Whether this is the first request.
     fresh: bool,
     draining: bool,
-    /// Whether it waits for the tasks that are ready to have their turn: it is asked again behind them. Not in a tunnel, where
-    /// what is said is mostly waited for.
-    behind_others: bool,
+    /// Not in a tunnel, where what is said is mostly waited for.
+    together: Together,
 }
 
 /// How long a tunnel has lasted.
@@ -132,7 +132,7 @@ where
             age: None,
             fresh: true,
             draining: false,
-            behind_others: false,
+            together: Together::default(),
         }
     }
 
@@ -422,20 +422,14 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended<I>> {
         let this = self.get_mut();
+        let waited = ready!(this.together.poll(cx));
         let Some(mut io) = this.io.take() else { return Poll::Ready(Ended::Closed) };
-        let waited = std::mem::take(&mut this.behind_others);
         let mut begun = false;
         loop {
-            // All connections that are ready are read before anything is written, to services or to clients, so that
-            // what is written leaves together. Written one by one, each piece wakes whoever waits for it on another
-            // processor of the machine, who has gone to sleep again by the time of the next: to wake a process costs
-            // several times what it costs to send. Where nothing else is ready it costs one more poll.
             if !waited && (begun || this.output.is_small() && !this.is_tunnel()) {
-                this.behind_others = true;
+                this.together.wait(cx);
                 this.input.rest();
                 this.io = Some(io);
-                // Behind those that are ready in the executor's queue. tokio's `yield_now` would also wait for its driver.
-                cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             let mut turn = this.turn(&mut io, cx);

@@ -65,6 +65,7 @@ mod listen;
 mod patience;
 mod proxy_protocol;
 mod serve;
+mod together;
 
 pub use body::{BodyError, RequestBody};
 pub use drain::Drain;

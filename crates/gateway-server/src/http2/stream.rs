@@ -5,6 +5,7 @@ use super::sending::Sending;
 use super::websocket::{Extended, grant};
 use crate::body::Signals;
 use crate::http1::{is_bodiless, is_for_this_connection};
+use crate::together::Together;
 use crate::{Handler, date};
 use bytes::Bytes;
 use gateway_core::{Recall, Upgrade, interim};
@@ -84,6 +85,8 @@ impl<H> Drop for Counted<H> {
 /// One request being answered. Resolves when the answer was given; dropped before, the stream is reset (CANCEL).
 pub(super) struct Stream<H: Handler> {
     phase: Phase<H>,
+    /// Its request is sent on together with those of other connections.
+    together: Together,
     counted: Counted<H>,
 }
 
@@ -113,7 +116,7 @@ pub(super) struct Waiting<H: Handler> {
 
 impl<H: Handler + Clone> Stream<H> {
     pub(super) fn new(waiting: Waiting<H>, shared: &Rc<Shared<H>>) -> Self {
-        Self { phase: Phase::Waiting(waiting), counted: Counted::new(shared) }
+        Self { phase: Phase::Waiting(waiting), together: Together::begin(), counted: Counted::new(shared) }
     }
 }
 
@@ -121,7 +124,8 @@ impl<H: Handler + Clone> Future for Stream<H> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { phase, counted: Counted(shared) } = self.get_mut();
+        let Self { phase, together, counted: Counted(shared) } = self.get_mut();
+        ready!(together.poll(cx));
         loop {
             match phase {
                 Phase::Waiting(waiting) => match ready!(waiting.poll(shared, cx)) {
