@@ -483,8 +483,15 @@ const SHORT: u64 = 64 * 1024;
 enum AtHand<E> {
     /// All of it: its endpoint is done.
     Whole(Bytes),
-    /// What was read of it, if anything was.
-    Part(Option<Result<Frame<Bytes>, E>>),
+    Part(Option<First<E>>),
+}
+
+/// What was read of an answer before its head was passed on.
+struct First<E> {
+    /// As [`Body::poll_frame`] has it.
+    frame: Option<Result<Frame<Bytes>, E>>,
+    /// How long the body was said to be: one that has broken off says that nothing is to come.
+    length: u64,
 }
 
 impl<E> AtHand<E> {
@@ -492,19 +499,18 @@ impl<E> AtHand<E> {
         if body.is_end_stream() {
             return Self::Whole(Bytes::new());
         }
-        if !matches!(body.size_hint().exact(), Some(..=SHORT)) {
-            return Self::Part(None);
-        }
-        match poll_fn(|cx| Poll::Ready(Pin::new(&mut *body).poll_frame(cx))).await {
+        let Some(length @ ..=SHORT) = body.size_hint().exact() else { return Self::Part(None) };
+        let frame = match poll_fn(|cx| Poll::Ready(Pin::new(&mut *body).poll_frame(cx))).await {
+            Poll::Pending => return Self::Part(None),
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                 // Trailers may follow, over HTTP/2 also what has a length.
-                Ok(data) if body.is_end_stream() => Self::Whole(data),
-                Ok(data) => Self::Part(Some(Ok(Frame::data(data)))),
-                Err(frame) => Self::Part(Some(Ok(frame))),
+                Ok(data) if body.is_end_stream() => return Self::Whole(data),
+                Ok(data) => Some(Ok(Frame::data(data))),
+                Err(frame) => Some(Ok(frame)),
             },
-            Poll::Ready(first) => Self::Part(first),
-            Poll::Pending => Self::Part(None),
-        }
+            Poll::Ready(broken) => broken,
+        };
+        Self::Part(Some(First { frame, length }))
     }
 }
 
@@ -514,8 +520,8 @@ impl<E> AtHand<E> {
 pub struct BalancedBody<B: Body>(Box<Balanced<B>>);
 
 struct Balanced<B: Body> {
-    /// What was read of it, to come before what follows.
-    first: Option<Result<Frame<B::Data>, B::Error>>,
+    /// To come before what follows.
+    first: Option<First<B::Error>>,
     body: B,
     stay: Stay,
     picked: Picked,
@@ -539,7 +545,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for BalancedBody<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let Balanced { first, body, stay, picked, .. } = &mut *self.get_mut().0;
         if let Some(first) = first.take() {
-            return Poll::Ready(Some(first));
+            return Poll::Ready(first.frame);
         }
         let mut body = Pin::new(body);
         match stay {
@@ -561,11 +567,9 @@ impl<B: Body<Data = Bytes> + Unpin> Body for BalancedBody<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let hint = self.0.body.size_hint();
-        let first = self.0.first.as_ref().and_then(|first| first.as_ref().ok()?.data_ref());
-        match (first, hint.exact()) {
-            (Some(first), Some(rest)) => SizeHint::with_exact(first.len() as u64 + rest),
-            _ => hint,
+        match &self.0.first {
+            Some(first) => SizeHint::with_exact(first.length),
+            None => self.0.body.size_hint(),
         }
     }
 }

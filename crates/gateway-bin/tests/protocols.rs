@@ -21,6 +21,14 @@ fn gateway(upstream: SocketAddr) -> Gateway {
     Gateway::builder(env!("CARGO_BIN_EXE_gateway")).config(&config).start()
 }
 
+fn logging_gateway(upstream: SocketAddr) -> Gateway {
+    let config = format!(
+        "[access_log]\npath = \"@DIR@/access.log\"\nflush = \"10ms\"\n[server]\nlisten = \"127.0.0.1:@PORT@\"\n\
+         workers = 1\n[services.a]\nendpoints = [\"http://{upstream}\"]\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n"
+    );
+    Gateway::builder(env!("CARGO_BIN_EXE_gateway")).config(&config).start()
+}
+
 /// Bytes that do not repeat with any period that a buffer might have.
 fn bytes(count: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
@@ -446,11 +454,7 @@ fn pipes(gateway: &Gateway) -> usize {
 fn long_answers_pass_within_the_kernel_by_one_pipe_and_are_logged_as_long_as_they_were() {
     const SIZE: usize = 16 * MIB;
     let (addr, requests) = scripted();
-    let config = format!(
-        "[access_log]\npath = \"@DIR@/access.log\"\nflush = \"10ms\"\n[server]\nlisten = \"127.0.0.1:@PORT@\"\n\
-         workers = 1\n[services.a]\nendpoints = [\"http://{addr}\"]\n[[routes]]\npath = \"/*\"\nservice = \"a\"\n"
-    );
-    let gateway = Gateway::builder(env!("CARGO_BIN_EXE_gateway")).config(&config).start();
+    let gateway = logging_gateway(addr);
     warm_up(&gateway, &requests);
     let before = pipes(&gateway);
     let sent = bytes(SIZE);
@@ -481,6 +485,34 @@ fn long_answers_pass_within_the_kernel_by_one_pipe_and_are_logged_as_long_as_the
         .collect();
     let size = SIZE as u64;
     assert_eq!(said, [(size, None), (size, None), (size / 2, Some("answer-cut-off"))]);
+}
+
+#[test]
+fn an_answer_that_ends_before_its_length_never_passes_for_a_whole_one() {
+    const TIMES: usize = 20;
+    let (addr, requests) = scripted();
+    let gateway = logging_gateway(addr);
+    warm_up(&gateway, &requests);
+    // Whether its end is seen together with its head is chance.
+    for body in [&b""[..], b"abc"].repeat(TIMES) {
+        let mut client = Wire::connect(gateway.addr()).with_patience(SOON);
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let mut upstream = next(&requests);
+        upstream.send(&[b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", body].concat()).unwrap();
+        drop(upstream);
+        let mut length = None;
+        loop {
+            match &*client.line().unwrap() {
+                "\r\n" => break,
+                line => length = length.or(line.strip_prefix("content-length: ").map(str::to_owned)),
+            }
+        }
+        assert_eq!(length.as_deref(), Some("10\r\n"));
+        assert_eq!(client.bytes(body.len()).unwrap(), body);
+        assert!(client.bytes(1).is_err(), "the connection is closed");
+    }
+    let cut = || gateway.access_log().iter().filter(|line| line["reason"] == "answer-cut-off").count();
+    wait_until("a line for each", SOON, || (cut() == 2 * TIMES).then_some(()));
 }
 
 #[test]
