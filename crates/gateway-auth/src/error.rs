@@ -141,6 +141,14 @@ impl AuthError {
         }
     }
 
+    /// The same, where its setting stands below another.
+    pub(crate) fn below(self, setting: &str) -> Self {
+        match self {
+            Self::Setting { key, why } => Self::Setting { key: format!("{setting}.{key}"), why },
+            other => other,
+        }
+    }
+
     /// The same of a secret or a key that is none, with where it comes from.
     pub(crate) fn taken_from(self, setting: &str, file: Option<&Path>) -> Self {
         match self {

@@ -262,14 +262,14 @@ async fn an_exchange_that_is_optional_lets_anonymous_requests_through_without_cr
 #[test]
 fn settings_that_make_no_sense_are_refused_and_secrets_are_not_shown() {
     for (settings, part) in [
-        (json!({ "header": {} }), "`value`: none or both of `value` and `value_file`"),
-        (json!({ "header": { "value": "a\nb" } }), "`value`: it has control characters"),
+        (json!({ "header": {} }), "`header.value`: none or both of `value` and `value_file`"),
+        (json!({ "header": { "value": "a\nb" } }), "`header.value`: it has control characters"),
         (json!({ "header": { "name": "a b", "value": "x" } }), "`a b` cannot name a header"),
-        (json!({ "basic": { "user": "a:b", "password": "hush" } }), "`user`: `a:b` is no user"),
-        (json!({ "basic": { "user": "a" } }), "`password`: none or both"),
+        (json!({ "basic": { "user": "a:b", "password": "hush" } }), "`basic.user`: `a:b` is no user"),
+        (json!({ "basic": { "user": "a" } }), "`basic.password`: none or both"),
         (
             json!({ "client_credentials": { "url": "http://x", "client_secret": "hush" } }),
-            "`client_id`: it is empty",
+            "`client_credentials.client_id`: it is empty",
         ),
         (
             json!({ "client_credentials": { "url": "x", "client_id": "a", "client_secret": "hush" } }),
@@ -277,7 +277,12 @@ fn settings_that_make_no_sense_are_refused_and_secrets_are_not_shown() {
         ),
         (
             json!({ "client_credentials": { "url": "http://x", "client_id": "a" } }),
-            "`client_secret`: none or both",
+            "`client_credentials.client_secret`: none or both",
+        ),
+        (json!({ "header": { "value": " " } }), "`header.value`: it is empty; expected a secret"),
+        (
+            json!({ "token_exchange": { "client": { "url": "http://x", "client_id": "a", "client_secret": "" } } }),
+            "`token_exchange.client.client_secret`: it is empty; expected a secret",
         ),
         (json!({ "client_credential": {} }), "unknown variant `client_credential`"),
     ] {
@@ -290,6 +295,7 @@ fn settings_that_make_no_sense_are_refused_and_secrets_are_not_shown() {
     for settings in [
         json!({ "header": { "value": "hush" } }),
         json!({ "basic": { "user": "a", "password": "hush" } }),
+        json!({ "basic": { "user": "a", "password": "" } }),
         json!({ "client_credentials": { "url": "http://x", "client_id": "a", "client_secret": "hush" } }),
         json!({ "token_exchange": { "client": { "url": "http://x", "client_id": "a", "client_secret": "hush", "client_auth": "post" } } }),
     ] {

@@ -120,7 +120,11 @@ fn attribute<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
 /// None at all would be known to everybody.
 fn key<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
     let key = String::deserialize(d)?;
-    if key.is_empty() { Err(serde::de::Error::custom("it is empty; expected a secret")) } else { Ok(key) }
+    if key.trim().is_empty() {
+        Err(serde::de::Error::custom("it is empty; expected a secret"))
+    } else {
+        Ok(key)
+    }
 }
 
 fn optional_attribute<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {

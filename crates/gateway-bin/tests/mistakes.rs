@@ -572,7 +572,8 @@ fn no_secret_stands_in_what_is_said_of_it_wherever_that_is_found_out() {
 
 #[test]
 fn a_secret_or_key_that_is_none_is_told_with_the_variable_or_file_that_it_is_of() {
-    let introspection = "[auth.introspection.x]\nurl = \"http://127.0.0.1:1\"\nclient_id = \"a\"\n";
+    let client = "url = \"http://127.0.0.1:1\"\nclient_id = \"a\"\n";
+    let introspection = format!("[auth.introspection.x]\n{client}");
     let oidc = "[auth.oidc.x]\nissuer = \"https://a.example\"\nclient_id = \"a\"\nclient_secret = \"b\"\n";
     let signature = "[auth.signatures.x]\n[[auth.signatures.x.keys]]\nid = \"a\"\n";
     let more = "[[auth.jwt.x.keys]]\nsecret = \"a secret for tests, 32 bytes long\"\n[[auth.jwt.x.keys]]\n";
@@ -628,7 +629,15 @@ fn a_secret_or_key_that_is_none_is_told_with_the_variable_or_file_that_it_is_of(
         ),
         (
             "[auth.basic.x]\nfile = \"@DIR@/none\"\n".to_owned(),
-            ["`auth.basic.x.file`: `@DIR@/none`: it is empty; expected lines of `NAME:HASH`", ":7:8: "],
+            ["`auth.basic.x.file`: `@DIR@/none`: it names nobody; expected lines of `NAME:HASH`", ":7:8: "],
+        ),
+        (
+            "[services.a.outbound.header]\nname = \"X-Key\"\nvalue = \"${NONE}\"\n".to_owned(),
+            ["`services.a.outbound.header.value`: it is empty; expected a secret", "`${NONE}` is empty"],
+        ),
+        (
+            format!("[services.a.outbound.client_credentials]\n{client}client_secret = \"${{NONE}}\"\n"),
+            ["`services.a.outbound.client_credentials.client_secret`: it is empty", "`${NONE}` is empty"],
         ),
         (
             "[services.a.balance]\nsticky.key = \"${NONE}\"\n".to_owned(),

@@ -102,6 +102,32 @@ pub fn in_ascii(text: &str) -> String {
     encoded
 }
 
+/// The first character of a path's expression that no path has, as all beyond ASCII is encoded in paths: what is told of
+/// it. Within `[…]` it may be said not to stand there.
+///
+/// ```
+/// # use gateway_core::percent;
+/// let told = percent::never_in_paths("/caf(é|e)").unwrap();
+/// assert_eq!(told, "requests have `é` percent-encoded: write `(?:%C3%A9)`");
+/// assert!(percent::never_in_paths("/[^é]+").is_none());
+/// ```
+#[must_use]
+pub fn never_in_paths(expression: &str) -> Option<String> {
+    let (mut classes, mut is_escaped) = (0u32, false);
+    let never = expression.chars().find(|c| {
+        match c {
+            _ if std::mem::take(&mut is_escaped) => {}
+            '\\' => is_escaped = true,
+            '[' => classes += 1,
+            ']' => classes = classes.saturating_sub(1),
+            _ => {}
+        }
+        classes == 0 && !c.is_ascii()
+    })?;
+    let encoded = in_ascii(never.encode_utf8(&mut [0; 4]));
+    Some(format!("requests have `{never}` percent-encoded: write `(?:{encoded})`"))
+}
+
 /// The byte that the two hexadecimal digits after a `%` stand for.
 #[must_use]
 pub fn triplet(digits: &[u8]) -> Option<u8> {

@@ -40,7 +40,7 @@ impl Users {
         let first = by_name.iter().min_by_key(|(name, _)| *name);
         let no_users = || match &settings.file {
             Some(path) => {
-                let why = format!("`{}`: it is empty; expected lines of `NAME:HASH`", path.display());
+                let why = format!("`{}`: it names nobody; expected lines of `NAME:HASH`", path.display());
                 AuthError::setting("file", why)
             }
             None => AuthError::NoUsers,

@@ -1,7 +1,7 @@
 //! A token endpoint (RFC 6749 §3.2), and what it is asked.
 
 use crate::AuthError;
-use crate::client::proof::{Client, secret_file};
+use crate::client::proof::{Client, secret_or_file};
 use crate::client::settings::ClientAuth;
 use crate::outbound::settings::{ClientCredentials, OnTokenFailure};
 use crate::remote::{shown, url};
@@ -177,11 +177,10 @@ impl Endpoint {
 /// A secret that stands in the settings or in a file.
 pub(crate) fn secret(key: &str, text: Option<&str>, file: Option<&Path>) -> Result<String, AuthError> {
     let one = || format!("none or both of `{key}` and `{key}_file` are given; expected one of them");
-    match (text, file) {
-        (Some(text), None) => Ok(text.to_owned()),
-        (None, Some(path)) => secret_file(key, path),
-        _ => Err(AuthError::setting(key, one())),
+    if text.is_some() && file.is_some() {
+        return Err(AuthError::setting(key, one()));
     }
+    secret_or_file(key, text, file)?.ok_or_else(|| AuthError::setting(key, one()))
 }
 
 /// `Basic …` (RFC 7617 §2).

@@ -3,7 +3,7 @@ use crate::gate::{GateFuture, Leave};
 use crate::outbound::endpoint::{Endpoint, basic, secret};
 use crate::outbound::exchange::{Exchange, Known};
 use crate::outbound::held::{Held, Token};
-use crate::outbound::settings::OutboundSettings;
+use crate::outbound::settings::{OutboundBasic, OutboundHeader, OutboundSettings};
 use bytes::Bytes;
 use gateway_core::take_ready;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
@@ -49,32 +49,46 @@ impl OutboundCredentialsLayer {
     /// # Errors
     /// A setting is missing, makes no sense, or names a file that cannot be read.
     pub fn new(settings: &OutboundSettings) -> Result<Self, AuthError> {
-        Ok(Self(Arc::new(match settings {
-            OutboundSettings::Passthrough => Kind::Nothing,
-            OutboundSettings::Remove => Kind::Remove,
-            OutboundSettings::Header(header) => {
-                let name = header.name.parse().map_err(|_| AuthError::Header(header.name.clone()))?;
-                let value = secret("value", header.value.as_deref(), header.value_file.as_deref())?;
-                let mut value = HeaderValue::try_from(value).map_err(|_| {
-                    AuthError::setting("value", "it has control characters; expected a header's value")
-                })?;
-                value.set_sensitive(true);
-                Kind::Header(name, value)
+        let (below, kind) = match settings {
+            OutboundSettings::Passthrough => return Ok(Self(Arc::new(Kind::Nothing))),
+            OutboundSettings::Remove => return Ok(Self(Arc::new(Kind::Remove))),
+            OutboundSettings::Header(header) => ("header", fixed(header)),
+            OutboundSettings::Basic(user) => ("basic", password(user)),
+            OutboundSettings::ClientCredentials(client) => {
+                ("client_credentials", Endpoint::new(client).map(|endpoint| Kind::Held(Held::new(endpoint))))
             }
-            OutboundSettings::Basic(user) => {
-                if user.user.is_empty() || user.user.contains(':') {
-                    let why = format!("`{}` is no user; expected a name without a colon", user.user);
-                    return Err(AuthError::setting("user", why));
-                }
-                let password = secret("password", user.password.as_deref(), user.password_file.as_deref())?;
-                Kind::Header(AUTHORIZATION, basic(&user.user, &password)?)
-            }
-            OutboundSettings::ClientCredentials(client) => Kind::Held(Held::new(Endpoint::new(client)?)),
             OutboundSettings::TokenExchange(exchange) => {
-                Kind::Exchange(Exchange::new(Endpoint::new(&exchange.client)?, exchange))
+                let endpoint = Endpoint::new(&exchange.client);
+                (
+                    "token_exchange.client",
+                    endpoint.map(|endpoint| Kind::Exchange(Exchange::new(endpoint, exchange))),
+                )
             }
-        })))
+        };
+        kind.map(|kind| Self(Arc::new(kind))).map_err(|error| error.below(below))
     }
+}
+
+fn fixed(header: &OutboundHeader) -> Result<Kind, AuthError> {
+    let name = header.name.parse().map_err(|_| AuthError::Header(header.name.clone()))?;
+    let value = secret("value", header.value.as_deref(), header.value_file.as_deref())?;
+    let mut value = HeaderValue::try_from(value)
+        .map_err(|_| AuthError::setting("value", "it has control characters; expected a header's value"))?;
+    value.set_sensitive(true);
+    Ok(Kind::Header(name, value))
+}
+
+fn password(user: &OutboundBasic) -> Result<Kind, AuthError> {
+    if user.user.is_empty() || user.user.contains(':') {
+        let why = format!("`{}` is no user; expected a name without a colon", user.user);
+        return Err(AuthError::setting("user", why));
+    }
+    let password = match (user.password.as_deref(), user.password_file.as_deref()) {
+        // Where the user is the token, there is none.
+        (Some(""), None) => String::new(),
+        (text, file) => secret("password", text, file)?,
+    };
+    Ok(Kind::Header(AUTHORIZATION, basic(&user.user, &password)?))
 }
 
 impl<S> Layer<S> for OutboundCredentialsLayer {

@@ -5,7 +5,7 @@ use crate::error::TransformError;
 use crate::normalize::{NormalizeSettings, PathError, is_dot_segment, normalize_path};
 use crate::target::{Case, after};
 use crate::template::{Template, captured};
-use gateway_core::Captures;
+use gateway_core::{Captures, percent};
 use regex::{Regex, RegexBuilder};
 use std::borrow::Cow;
 
@@ -59,11 +59,14 @@ impl PathEdit {
     }
 
     fn regex(settings: &RegexRewrite, case: Case) -> Result<Self, TransformError> {
+        let refused = |why| TransformError::Regex { pattern: settings.pattern.clone(), why };
+        if let Some(why) = percent::never_in_paths(&settings.pattern) {
+            return Err(refused(why));
+        }
         let wrong = |error: &regex::Error| {
             // The last line says what is wrong, those before draw where.
             let why = error.to_string();
-            let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            TransformError::Regex { pattern: settings.pattern.clone(), why }
+            refused(why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned())
         };
         let compile = |pattern: &str| {
             let mut builder = RegexBuilder::new(pattern);
@@ -341,6 +344,7 @@ mod tests {
             (json!({ "add_prefix": "/a/" }), "`/a/` is not a path prefix"),
             (json!({ "replace_prefix": { "from": "/", "to": "/a" } }), "`/` is not a path prefix"),
             (regex("/(", "/a"), "unclosed group"),
+            (regex("/caf(é|e)", "/a"), "have `é` percent-encoded: write `(?:%C3%A9)`"),
             (regex("/a)|(?:b", "/a"), "unopened group"),
             (regex("/a{1000}{1000}", "/a"), "size limit"),
             (regex("/(.*)", "/a/{2}"), "no group `2`"),
