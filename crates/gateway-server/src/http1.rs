@@ -394,8 +394,9 @@ where
     }
 
     /// The client, or time, has run out.
-    fn expired(&mut self, wait: Wait) -> Turn {
+    fn expired(&mut self, io: &I, wait: Wait) -> Turn {
         match wait {
+            Wait::Write if self.output.push(io) => Turn::Again,
             Wait::Idle | Wait::Tunnel | Wait::Farewell => self.close(false),
             Wait::Linger if matches!(self.state, State::Discard { .. }) => self.close(true),
             Wait::Answer | Wait::Write | Wait::Linger | Wait::Pong => Turn::Close,
@@ -440,7 +441,7 @@ where
                         this.io = Some(io);
                         return Poll::Pending;
                     }
-                    Poll::Ready(wait) => turn = this.expired(wait),
+                    Poll::Ready(wait) => turn = this.expired(&io, wait),
                 }
             }
             match turn {

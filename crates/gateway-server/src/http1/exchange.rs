@@ -2,7 +2,7 @@
 
 use super::MAX_DISCARD;
 use super::answer::{AnswerFraming, Asked, Put, put_frame, put_head, put_interim, put_spliced};
-use super::io::{Input, Output};
+use super::io::{Input, Output, stream_socket};
 use super::recall::Recalling;
 use super::upload::{Pumped, Upload};
 use super::websocket::{Frames, GOING_AWAY};
@@ -12,14 +12,11 @@ use gateway_core::{Recall, Upgrade, interim, spare};
 use gateway_http1::{Framing, RequestHead, put_last_chunk};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use http_body::{Body, Frame};
-use std::any::Any;
 use std::future::Future;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::AsyncRead;
-use tokio::net::{TcpStream, UnixStream};
 
 pub(crate) struct Exchange<H: Handler> {
     pub(crate) phase: Phase<H>,
@@ -358,11 +355,4 @@ impl<H: Handler> Exchange<H> {
             }
         }
     }
-}
-
-/// The client's socket, if bytes go over it as they are.
-fn stream_socket<I: 'static>(io: &I) -> Option<BorrowedFd<'_>> {
-    let io: &dyn Any = io;
-    let tcp = || io.downcast_ref::<TcpStream>().map(AsFd::as_fd);
-    tcp().or_else(|| io.downcast_ref::<UnixStream>().map(AsFd::as_fd))
 }

@@ -3,12 +3,16 @@
 use super::timer::Timer;
 use bytes::{Buf, Bytes, BytesMut};
 use gateway_http1::{Framing, READ, ReadSize};
+use socket2::SockRef;
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio_util::io::poll_read_buf;
 
 /// What the shared buffers are made for: many heads, one after the other.
@@ -289,6 +293,18 @@ impl Output {
         }
     }
 
+    /// Writes what the system takes, though it does not say that it takes any: that it says only once a third of its buffer
+    /// is free, which may be megabytes. Says whether it took something, and so the client did.
+    #[cold]
+    pub(crate) fn push<I: 'static>(&mut self, io: &I) -> bool {
+        let parts = std::iter::once(&self.lead[..]).chain(self.pieces.iter().map(|piece| &piece[..]));
+        let first = parts.chain(std::iter::once(&self.tail[..])).find(|part| !part.is_empty());
+        let (Some(socket), Some(first)) = (stream_socket(io), first) else { return false };
+        let Ok(written @ 1..) = SockRef::from(&socket).send(first) else { return false };
+        self.advance(written);
+        true
+    }
+
     /// Drops so many bytes, which were written.
     fn advance(&mut self, written: usize) {
         let mut left = written;
@@ -323,6 +339,13 @@ impl Output {
         timer.clear();
         Poll::Ready(Ok(()))
     }
+}
+
+/// The client's socket, if bytes go over it as they are.
+pub(super) fn stream_socket<I: 'static>(io: &I) -> Option<BorrowedFd<'_>> {
+    let io: &dyn Any = io;
+    let tcp = || io.downcast_ref::<TcpStream>().map(AsFd::as_fd);
+    tcp().or_else(|| io.downcast_ref::<UnixStream>().map(AsFd::as_fd))
 }
 
 #[cfg(test)]

@@ -4,9 +4,11 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Response, StatusCode};
 use http_body_util::Empty;
 use std::cell::RefCell;
+use std::io::{Read, Write};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWriteExt};
 
 fn with(status: u16, length: Option<&str>, body: AnyBody) -> Response<AnyBody> {
@@ -257,4 +259,39 @@ async fn connections_that_are_ready_together_are_all_read_before_the_first_is_de
     }
     assert_eq!(*written.borrow(), [0, 0, 0]);
     assert_eq!(*taken.borrow(), [3, 3, 3]);
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_client_that_reads_slowly_is_not_taken_for_one_that_takes_nothing() {
+    let limits = Limits { write_timeout: Duration::from_secs(30), ..Limits::default() };
+    let (listener, at_once) = (std::net::TcpListener::bind("127.0.0.1:0").unwrap(), 256 * 1024);
+    for (reads, is_kept) in [(true, true), (false, false)] {
+        let (script, handler) = a_long_answer(1000, 64 * 1024);
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        server.set_nonblocking(true).unwrap();
+        let server = tokio::net::TcpStream::from_std(server).unwrap();
+        let served = serve_connection(server, handler, Rc::new(limits), Drain::default());
+        let served = tokio::task::spawn_local(served);
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        // Until the system's buffers are full.
+        let mut taken = 0;
+        loop {
+            settle().await;
+            match std::mem::replace(&mut taken, script.taken()) {
+                before if before == taken && taken > 0 => break,
+                _ => std::thread::yield_now(),
+            }
+        }
+        // Far less at a time than the system waits for before it says that there is room.
+        for _ in 0..10 {
+            if reads {
+                client.read_exact(&mut vec![0; at_once]).unwrap();
+            }
+            tokio::time::advance(Duration::from_secs(29)).await;
+            settle().await;
+        }
+        assert_eq!(!served.is_finished(), is_kept);
+        served.abort();
+    }
 }
