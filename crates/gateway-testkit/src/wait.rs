@@ -1,4 +1,5 @@
-use std::net::{TcpListener, UdpSocket};
+use socket2::{Domain, Socket, Type};
+use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -47,10 +48,18 @@ pub fn free_port() -> u16 {
             *own = block();
             own.next().expect("a block is not empty")
         });
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        if is_free(port) {
             return port;
         }
     }
+}
+
+/// Whether nobody listens there. Looks without listening: a process that another test just starts has a copy of the
+/// socket until it begins its program, and whoever is given the port could not listen there meanwhile.
+fn is_free(port: u16) -> bool {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_reuse_address(true).expect("an option");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], port)).into()).is_ok()
 }
 
 /// Ports that are this process's as long as it lives.
@@ -74,5 +83,19 @@ mod tests {
         let (one, other) = (block(), block());
         assert!(one.end <= other.start, "{one:?} and {other:?}");
         assert_ne!(free_port(), free_port());
+    }
+
+    #[test]
+    fn a_port_is_free_until_somebody_listens_there() {
+        let addr = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        assert!(is_free(addr.port()));
+        let _looking = {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_reuse_address(true).unwrap();
+            socket.bind(&addr.into()).unwrap();
+            socket
+        };
+        let _listening = crate::upstream::listen(addr);
+        assert!(!is_free(addr.port()));
     }
 }
