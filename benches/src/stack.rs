@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use gateway_auth::{JwtSettings, mint};
 use gateway_bin::bench::InProcess;
-use gateway_core::ClientAddr;
+use gateway_core::{ClientAddr, clock};
 use http::{HeaderValue, Request, header};
 use http_body_util::{BodyExt, Full};
 use tempfile::TempDir;
@@ -90,7 +90,11 @@ impl Stack {
         );
         let file = dir.path().join("gateway.toml");
         std::fs::write(&file, config).expect("a file");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .on_thread_unpark(clock::awoke)
+            .build()
+            .expect("a runtime");
         let settings = JwtSettings { secret: Some(SECRET.into()), ..JwtSettings::default() };
         let token = mint(&settings, serde_json::json!({ "sub": "ada", "exp": 4_102_444_800_u64 }));
         let bearer = format!("Bearer {}", token.expect("a token"));

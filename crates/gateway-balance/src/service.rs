@@ -11,7 +11,7 @@ use crate::settings::{BalanceSettings, RetrySettings, TimeoutSettings};
 use crate::timeout::{Limit, Time};
 use bytes::Bytes;
 use gateway_core::{
-    BoxError, Endpoint, FailureKind, Limited, Splice, Spliced, Upstream, UpstreamError, spare,
+    BoxError, Endpoint, FailureKind, Limited, Splice, Spliced, Upstream, UpstreamError, clock, spare,
 };
 use http::header::{HeaderName, HeaderValue, SET_COOKIE};
 use http::request::Parts;
@@ -145,7 +145,7 @@ where
         // First, so that the future is made where it stays: it is large, and hardly anything of it is there yet.
         let place = Box::new_uninit();
         let future = async move {
-            let now = Instant::now();
+            let now = clock::recent().map_or_else(Instant::now, Instant::from_std);
             let passage = match circuit.map(|circuit| circuit.enter(now)).transpose() {
                 Ok(passage) => passage,
                 Err(why) => return Ok(refuse(why)),

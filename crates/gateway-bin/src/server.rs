@@ -7,7 +7,7 @@ use crate::doorway::{Doorway, Inside, OfAddress};
 use crate::seats::{Handed, Place, Taken};
 use crate::stack::{AnswerBody, Answering, Edge};
 use futures_util::FutureExt;
-use gateway_core::{ClientAddr, Code, Network, Problem, Splice, Spliced, given_up};
+use gateway_core::{ClientAddr, Code, Network, Problem, Splice, Spliced, clock, given_up};
 use gateway_observe::ConnectionGauge;
 use gateway_server::{
     Accepted, Drain, Handler, Limits, Listener, Proxied, ProxyHeaderError, RequestBody, Socket,
@@ -57,8 +57,10 @@ pub(crate) fn spawn_worker(
     mut orders: Orders,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     std::thread::Builder::new().name(name).spawn(move || {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .on_thread_unpark(clock::awoke)
+            .build_local(Default::default())?;
         let result = runtime.block_on(async move {
             let plan = orders.plan.borrow_and_update().clone();
             plan.clients.apply(place.doorway());

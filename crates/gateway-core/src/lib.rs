@@ -20,6 +20,7 @@
 //! | [`KeyedHash`] | what stands for a caller or a token in a map: nobody outside can make two the same |
 //! | [`with_causes`] | an error and what caused it, in one line |
 //! | [`take_ready`] | the service to call later: the one that was made ready, not a clone of it |
+//! | [`clock`] | the time as the thread last saw it, for what may be off by a moment |
 //! | [`spare`] | the memory of heads that were used up, kept for the next ones |
 //! | [`once`] | a header value that HTTP/2 need not remember |
 //! | [`Mode`] | whether a policy is carried out, or only says what it would have done |
@@ -80,6 +81,7 @@ mod captures;
 mod certificate;
 pub mod civil;
 mod client;
+pub mod clock;
 mod code;
 pub mod cookie;
 mod decision;

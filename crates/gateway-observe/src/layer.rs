@@ -5,7 +5,7 @@ use crate::metrics::{Metrics, RouteLabels, RouteMetrics};
 use crate::time::Utc;
 use gateway_core::{
     AuthRefused, Break, CacheResult, ClientAddr, Endpoint, Limited, PolicyDecision, Principal, Problem,
-    Received, RequestId, Scheme, Unenforced, given_up,
+    Received, RequestId, Scheme, Unenforced, clock, given_up,
 };
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode, Uri};
@@ -63,7 +63,8 @@ impl ObserveLayer {
 impl<S> Layer<S> for ObserveLayer {
     type Service = Observe<S>;
     fn layer(&self, inner: S) -> Observe<S> {
-        Observe { inner, route: self.route.clone() }
+        let observes = self.route.metrics.is_some() || self.route.lines.is_some();
+        Observe { inner, route: observes.then(|| self.route.clone()) }
     }
 }
 
@@ -71,7 +72,8 @@ impl<S> Layer<S> for ObserveLayer {
 #[derive(Clone, Debug)]
 pub struct Observe<S> {
     inner: S,
-    route: Arc<Route>,
+    /// `None` where nothing is counted or written.
+    route: Option<Arc<Route>>,
 }
 
 /// A request under way. Dropping it means that it is over, and writes it down.
@@ -160,7 +162,7 @@ impl Observation {
         };
         Self {
             route: route.clone(),
-            start: Instant::now(),
+            start: clock::recent().unwrap_or_else(Instant::now),
             method: request.method().clone(),
             request: route.lines.is_some().then(asked),
             status: None,
@@ -251,7 +253,7 @@ fn has_no_body(status: StatusCode) -> bool {
 
 impl Drop for Observation {
     fn drop(&mut self) {
-        let now = Instant::now();
+        let now = clock::now();
         let took = now.duration_since(self.start);
         let broke = match self.progress {
             Progress::Whole => None,
@@ -311,8 +313,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let observed = self.route.metrics.is_some() || self.route.lines.is_some();
-        let mut observation = observed.then(|| Box::new(Observation::begin(&self.route, &request)));
+        let observe = |route| Box::new(Observation::begin(route, &request));
+        let mut observation = self.route.as_ref().map(observe);
         let inner = Observation::asking(&mut observation, || self.inner.call(request));
         ObserveFuture { inner: Some(inner), observation }
     }

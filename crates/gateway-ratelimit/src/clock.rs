@@ -1,3 +1,4 @@
+use gateway_core::clock;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
@@ -18,6 +19,7 @@ impl Clock {
     }
 
     pub(crate) fn now(&self) -> u64 {
-        self.wall + u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX >> 12)
+        let now = clock::recent().map_or_else(Instant::now, Instant::from_std);
+        self.wall + u64::try_from(now.duration_since(self.start).as_micros()).unwrap_or(u64::MAX >> 12)
     }
 }

@@ -1,3 +1,4 @@
+use gateway_core::clock;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -44,7 +45,8 @@ impl Timer {
     /// From now, unless it runs for the same thing already.
     pub(crate) fn set(&mut self, wait: Wait, limit: Duration) {
         if self.due.is_none_or(|(current, _)| current != wait) {
-            self.due = Some((wait, Instant::now() + limit));
+            let now = clock::recent().map_or_else(Instant::now, Instant::from_std);
+            self.due = Some((wait, now + limit));
         }
     }
 

@@ -1,5 +1,6 @@
 use super::connection::Connection;
 use crate::settings::UpstreamSettings;
+use gateway_core::clock;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use tokio::time::Instant;
@@ -15,6 +16,11 @@ struct Idle {
     since: Instant,
 }
 
+/// Idle times need not be told to the millisecond.
+fn recent() -> Instant {
+    clock::recent().map_or_else(Instant::now, Instant::from_std)
+}
+
 impl Pool {
     /// A connection that names this client, or none where none is named.
     pub(crate) fn take(
@@ -23,7 +29,7 @@ impl Pool {
         client: Option<SocketAddr>,
     ) -> Option<Box<Connection>> {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = if idle.is_empty() { return None } else { Instant::now() };
+        let now = if idle.is_empty() { return None } else { recent() };
         let is_for = |kept: &Idle| kept.connection.client == client;
         // Mostly all are for everyone, and this finds the last.
         while let Some(at) = idle.iter().rposition(is_for) {
@@ -52,7 +58,7 @@ impl Pool {
     /// Keeps a connection that was not used yet.
     pub(crate) fn put(&self, connection: Box<Connection>, settings: &UpstreamSettings) {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
+        let now = recent();
         // The oldest are at the bottom, where light traffic never looks.
         if idle.first().is_some_and(|oldest| now.duration_since(oldest.since) > *settings.idle_timeout) {
             idle.retain(|kept| now.duration_since(kept.since) <= *settings.idle_timeout);
