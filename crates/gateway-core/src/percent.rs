@@ -102,30 +102,45 @@ pub fn in_ascii(text: &str) -> String {
     encoded
 }
 
-/// The first character of a path's expression that no path has, as all beyond ASCII is encoded in paths: what is told of
-/// it. Within `[…]` it may be said not to stand there.
+/// What stands in a path's expression and in no path, as requests have all that need be encoded in capitals and nothing
+/// else: what is told of the first. Within `[…]` it may be said not to stand there.
 ///
 /// ```
 /// # use gateway_core::percent;
 /// let told = percent::never_in_paths("/caf(é|e)").unwrap();
 /// assert_eq!(told, "requests have `é` percent-encoded: write `(?:%C3%A9)`");
+/// assert_eq!(percent::never_in_paths("/%c3.*").unwrap(), "requests have `%c3` as `%C3`: write it so");
 /// assert!(percent::never_in_paths("/[^é]+").is_none());
 /// ```
 #[must_use]
 pub fn never_in_paths(expression: &str) -> Option<String> {
+    // By their flags, some expressions ignore case and others blanks.
+    let (any_case, no_blanks) = (expression.contains("(?i"), expression.contains("(?x"));
     let (mut classes, mut is_escaped) = (0u32, false);
-    let never = expression.chars().find(|c| {
+    expression.char_indices().find_map(|(at, c)| {
+        let was_escaped = std::mem::take(&mut is_escaped);
         match c {
-            _ if std::mem::take(&mut is_escaped) => {}
+            _ if was_escaped => {}
             '\\' => is_escaped = true,
             '[' => classes += 1,
             ']' => classes = classes.saturating_sub(1),
             _ => {}
         }
-        classes == 0 && !c.is_ascii()
-    })?;
-    let encoded = in_ascii(never.encode_utf8(&mut [0; 4]));
-    Some(format!("requests have `{never}` percent-encoded: write `(?:{encoded})`"))
+        if classes > 0 {
+            return None;
+        }
+        if !c.is_ascii() || c == ' ' && !no_blanks {
+            let encoded = in_ascii(c.encode_utf8(&mut [0; 4]));
+            return Some(format!("requests have `{c}` percent-encoded: write `(?:{encoded})`"));
+        }
+        if c != '%' || any_case {
+            return None;
+        }
+        triplet(&expression.as_bytes()[at + 1..])?;
+        let triplet = expression.get(at..at + 3)?;
+        let normal = encoded_as_needed(triplet);
+        (normal != triplet).then(|| format!("requests have `{triplet}` as `{normal}`: write it so"))
+    })
 }
 
 /// The byte that the two hexadecimal digits after a `%` stand for.
@@ -180,6 +195,28 @@ mod tests {
             assert_eq!(*form_decoded(text), *form.as_bytes(), "{text}");
         }
         assert_eq!(*decoded("%ff"), [0xff]);
+    }
+
+    #[test]
+    fn what_no_path_has_is_found_in_expressions() {
+        for (expression, told) in [
+            ("/a/%C3%A9/[a-z]+", None),
+            ("/a%2fb", Some("`%2f` as `%2F`")),
+            ("/%C3%a9", Some("`%a9` as `%A9`")),
+            ("/%61bc", Some("`%61` as `a`")),
+            ("(?i)/%c3%a9", None),
+            ("/[%c3 é]+", None),
+            (r"/\[%c3", Some("`%c3` as `%C3`")),
+            ("/100%", None),
+            ("/%\u{e9}", Some("`é` percent-encoded")),
+            ("/a b", Some("` ` percent-encoded: write `(?:%20)`")),
+            (r"/a\ b", Some("` ` percent-encoded")),
+            ("(?x) /a b", None),
+        ] {
+            let found = never_in_paths(expression);
+            assert_eq!(found.is_some(), told.is_some(), "{expression}: {found:?}");
+            assert!(found.unwrap_or_default().contains(told.unwrap_or_default()), "{expression}");
+        }
     }
 
     proptest! {

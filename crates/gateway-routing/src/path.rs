@@ -351,6 +351,7 @@ mod tests {
             ("~", Err("empty")),
             ("~^", Err("empty")),
             ("~/caf(é|e)", Err("have `é` percent-encoded: write `(?:%C3%A9)`")),
+            ("~/caf%c3%a9", Err("have `%c3` as `%C3`")),
             ("~/[^é]+", Err("Unicode not allowed")),
             ("~v1/.*", Err("do not begin with a slash")),
             ("~/a(", Err("unclosed group")),
