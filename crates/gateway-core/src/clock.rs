@@ -16,21 +16,28 @@
 //! ```
 
 use std::cell::Cell;
-use std::time::Instant;
-
-/// How often what was seen is used before the next look, however long a thread is busy.
-const USES: u8 = 32;
+use std::time::{Duration, Instant};
 
 #[derive(Clone, Copy)]
 enum Seen {
     /// The thread does not tell when it waits.
     Never,
     Stale,
-    Recent(Instant, u8),
+    /// When, and in which [`tick`].
+    Recent(Instant, Duration),
 }
 
 thread_local! {
     static SEEN: Cell<Seen> = const { Cell::new(Seen::Never) };
+}
+
+/// When the system last counted on, which it does every millisecond to every ten: that takes an eighth of a look at the
+/// clock. A thread may be busy for long without a wait, as when bodies come faster than it passes them on.
+fn tick() -> Option<Duration> {
+    #[cfg(target_os = "linux")]
+    return nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC_COARSE).ok().map(Duration::from);
+    #[cfg(not(target_os = "linux"))]
+    return None;
 }
 
 /// What was seen is stale: this thread has waited. To be called each time that it has, or not at all.
@@ -38,27 +45,25 @@ pub fn awoke() {
     SEEN.set(Seen::Stale);
 }
 
-/// The time, at most as old as what the thread has done since it last waited; or nothing, where it does not tell when that
-/// was. Not for what is measured from beginning to end without a wait.
+/// The time, at most as old as what the thread has done since it last waited, and as some ten milliseconds; or nothing,
+/// where it does not tell when it waits. Not for what is measured from beginning to end without a wait.
 #[must_use]
 pub fn recent() -> Option<Instant> {
     match SEEN.get() {
         Seen::Never => None,
-        Seen::Recent(seen, left @ 1..) => {
-            SEEN.set(Seen::Recent(seen, left - 1));
-            Some(seen)
-        }
-        Seen::Stale | Seen::Recent(_, 0) => Some(now()),
+        Seen::Recent(seen, at) if tick() == Some(at) => Some(seen),
+        Seen::Stale | Seen::Recent(..) => Some(now()),
     }
 }
 
 /// The time now, which is the most recent for all that is done until the thread waits.
 #[must_use]
 pub fn now() -> Instant {
-    let now = Instant::now();
-    if !matches!(SEEN.get(), Seen::Never) {
-        SEEN.set(Seen::Recent(now, USES));
+    if matches!(SEEN.get(), Seen::Never) {
+        return Instant::now();
     }
+    let (tick, now) = (tick(), Instant::now());
+    SEEN.set(tick.map_or(Seen::Stale, |tick| Seen::Recent(now, tick)));
     now
 }
 
@@ -74,18 +79,26 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_is_kept_until_the_thread_waits_or_has_used_it_often() {
+    fn what_was_seen_is_kept_until_the_thread_waits_or_time_has_gone_on() {
         let before = Instant::now();
         awoke();
         let first = recent().unwrap();
         assert!(first >= before);
-        assert!((0..USES).all(|_| recent() == Some(first)));
-        let second = recent().unwrap();
-        assert!(second > first, "looked at anew");
-        let third = now();
-        assert!(third > second);
-        assert_eq!(recent(), Some(third), "whoever looks does so for all");
+        // Within a tick, though one may end meanwhile.
+        assert!((0..1000).any(|_| recent() == recent()));
+        let second = now();
+        assert!(second > first);
+        assert!((0..1000).any(|_| now() == recent().unwrap()), "whoever looks does so for all");
         awoke();
-        assert!(recent().unwrap() > third);
+        assert!(recent().unwrap() > second);
+    }
+
+    #[test]
+    fn a_thread_that_never_waits_sees_time_go_on() {
+        awoke();
+        let first = recent().unwrap();
+        while recent() == Some(first) {
+            assert!(first.elapsed() < Duration::from_secs(5));
+        }
     }
 }
