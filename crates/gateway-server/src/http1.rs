@@ -396,7 +396,7 @@ where
     /// The client, or time, has run out.
     fn expired(&mut self, io: &I, wait: Wait) -> Turn {
         match wait {
-            Wait::Write if self.output.push(io) => Turn::Again,
+            Wait::Write if self.output.press(io) => Turn::Again,
             Wait::Idle | Wait::Tunnel | Wait::Farewell => self.close(false),
             Wait::Linger if matches!(self.state, State::Discard { .. }) => self.close(true),
             Wait::Answer | Wait::Write | Wait::Linger | Wait::Pong => Turn::Close,

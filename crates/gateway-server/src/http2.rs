@@ -144,7 +144,7 @@ enum Phase<I> {
     Open { connection: Connection<Wire<I>, Bytes>, pings: Option<Pings> },
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin> Conversation<I> {
+impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Conversation<I> {
     /// Says GOAWAY, now or as soon as the connection is open. To be followed by a poll.
     fn leave(&mut self) {
         if !std::mem::replace(&mut self.leaving, true)

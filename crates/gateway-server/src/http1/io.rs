@@ -140,6 +140,8 @@ pub(crate) struct Output {
     behind: bool,
     /// Whether all was written, but may not have left yet.
     unflushed: bool,
+    /// Whether the system is offered more until it takes none, though it does not ask.
+    pressing: bool,
 }
 
 impl Default for Output {
@@ -151,6 +153,7 @@ impl Default for Output {
             room: LITTLE,
             behind: false,
             unflushed: false,
+            pressing: false,
         }
     }
 }
@@ -205,7 +208,7 @@ impl Output {
         self.pieces.is_empty() && !self.lead.is_empty()
     }
 
-    pub(crate) fn poll_flush<I: AsyncWrite + Unpin>(
+    pub(crate) fn poll_flush<I: AsyncWrite + Unpin + 'static>(
         &mut self,
         io: &mut I,
         timer: &mut Timer,
@@ -217,13 +220,18 @@ impl Output {
         self.unflushed = true;
         let was_full = self.waiting() >= self.room;
         while !self.is_empty() {
-            let Poll::Ready(written) = self.poll_write(io, cx)? else {
-                (self.room, self.behind) = (LITTLE, true);
-                return Poll::Pending;
+            let written = match self.poll_write(io, cx)? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(written) => written,
+                Poll::Pending => {
+                    let pushed = if self.pressing { self.push(io) } else { 0 };
+                    if pushed == 0 {
+                        (self.room, self.behind, self.pressing) = (LITTLE, true, false);
+                        return Poll::Pending;
+                    }
+                    pushed
+                }
             };
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
             timer.clear();
             self.advance(written);
         }
@@ -293,16 +301,24 @@ impl Output {
         }
     }
 
-    /// Writes what the system takes, though it does not say that it takes any: that it says only once a third of its buffer
-    /// is free, which may be megabytes. Says whether it took something, and so the client did.
+    /// Offers the system what there is until it takes no more, though it does not say that it takes any: that it says only
+    /// once a third of its buffer is free, which may be megabytes. Says whether it took something: where it was offered
+    /// more than it took before, so did the client.
     #[cold]
-    pub(crate) fn push<I: 'static>(&mut self, io: &I) -> bool {
+    pub(crate) fn press<I: 'static>(&mut self, io: &I) -> bool {
+        let written = self.push(io);
+        self.pressing = written > 0;
+        self.advance(written);
+        self.pressing
+    }
+
+    /// Writes as much of the first part as the system takes, whatever it has said.
+    #[cold]
+    fn push<I: 'static>(&self, io: &I) -> usize {
         let parts = std::iter::once(&self.lead[..]).chain(self.pieces.iter().map(|piece| &piece[..]));
         let first = parts.chain(std::iter::once(&self.tail[..])).find(|part| !part.is_empty());
-        let (Some(socket), Some(first)) = (stream_socket(io), first) else { return false };
-        let Ok(written @ 1..) = SockRef::from(&socket).send(first) else { return false };
-        self.advance(written);
-        true
+        let (Some(socket), Some(first)) = (stream_socket(io), first) else { return 0 };
+        SockRef::from(&socket).send(first).unwrap_or(0)
     }
 
     /// Drops so many bytes, which were written.

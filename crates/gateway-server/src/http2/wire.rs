@@ -51,14 +51,14 @@ impl<I> Clone for Wire<I> {
     }
 }
 
-impl<I: AsyncWrite + Unpin> Wire<I> {
+impl<I: AsyncWrite + Unpin + 'static> Wire<I> {
     /// Sends what was gathered.
     pub(super) fn poll_leave(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.borrow_mut().poll_leave(cx)
     }
 }
 
-impl<I: AsyncWrite + Unpin> Line<I> {
+impl<I: AsyncWrite + Unpin + 'static> Line<I> {
     fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // How long a client may take is its streams' affair.
         self.output.poll_flush(&mut self.io, &mut Timer::default(), cx)
@@ -86,7 +86,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Wire<I> {
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for Wire<I> {
+impl<I: AsyncWrite + Unpin + 'static> AsyncWrite for Wire<I> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
