@@ -102,45 +102,70 @@ pub fn in_ascii(text: &str) -> String {
     encoded
 }
 
-/// What stands in a path's expression and in no path, as requests have all that need be encoded in capitals and nothing
-/// else: what is told of the first. Within `[…]` it may be said not to stand there.
+/// A path's expression with what it has percent-encoded as requests have it, in capitals; or what stands in it and in no
+/// path, as requests have all encoded that need be and nothing else. Within `[…]` it may be said not to stand there.
 ///
 /// ```
 /// # use gateway_core::percent;
-/// let told = percent::never_in_paths("/caf(é|e)").unwrap();
+/// assert_eq!(percent::in_expression("/caf%c3%a9(/.*)?").unwrap(), "/caf%C3%A9(/.*)?");
+/// let told = percent::in_expression("/caf(é|e)").unwrap_err();
 /// assert_eq!(told, "requests have `é` percent-encoded: write `(?:%C3%A9)`");
-/// assert_eq!(percent::never_in_paths("/%c3.*").unwrap(), "requests have `%c3` as `%C3`: write it so");
-/// assert!(percent::never_in_paths("/[^é]+").is_none());
+/// assert_eq!(percent::in_expression("/%61").unwrap_err(), "requests have `%61` as `a`: write it so");
+/// assert!(percent::in_expression("/[^é]+").is_ok());
 /// ```
-#[must_use]
-pub fn never_in_paths(expression: &str) -> Option<String> {
-    // By their flags, some expressions ignore case and others blanks.
-    let (any_case, no_blanks) = (expression.contains("(?i"), expression.contains("(?x"));
-    let (mut classes, mut is_escaped) = (0u32, false);
-    expression.char_indices().find_map(|(at, c)| {
-        let was_escaped = std::mem::take(&mut is_escaped);
-        match c {
-            _ if was_escaped => {}
-            '\\' => is_escaped = true,
-            '[' => classes += 1,
-            ']' => classes = classes.saturating_sub(1),
-            _ => {}
-        }
-        if classes > 0 {
-            return None;
-        }
-        if !c.is_ascii() || c == ' ' && !no_blanks {
-            let encoded = in_ascii(c.encode_utf8(&mut [0; 4]));
-            return Some(format!("requests have `{c}` percent-encoded: write `(?:{encoded})`"));
-        }
-        if c != '%' || any_case {
-            return None;
-        }
-        triplet(&expression.as_bytes()[at + 1..])?;
-        let triplet = expression.get(at..at + 3)?;
-        let normal = encoded_as_needed(triplet);
-        (normal != triplet).then(|| format!("requests have `{triplet}` as `{normal}`: write it so"))
-    })
+///
+/// # Errors
+///
+/// What is told of the first that no path has.
+pub fn in_expression(expression: &str) -> Result<Cow<'_, str>, String> {
+    let mut normal = Cow::Borrowed(expression);
+    let (mut at, mut classes, mut ignores_blanks) = (0, 0u32, false);
+    while let Some(c) = expression[at..].chars().next() {
+        let rest = &expression[at..];
+        let until = |end| rest.find(end).unwrap_or(rest.len());
+        let flags =
+            rest.strip_prefix("(?").map(|flags| flags.split([':', ')', '-']).next().unwrap_or_default());
+        at += match c {
+            '\\' => match rest.as_bytes().get(1) {
+                Some(escaped) if escaped.is_ascii_punctuation() && *escaped != b'%' => 2,
+                _ => 1,
+            },
+            '[' => {
+                classes += 1;
+                1
+            }
+            ']' => {
+                classes = classes.saturating_sub(1);
+                1
+            }
+            _ if classes > 0 => c.len_utf8(),
+            // The name of a group, numbers and properties, comments.
+            '(' if rest.starts_with("(?<") || rest.starts_with("(?P<") => until('>'),
+            '{' => until('}'),
+            '#' if ignores_blanks => until('\n'),
+            '(' => {
+                ignores_blanks |= flags.is_some_and(|flags| flags.contains('x'));
+                1
+            }
+            '%' if triplet(&rest.as_bytes()[1..]).is_some() => {
+                let encoded = encoded_as_needed(&rest[..3]);
+                if encoded.len() < 3 {
+                    return Err(format!("requests have `{}` as `{encoded}`: write it so", &rest[..3]));
+                }
+                if encoded != rest[..3] {
+                    normal.to_mut().replace_range(at..at + 3, &encoded);
+                }
+                3
+            }
+            ' ' if ignores_blanks => 1,
+            _ if c == ' ' || !c.is_ascii() => {
+                let encoded = in_ascii(c.encode_utf8(&mut [0; 4]));
+                return Err(format!("requests have `{c}` percent-encoded: write `(?:{encoded})`"));
+            }
+            _ => 1,
+        };
+    }
+    Ok(normal)
 }
 
 /// The byte that the two hexadecimal digits after a `%` stand for.
@@ -199,27 +224,40 @@ mod tests {
 
     #[test]
     fn what_no_path_has_is_found_in_expressions() {
-        for (expression, told) in [
-            ("/a/%C3%A9/[a-z]+", None),
-            ("/a%2fb", Some("`%2f` as `%2F`")),
-            ("/%C3%a9", Some("`%a9` as `%A9`")),
-            ("/%61bc", Some("`%61` as `a`")),
-            ("(?i)/%c3%a9", None),
-            ("/[%c3 é]+", None),
-            (r"/\[%c3", Some("`%c3` as `%C3`")),
-            ("/100%", None),
-            ("/%\u{e9}", Some("`é` percent-encoded")),
-            ("/a b", Some("` ` percent-encoded: write `(?:%20)`")),
-            (r"/a\ b", Some("` ` percent-encoded")),
-            ("(?x) /a b", None),
+        for (expression, normal) in [
+            ("/a/%C3%A9/[a-z]+", Ok("/a/%C3%A9/[a-z]+")),
+            ("/a%2fb", Ok("/a%2Fb")),
+            ("/%C3%a9(%c3)*", Ok("/%C3%A9(%C3)*")),
+            (r"/\[%c3\\%c3\%c3", Ok(r"/\[%C3\\%C3\%C3")),
+            ("/[%c3 é]+", Ok("/[%c3 é]+")),
+            ("/100%", Ok("/100%")),
+            ("(?x) /a b # é\n", Ok("(?x) /a b # é\n")),
+            ("(?s-i)(?six: /%c3 )", Ok("(?s-i)(?six: /%C3 )")),
+            ("/[0-9]{2, 4}/(?<größe>a)(?P<é>b)", Ok("/[0-9]{2, 4}/(?<größe>a)(?P<é>b)")),
+            ("/%61bc", Err("`%61` as `a`")),
+            ("(?i)/%7E", Err("`%7E` as `~`")),
+            ("/%\u{e9}", Err("`é` percent-encoded")),
+            ("/(?<a>é)", Err("`é` percent-encoded")),
+            ("/a b", Err("` ` percent-encoded: write `(?:%20)`")),
+            ("(?i-x)/a b", Err("` ` percent-encoded")),
+            (r"/a\ b", Err("` ` percent-encoded")),
         ] {
-            let found = never_in_paths(expression);
-            assert_eq!(found.is_some(), told.is_some(), "{expression}: {found:?}");
-            assert!(found.unwrap_or_default().contains(told.unwrap_or_default()), "{expression}");
+            match (in_expression(expression), normal) {
+                (Ok(found), Ok(normal)) => assert_eq!(found, normal),
+                (Err(found), Err(told)) => assert!(found.contains(told), "{expression}: {found}"),
+                (found, _) => panic!("{expression}: {found:?}"),
+            }
         }
     }
 
     proptest! {
+        #[test]
+        fn an_expression_is_as_long_as_before(text in r"[\[\](){}\\?<>%#xi:cC3 é\n-]{0,20}") {
+            if let Ok(normal) = in_expression(&text) {
+                prop_assert!(normal.eq_ignore_ascii_case(&text));
+            }
+        }
+
         #[test]
         fn whatever_is_encoded_byte_for_byte_comes_back(bytes: Vec<u8>) {
             let text: String = bytes.iter().map(|byte| format!("%{byte:02x}")).collect();

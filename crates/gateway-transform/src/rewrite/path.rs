@@ -60,9 +60,7 @@ impl PathEdit {
 
     fn regex(settings: &RegexRewrite, case: Case) -> Result<Self, TransformError> {
         let refused = |why| TransformError::Regex { pattern: settings.pattern.clone(), why };
-        if let Some(why) = percent::never_in_paths(&settings.pattern) {
-            return Err(refused(why));
-        }
+        let pattern = percent::in_expression(&settings.pattern).map_err(refused)?;
         let wrong = |error: &regex::Error| {
             // The last line says what is wrong, those before draw where.
             let why = error.to_string();
@@ -73,8 +71,8 @@ impl PathEdit {
             builder.case_insensitive(case == Case::Ignored).size_limit(REGEX_SIZE_LIMIT).build()
         };
         // By itself first, so that no stray bracket closes ours.
-        compile(&settings.pattern).map_err(|error| wrong(&error))?;
-        let regex = compile(&format!("^(?:{})$", settings.pattern)).map_err(|error| wrong(&error))?;
+        compile(&pattern).map_err(|error| wrong(&error))?;
+        let regex = compile(&format!("^(?:{pattern})$")).map_err(|error| wrong(&error))?;
         let to = parts(&settings.to, &regex)?;
         Ok(Self::Regex { regex, to })
     }
@@ -345,6 +343,7 @@ mod tests {
             (json!({ "replace_prefix": { "from": "/", "to": "/a" } }), "`/` is not a path prefix"),
             (regex("/(", "/a"), "unclosed group"),
             (regex("/caf(é|e)", "/a"), "have `é` percent-encoded: write `(?:%C3%A9)`"),
+            (regex("/%61", "/a"), "have `%61` as `a`"),
             (regex("/a)|(?:b", "/a"), "unopened group"),
             (regex("/a{1000}{1000}", "/a"), "size limit"),
             (regex("/(.*)", "/a/{2}"), "no group `2`"),
