@@ -19,7 +19,7 @@ use exchange::{Exchange, Phase};
 use gateway_core::{Code, Problem, Recall};
 use gateway_http1::{RequestError, parse_request};
 use http::HeaderValue;
-use io::Input;
+use io::{Input, will_reset};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -272,6 +272,9 @@ where
         let more = !waits && exchange.poll_upload(&mut self.input, &mut self.output, io, cx);
         if exchange.broken {
             // Without the words that would make its end an end in order, such as TLS's `close_notify`.
+            if exchange.ends_by_close && !exchange.tunnel {
+                will_reset(io);
+            }
             return self.become_state(State::Closing { shut: true, linger: false });
         }
         // However busy it is.
@@ -399,7 +402,11 @@ where
             Wait::Write if self.output.press(io) => Turn::Again,
             Wait::Idle | Wait::Tunnel | Wait::Farewell => self.close(false),
             Wait::Linger if matches!(self.state, State::Discard { .. }) => self.close(true),
-            Wait::Answer | Wait::Write | Wait::Linger | Wait::Pong => Turn::Close,
+            Wait::Write => {
+                will_reset(io);
+                Turn::Close
+            }
+            Wait::Answer | Wait::Linger | Wait::Pong => Turn::Close,
             Wait::Head if self.input.is_blank() => Turn::Close,
             Wait::Head => self.refuse(Problem::new(Code::RequestTimeout)),
             Wait::Body => match &mut self.state {

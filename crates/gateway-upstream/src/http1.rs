@@ -169,7 +169,7 @@ impl HttpUpstream {
             Some(Upload::new(rest, framing, body))
         };
 
-        let mut count = 0;
+        let (mut count, mut dead) = (0, false);
         let answer = poll_fn(|cx: &mut Context<'_>| {
             if let Some(sending) = upload.as_mut() {
                 match sending.poll_send(&mut connection, cx) {
@@ -178,25 +178,20 @@ impl HttpUpstream {
                         let kind = FailureKind::of_request_body(&*e);
                         return Poll::Ready(Err(self.failure(kind, e.to_string())));
                     }
-                    // It takes no more, but may have said why: an early answer, such as 413.
-                    Poll::Ready(Err(UploadError::Connection(e))) => {
-                        return match self.poll_answer(&mut connection, head, &mut count, cx, &broken) {
-                            Poll::Ready(Ok(answer)) => Poll::Ready(Ok((answer, true))),
-                            _ => Poll::Ready(Err(broken(!connection.buffer.is_empty(), &e))),
-                        };
-                    }
+                    // It takes no more, but may have said why: an early answer such as 413, of which the system may still
+                    // have to tell.
+                    Poll::Ready(Err(UploadError::Connection)) => (upload, dead) = (None, true),
                     Poll::Pending => {}
                 }
             }
-            self.poll_answer(&mut connection, head, &mut count, cx, &broken).map_ok(|answer| (answer, false))
+            self.poll_answer(&mut connection, head, &mut count, cx, &broken)
         })
         .await;
 
-        let (ResponseHead { response, framing: answer_framing, keep_alive, event_stream }, dead) =
-            match answer {
-                Ok(answer) => answer,
-                Err(error) => return Err((error, idle_body)),
-            };
+        let ResponseHead { response, framing: answer_framing, keep_alive, event_stream } = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Err((error, idle_body)),
+        };
         if let Framing::Length(length) = answer_framing {
             self.0.read_size.learn(length);
         }

@@ -52,6 +52,31 @@ async fn hello() -> (u16, Arc<AtomicUsize>) {
 }
 
 #[tokio::test]
+async fn an_early_answer_is_heard_though_the_rest_of_the_request_is_refused() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream = plain(listener.local_addr().unwrap().port(), UpstreamSettings::default());
+    let (close, closed) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut [0; 20]).unwrap();
+        stream.write_all(b"HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\nno").unwrap();
+        // With most of the request unread: a reset follows the answer.
+        drop(stream);
+        close.send(()).unwrap();
+    });
+    // More is sent before the runtime has looked for what has come.
+    let pieces = (0..64).map(move |n| {
+        (n == 8).then(|| closed.recv().unwrap());
+        Ok::<_, Infallible>(Frame::data(Bytes::from(vec![0; 65_536])))
+    });
+    let request = Request::post("/").header("Host", "a").body(()).unwrap().into_parts().0;
+    let body = StreamBody::new(futures_util::stream::iter(pieces));
+    let response = upstream.send(&request, body).await.unwrap();
+    assert_eq!(response.status(), 401);
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "no");
+}
+
+#[tokio::test]
 async fn a_unix_socket_answers_and_its_connection_is_kept() {
     let directory = tempfile::TempDir::new().unwrap();
     let path = directory.path().join("users.sock");

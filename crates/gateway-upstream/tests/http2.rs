@@ -384,6 +384,33 @@ async fn an_early_answer_comes_before_the_request_has_ended() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_reset_before_its_end_is_not_whole_whatever_the_reason() {
+    let (go, gone) = tokio::sync::watch::channel(false);
+    let (port, _) = counted(move |stream, _| {
+        let mut gone = gone.clone();
+        async move {
+            let mut connection: h2::server::Connection<_, Bytes> =
+                h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                let mut stream = respond.send_response(Response::new(()), false).unwrap();
+                stream.send_data(Bytes::from_static(b"half"), false).unwrap();
+                let mut gone = gone.clone();
+                tokio::spawn(async move {
+                    gone.wait_for(|gone| *gone).await.unwrap();
+                    stream.send_reset(h2::Reason::NO_ERROR);
+                });
+            }
+            let _ = gone.changed().await;
+        }
+    })
+    .await;
+    let mut body = get(&plain(port, settings()), "/").await.unwrap().into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "half");
+    go.send(true).unwrap();
+    assert_eq!(body.frame().await.unwrap().unwrap_err().kind(), FailureKind::Reset);
+}
+
+#[tokio::test]
 async fn a_body_that_is_not_as_long_as_it_said_is_the_clients_failure() {
     let (port, _) = counted(|stream, _| serve_http2_echo(stream)).await;
     let upstream = plain(port, settings());

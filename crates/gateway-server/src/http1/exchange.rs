@@ -26,6 +26,8 @@ pub(crate) struct Exchange<H: Handler> {
     pub(crate) linger: bool,
     /// Whether the client must be told, by the end of the connection, that its answer is not whole; or is gone.
     pub(crate) broken: bool,
+    /// Whether the end of the connection, were it in order, would be the end of the broken answer.
+    pub(crate) ends_by_close: bool,
     /// Whether both sides have left HTTP.
     pub(crate) tunnel: bool,
     /// Whether the client was told that nothing follows, while it may go on to send: half a tunnel.
@@ -71,6 +73,7 @@ impl<H: Handler> Exchange<H> {
             keep_alive,
             linger: false,
             broken: false,
+            ends_by_close: false,
             tunnel: false,
             half_closed: false,
             recalling: None,
@@ -270,6 +273,9 @@ impl<H: Handler> Exchange<H> {
             Put::More => {}
             Put::End => self.phase = Phase::Answered,
             Put::Broken => {
+                let until_close = AnswerFraming::UntilClose;
+                self.ends_by_close =
+                    matches!(&self.phase, Phase::Answering { framing, .. } if *framing == until_close);
                 self.phase = Phase::Answered;
                 self.broken = true;
             }

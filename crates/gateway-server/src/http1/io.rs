@@ -11,6 +11,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::io::poll_read_buf;
@@ -362,6 +363,15 @@ pub(super) fn stream_socket<I: 'static>(io: &I) -> Option<BorrowedFd<'_>> {
     let io: &dyn Any = io;
     let tcp = || io.downcast_ref::<TcpStream>().map(AsFd::as_fd);
     tcp().or_else(|| io.downcast_ref::<UnixStream>().map(AsFd::as_fd))
+}
+
+/// Lets the end of the connection be a reset, and what the client has not taken yet be forgotten.
+#[cold]
+pub(super) fn will_reset<I: 'static>(io: &I) {
+    if let Some(socket) = stream_socket(io) {
+        // Refused for a connection that has ended already.
+        let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+    }
 }
 
 #[cfg(test)]

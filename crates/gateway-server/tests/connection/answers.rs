@@ -264,9 +264,9 @@ async fn connections_that_are_ready_together_are_all_read_before_the_first_is_de
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn a_client_that_reads_slowly_is_not_taken_for_one_that_takes_nothing() {
     let limits = Limits { write_timeout: Duration::from_secs(30), ..Limits::default() };
-    let (listener, at_once) = (std::net::TcpListener::bind("127.0.0.1:0").unwrap(), 256 * 1024);
+    let (listener, at_once) = (std::net::TcpListener::bind("127.0.0.1:0").unwrap(), 512 * 1024);
     for (reads, is_kept) in [(10, true), (1, false), (0, false)] {
-        let (script, handler) = a_long_answer(1000, 16 * 1024);
+        let (script, handler) = a_long_answer(2000, 16 * 1024);
         let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, _) = listener.accept().unwrap();
         server.set_nonblocking(true).unwrap();
@@ -283,7 +283,7 @@ async fn a_client_that_reads_slowly_is_not_taken_for_one_that_takes_nothing() {
                 _ => std::thread::yield_now(),
             }
         }
-        // Far less at a time than the system waits for before it says that there is room.
+        // Enough for the client to be heard of, and less than the system waits for before it says that there is room.
         for round in 0..10 {
             if round < reads {
                 client.read_exact(&mut vec![0; at_once]).unwrap();

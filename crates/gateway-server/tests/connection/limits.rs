@@ -1,7 +1,10 @@
 use crate::support::*;
 use gateway_server::Limits;
 use http::Response;
+use std::io::ErrorKind;
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 async fn seconds_until_the_end(client: &mut Client) -> (u64, String) {
@@ -207,6 +210,28 @@ async fn a_close_delimited_answer_that_breaks_off_is_not_ended_in_order() {
     // The connection goes without a shutdown, which would never end here and over TLS is what says "this was all".
     let (seconds, seen) = seconds_until_the_end(&mut client).await;
     assert!(seen.ends_with("\r\n\r\nab") && seconds == 0, "{seconds}: {seen}");
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_close_delimited_answer_that_breaks_off_ends_in_a_reset() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    for is_whole in [true, false] {
+        let handler = answer(move |_| {
+            let script = Script::of(&["ab"]);
+            if is_whole {
+                script.end()
+            } else {
+                script.fail()
+            }
+            async move { Response::new(script.body()) }
+        });
+        let io = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        let mut client = serve(io, server, handler, Limits::default());
+        client.send("GET / HTTP/1.0\r\n\r\n").await;
+        let read = client.io.read_to_end(&mut Vec::new()).await;
+        assert_eq!(read.map_err(|e| e.kind()).err(), (!is_whole).then_some(ErrorKind::ConnectionReset));
+    }
 }
 
 /// Like TLS: what is written leaves with a flush, and that may take a while.

@@ -146,7 +146,7 @@ where
             match upload.poll_send(&mut exchange.connection, cx) {
                 Poll::Ready(Ok(())) => exchange.upload = None,
                 // The answer goes on; the connection is of no further use.
-                Poll::Ready(Err(UploadError::Connection(_) | UploadError::Body(_))) => {
+                Poll::Ready(Err(UploadError::Connection | UploadError::Body(_))) => {
                     exchange.upload = None;
                     exchange.keep_alive = false;
                 }

@@ -133,7 +133,7 @@ pub(crate) enum UploadError {
     /// The client's body broke off, or is not as long as it said.
     Body(BoxError),
     /// The upstream does not take it.
-    Connection(std::io::Error),
+    Connection,
 }
 
 impl<B> Upload<B>
@@ -172,17 +172,17 @@ where
             let waiting = room && self.body.is_some() && self.poll_fill(cx)?.is_pending();
             if self.lead.is_empty() && self.chunk.is_empty() {
                 if self.unflushed {
-                    ready!(connection.poll_flush(cx)).map_err(UploadError::Connection)?;
+                    ready!(connection.poll_flush(cx)).map_err(|_| UploadError::Connection)?;
                     self.unflushed = false;
                 }
                 if self.shut_down {
-                    ready!(connection.poll_shutdown(cx)).map_err(UploadError::Connection)?;
+                    ready!(connection.poll_shutdown(cx)).map_err(|_| UploadError::Connection)?;
                     self.shut_down = false;
                 }
                 return if waiting { Poll::Pending } else { Poll::Ready(Ok(())) };
             }
             let written = connection.poll_write(cx, &self.lead, &self.chunk);
-            let written = ready!(written).map_err(UploadError::Connection)?;
+            let written = ready!(written).map_err(|_| UploadError::Connection)?;
             self.unflushed = true;
             let of_lead = written.min(self.lead.len());
             self.lead.advance(of_lead);

@@ -60,10 +60,6 @@ impl<B> Http2Body<B> {
     }
 }
 
-fn is_early_end(error: &h2::Error) -> bool {
-    error.is_reset() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
-}
-
 impl<B> Body for Http2Body<B>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -97,13 +93,6 @@ where
                     this.exchange = None;
                 }
                 return Poll::Ready(Some(Ok(Frame::data(data))));
-            }
-            // The answer was whole, and no more of the request is wanted (RFC 9113 §8.1).
-            Poll::Ready(Some(Err(error)))
-                if is_early_end(&error) && this.left.is_none_or(|left| left == 0) =>
-            {
-                this.exchange = None;
-                return Poll::Ready(None);
             }
             Poll::Ready(Some(Err(error))) => return this.fail_by(&error),
             Poll::Ready(None) => match exchange.stream.poll_trailers(cx) {
