@@ -123,8 +123,6 @@ pub fn in_expression(expression: &str) -> Result<Cow<'_, str>, String> {
     while let Some(c) = expression[at..].chars().next() {
         let rest = &expression[at..];
         let until = |end| rest.find(end).unwrap_or(rest.len());
-        let flags =
-            rest.strip_prefix("(?").map(|flags| flags.split([':', ')', '-']).next().unwrap_or_default());
         at += match c {
             '\\' => match rest.as_bytes().get(1) {
                 Some(escaped) if escaped.is_ascii_punctuation() && *escaped != b'%' => 2,
@@ -144,6 +142,7 @@ pub fn in_expression(expression: &str) -> Result<Cow<'_, str>, String> {
             '{' => until('}'),
             '#' if ignores_blanks => until('\n'),
             '(' => {
+                let flags = rest.strip_prefix("(?").and_then(|flags| flags.split([':', ')', '-']).next());
                 ignores_blanks |= flags.is_some_and(|flags| flags.contains('x'));
                 1
             }

@@ -272,7 +272,7 @@ where
         let more = !waits && exchange.poll_upload(&mut self.input, &mut self.output, io, cx);
         if exchange.broken {
             // Without the words that would make its end an end in order, such as TLS's `close_notify`.
-            if exchange.ends_by_close && !exchange.tunnel {
+            if exchange.ends_by_close {
                 will_reset(io);
             }
             return self.become_state(State::Closing { shut: true, linger: false });

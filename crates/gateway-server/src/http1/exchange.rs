@@ -273,9 +273,9 @@ impl<H: Handler> Exchange<H> {
             Put::More => {}
             Put::End => self.phase = Phase::Answered,
             Put::Broken => {
-                let until_close = AnswerFraming::UntilClose;
-                self.ends_by_close =
-                    matches!(&self.phase, Phase::Answering { framing, .. } if *framing == until_close);
+                let until_close =
+                    matches!(self.phase, Phase::Answering { framing: AnswerFraming::UntilClose, .. });
+                self.ends_by_close = until_close && !self.tunnel;
                 self.phase = Phase::Answered;
                 self.broken = true;
             }
